@@ -81,13 +81,17 @@ def conv(
     *,
     stride: int = 1,
     padding: int = 0,
+    groups: int = 1,
     form: str = "library",
     use_bias: bool = True,
     kernel_init: Any = nn.linear.default_kernel_init,
     dtype: Any = None,
     name: str | None = None,
 ) -> nn.Conv:
-    """A square convolution on NHWC inputs, padded with ``padding`` zeros on every side."""
+    """A square convolution on NHWC inputs, padded with ``padding`` zeros on every side.
+
+    With more than one group it takes the library's form, whatever ``form`` says: patches do not serve groups.
+    """
     return nn.Conv(
         features,
         (size, size),
@@ -95,7 +99,8 @@ def conv(
         padding=((padding, padding), (padding, padding)),
         use_bias=use_bias,
         kernel_init=kernel_init,
-        conv_general_dilated=_convolution(form),
+        feature_group_count=groups,
+        conv_general_dilated=_convolution(form if groups == 1 else "library"),
         dtype=dtype,
         name=name,
     )
@@ -113,7 +118,14 @@ def max_pool_2x2(x: Array) -> Array:
 
 
 def batch_norm(
-    x: Array, *, train: bool, momentum: float, dtype: Any = None, name: str | None = None, zero_scale: bool = False
+    x: Array,
+    *,
+    train: bool,
+    momentum: float,
+    epsilon: float = BN_EPSILON,
+    dtype: Any = None,
+    name: str | None = None,
+    zero_scale: bool = False,
 ) -> Array:
     """BatchNorm over all axes but the last; running statistics are ``momentum * old + (1 - momentum) * batch``.
 
@@ -122,7 +134,7 @@ def batch_norm(
     """
     norm = nn.BatchNorm(
         momentum=momentum,
-        epsilon=BN_EPSILON,
+        epsilon=epsilon,
         dtype=dtype,
         scale_init=nn.initializers.zeros if zero_scale else nn.initializers.ones,
         name=name,
