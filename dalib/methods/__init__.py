@@ -19,6 +19,7 @@ from dalib.methods.base import Result as Result
 from dalib.methods.base import Spec as Spec
 from dalib.methods.base import States as States
 from dalib.methods.base import Update as Update
+from dalib.methods.base import evaluation_params as evaluation_params
 from dalib.methods.base import from_term as from_term
 from dalib.methods.bn_norm import bn_norm as bn_norm
 from dalib.methods.bnm import bnm as bnm

@@ -84,12 +84,14 @@ class Spec(NamedTuple):
         outputs: an :class:`Outputs` of ``jax.ShapeDtypeStruct`` for one source batch.
         params: the net's initial parameters (for copies: teachers, frozen source encoders).
         init_head: ``key -> params`` of one more head of the classifier's form.
+        batch_stats: the net's initial batch statistics, which belong to ``params``; empty without BatchNorm.
     """
 
     num_classes: int
     outputs: Outputs
     params: Params
     init_head: Callable[[Array], PyTree]
+    batch_stats: PyTree = {}
 
     @property
     def width(self) -> int:
@@ -143,9 +145,32 @@ def supervised_loss(params: Params, states: States, batch: Batch, forward: Forwa
     logits, labels = outputs.source.logits, batch.source.labels
     assert logits is not None
     value = context.task_loss(logits, labels).mean()
-    accuracy = (logits.argmax(-1) == labels).mean()
-    metrics = {"loss/task": value, "accuracy/source": accuracy}
+    metrics = {"loss/task": value, **source_quality(logits, labels)}
     return Result(value, states._replace(model=model), metrics, outputs)
+
+
+def source_quality(logits: Array, labels: Array) -> Metrics:
+    """How right the outputs are, by the kind of labels: a metric for the record.
+
+    Args:
+        logits: ``[n, C]``, or predictions ``[n, k]`` of a regression.
+        labels: ``[n]`` integers; for a regression floating, ``[n, k]`` or (k = 1) ``[n]``.
+
+    Returns:
+        ``accuracy/source`` for integer labels, ``error/source`` (mean absolute error) for floating ones.
+
+    Raises:
+        InputError: when predictions and floating labels differ in size.
+    """
+    if not jnp.issubdtype(labels.dtype, jnp.floating):
+        return {"accuracy/source": (logits.argmax(-1) == labels).mean()}
+    if labels.size != logits.size:
+        raise input_error(
+            "labels",
+            got=f"{labels.dtype}{list(labels.shape)} beside outputs {list(logits.shape)}",
+            expected="floating labels of the outputs' shape, or integer class labels [n]",
+        )
+    return {"error/source": jnp.abs(logits.reshape(labels.shape) - labels).mean()}
 
 
 def trained_groups(update: Update, params: Params) -> tuple[str, ...]:
@@ -186,10 +211,14 @@ class Method(NamedTuple):
         calibrate: ``(params, states, recompute) -> states`` before an evaluation; ``recompute()`` gives the batch
             statistics over the whole unlabelled target training set. Training goes on from the states before it.
         predict: ``(params, outputs, forward) -> logits`` at evaluation; None means the head's logits.
+        evaluate_with: ``(params, states) -> params`` that an evaluation takes instead of the trained ones (averaged
+            weights), see :func:`evaluation_params`; None means the trained ones.
         refresh: ``(params, states, look) -> states`` at the start and then every ``refresh_every`` steps, outside the
             compiled step; ``look()`` gives the :class:`Outputs` of the whole unlabelled target training set in
             evaluation mode, ``[N, ...]`` in stored order (pseudo-label centroids, class weights).
         refresh_every: steps between two refreshes.
+        starts_from: "scratch", or "source" for a method whose first step needs the variables of a net trained on the
+            source (``init_state(..., variables=...)``).
     """
 
     name: str
@@ -202,6 +231,13 @@ class Method(NamedTuple):
     predict: Callable[[Params, Outputs, Forward], Array] | None = None
     refresh: Callable[[Params, States, Callable[[], Outputs]], States] | None = None
     refresh_every: int = 500
+    evaluate_with: Callable[[Params, States], Params] | None = None
+    starts_from: str = "scratch"
+
+
+def evaluation_params(method: Method, params: Params, states: States) -> Params:
+    """The parameters that predict at an evaluation; what calibrates, scores or saves a net takes these."""
+    return params if method.evaluate_with is None else method.evaluate_with(params, states)
 
 
 def from_term(name: str, term: Term, *, weight: Any = 1.0, batch_norm: str = "joint") -> Method:

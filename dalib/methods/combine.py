@@ -14,7 +14,7 @@ def combine(*methods: Method, name: str | None = None) -> Method:
     """The sum of methods: one task loss, all penalties, and the updates of the one that has its own.
 
     Parameter groups and state are kept apart by the methods' names (``dann/discriminator``). The BatchNorm convention
-    is that of the first method. At most one of them may bring updates other than the supervised one (MCD, WDGRL); the
+    is that of the first method; if one of them starts from a trained source net, the sum does. At most one of them may bring updates other than the supervised one (MCD, WDGRL); the
     penalties of the others join its updates marked ``joins``.
 
     Args:
@@ -22,7 +22,8 @@ def combine(*methods: Method, name: str | None = None) -> Method:
         name: of the result; default: the names joined by ``+``.
 
     Raises:
-        InputError: on equal names, or when more than one brings updates, ``predict``, ``calibrate`` or ``refresh``.
+        InputError: on equal names, or when more than one brings updates, ``predict``, ``calibrate``, ``refresh`` or
+            ``evaluate_with``.
     """
     if not methods:
         raise input_error("methods", got="none", expected="one or more methods")
@@ -37,6 +38,7 @@ def combine(*methods: Method, name: str | None = None) -> Method:
         "predict": [m for m in methods if m.predict],
         "calibrate": [m for m in methods if m.calibrate],
         "refresh": [m for m in methods if m.refresh],
+        "evaluate_with": [m for m in methods if m.evaluate_with],
     }.items():
         if len(owners) > 1:
             got = " and ".join(m.name for m in owners)
@@ -73,6 +75,7 @@ def combine(*methods: Method, name: str | None = None) -> Method:
     predictor = next((m for m in methods if m.predict), None)
     calibrator = next((m for m in methods if m.calibrate), None)
     refresher = next((m for m in methods if m.refresh), None)
+    averager = next((m for m in methods if m.evaluate_with), None)
 
     def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
         assert predictor is not None and predictor.predict is not None
@@ -88,6 +91,11 @@ def combine(*methods: Method, name: str | None = None) -> Method:
         assert refresher is not None and refresher.refresh is not None
         return _restore(refresher, states, refresher.refresh(_view(refresher, params), _enter(refresher, states), look))
 
+    def evaluate_with(params: Params, states: States) -> Params:
+        assert averager is not None and averager.evaluate_with is not None
+        own = averager.evaluate_with(_view(averager, params), _enter(averager, states))
+        return params | {g if g in NET_GROUPS else f"{averager.name}/{g}": value for g, value in own.items()}
+
     return Method(
         name or "+".join(names),
         init=init,
@@ -99,6 +107,8 @@ def combine(*methods: Method, name: str | None = None) -> Method:
         predict=predict if predictor else None,
         refresh=refresh if refresher else None,
         refresh_every=refresher.refresh_every if refresher else methods[0].refresh_every,
+        evaluate_with=evaluate_with if averager else None,
+        starts_from="source" if any(m.starts_from == "source" for m in methods) else "scratch",
     )
 
 

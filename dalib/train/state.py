@@ -72,6 +72,7 @@ def init_state(
         outputs=outputs,
         params=params,
         init_head=lambda k: net.head_module().init(k, features)["params"],
+        batch_stats=stats,
     )
     own, own_state = method.init(keys[1], spec)
     if taken := [g for g in own if g in NET_GROUPS]:
