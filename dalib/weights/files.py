@@ -29,7 +29,7 @@ def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise input_error("path", got=path, expected="a file in a folder that exists", todo=f"make {path.parent}")
-    arrays = {name: np.ascontiguousarray(jax.device_get(x)) for name, x in _flatten(variables).items()}
+    arrays = {name: np.ascontiguousarray(jax.device_get(x)) for name, x in flatten(variables).items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(arrays, temporary, metadata={"format": "dalib variables 1"})
@@ -60,7 +60,7 @@ def load_variables(path: str | os.PathLike[str], like: PyTree) -> PyTree:
         raise input_error(
             "path", got=f"{path} ({error})", expected="a complete safetensors file", todo="write or fetch it again"
         ) from None
-    wanted = _flatten(like)
+    wanted = flatten(like)
     problems = [f"missing in the file: {name}" for name in wanted.keys() - arrays.keys()]
     problems += [f"not in the net: {name}" for name in arrays.keys() - wanted.keys()]
     for name in wanted.keys() & arrays.keys():
@@ -73,22 +73,22 @@ def load_variables(path: str | os.PathLike[str], like: PyTree) -> PyTree:
             + "\n".join(f"  {p}" for p in sorted(problems))
             + "\n  what to do: build the net with the fields, number of classes and input channels of the saved one"
         )
-    return _fill(like, arrays)
+    return fill(like, arrays)
 
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in tree.items():
         if SEPARATOR in name:
             raise input_error("variables", got=f"the name {name!r}", expected=f"names without {SEPARATOR!r}")
         path = f"{prefix}{SEPARATOR}{name}" if prefix else name
-        found |= _flatten(value, path) if isinstance(value, Mapping) else {path: value}
+        found |= flatten(value, path) if isinstance(value, Mapping) else {path: value}
     return found
 
 
-def _fill(like: Any, arrays: Mapping[str, np.ndarray], prefix: str = "") -> Any:
+def fill(like: Any, arrays: Mapping[str, np.ndarray], prefix: str = "") -> Any:
     path = lambda name: f"{prefix}{SEPARATOR}{name}" if prefix else name  # noqa: E731
     return {
-        name: _fill(value, arrays, path(name)) if isinstance(value, Mapping) else arrays[path(name)]
+        name: fill(value, arrays, path(name)) if isinstance(value, Mapping) else arrays[path(name)]
         for name, value in like.items()
     }

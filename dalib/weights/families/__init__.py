@@ -1,0 +1,6 @@
+"""Rule tables by layout name (``torchvision/resnet``, ``timm/vit``, ``transformers/bert``); one module a family."""
+
+from dalib.weights.rules import RuleTable
+
+TABLES: dict[str, RuleTable] = {}
+"""All known layouts. A family's module exports its own ``TABLES``; add ``TABLES |= <family>.TABLES`` here."""
