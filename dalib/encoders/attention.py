@@ -9,7 +9,7 @@ tables split it. The pieces, from the inside out:
 * ``Block``: both with residual sums, normalised before each branch (``norm_first``: ViT, GPT-2) or after each sum
   (BERT, wav2vec 2.0); parameters ``norm1``, ``attention``, ``norm2``, ``mlp``, and ``scale1``, ``scale2`` with layer
   scale.
-* ``blocks``: a stack of them, ``block_1`` … ``block_k``, with rematerialisation if asked.
+* ``blocks``: a stack of them, ``block_0`` … (counted as published files count), with rematerialisation if asked.
 
 Masks are boolean, True where a query may look, and broadcast against ``[n, heads, t, s]``: ``padding_mask`` and
 ``causal_mask`` make them, ``&`` joins them. Softmax and the statistics of LayerNorm are float32 whatever the compute
@@ -225,7 +225,7 @@ def blocks(
     stochastic_depth: float = 0.0,
     **fields: Any,
 ) -> tuple[Array, dict[str, Array]]:
-    """A stack of blocks ``block_1`` … ``block_depth``; to be called inside a compact ``__call__``.
+    """A stack of blocks, ``block_0`` to ``block_{depth - 1}``; to be called inside a compact ``__call__``.
 
     Args:
         x: ``[n, t, width]``.
@@ -243,6 +243,6 @@ def blocks(
     hidden = {}
     for i in range(depth):
         rate = stochastic_depth * i / max(depth - 1, 1)
-        x = make(stochastic_depth=rate, name=f"block_{i + 1}", **fields)(x, mask, train)
-        hidden[f"block_{i + 1}"] = x
+        x = make(stochastic_depth=rate, name=f"block_{i}", **fields)(x, mask, train)
+        hidden[f"block_{i}"] = x
     return x, hidden
