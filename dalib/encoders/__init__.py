@@ -11,6 +11,11 @@ from typing import Any
 import flax.linen as nn
 
 from dalib.checks import choose, unknown_name
+from dalib.encoders.cifar_resnet import CIFARResNet as CIFARResNet
+from dalib.encoders.cifar_resnet import cifar_resnet20 as cifar_resnet20
+from dalib.encoders.cifar_resnet import cifar_resnet32 as cifar_resnet32
+from dalib.encoders.cifar_resnet import cifar_resnet44 as cifar_resnet44
+from dalib.encoders.cifar_resnet import cifar_resnet56 as cifar_resnet56
 from dalib.encoders.classifier import BOTTLENECKS as BOTTLENECKS
 from dalib.encoders.classifier import HEADS as HEADS
 from dalib.encoders.classifier import Bottleneck as Bottleneck
@@ -27,6 +32,13 @@ from dalib.encoders.resnet import resnet34 as resnet34
 from dalib.encoders.resnet import resnet50 as resnet50
 from dalib.encoders.resnet import resnet101 as resnet101
 from dalib.encoders.resnet import resnet152 as resnet152
+from dalib.encoders.resnet import resnext50_32x4d as resnext50_32x4d
+from dalib.encoders.resnet import resnext101_32x8d as resnext101_32x8d
+from dalib.encoders.resnet import resnext101_64x4d as resnext101_64x4d
+from dalib.encoders.resnet import wide_resnet50_2 as wide_resnet50_2
+from dalib.encoders.resnet import wide_resnet101_2 as wide_resnet101_2
+from dalib.encoders.squeezenet import SqueezeNet as SqueezeNet
+from dalib.encoders.squeezenet import squeezenet1_1 as squeezenet1_1
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "lenet": LeNet,
@@ -37,6 +49,16 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": resnet50,
     "resnet101": resnet101,
     "resnet152": resnet152,
+    "cifar_resnet20": cifar_resnet20,
+    "cifar_resnet32": cifar_resnet32,
+    "cifar_resnet44": cifar_resnet44,
+    "cifar_resnet56": cifar_resnet56,
+    "squeezenet1_1": squeezenet1_1,
+    "resnext50_32x4d": resnext50_32x4d,
+    "resnext101_32x8d": resnext101_32x8d,
+    "resnext101_64x4d": resnext101_64x4d,
+    "wide_resnet50_2": wide_resnet50_2,
+    "wide_resnet101_2": wide_resnet101_2,
 }
 
 

@@ -1,6 +1,10 @@
 """Rule tables by layout name (``torchvision/resnet``, ``timm/vit``, ``transformers/bert``); one module a family."""
 
+from dalib.weights.families import cifar_resnet, resnet, squeezenet
 from dalib.weights.rules import RuleTable
 
 TABLES: dict[str, RuleTable] = {}
 """All known layouts. A family's module exports its own ``TABLES``; add ``TABLES |= <family>.TABLES`` here."""
+TABLES |= cifar_resnet.TABLES
+TABLES |= squeezenet.TABLES
+TABLES |= resnet.TABLES
