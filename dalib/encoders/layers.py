@@ -50,13 +50,18 @@ def convolution_as_matrix(inputs: Array, kernel: Array, window_strides: Any, pad
     rows, columns = window_strides
     height = (padded.shape[1] - kh) // rows + 1
     width = (padded.shape[2] - kw) // columns + 1
-    # The order of the slices (row, column, channel) is that of the kernel flattened.
-    slices = [
-        padded[:, i : i + (height - 1) * rows + 1 : rows, j : j + (width - 1) * columns + 1 : columns]
-        for i in range(kh)
-        for j in range(kw)
-    ]
-    patches = jnp.concatenate(slices, axis=-1).reshape(-1, kh * kw * channels)
+    # The order within a patch (row, column, channel) is that of the kernel flattened.
+    if (rows, columns) == (kh, kw):
+        # Windows side by side (patch embeddings, 1×1): a reshape, where slices would be kh · kw of them.
+        whole = padded[:, : height * kh, : width * kw].reshape(-1, height, kh, width, kw, channels)
+        patches = whole.transpose(0, 1, 3, 2, 4, 5).reshape(-1, kh * kw * channels)
+    else:
+        slices = [
+            padded[:, i : i + (height - 1) * rows + 1 : rows, j : j + (width - 1) * columns + 1 : columns]
+            for i in range(kh)
+            for j in range(kw)
+        ]
+        patches = jnp.concatenate(slices, axis=-1).reshape(-1, kh * kw * channels)
     product = jnp.dot(patches, kernel.reshape(-1, features), precision=options.get("precision"))
     return product.reshape(inputs.shape[0], height, width, features)
 

@@ -11,7 +11,7 @@ from dalib.checks import InputError
 from dalib.encoders.layers import conv, convolution_as_matrix, max_pool_2x2
 
 
-@pytest.mark.parametrize("stride, padding, side", [(1, 0, (8, 8)), (2, 2, (9, 7))])
+@pytest.mark.parametrize("stride, padding, side", [(1, 0, (8, 8)), (2, 2, (9, 7)), (5, 0, (17, 11)), (5, 1, (13, 8))])
 def test_patches_equal_the_library_forward_and_backward(stride, padding, side):
     x = np.random.default_rng(0).normal(size=(3, *side, 4)).astype(np.float32)
     nets = {form: conv(6, 5, stride=stride, padding=padding, form=form) for form in ("library", "patches")}
