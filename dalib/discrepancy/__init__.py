@@ -36,6 +36,12 @@ from dalib.discrepancy.kernels import kernel_variance as kernel_variance
 from dalib.discrepancy.mmd import linear_mmd2 as linear_mmd2
 from dalib.discrepancy.mmd import mk_mmd as mk_mmd
 from dalib.discrepancy.mmd import mmd2 as mmd2
+from dalib.discrepancy.nearest import Neighbours as Neighbours
+from dalib.discrepancy.nearest import (
+    nearest_neighbour_divergence as nearest_neighbour_divergence,
+)
+from dalib.discrepancy.nearest import nearest_neighbours as nearest_neighbours
+from dalib.discrepancy.nearest import same_sample_neighbours as same_sample_neighbours
 from dalib.discrepancy.predictions import bnm as bnm
 from dalib.discrepancy.predictions import certainty_weights as certainty_weights
 from dalib.discrepancy.predictions import class_balance as class_balance
@@ -54,6 +60,9 @@ from dalib.discrepancy.sliced_wasserstein import (
     sliced_wasserstein as sliced_wasserstein,
 )
 from dalib.discrepancy.sliced_wasserstein import wasserstein_1d as wasserstein_1d
+from dalib.discrepancy.soft_neighbours import (
+    soft_neighbourhood_density as soft_neighbourhood_density,
+)
 from dalib.discrepancy.spectral import nuclear_norm as nuclear_norm
 from dalib.discrepancy.subspace import afn as afn
 from dalib.discrepancy.subspace import bsp as bsp

@@ -71,6 +71,7 @@ CASES: dict[str, Case] = {
     "rsd.w0.1": Case(FEATURES, D.rsd, loose=True),
     "bss.k1": Case(("f_s",), D.bss, loose=True),
     "bnm.neg_over_n": Case(("g_t",), lambda g_t: -D.nuclear_norm(jax.nn.softmax(g_t)) / g_t.shape[0], loose=True),
+    "snd.T0.05.probs": Case(("g_t",), lambda g_t: D.soft_neighbourhood_density(jax.nn.softmax(g_t))),
     "afn.delta1": Case(FEATURES, lambda f_s, f_t: D.afn(f_s) + D.afn(f_t)),
 }
 
