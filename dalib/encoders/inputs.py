@@ -49,3 +49,43 @@ def _shape(inputs: Any, *, rank: int, expected: str, name: str = "inputs") -> tu
 def _check_floating(inputs: Any, *, todo: str, name: str = "inputs") -> None:
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         raise input_error(name, got=f"dtype {inputs.dtype}", expected="a floating dtype", todo=todo)
+
+
+def check_tokens(inputs: Any, *, longest: int, net: str) -> None:
+    """Checks that ``inputs`` are integer token ids ``[n, t]`` with 1 ≤ t ≤ ``longest``.
+
+    Raises:
+        InputError: on another rank, no tokens, a dtype that is not an integer's, or more tokens than positions.
+    """
+    shape = _shape(inputs, rank=2, expected=f"token ids [n, t] for {net}")
+    if not jnp.issubdtype(inputs.dtype, jnp.integer):
+        raise input_error(
+            "inputs",
+            got=f"dtype {inputs.dtype}",
+            expected=f"integer token ids for {net}",
+            todo="encode texts with dalib.data.encode",
+        )
+    if shape[1] > longest:
+        raise input_error(
+            "inputs",
+            got=f"{shape[1]} tokens an example (shape {shape})",
+            expected=f"at most {longest}, the positions that {net} has",
+            todo="encode with a smaller max_length",
+        )
+
+
+def check_waveforms(inputs: Any, *, shortest: int, net: str) -> None:
+    """Checks that ``inputs`` are floating waveforms ``[n, t]`` of at least ``shortest`` samples.
+
+    Raises:
+        InputError: on another rank, no examples, an integer dtype, or too few samples; it names the net.
+    """
+    shape = _shape(inputs, rank=2, expected=f"waveforms [n, samples] for {net}")
+    _check_floating(inputs, todo="divide integer samples by their largest value first (dtype float32)")
+    if shape[1] < shortest:
+        raise input_error(
+            "inputs",
+            got=f"{shape[1]} samples (shape {shape})",
+            expected=f"at least {shortest} samples for {net}",
+            todo="pad the waveforms with zeros",
+        )
