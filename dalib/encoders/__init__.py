@@ -39,6 +39,22 @@ from dalib.encoders.resnet import wide_resnet50_2 as wide_resnet50_2
 from dalib.encoders.resnet import wide_resnet101_2 as wide_resnet101_2
 from dalib.encoders.squeezenet import SqueezeNet as SqueezeNet
 from dalib.encoders.squeezenet import squeezenet1_1 as squeezenet1_1
+from dalib.encoders.vit import ViT as ViT
+from dalib.encoders.vit import clip_vit_b16 as clip_vit_b16
+from dalib.encoders.vit import clip_vit_b32 as clip_vit_b32
+from dalib.encoders.vit import clip_vit_l14 as clip_vit_l14
+from dalib.encoders.vit import deit_b16 as deit_b16
+from dalib.encoders.vit import deit_s16 as deit_s16
+from dalib.encoders.vit import dino_vitb16 as dino_vitb16
+from dalib.encoders.vit import dino_vits8 as dino_vits8
+from dalib.encoders.vit import dino_vits16 as dino_vits16
+from dalib.encoders.vit import dinov2_vitb14 as dinov2_vitb14
+from dalib.encoders.vit import dinov2_vitl14 as dinov2_vitl14
+from dalib.encoders.vit import dinov2_vits14 as dinov2_vits14
+from dalib.encoders.vit import vit_b16 as vit_b16
+from dalib.encoders.vit import vit_b32 as vit_b32
+from dalib.encoders.vit import vit_l16 as vit_l16
+from dalib.encoders.vit import vit_s16 as vit_s16
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "lenet": LeNet,
@@ -59,6 +75,21 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "resnext101_64x4d": resnext101_64x4d,
     "wide_resnet50_2": wide_resnet50_2,
     "wide_resnet101_2": wide_resnet101_2,
+    "vit_s16": vit_s16,
+    "vit_b16": vit_b16,
+    "vit_b32": vit_b32,
+    "vit_l16": vit_l16,
+    "deit_s16": deit_s16,
+    "deit_b16": deit_b16,
+    "dino_vits16": dino_vits16,
+    "dino_vits8": dino_vits8,
+    "dino_vitb16": dino_vitb16,
+    "dinov2_vits14": dinov2_vits14,
+    "dinov2_vitb14": dinov2_vitb14,
+    "dinov2_vitl14": dinov2_vitl14,
+    "clip_vit_b32": clip_vit_b32,
+    "clip_vit_b16": clip_vit_b16,
+    "clip_vit_l14": clip_vit_l14,
 }
 
 
