@@ -1,0 +1,207 @@
+"""Texts to arrays of token ids, through the model's own tokeniser files and the ``tokenizers`` package.
+
+``encode`` gives one row of ids per text, for encoders of whole texts; ``encode_words`` keeps track of words, for labels
+per word (tagging). Nothing is downloaded; files are JSON or plain text and nothing in them is executed.
+
+The package comes with the extra ``text``: ``pip install 'dalib-jax[text]'``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dalib.checks import input_error, unknown_name
+from dalib.data.tokenizer_files import read_tokenizer
+
+IGNORED_LABEL = -100
+"""The label of a token that carries none: special tokens, padding, later pieces of a word."""
+
+NO_TOKEN = -1
+"""Padding for models whose vocabulary has none (GPT-2)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenizer:
+    """A tokeniser as its model was trained with.
+
+    Attributes:
+        backend: the ``tokenizers.Tokenizer``; its truncation is set anew by every call, so that one object must not
+            encode in several threads at once.
+        words_backend: the same for texts that are split into words already.
+        pad_id: the id that fills up short texts; the encoder's field ``pad_id`` must agree.
+        specials: number of special tokens that every text gets ([CLS] and [SEP]: 2).
+    """
+
+    backend: Any
+    words_backend: Any
+    pad_id: int
+    specials: int
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return self.backend.get_vocab_size()
+
+
+class EncodedWords(NamedTuple):
+    """Sentences of words as token ids, ``[n, t]`` int32 each.
+
+    Attributes:
+        ids: token ids.
+        words: at the first piece of a word that word's index in its sentence, −1 elsewhere.
+        labels: at the first piece of a word its label, :data:`IGNORED_LABEL` elsewhere.
+    """
+
+    ids: np.ndarray
+    words: np.ndarray
+    labels: np.ndarray
+
+
+def load_tokenizer(path: str | Path, *, pad_id: int | None = None) -> Tokenizer:
+    """Reads the tokeniser of a published model.
+
+    Args:
+        path: a folder with ``tokenizer.json``, or with ``vocab.txt`` (WordPiece; ``tokenizer_config.json`` beside it
+            tells about lower case), or with ``vocab.json`` and ``merges.txt`` (byte-level BPE of RoBERTa or GPT-2);
+            the first of these that is there is read. Or the path of a ``tokenizer.json`` or ``vocab.txt``.
+        pad_id: instead of the vocabulary's own padding token ([PAD], <pad>); a vocabulary without one gets −1, which
+            ``GPT2`` takes as padding.
+
+    Raises:
+        InputError: on a missing or damaged file, or if the package ``tokenizers`` is not installed.
+    """
+    found = read_tokenizer(Path(path))
+    own = NO_TOKEN if found.pad_id is None else found.pad_id
+    specials = found.backend.num_special_tokens_to_add(False)
+    return Tokenizer(found.backend, found.words_backend, own if pad_id is None else pad_id, specials)
+
+
+def encode(
+    tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int = 128, pad_to: str = "max_length"
+) -> np.ndarray:
+    """Token ids of texts.
+
+    Args:
+        tokenizer: from :func:`load_tokenizer`.
+        texts: n texts. A special token's name within a text, "[SEP]", becomes that token.
+        max_length: tokens at most, special ones included; longer texts lose their end.
+        pad_to: ``"max_length"``, or ``"longest"`` of these texts (then the shape depends on them, and a jitted function
+            compiles anew for another one).
+
+    Returns:
+        int32 ``[n, t]``, filled up with ``tokenizer.pad_id`` on the right.
+
+    Raises:
+        InputError: on a single text in place of several, anything but texts among them, too small a ``max_length``, or
+            a text without any token.
+    """
+    _check_sequence("texts", texts)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise input_error(f"texts, row {row}", got=type(text).__name__, expected="a text")
+    _truncate(tokenizer.backend, tokenizer, max_length)
+    rows = [encoding.ids for encoding in tokenizer.backend.encode_batch(list(texts))]
+    for row, ids in enumerate(rows):
+        if not ids:
+            raise input_error(
+                f"texts, row {row}",
+                got=repr(texts[row]),
+                expected="at least one token (this tokeniser adds no special ones)",
+                todo="drop empty texts",
+            )
+    return _padded(rows, tokenizer.pad_id, _width(rows, max_length, pad_to))
+
+
+def encode_words(
+    tokenizer: Tokenizer,
+    sentences: Sequence[Sequence[str]],
+    labels: Sequence[Sequence[int]] | None = None,
+    *,
+    max_length: int = 128,
+    pad_to: str = "max_length",
+) -> EncodedWords:
+    """Token ids of sentences that are split into words, with each word's label at its first piece.
+
+    Words that begin behind ``max_length`` are lost, and words of which nothing is left after normalisation (a lone
+    control character) have no token; ``words`` tells which ones are there.
+
+    Args:
+        tokenizer: from :func:`load_tokenizer`. A byte-level BPE takes every word with the space before it.
+        sentences: n sequences of words.
+        labels: for each sentence one integer per word; None: all are :data:`IGNORED_LABEL`.
+        max_length: tokens at most, special ones included.
+        pad_to: ``"max_length"`` or ``"longest"``.
+
+    Raises:
+        InputError: as :func:`encode`; on texts in place of lists of words; on labels that do not fit the words.
+    """
+    _check_sequence("sentences", sentences)
+    for row, sentence in enumerate(sentences):
+        _check_sequence(f"sentences, row {row}", sentence)
+        if not all(isinstance(word, str) for word in sentence):
+            raise input_error(f"sentences, row {row}", got="a word that is not a text", expected="words")
+    if labels is None:
+        labels = [[IGNORED_LABEL] * len(sentence) for sentence in sentences]
+    _check_labels(sentences, labels)
+    _truncate(tokenizer.words_backend, tokenizer, max_length)
+    encodings = tokenizer.words_backend.encode_batch([list(s) for s in sentences], is_pretokenized=True)
+    rows = [encoding.ids for encoding in encodings]
+    width = _width(rows, max_length, pad_to)
+    firsts = [_first_pieces(encoding.word_ids) for encoding in encodings]
+    tags = [
+        [IGNORED_LABEL if word < 0 else int(own[word]) for word in words]
+        for words, own in zip(firsts, labels, strict=True)
+    ]
+    return EncodedWords(
+        _padded(rows, tokenizer.pad_id, width), _padded(firsts, -1, width), _padded(tags, IGNORED_LABEL, width)
+    )
+
+
+def _first_pieces(word_ids: Sequence[int | None]) -> list[int]:
+    before = [None, *word_ids[:-1]]
+    return [-1 if word is None or word == last else word for word, last in zip(word_ids, before, strict=True)]
+
+
+def _truncate(backend: Any, tokenizer: Tokenizer, max_length: int) -> None:
+    if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length <= tokenizer.specials:
+        raise input_error(
+            "max_length",
+            got=repr(max_length),
+            expected=f"an integer above {tokenizer.specials}, the special tokens that every text gets",
+        )
+    backend.enable_truncation(max_length)
+
+
+def _width(rows: Sequence[Sequence[int]], max_length: int, pad_to: str) -> int:
+    if pad_to not in ("max_length", "longest"):
+        raise unknown_name("pad_to", pad_to, ("max_length", "longest"))
+    return max_length if pad_to == "max_length" else max(map(len, rows))
+
+
+def _padded(rows: Sequence[Sequence[int]], fill: int, width: int) -> np.ndarray:
+    out = np.full((len(rows), width), fill, np.int32)
+    for row, values in zip(out, rows, strict=True):
+        row[: len(values)] = values
+    return out
+
+
+def _check_sequence(argument: str, value: Any) -> None:
+    if isinstance(value, str | bytes) or not hasattr(value, "__len__"):
+        raise input_error(argument, got=f"{type(value).__name__} {str(value)[:40]!r}", expected="a sequence of texts")
+    if len(value) == 0:
+        raise input_error(argument, got="none", expected="at least one text")
+
+
+def _check_labels(sentences: Sequence[Sequence[str]], labels: Sequence[Sequence[int]]) -> None:
+    if len(labels) != len(sentences):
+        raise input_error(
+            "labels", got=f"labels of {len(labels)} sentences beside {len(sentences)} sentences", expected="as many"
+        )
+    for row, (sentence, own) in enumerate(zip(sentences, labels, strict=True)):
+        if len(own) != len(sentence):
+            raise input_error(
+                f"labels, row {row}", got=f"{len(own)} labels for {len(sentence)} words", expected="one label a word"
+            )
