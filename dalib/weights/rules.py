@@ -1,7 +1,7 @@
 """Rule tables: how the names and layouts of a foreign checkpoint become variables of one of our nets.
 
 A table is data: regular expressions, target paths, named transforms. :func:`assemble` applies it in total: every
-foreign array is used by exactly one rule or ignored with a reason, and every variable of the net is filled exactly once.
+foreign array is used by exactly one rule or ignored with a reason, every variable of the net is filled exactly once.
 """
 
 import re

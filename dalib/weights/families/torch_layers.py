@@ -2,9 +2,7 @@
 
 from dalib.weights.rules import Ignored, Rule
 
-STEP_COUNTER = Ignored(
-    r"(?:.*\.)?num_batches_tracked", "torch's count of steps, of no use with a fixed momentum"
-)
+STEP_COUNTER = Ignored(r"(?:.*\.)?num_batches_tracked", "torch's count of steps, of no use with a fixed momentum")
 
 
 def convolution(foreign: str, ours: str, *, bias: bool = False) -> tuple[Rule, ...]:

@@ -1,6 +1,7 @@
 """Readers of foreign checkpoint files, one module a format; none of them executes code or needs the foreign library."""
 
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,52 +9,85 @@ from typing import Any
 import numpy as np
 
 from dalib.checks import input_error
-from dalib.weights.readers.torch_zip import read_torch_zip
+from dalib.weights.readers.folder import read_folder
+from dalib.weights.readers.npz import read_npz
+from dalib.weights.readers.numpy_pickle import read_numpy_pickle
+from dalib.weights.readers.safetensors_file import read_safetensors
+from dalib.weights.readers.torch_legacy import START, read_torch_legacy
+from dalib.weights.readers.torch_zip import check_members, read_torch_zip
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Where a training checkpoint keeps the net, beside its optimiser and counters."""
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads the arrays of a checkpoint by name.
+    """Reads the arrays of a checkpoint by name; the format is told from the content.
 
-    The format is told from the file's first bytes. Of a training checkpoint the ``state_dict`` (``model_state_dict``,
-    ``model``) is taken; numbers and strings beside arrays are left out.
+    Dictionaries and lists inside one another join their keys and positions with dots. Of a training checkpoint only the
+    ``state_dict`` (``model_state_dict``, ``model``) is taken. Numbers and strings beside arrays are left out.
 
     Args:
-        path: a ``.safetensors`` file or torch's ``.pth`` (zip).
+        path: a safetensors file, torch's ``.pth`` in the zip or the older format, an ``.npz``, a pickle of numpy
+            arrays, or a model's folder in the layout of the Hugging Face hub (shards included).
+
+    Returns:
+        Arrays by foreign name, in the foreign layout; of safetensors they are read-only views of a memory map.
 
     Raises:
-        InputError: for a missing, damaged or unknown file, or one that asks for more than data.
+        InputError: for a missing, damaged or unknown file, one without arrays, or a pickle that asks for more than
+            data; its global is named and nothing of it was executed.
     """
     path = Path(path)
-    if not path.exists():
+    if path.is_dir():
+        return read_folder(path, read_arrays)
+    if not path.is_file():
         raise input_error("path", got=path, expected="a checkpoint that exists")
     with path.open("rb") as file:
         start = file.read(16)
-    if start.startswith(b"PK\x03\x04"):
-        return named_arrays(read_torch_zip(path), str(path))
-    from safetensors.numpy import load_file
+    if start.startswith(b"PK"):
+        content = _read_zip(path)
+    elif start.startswith(START):
+        content = read_torch_legacy(path)
+    elif start[:1] == b"\x80":
+        content = read_numpy_pickle(path)
+    elif start[8:9] == b"{":
+        content = read_safetensors(path)
+    else:
+        raise input_error(
+            "path",
+            got=f"{path}, which begins with {start[:8]!r}",
+            expected="safetensors, torch's .pth, .npz, or a pickle of numpy arrays",
+            todo="fetch it again (a page of an error may have been saved in its place), or convert it",
+        )
+    return _named_arrays(content, str(path))
 
-    return load_file(path)
+
+def _read_zip(path: Path) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            check_members(archive, path)
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise input_error(
+            "path", got=f"{path} ({error})", expected="a complete zip file", todo="fetch it again"
+        ) from None
+    return read_npz(path) if names and all(name.endswith(".npy") for name in names) else read_torch_zip(path)
 
 
-def named_arrays(content: Any, name: str) -> dict[str, np.ndarray]:
-    """Flattens nested dictionaries to arrays by dotted name."""
+def _named_arrays(content: Any, name: str) -> dict[str, np.ndarray]:
     if isinstance(content, Mapping):
-        for wrapper in WRAPPERS:
-            if isinstance(content.get(wrapper), Mapping):
-                content = content[wrapper]
-                break
+        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
     arrays: dict[str, np.ndarray] = {}
-    _collect(content, "", arrays)
+    _collect(content, (), arrays)
     if not arrays:
         raise input_error("path", got=f"{name}, which holds no named arrays", expected="a checkpoint with a state_dict")
     return arrays
 
 
-def _collect(content: Any, prefix: str, arrays: dict[str, np.ndarray]) -> None:
-    if isinstance(content, np.ndarray) and prefix:
-        arrays[prefix] = content
-    elif isinstance(content, Mapping):
-        for key, value in content.items():
-            _collect(value, f"{prefix}.{key}" if prefix else str(key), arrays)
+def _collect(content: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray]) -> None:
+    if isinstance(content, np.ndarray) and path:
+        arrays[".".join(path)] = content
+    elif isinstance(content, Mapping | list | tuple):
+        items = content.items() if isinstance(content, Mapping) else enumerate(content)
+        for key, value in items:
+            _collect(value, (*path, str(key)), arrays)

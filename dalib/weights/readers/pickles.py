@@ -23,9 +23,10 @@ class Global(NamedTuple):
 
 
 class Setter(NamedTuple):
-    """A half-built object: ``state`` is called with what the pickle sets on it."""
+    """An object that the pickle builds in two steps: ``state`` turns what is set on it into the finished object."""
 
     state: Callable[[Any], Any]
+    value: Any = None
 
 
 _MARK = object()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.checks import input_error
+from dalib.weights.readers import numpy_pickle
 
 DTYPES: dict[str, Any] = {
     "Double": np.float64,
@@ -84,18 +85,22 @@ def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
     return dict(items)
 
 
+REBUILD: dict[str, Callable[..., Any]] = {
+    "torch._utils._rebuild_tensor_v2": tensor,
+    "torch._utils._rebuild_tensor": tensor,
+    "torch._utils._rebuild_parameter": parameter,
+    "torch._utils._rebuild_parameter_with_state": parameter,
+}
+
+
 def allowed() -> dict[str, Callable[..., Any]]:
     """The globals of a ``state_dict`` with our stand-ins, a new table for every file."""
     table: dict[str, Callable[..., Any]] = {
         "collections.OrderedDict": _ordered_dict,
-        "torch._utils._rebuild_tensor_v2": tensor,
-        "torch._utils._rebuild_tensor": tensor,
-        "torch._utils._rebuild_parameter": parameter,
-        "torch._utils._rebuild_parameter_with_state": parameter,
         "torch.Size": tuple,
         "torch.device": lambda *names: ":".join(map(str, names)),
     }
-    return table | {name: _not_called(name) for name in STORAGES}
+    return table | REBUILD | numpy_pickle.allowed() | {name: _not_called(name) for name in STORAGES}
 
 
 def _not_called(name: str) -> Callable[..., Any]:
