@@ -81,12 +81,12 @@ class Experiment:
     def check(self) -> None:
         """Raises an InputError for unknown names, numbers out of range, or settings that contradict one another."""
         choose("method", self.method, METHODS)
-        if (setting := setting_of(self.method)) != "closed set":
+        if not (setting := setting_of(self.method)).startswith("closed set"):
+            known = [name for kind, names in SETTINGS.items() if kind.startswith("closed set") for name in names]
             raise input_error(
                 "method",
                 got=f"{self.method}, which is for: {setting}",
-                expected="a method for one labelled source and one target with the same classes: "
-                + ", ".join(SETTINGS["closed set"]),
+                expected="a method for one labelled source and one target with the same classes: " + ", ".join(known),
             )
         choose("encoder", self.encoder, ENCODERS)
         choose("bottleneck", self.bottleneck, BOTTLENECKS)

@@ -48,7 +48,7 @@ class Digits:
     """Options of ``python -m experiments.digits``."""
 
     method: tuple[str, ...] = ("source_only", "dan", "deep_coral", "dann")
-    """Methods to run, one or more."""
+    """Methods to run, one or more. Those that start from a trained source net (adda, shot) bring source_only along."""
     source: str | None = None
     """Labelled domain: mnist, optdigits or mnist_m. Default: the three tasks of the README."""
     target: str | None = None
@@ -94,10 +94,13 @@ def experiments(options: Digits) -> list[Experiment]:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
     if options.seeds < 1:
         raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
+    names = list(options.method)
+    if any(METHODS[name](**chosen.get(name, {})).starts_from == "source" for name in names):
+        names = ["source_only", *(name for name in names if name != "source_only")]
     found = []
     for source, target in tasks(options):
         for seed in range(options.seeds):
-            roles = [(name, "method") for name in options.method] + [("source_only", "oracle")] * options.oracle
+            roles = [(name, "method") for name in names] + [("source_only", "oracle")] * options.oracle
             for name, role in roles:
                 arguments = chosen.get(name, {})
                 convention = options.batch_norm
@@ -169,12 +172,14 @@ def digits(options: Digits) -> None:
                     domains[name, channels] = load(name, options.size, channels)
             pair = f"{experiment.source}-{experiment.target}"
             folder = out / pair / experiment.name / f"seed-{experiment.seed}"
+            starts = METHODS[experiment.method](**dict(experiment.method_options)).starts_from == "source"
             progress.start(f"{experiment.task}  {experiment.name}  seed {experiment.seed}", 0)
             run_experiment(
                 experiment,
                 domains[experiment.source, channels],
                 domains[experiment.target, channels],
                 folder,
+                start=out / pair / "source_only" / f"seed-{experiment.seed}" if starts else None,
                 command=command.strip(),
                 report=progress.step,
             )

@@ -14,7 +14,7 @@ import numpy as np
 from dalib.checks import input_error
 from dalib.data import Domain, check_distinct, evaluation_batches, match_classes, paired_stream, unlabelled_batches
 from dalib.encoders import BOTTLENECKS, Classifier, make_encoder
-from dalib.methods import METHODS, NET_GROUPS, Method, States
+from dalib.methods import METHODS, NET_GROUPS, Method, States, evaluation_params
 from dalib.train import (
     SCHEDULES,
     Cadence,
@@ -33,11 +33,12 @@ from dalib.train import (
 )
 from dalib.train.forward import statistics_for
 from dalib.train.record import write_atomically
-from dalib.types import Batch, Outputs
+from dalib.types import Batch, Outputs, Params, PyTree
 from dalib.validate import score
 from dalib.validate.oracle import oracle_score
 from dalib.weights import save_variables
 from experiments.config import Experiment, asdict
+from experiments.start import read_start
 
 EVALUATION_ROWS = 250
 PICTURE_ROWS = 400
@@ -79,8 +80,8 @@ def _program(experiment: Experiment, classes: int) -> Program:
     forward = make_forward(net, experiment.batch_norm)
     step = make_step(method, forward, optimizer, total_steps=experiment.steps, num_classes=classes)
 
-    def init(key: jax.Array, sample: jax.Array) -> TrainState:
-        return init_state(key, net, method, optimizer, sample, batch_norm=experiment.batch_norm)
+    def init(key: jax.Array, sample: jax.Array, variables: PyTree | None = None) -> TrainState:
+        return init_state(key, net, method, optimizer, sample, batch_norm=experiment.batch_norm, variables=variables)
 
     return Program(
         net,
@@ -98,6 +99,7 @@ def run_experiment(
     target: Domain,
     folder: Path,
     *,
+    start: Path | None = None,
     command: str = "",
     report: Callable[[int, str], None] = lambda step, text: None,
 ) -> Path:
@@ -108,6 +110,8 @@ def run_experiment(
         source: labelled domain with splits ``train`` and ``test``.
         target: its ``train`` split is used without labels, its ``test`` split is scored.
         folder: the run folder.
+        start: for a method that starts from a trained source net, the folder of the finished source-only run; which one
+            it was, and the hash of its weights, go into ``config.json``.
         command: the command line, for the record.
         report: called with the step and a line of text now and then.
 
@@ -129,6 +133,8 @@ def run_experiment(
         size = len(domain.split("train"))
         if experiment.batch_size > size:
             raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
+    program = make_program(experiment, len(labelled.class_names))
+    begin = read_start(program.method, experiment, start)
     record = open_record(
         folder,
         {
@@ -139,18 +145,19 @@ def run_experiment(
             "class_names": labelled.class_names,
             "data": dict(_fingerprint(d) for d in (source, target)),
             "command": command,
+            **({} if begin is None else {"start": begin.record}),
             **provenance(),
         },
     )
     if record.finished() and (folder / "final.npz").exists():
         return folder
-    program = make_program(experiment, len(labelled.class_names))
     stream = paired_stream(labelled, target, batch_size=experiment.batch_size, seed=experiment.seed)
     sample = jnp.asarray(stream[0].source.inputs)
+    variables = None if begin is None else begin.variables(program.net, sample)
     began = time.monotonic()
     scores = {"text": ""}
 
-    def calibrated(state: TrainState) -> States:
+    def calibrated(state: TrainState, params: Params) -> States:
         states = States(state.model, state.method)
         if program.method.calibrate is None:
             return states
@@ -158,9 +165,9 @@ def run_experiment(
         def recompute():
             batches = unlabelled_batches(target, "train", EVALUATION_ROWS)
             stats = statistics_for(states.model, "source")
-            return recompute_statistics(program.net, state.params, stats, (b.inputs[b.mask] for b in batches))
+            return recompute_statistics(program.net, params, stats, (b.inputs[b.mask] for b in batches))
 
-        return program.method.calibrate(state.params, states, recompute)
+        return program.method.calibrate(params, states, recompute)
 
     def refresh(state: TrainState) -> TrainState:
         def look() -> Outputs:
@@ -175,10 +182,11 @@ def run_experiment(
         return state.replace(model=states.model, method=states.method)
 
     def predictors(state: TrainState):
-        model = calibrated(state).model
+        params = evaluation_params(program.method, state.params, States(state.model, state.method))
+        model = calibrated(state, params).model
         return (
-            lambda x: program.predict_source(state.params, model, jnp.asarray(x)),
-            lambda x: program.predict_target(state.params, model, jnp.asarray(x)),
+            lambda x: program.predict_source(params, model, jnp.asarray(x)),
+            lambda x: program.predict_target(params, model, jnp.asarray(x)),
         )
 
     def evaluate(state: TrainState) -> list[dict[str, Any]]:
@@ -202,7 +210,7 @@ def run_experiment(
     with open_checkpoints(folder / "checkpoints") as checkpoints:
         state = run(
             program.step,
-            program.init(jax.random.key(experiment.seed), sample),
+            program.init(jax.random.key(experiment.seed), sample, variables),
             batches,
             total_steps=experiment.steps,
             record=record,
@@ -214,7 +222,8 @@ def run_experiment(
             refresh_every=program.method.refresh_every,
         )
     write_atomically(folder / "final.npz", _final(predictors(state), source, target))
-    weights = {"params": {g: state.params[g] for g in NET_GROUPS if g in state.params}}
+    final = evaluation_params(program.method, state.params, States(state.model, state.method))
+    weights = {"params": {g: final[g] for g in NET_GROUPS if g in final}}
     save_variables(folder / "weights.safetensors", {**weights, "batch_stats": statistics_for(state.model, "source")})
     record.write("end", experiment.steps, seconds=round(time.monotonic() - began, 3))
     return folder

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
-from dalib.methods.base import Method, States
-from dalib.types import Params, PyTree
+import jax
+
+from dalib.checks import input_error
+from dalib.methods.base import Method, Spec, States
+from dalib.types import Array, Params, PyTree
 
 
 def adabn() -> Method:
@@ -14,11 +17,22 @@ def adabn() -> Method:
     continues from the statistics before the evaluation.
 
     Raises:
-        InputError: at evaluation, for a net without BatchNorm.
+        InputError: from ``init``, for a net without BatchNorm.
     """
+
+    def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
+        del key
+        if not jax.tree.leaves(spec.batch_stats):
+            raise input_error(
+                "net",
+                got="one without BatchNorm layers",
+                expected="statistics that can be adapted",
+                todo="use an encoder or a bottleneck with BatchNorm (DTN, ResNet, linear-bn-relu) or another method",
+            )
+        return {}, {}
 
     def calibrate(params: Params, states: States, recompute: Callable[[], PyTree]) -> States:
         del params
         return states._replace(model={**states.model, "target": recompute()})
 
-    return Method("adabn", batch_norm="source", calibrate=calibrate)
+    return Method("adabn", init=init, batch_norm="source", calibrate=calibrate)

@@ -37,14 +37,14 @@ def adda(
     Darrell, CVPR 2017, arXiv 1702.05464, eq. 9).
 
     Closed-set adaptation. Stage 1 is a ``source_only`` run; its variables are this run's initial ones
-    (``init_state(..., variables=...)``). They are both the frozen source net, kept in the method's state and evaluated
-    without dropout on its own running statistics, and the start of the target encoder, the groups ``encoder`` and
+    (``init_state(..., variables=...)``). They are both the frozen source net, kept in the method's state with its own
+    running statistics and evaluated without dropout, and the start of the target encoder, the groups ``encoder`` and
     ``bottleneck``. The head is never trained again, and there is no task loss: nothing but its start ties the target
     encoder to the classes, so it may drift, and early checkpoints may be the better ones. Predictions are the target
     encoder's under the source head, on source inputs as well.
 
-    Needs the BatchNorm convention "domain" (its default here) or "frozen", for nets with BatchNorm: only with these
-    do the source's running statistics stay what stage 1 made them.
+    The frozen net's statistics are a copy, so that they stay what stage 1 made them under every BatchNorm convention;
+    the convention decides about the target encoder's alone. With "domain", the default, these are the target's own.
 
     Args:
         weight: of the encoder's loss; with ``variant="tllib"``, of the domain loss.
@@ -68,11 +68,11 @@ def adda(
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
         params = {"discriminator": net.init(key, jnp.zeros((2, spec.width)))["params"]}
-        return params, {"source_net": spec.params}
+        return params, {"source_net": spec.params, "source_stats": spec.batch_stats}
 
     def source_outputs(states: States, batch: Batch, forward: Forward) -> Outputs:
-        frozen = states.method["source_net"]
-        outputs, _ = forward.one(frozen, states.model, batch.source.inputs, "source", None, False)
+        frozen, stats = states.method["source_net"], {"shared": states.method["source_stats"]}
+        outputs, _ = forward.one(frozen, stats, batch.source.inputs, "source", None, False)
         return jax.lax.stop_gradient(outputs)
 
     def target_outputs(params: Params, states: States, batch: Batch, forward: Forward, key: Array):
@@ -115,4 +115,4 @@ def adda(
         ),
         "tllib": (Update("adversarial", reversal_loss, ("encoder", "bottleneck", "discriminator")),),
     }
-    return Method("adda", init=init, updates=updates[variant], batch_norm="domain")
+    return Method("adda", init=init, updates=updates[variant], batch_norm="domain", starts_from="source")

@@ -14,8 +14,9 @@ def combine(*methods: Method, name: str | None = None) -> Method:
     """The sum of methods: one task loss, all penalties, and the updates of the one that has its own.
 
     Parameter groups and state are kept apart by the methods' names (``dann/discriminator``). The BatchNorm convention
-    is that of the first method; if one of them starts from a trained source net, the sum does. At most one of them may bring updates other than the supervised one (MCD, WDGRL); the
-    penalties of the others join its updates marked ``joins``.
+    is that of the first method; if one of them starts from a trained source net, the sum does. At most one of them may
+    bring updates other than the supervised one (MCD, WDGRL); the penalties of the others join its updates marked
+    ``joins``.
 
     Args:
         *methods: two or more methods with different names; rename by ``method._replace(name=...)``.

@@ -144,4 +144,5 @@ def shot(
         batch_norm="domain",
         refresh=refresh,
         refresh_every=refresh_every,
+        starts_from="source",
     )

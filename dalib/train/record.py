@@ -56,8 +56,8 @@ def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
 
     Args:
         folder: made if absent.
-        config: JSON-able; the entries ``experiment`` and ``data`` must be the same as when the folder was made, the
-            others (versions, commit) may differ.
+        config: JSON-able; the entries ``experiment``, ``data`` and ``start`` must be the same as when the folder was
+            made, the others (versions, commit) may differ.
 
     Raises:
         InputError: when the folder belongs to another configuration (the differences are listed), is not a run
@@ -152,7 +152,7 @@ def _complete_lines(path: Path):
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     found = []
-    for part in ("format", "experiment", "data"):
+    for part in ("format", "experiment", "data", "start"):
         a, b = old.get(part), new.get(part)
         if isinstance(a, dict) and isinstance(b, dict):
             for name in sorted(a.keys() | b.keys()):

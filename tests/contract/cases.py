@@ -1,28 +1,38 @@
 """Small nets and batches on which every method is put to the same tests."""
 
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from dalib.encoders import MLP, Bottleneck, Classifier, LeNet
+from dalib.encoders.classifier import LinearHead
+from dalib.encoders.layers import leave
 from dalib.methods import METHODS, Method
 from dalib.train import init_state, make_forward, make_optimizer, training_step
 from dalib.types import Batch, Outputs, Source, Target
 
 CLASSES = 3
 STEPS = 10
+ALL = sorted(METHODS)
+CORE = ("source_only", "dan", "dann", "mcd")
+"""One method of each level of the seam: these go through every test by default, the others with ``-m slow``."""
 
 
 class Bag(nn.Module):
     """A text-like encoder: token ids ``[n, t]``, embedded and averaged."""
 
+    dtype: Any = None
+
     @nn.compact
     def __call__(self, inputs, *, train=False):
-        x = nn.Embed(11, 6)(inputs).mean(1)
-        return Outputs(nn.tanh(nn.Dense(12)(x)), None, {})
+        x = nn.Embed(11, 6, dtype=self.dtype)(inputs).mean(1)
+        return Outputs(leave(nn.tanh(nn.Dense(12, dtype=self.dtype)(x))), None, {})
 
 
 def images(rng, n):
@@ -41,13 +51,15 @@ INPUTS = {"images": images, "vectors": vectors, "tokens": tokens}
 
 
 @lru_cache
-def classifier(kind: str) -> Classifier:
+def classifier(kind: str, norm: bool = False, dtype: Any = None) -> Classifier:
+    """The net of a kind of input; that of images has BatchNorm, the others where asked for."""
     encoder = {
-        "images": LeNet(channels=(2, 3), width=4, norm=True),
-        "vectors": MLP((12,)),
-        "tokens": Bag(),
+        "images": LeNet(channels=(2, 3), width=4, norm=True, dtype=dtype),
+        "vectors": MLP((12,), dtype=dtype),
+        "tokens": Bag(dtype=dtype),
     }[kind]
-    return Classifier(encoder, CLASSES, Bottleneck(width=12, norm=True) if kind == "images" else None)
+    bottleneck = Bottleneck(width=12, norm=True, dtype=dtype) if norm or kind == "images" else None
+    return Classifier(encoder, CLASSES, bottleneck, LinearHead(CLASSES, dtype=dtype))
 
 
 def batch(kind: str, n: int = 6, m: int = 6, seed: int = 0) -> Batch:
@@ -64,9 +76,18 @@ def small_method(name: str) -> Method:
     return METHODS[name]()
 
 
-def setup(method: Method, kind: str, *, batch_norm: str | None = None, learning_rate: float = 0.01):
+def setup(
+    method: Method,
+    kind: str,
+    *,
+    batch_norm: str | None = None,
+    learning_rate: float = 0.01,
+    norm: bool = False,
+    dtype: Any = None,
+):
     """``(state, step)`` of a method on a small net; the step is not jitted."""
-    net = classifier(kind)
+    # AdaBN refuses a net without BatchNorm.
+    net = classifier(kind, norm or "adabn" in method.name, dtype)
     convention = batch_norm or method.batch_norm
     optimizer = make_optimizer(learning_rate=learning_rate)
     b = batch(kind)
@@ -77,3 +98,54 @@ def setup(method: Method, kind: str, *, batch_norm: str | None = None, learning_
     step = training_step(method, forward, optimizer, total_steps=STEPS, num_classes=CLASSES)
     # Half way: schedules that start at 0 (gradient reversal) have an effect from here on.
     return state.replace(step=jnp.asarray(STEPS // 2, jnp.int32)), step
+
+
+@lru_cache
+def compiled(name: str, kind: str = "vectors"):
+    """``(state, jitted step)`` of a method of the table; compiled once for all tests."""
+    state, step = setup(small_method(name), kind)
+    return state, jax.jit(step)
+
+
+def methods(names: Iterable[str] = ALL):
+    """Test parameters: the methods named, those outside :data:`CORE` marked slow."""
+    return [pytest.param(name, marks=() if name in CORE else pytest.mark.slow) for name in names]
+
+
+def visible(state):
+    """What a step changes, apart from the key."""
+    return state.params, state.optimizer, state.model, state.method
+
+
+def leaves(tree):
+    return [np.asarray(x) for x in jax.tree.leaves(tree)]
+
+
+def widened(tree):
+    """Floating leaves in float64; only inside ``jax.enable_x64()``."""
+    return jax.tree.map(
+        lambda x: jnp.asarray(x, jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else jnp.asarray(x), tree
+    )
+
+
+def moved_groups(old, new) -> set[str]:
+    """Names of the parameter groups in which anything is different."""
+    return {
+        group
+        for group in old
+        if any((a != b).any() for a, b in zip(leaves(old[group]), leaves(new[group]), strict=True))
+    }
+
+
+def assert_close(a, b, rtol=1e-5, atol=1e-6):
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=atol * max(1.0, float(np.abs(x).max(initial=0))))
+
+
+def assert_same_bits(a, b):
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def assert_finite(tree):
+    assert all(np.isfinite(x).all() for x in leaves(tree) if x.dtype.kind == "f")

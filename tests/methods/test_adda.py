@@ -77,7 +77,7 @@ def losses(params, f_s, f_t, variant="paper"):
         assert train == (domain == "target")
         return Outputs({"source": f_s, "target": f_t}[domain]), model
 
-    states, forward = States({}, {"source_net": None}), FORWARD._replace(one=one)
+    states, forward = States({}, {"source_net": None, "source_stats": None}), FORWARD._replace(one=one)
     results = {
         u.name: u.loss(params, states, make_pass(f_s, f_t).batch, forward, make_context()) for u in method.updates
     }
