@@ -11,6 +11,14 @@ from typing import Any
 import flax.linen as nn
 
 from dalib.checks import choose, unknown_name
+from dalib.encoders.bert import BERT as BERT
+from dalib.encoders.bert import bert_base as bert_base
+from dalib.encoders.bert import bert_large as bert_large
+from dalib.encoders.bert import bert_tiny as bert_tiny
+from dalib.encoders.bert import distilbert_base as distilbert_base
+from dalib.encoders.bert import minilm_l6 as minilm_l6
+from dalib.encoders.bert import minilm_l12 as minilm_l12
+from dalib.encoders.bert import roberta_base as roberta_base
 from dalib.encoders.cifar_resnet import CIFARResNet as CIFARResNet
 from dalib.encoders.cifar_resnet import cifar_resnet20 as cifar_resnet20
 from dalib.encoders.cifar_resnet import cifar_resnet32 as cifar_resnet32
@@ -24,6 +32,9 @@ from dalib.encoders.classifier import LinearHead as LinearHead
 from dalib.encoders.classifier import MLPHead as MLPHead
 from dalib.encoders.digits import DTN as DTN
 from dalib.encoders.digits import LeNet as LeNet
+from dalib.encoders.gpt2 import GPT2 as GPT2
+from dalib.encoders.gpt2 import gpt2 as gpt2
+from dalib.encoders.gpt2 import gpt2_medium as gpt2_medium
 from dalib.encoders.layers import CONVOLUTIONS as CONVOLUTIONS
 from dalib.encoders.mlp import MLP as MLP
 from dalib.encoders.resnet import ResNet as ResNet
@@ -90,6 +101,15 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "clip_vit_b32": clip_vit_b32,
     "clip_vit_b16": clip_vit_b16,
     "clip_vit_l14": clip_vit_l14,
+    "bert_base": bert_base,
+    "bert_large": bert_large,
+    "bert_tiny": bert_tiny,
+    "roberta_base": roberta_base,
+    "distilbert_base": distilbert_base,
+    "minilm_l6": minilm_l6,
+    "minilm_l12": minilm_l12,
+    "gpt2": gpt2,
+    "gpt2_medium": gpt2_medium,
 }
 
 

@@ -1,6 +1,6 @@
 """Rule tables by layout name (``torchvision/resnet``, ``timm/vit``, ``transformers/bert``); one module a family."""
 
-from dalib.weights.families import cifar_resnet, resnet, squeezenet
+from dalib.weights.families import bert, cifar_resnet, gpt2, resnet, squeezenet
 from dalib.weights.rules import RuleTable
 
 TABLES: dict[str, RuleTable] = {}
@@ -8,3 +8,5 @@ TABLES: dict[str, RuleTable] = {}
 TABLES |= cifar_resnet.TABLES
 TABLES |= squeezenet.TABLES
 TABLES |= resnet.TABLES
+TABLES |= bert.TABLES
+TABLES |= gpt2.TABLES
