@@ -1,6 +1,6 @@
 """Rule tables by layout name (``torchvision/resnet``, ``timm/vit``, ``transformers/bert``); one module a family."""
 
-from dalib.weights.families import bert, cifar_resnet, gpt2, resnet, squeezenet
+from dalib.weights.families import bert, cifar_resnet, gpt2, resnet, squeezenet, vit
 from dalib.weights.rules import RuleTable
 
 TABLES: dict[str, RuleTable] = {}
@@ -10,3 +10,4 @@ TABLES |= squeezenet.TABLES
 TABLES |= resnet.TABLES
 TABLES |= bert.TABLES
 TABLES |= gpt2.TABLES
+TABLES |= vit.TABLES
