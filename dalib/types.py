@@ -47,3 +47,55 @@ class Batch(NamedTuple):
 
     source: Source
     target: Target
+
+
+class ImagePreprocessing(NamedTuple):
+    """How published weights want their images; ``dalib.data.transforms.published`` makes a transform of it.
+
+    Attributes:
+        size: side of the square that enters the net, after the crop.
+        resize: the image's shorter side is brought to this many pixels first (both sides without ``keep_aspect``).
+        keep_aspect: whether the resize keeps the ratio of the sides.
+        interpolation: ``"bilinear"``, ``"bicubic"`` or ``"nearest"``, antialiased when it shrinks.
+        maximum: value of a white pixel (255 in the file) before mean and std: 1 or 255.
+        mean: subtracted, per channel in the order of ``channels``.
+        std: then divided by.
+        channels: ``"RGB"`` or ``"BGR"``.
+    """
+
+    size: int = 224
+    resize: int = 256
+    keep_aspect: bool = True
+    interpolation: str = "bilinear"
+    maximum: float = 1.0
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    channels: str = "RGB"
+
+
+class TextPreprocessing(NamedTuple):
+    """How published weights want their texts.
+
+    Attributes:
+        max_length: longest row of token ids, special tokens included.
+        tokenizer: folder with the model's own tokeniser files, for ``dalib.data.text.load_tokenizer``; None when they
+            did not come with the weights.
+    """
+
+    max_length: int
+    tokenizer: str | None = None
+
+
+class SpeechPreprocessing(NamedTuple):
+    """How published weights want their waveforms.
+
+    Attributes:
+        sample_rate: in Hz.
+        standardize: whether each utterance is brought to mean 0 and variance 1.
+    """
+
+    sample_rate: int
+    standardize: bool = True
+
+
+Preprocessing = ImagePreprocessing | TextPreprocessing | SpeechPreprocessing
