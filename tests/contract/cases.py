@@ -107,9 +107,9 @@ def compiled(name: str, kind: str = "vectors"):
     return state, jax.jit(step)
 
 
-def methods(names: Iterable[str] = ALL):
-    """Test parameters: the methods named, those outside :data:`CORE` marked slow."""
-    return [pytest.param(name, marks=() if name in CORE else pytest.mark.slow) for name in names]
+def methods(names: Iterable[str] = ALL, core: tuple[str, ...] = CORE):
+    """Test parameters: the methods named, those outside ``core`` marked slow."""
+    return [pytest.param(name, marks=() if name in core else pytest.mark.slow) for name in names]
 
 
 def visible(state):

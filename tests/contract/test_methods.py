@@ -1,7 +1,6 @@
 """One contract for all methods: a method is tested by being in the table."""
 
 import inspect
-from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -9,47 +8,27 @@ import numpy as np
 import pytest
 
 from dalib.methods import METHODS, combine, from_term
-from dalib.methods.base import NET_GROUPS, SUPERVISED, trained_groups
+from dalib.methods.base import NET_GROUPS, trained_groups
 from dalib.train import make_mesh, put_batch
 from dalib.train.sharding import batch_sharding, replicated
 from dalib.types import Batch, Source, Target
-from tests.contract.cases import INPUTS, batch, setup, small_method
+from tests.contract.cases import (
+    ALL,
+    INPUTS,
+    assert_close,
+    assert_finite,
+    batch,
+    compiled,
+    methods,
+    moved_groups,
+    setup,
+    small_method,
+    visible,
+    widened,
+)
 
-ALL = sorted(METHODS)
 DRAWS_BY_ROW = ("mixstyle", "wdgrl")
 """MixStyle draws a partner for each row and WDGRL pairs rows as they come: another order is another draw."""
-CORE = ("source_only", "dan", "dann", "mcd")
-"""One method of each level of the seam: these go through every test by default, the others with ``-m slow``."""
-
-
-def methods(names=ALL):
-    """Test parameters: the methods named, those outside :data:`CORE` marked slow."""
-    return [pytest.param(name, marks=() if name in CORE else pytest.mark.slow) for name in names]
-
-
-def leaves(tree):
-    return [np.asarray(x) for x in jax.tree.leaves(tree)]
-
-
-def assert_close(a, b, rtol=1e-5, atol=1e-6):
-    for x, y in zip(leaves(a), leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, rtol=rtol, atol=atol * max(1.0, float(np.abs(x).max(initial=0))))
-
-
-def assert_finite(tree):
-    assert all(np.isfinite(x).all() for x in leaves(tree) if x.dtype.kind == "f")
-
-
-@lru_cache
-def compiled(name: str, kind: str = "vectors"):
-    """``(state, jitted step)`` of a method of the table; compiled once for all tests."""
-    state, step = setup(small_method(name), kind)
-    return state, jax.jit(step)
-
-
-def visible(state):
-    """What a step changes, apart from the key."""
-    return state.params, state.optimizer, state.model, state.method
 
 
 @pytest.mark.parametrize("kind", sorted(INPUTS.keys() - {"vectors"}))
@@ -70,9 +49,7 @@ def check_step(name, kind):
     assert int(new.step) == int(state.step) + 1
     assert all(m.shape == () for m in metrics.values())
     trained = set().union(*(trained_groups(update, state.params) for update in small_method(name).updates))
-    for group, old in state.params.items():
-        moved = any((a != b).any() for a, b in zip(leaves(old), leaves(new.params[group]), strict=True))
-        assert moved == (group in trained), f"{name}: {group} moved: {moved}, trained: {group in trained}"
+    assert moved_groups(state.params, new.params) == trained
 
 
 @pytest.mark.parametrize("name", methods())
@@ -116,12 +93,7 @@ def test_float32_agrees_with_float64(name):
     state, step = compiled(name)
     single, metrics = step(state, batch("vectors"))
     with jax.enable_x64():
-        wide = lambda t: jax.tree.map(  # noqa: E731
-            lambda x: jnp.asarray(x, jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, t
-        )
-        double, more = jax.jit(step)(
-            wide(state.replace(key=state.key)), wide(jax.tree.map(jnp.asarray, batch("vectors")))
-        )
+        double, more = jax.jit(step)(widened(state.replace(key=state.key)), widened(batch("vectors")))
         assert jax.tree.leaves(double.params)[0].dtype == jnp.float64
     assert_close(single.params, double.params, rtol=2e-4, atol=2e-5)
     assert_close(metrics, more, rtol=2e-4, atol=2e-5)
@@ -137,26 +109,6 @@ def test_eight_devices_equal_one(name):
     eight, eight_metrics = sharded(jax.device_put(state, replicated(mesh)), put_batch(b, mesh))
     assert_close(visible(one), visible(eight), rtol=1e-5, atol=1e-5)
     assert_close(one_metrics, eight_metrics, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", methods(n for n in ALL if "weight" in inspect.signature(METHODS[n]).parameters))
-def test_vmaps_over_its_weight_and_weight_0_adds_nothing(name):
-    def run(weight):
-        state, step = setup(METHODS[name](weight=weight), "vectors")
-        return step(state, batch("vectors"))
-
-    weights = jnp.array([0.0, 0.3, 1.0])
-    states, metrics = jax.jit(jax.vmap(run))(weights)
-    for i in (0, 2):
-        alone, alone_metrics = jax.jit(run)(weights[i])
-        assert_close(jax.tree.map(lambda x, i=i: x[i], states.params), alone.params, rtol=1e-4, atol=1e-5)
-        assert_close(jax.tree.map(lambda x, i=i: x[i], metrics), alone_metrics, rtol=1e-4, atol=1e-5)
-    if small_method(name).updates == (SUPERVISED,):
-        nothing = from_term("nothing", lambda *_: 0.0)
-        state, step = setup(nothing, "vectors", batch_norm=small_method(name).batch_norm)
-        plain, _ = jax.jit(step)(state, batch("vectors"))
-        for group in ("encoder", "head"):
-            assert_close(jax.tree.map(lambda x: x[0], states.params[group]), plain.params[group])
 
 
 @pytest.mark.parametrize("name", methods())
