@@ -30,13 +30,31 @@ from dalib.encoders.classifier import Bottleneck as Bottleneck
 from dalib.encoders.classifier import Classifier as Classifier
 from dalib.encoders.classifier import LinearHead as LinearHead
 from dalib.encoders.classifier import MLPHead as MLPHead
+from dalib.encoders.convnext import ConvNeXt as ConvNeXt
+from dalib.encoders.convnext import convnext_base as convnext_base
+from dalib.encoders.convnext import convnext_small as convnext_small
+from dalib.encoders.convnext import convnext_tiny as convnext_tiny
 from dalib.encoders.digits import DTN as DTN
 from dalib.encoders.digits import LeNet as LeNet
+from dalib.encoders.efficientnet import EfficientNet as EfficientNet
+from dalib.encoders.efficientnet import efficientnet_b0 as efficientnet_b0
+from dalib.encoders.efficientnet import efficientnet_b1 as efficientnet_b1
+from dalib.encoders.efficientnet import efficientnet_b2 as efficientnet_b2
+from dalib.encoders.efficientnet import efficientnet_b3 as efficientnet_b3
+from dalib.encoders.efficientnet import efficientnet_b4 as efficientnet_b4
+from dalib.encoders.efficientnet import efficientnet_lite0 as efficientnet_lite0
+from dalib.encoders.efficientnet import efficientnet_lite1 as efficientnet_lite1
+from dalib.encoders.efficientnet import efficientnet_lite2 as efficientnet_lite2
 from dalib.encoders.gpt2 import GPT2 as GPT2
 from dalib.encoders.gpt2 import gpt2 as gpt2
 from dalib.encoders.gpt2 import gpt2_medium as gpt2_medium
 from dalib.encoders.layers import CONVOLUTIONS as CONVOLUTIONS
 from dalib.encoders.mlp import MLP as MLP
+from dalib.encoders.mobilenet import MobileNetV2 as MobileNetV2
+from dalib.encoders.mobilenet import mobilenet_v2 as mobilenet_v2
+from dalib.encoders.mobilenet_v3 import MobileNetV3 as MobileNetV3
+from dalib.encoders.mobilenet_v3 import mobilenet_v3_large as mobilenet_v3_large
+from dalib.encoders.mobilenet_v3 import mobilenet_v3_small as mobilenet_v3_small
 from dalib.encoders.resnet import ResNet as ResNet
 from dalib.encoders.resnet import resnet18 as resnet18
 from dalib.encoders.resnet import resnet34 as resnet34
@@ -110,6 +128,20 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "minilm_l12": minilm_l12,
     "gpt2": gpt2,
     "gpt2_medium": gpt2_medium,
+    "mobilenet_v2": mobilenet_v2,
+    "mobilenet_v3_small": mobilenet_v3_small,
+    "mobilenet_v3_large": mobilenet_v3_large,
+    "efficientnet_b0": efficientnet_b0,
+    "efficientnet_b1": efficientnet_b1,
+    "efficientnet_b2": efficientnet_b2,
+    "efficientnet_b3": efficientnet_b3,
+    "efficientnet_b4": efficientnet_b4,
+    "efficientnet_lite0": efficientnet_lite0,
+    "efficientnet_lite1": efficientnet_lite1,
+    "efficientnet_lite2": efficientnet_lite2,
+    "convnext_tiny": convnext_tiny,
+    "convnext_small": convnext_small,
+    "convnext_base": convnext_base,
 }
 
 

@@ -1,7 +1,8 @@
 """The layers that every encoder here is made of, with their conventions written once.
 
-Convolutions take explicit integer paddings (torch's, not ``"SAME"``) and come in two forms with the same parameters;
-BatchNorm always keeps its statistics in float32 under ``batch_stats`` and is told its momentum.
+Convolutions take explicit integer paddings (torch's; ``"SAME"`` only where weights come from TensorFlow) and come in
+two forms with the same parameters; BatchNorm always keeps its statistics in float32 under ``batch_stats`` and is told
+its momentum.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from dalib.checks import input_error, unknown_name
 from dalib.types import Array
@@ -28,7 +30,7 @@ def convolution_as_matrix(inputs: Array, kernel: Array, window_strides: Any, pad
         inputs: ``[n, h, w, c]``.
         kernel: ``[kh, kw, c, k]``.
         window_strides: two integers.
-        padding: two pairs of integers, ``((top, bottom), (left, right))``.
+        padding: two pairs of integers, ``((top, bottom), (left, right))``, or ``"SAME"``.
         **options: what Flax also passes; only no dilation and one feature group are served.
 
     Returns:
@@ -46,6 +48,8 @@ def convolution_as_matrix(inputs: Array, kernel: Array, window_strides: Any, pad
             todo="use conv='library'",
         )
     kh, kw, channels, features = kernel.shape
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(inputs.shape[1:3], (kh, kw), window_strides, padding)
     padded = jnp.pad(inputs, ((0, 0), *padding, (0, 0)))
     rows, columns = window_strides
     height = (padded.shape[1] - kh) // rows + 1
@@ -85,7 +89,7 @@ def conv(
     size: int,
     *,
     stride: int = 1,
-    padding: int = 0,
+    padding: int | str = 0,
     groups: int = 1,
     form: str = "library",
     use_bias: bool = True,
@@ -95,13 +99,15 @@ def conv(
 ) -> nn.Conv:
     """A square convolution on NHWC inputs, padded with ``padding`` zeros on every side.
 
+    ``padding="SAME"`` is TensorFlow's: as many zeros as make the side ceil(side / stride), an odd one behind.
+
     With more than one group it takes the library's form, whatever ``form`` says: patches do not serve groups.
     """
     return nn.Conv(
         features,
         (size, size),
         strides=(stride, stride),
-        padding=((padding, padding), (padding, padding)),
+        padding=padding if isinstance(padding, str) else ((padding, padding), (padding, padding)),
         use_bias=use_bias,
         kernel_init=kernel_init,
         feature_group_count=groups,

@@ -73,6 +73,8 @@ TRANSFORMS: dict[str, Transform] = {
     "conv": _convolution,
     "linear": lambda x: x.T,
     "squeeze": np.squeeze,
+    # A 1×1 convolution [out, in, 1, 1] that is a linear layer here.
+    "pointwise": lambda x: x.reshape(*x.shape[:2]).T,
     # One [3 d, d] matrix (or [3 d] bias) for query, key and value.
     "split_qkv_linear": _split_linear(3),
     "split3": lambda x: tuple(np.split(x, 3, axis=0)),

@@ -1,6 +1,6 @@
 """Rule tables by layout name (``torchvision/resnet``, ``timm/vit``, ``transformers/bert``); one module a family."""
 
-from dalib.weights.families import bert, cifar_resnet, gpt2, resnet, squeezenet, vit
+from dalib.weights.families import bert, cifar_resnet, convnext, efficientnet, gpt2, mobilenet, resnet, squeezenet, vit
 from dalib.weights.rules import RuleTable
 
 TABLES: dict[str, RuleTable] = {}
@@ -11,3 +11,6 @@ TABLES |= resnet.TABLES
 TABLES |= bert.TABLES
 TABLES |= gpt2.TABLES
 TABLES |= vit.TABLES
+TABLES |= mobilenet.TABLES
+TABLES |= efficientnet.TABLES
+TABLES |= convnext.TABLES

@@ -19,6 +19,14 @@ def linear(foreign: str, ours: str) -> tuple[Rule, ...]:
     )
 
 
+def pointwise(foreign: str, ours: str) -> tuple[Rule, ...]:
+    """Rules for a 1×1 convolution with bias that is a linear layer here."""
+    return (
+        Rule(rf"{foreign}\.weight", f"params/{ours}/kernel", "pointwise"),
+        Rule(rf"{foreign}\.bias", f"params/{ours}/bias"),
+    )
+
+
 def batch_norm(foreign: str, ours: str, *, frozen: bool = False) -> tuple[Rule, ...]:
     """Rules for BatchNorm; a frozen one keeps scale and bias with the statistics."""
     affine = "batch_stats" if frozen else "params"
