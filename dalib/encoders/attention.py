@@ -204,7 +204,7 @@ class Block(nn.Module):
             y = nn.Dropout(self.dropout)(y, deterministic=not train)
             if self.layer_scale is not None:
                 scale = self.param(name, nn.initializers.constant(self.layer_scale), (y.shape[-1],))
-                y = y * scale.astype(y.dtype)
+                y = y * scale.astype(y.dtype)[None, None]
             # One draw for each example, broadcast over its tokens and channels.
             return nn.Dropout(self.stochastic_depth, broadcast_dims=(1, 2))(y, deterministic=not train)
 

@@ -155,7 +155,7 @@ class ViT(nn.Module):
             ],
             axis=1,
         )
-        return x + positions.astype(x.dtype)
+        return x + positions.astype(x.dtype)[None]
 
 
 _small: Callable[..., ViT] = partial(ViT, width=384, depth=12, heads=6)

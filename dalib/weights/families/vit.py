@@ -64,7 +64,7 @@ def _torchvision() -> Rules:
             r"block_\1/attention",
         ),
         *linear(rf"{block}\.self_attention\.out_proj", r"block_\1/attention/out"),
-        # The published files still have the first names, torchvision since 0.14 writes the second ones.
+        # The published files have the first names; what newer versions of torchvision save has the second ones.
         *linear(rf"{block}\.mlp\.(?:linear_1|0)", r"block_\1/mlp/fc1"),
         *linear(rf"{block}\.mlp\.(?:linear_2|3)", r"block_\1/mlp/fc2"),
         *_norm(r"encoder\.ln", "norm"),
