@@ -49,6 +49,7 @@ from dalib.encoders.gpt2 import GPT2 as GPT2
 from dalib.encoders.gpt2 import gpt2 as gpt2
 from dalib.encoders.gpt2 import gpt2_medium as gpt2_medium
 from dalib.encoders.layers import CONVOLUTIONS as CONVOLUTIONS
+from dalib.encoders.loading import load as load
 from dalib.encoders.mlp import MLP as MLP
 from dalib.encoders.mobilenet import MobileNetV2 as MobileNetV2
 from dalib.encoders.mobilenet import mobilenet_v2 as mobilenet_v2
@@ -68,6 +69,15 @@ from dalib.encoders.resnet import wide_resnet50_2 as wide_resnet50_2
 from dalib.encoders.resnet import wide_resnet101_2 as wide_resnet101_2
 from dalib.encoders.squeezenet import SqueezeNet as SqueezeNet
 from dalib.encoders.squeezenet import squeezenet1_1 as squeezenet1_1
+from dalib.encoders.vgg import VGG as VGG
+from dalib.encoders.vgg import vgg11 as vgg11
+from dalib.encoders.vgg import vgg11_bn as vgg11_bn
+from dalib.encoders.vgg import vgg13 as vgg13
+from dalib.encoders.vgg import vgg13_bn as vgg13_bn
+from dalib.encoders.vgg import vgg16 as vgg16
+from dalib.encoders.vgg import vgg16_bn as vgg16_bn
+from dalib.encoders.vgg import vgg19 as vgg19
+from dalib.encoders.vgg import vgg19_bn as vgg19_bn
 from dalib.encoders.vit import ViT as ViT
 from dalib.encoders.vit import clip_vit_b16 as clip_vit_b16
 from dalib.encoders.vit import clip_vit_b32 as clip_vit_b32
@@ -84,6 +94,8 @@ from dalib.encoders.vit import vit_b16 as vit_b16
 from dalib.encoders.vit import vit_b32 as vit_b32
 from dalib.encoders.vit import vit_l16 as vit_l16
 from dalib.encoders.vit import vit_s16 as vit_s16
+from dalib.encoders.wav2vec2 import Wav2Vec2 as Wav2Vec2
+from dalib.encoders.wav2vec2 import wav2vec2_base as wav2vec2_base
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "lenet": LeNet,
@@ -142,6 +154,15 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "convnext_tiny": convnext_tiny,
     "convnext_small": convnext_small,
     "convnext_base": convnext_base,
+    "wav2vec2_base": wav2vec2_base,
+    "vgg11": vgg11,
+    "vgg11_bn": vgg11_bn,
+    "vgg13": vgg13,
+    "vgg13_bn": vgg13_bn,
+    "vgg16": vgg16,
+    "vgg16_bn": vgg16_bn,
+    "vgg19": vgg19,
+    "vgg19_bn": vgg19_bn,
 }
 
 

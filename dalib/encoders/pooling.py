@@ -49,7 +49,7 @@ def adaptive_average_pool(x: Array, cells: int) -> Array:
 
 def _means(side: int, cells: int) -> np.ndarray:
     """``[cells, side]``: row i averages the pixels of region i."""
-    weights = np.zeros((cells, side), np.float32)
+    weights = np.zeros((cells, side))
     for i in range(cells):
         start, stop = i * side // cells, -(-(i + 1) * side // cells)
         weights[i, start:stop] = 1 / (stop - start)

@@ -1,6 +1,18 @@
 """Rule tables by layout name (``torchvision/resnet``, ``timm/vit``, ``transformers/bert``); one module a family."""
 
-from dalib.weights.families import bert, cifar_resnet, convnext, efficientnet, gpt2, mobilenet, resnet, squeezenet, vit
+from dalib.weights.families import (
+    bert,
+    cifar_resnet,
+    convnext,
+    efficientnet,
+    gpt2,
+    mobilenet,
+    resnet,
+    squeezenet,
+    vgg,
+    vit,
+    wav2vec2,
+)
 from dalib.weights.rules import RuleTable
 
 TABLES: dict[str, RuleTable] = {}
@@ -14,3 +26,5 @@ TABLES |= vit.TABLES
 TABLES |= mobilenet.TABLES
 TABLES |= efficientnet.TABLES
 TABLES |= convnext.TABLES
+TABLES |= wav2vec2.TABLES
+TABLES |= vgg.TABLES
