@@ -36,8 +36,8 @@ from dalib.checks import choose, input_error
 from dalib.data import DIGIT_DOMAINS, Domain, from_arrays
 from dalib.methods import METHODS
 from experiments.config import Experiment, Recipe, flat, main, method_options
+from experiments.population import Job, check_population, run_jobs
 from experiments.progress import show_progress
-from experiments.run import run_experiment
 
 TASKS = (("mnist", "optdigits"), ("optdigits", "mnist"), ("mnist", "mnist_m"))
 COLOURED = ("mnist_m",)
@@ -78,6 +78,9 @@ class Digits:
     """Steps between two evaluations, a multiple of log_every."""
     save_every: int = 200
     """Steps between two checkpoints, a multiple of log_every."""
+    population: str = "auto"
+    """auto trains the runs of one method together, as many as fit the device; a number limits how many; off trains one
+    run after the other. Numbers agree to rounding."""
     out: Path | None = None
     """Folder of the run records and the report; runs found there are kept, unfinished ones go on. Default: a folder in
     runs/ named after the protocol, so that other settings get another folder."""
@@ -152,7 +155,7 @@ def load(name: str, size: int, channels: int) -> Domain:
 
 def default_folder(options: Digits) -> Path:
     """``runs/digits-<steps>-<hash>``: the hash is of every option that changes numbers, not of which runs are done."""
-    which = ("method", "source", "target", "seeds", "oracle", "out", "report")
+    which = ("method", "source", "target", "seeds", "oracle", "population", "out", "report")
     protocol = [(f.name, repr(getattr(options, f.name))) for f in fields(options) if f.name not in which]
     return Path("runs") / f"digits-{options.steps}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
 
@@ -160,35 +163,28 @@ def default_folder(options: Digits) -> Path:
 def digits(options: Digits) -> None:
     """Runs everything that is not there yet, then prints the table and writes the report."""
     todo = experiments(options)
+    at_once = check_population(options.population)
     command = "python -m experiments.digits " + shlex.join(sys.argv[1:])
     out = options.out or default_folder(options)
     domains: dict[tuple[str, int], Domain] = {}
-    folders = []
+    jobs = []
+    for experiment in todo:
+        channels = 3 if {experiment.source, experiment.target} & set(COLOURED) else 1
+        for name in (experiment.source, experiment.target):
+            if (name, channels) not in domains:
+                domains[name, channels] = load(name, options.size, channels)
+        pair = f"{experiment.source}-{experiment.target}"
+        folder = out / pair / experiment.name / f"seed-{experiment.seed}"
+        starts = METHODS[experiment.method](**dict(experiment.method_options)).starts_from == "source"
+        start = out / pair / "source_only" / f"seed-{experiment.seed}" if starts else None
+        source, target = domains[experiment.source, channels], domains[experiment.target, channels]
+        jobs.append(Job(experiment, source, target, folder, start))
     with show_progress(len(todo), options.steps) as progress:
-        for experiment in todo:
-            channels = 3 if {experiment.source, experiment.target} & set(COLOURED) else 1
-            for name in (experiment.source, experiment.target):
-                if (name, channels) not in domains:
-                    domains[name, channels] = load(name, options.size, channels)
-            pair = f"{experiment.source}-{experiment.target}"
-            folder = out / pair / experiment.name / f"seed-{experiment.seed}"
-            starts = METHODS[experiment.method](**dict(experiment.method_options)).starts_from == "source"
-            progress.start(f"{experiment.task}  {experiment.name}  seed {experiment.seed}", 0)
-            run_experiment(
-                experiment,
-                domains[experiment.source, channels],
-                domains[experiment.target, channels],
-                folder,
-                start=out / pair / "source_only" / f"seed-{experiment.seed}" if starts else None,
-                command=command.strip(),
-                report=progress.step,
-            )
-            folders.append(folder)
-            progress.end("done")
+        run_jobs(jobs, progress, members=at_once, command=command.strip())
     if options.report:
         from dalib import report
 
-        runs = report.load_runs(folders)
+        runs = report.load_runs([job.folder for job in jobs])
         print(report.to_text(report.accuracy_table(runs)))
         path = report.write_report(runs, out / "report.html")
         print(f"\nreport: {path.resolve()}")

@@ -16,12 +16,12 @@ class Progress(NamedTuple):
     """Callbacks of the display.
 
     Attributes:
-        start: ``(title, steps already taken)``: a run begins.
+        start: ``(title, steps already taken, runs)``: a run begins, or several that go on together.
         step: ``(steps taken, text)``: where it is, with loss terms and accuracy as text.
         end: ``(text)``: it is over.
     """
 
-    start: Callable[[str, int], None]
+    start: Callable[..., None]
     step: Callable[[int, str], None]
     end: Callable[[str], None]
 
@@ -40,7 +40,7 @@ def show_progress(runs: int, steps: int) -> Iterator[Progress]:
         disable=not console.is_terminal,
     )
     began = time.monotonic()
-    state = {"done": 0, "title": "", "spoken": -PLAIN_SECONDS, "first": 0}
+    state = {"done": 0, "title": "", "spoken": -PLAIN_SECONDS, "first": 0, "runs": 1}
     with bar:
         whole = bar.add_task("all runs", total=runs * steps, text="")
         one = bar.add_task("", total=steps, text="")
@@ -50,27 +50,28 @@ def show_progress(runs: int, steps: int) -> Iterator[Progress]:
             if console.is_terminal or not (force or now - state["spoken"] > PLAIN_SECONDS):
                 return
             state["spoken"] = now
-            taken = state["done"] * steps + step
+            taken = state["done"] * steps + step * state["runs"]
             worked = taken - state["first"]
             left = (now - began) / worked * (runs * steps - taken) if worked > 0 else float("nan")
             eta = f"{left / 60:.1f} min left" if left == left else ""
-            print(f"[{state['done'] + 1}/{runs}] {state['title']}  step {step}/{steps}  {text}  {eta}", file=sys.stderr)
+            now_at = f"{state['done'] + 1}" + (f"–{state['done'] + state['runs']}" if state["runs"] > 1 else "")
+            print(f"[{now_at}/{runs}] {state['title']}  step {step}/{steps}  {text}  {eta}", file=sys.stderr)
             sys.stderr.flush()
 
-        def start(title: str, step: int) -> None:
-            state["title"] = title
-            state["first"] += step
+        def start(title: str, step: int, together: int = 1) -> None:
+            state["title"], state["runs"] = title, together
+            state["first"] += step * together
             bar.update(one, description=title, completed=step, text="")
             say(step, "", force=state["done"] == 0)
 
         def advance(step: int, text: str) -> None:
             bar.update(one, completed=step, text=text)
-            bar.update(whole, completed=state["done"] * steps + step)
+            bar.update(whole, completed=state["done"] * steps + step * state["runs"])
             say(step, text)
 
         def end(text: str) -> None:
             say(steps, text, force=True)
-            state["done"] += 1
+            state["done"] += state["runs"]
             bar.update(whole, completed=state["done"] * steps)
 
         yield Progress(start, advance, end)

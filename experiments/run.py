@@ -3,7 +3,6 @@
 import io
 import time
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,17 +12,11 @@ import numpy as np
 
 from dalib.checks import input_error
 from dalib.data import Domain, check_distinct, evaluation_batches, match_classes, paired_stream, unlabelled_batches
-from dalib.encoders import BOTTLENECKS, Classifier, make_encoder
-from dalib.methods import METHODS, NET_GROUPS, Method, States, evaluation_params
+from dalib.methods import NET_GROUPS, States, evaluation_params
 from dalib.train import (
-    SCHEDULES,
     Cadence,
+    Record,
     TrainState,
-    init_state,
-    make_forward,
-    make_optimizer,
-    make_predict,
-    make_step,
     open_checkpoints,
     open_record,
     provenance,
@@ -33,64 +26,49 @@ from dalib.train import (
 )
 from dalib.train.forward import statistics_for
 from dalib.train.record import write_atomically
-from dalib.types import Batch, Outputs, Params, PyTree
+from dalib.types import Batch, Outputs, Params
 from dalib.validate import score
 from dalib.validate.oracle import oracle_score
 from dalib.weights import save_variables
 from experiments.config import Experiment, asdict
+from experiments.program import Program, make_program
 from experiments.start import read_start
 
 EVALUATION_ROWS = 250
 PICTURE_ROWS = 400
 
 
-class Program(NamedTuple):
-    """The compiled pieces of a run, shared by all seeds of one configuration."""
+class Run(NamedTuple):
+    """A run that has been opened and not ended, as functions of its state.
 
-    net: Classifier
-    method: Method
-    init: Callable[..., TrainState]
-    step: Callable[..., Any]
-    predict_source: Callable[..., Any]
-    predict_target: Callable[..., Any]
+    Attributes:
+        experiment: what to do.
+        record: its run folder.
+        program: the compiled pieces.
+        labelled: the domain whose labels are learnt from; the target for an oracle.
+        target: the domain used without labels.
+        initial: ``() -> state`` before the first step.
+        evaluate: ``state -> events``.
+        refresh: ``state -> state``, the method's look at the whole target; None if it takes none.
+        finish: ``state -> None``: writes what the end of a run leaves behind.
+        text: ``() -> str``: the accuracies last seen, for the display.
+    """
 
+    experiment: Experiment
+    record: Record
+    program: Program
+    labelled: Domain
+    target: Domain
+    initial: Callable[[], TrainState]
+    evaluate: Callable[[TrainState], list[dict[str, Any]]]
+    refresh: Callable[[TrainState], TrainState] | None
+    finish: Callable[[TrainState], None]
+    text: Callable[[], str]
 
-def make_program(experiment: Experiment, classes: int) -> Program:
-    """Builds (or finds again) the net, method and jitted functions of an experiment; the seed plays no part."""
-    anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method"}
-    return _program(Experiment(**{**vars(experiment), **anonymous}), classes)
-
-
-@lru_cache(maxsize=32)
-def _program(experiment: Experiment, classes: int) -> Program:
-    recipe = experiment.recipe
-    bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
-    net = Classifier(make_encoder(experiment.encoder, **dict(experiment.encoder_options)), classes, bottleneck)
-    method = METHODS[experiment.method](**dict(experiment.method_options))
-    optimizer = make_optimizer(
-        kind=recipe.optimizer,
-        learning_rate=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        schedule=SCHEDULES[recipe.schedule],
-        multipliers={"encoder": recipe.encoder_multiplier},
-        frozen=recipe.frozen,
-    )
-    forward = make_forward(net, experiment.batch_norm)
-    step = make_step(method, forward, optimizer, total_steps=experiment.steps, num_classes=classes)
-
-    def init(key: jax.Array, sample: jax.Array, variables: PyTree | None = None) -> TrainState:
-        return init_state(key, net, method, optimizer, sample, batch_norm=experiment.batch_norm, variables=variables)
-
-    return Program(
-        net,
-        method,
-        jax.jit(init),
-        step,
-        make_predict(method, forward, "source"),
-        make_predict(method, forward, "target"),
-    )
+    @property
+    def cadence(self) -> Cadence:
+        """When to log, evaluate and save."""
+        return Cadence(self.experiment.log_every, self.experiment.evaluate_every, self.experiment.save_every)
 
 
 def run_experiment(
@@ -122,6 +100,50 @@ def run_experiment(
     Raises:
         InputError: for bad settings or data, before anything is written.
     """
+    opened = open_run(experiment, source, target, folder, start=start, command=command)
+    if opened is None:
+        return folder
+    stream = paired_stream(opened.labelled, opened.target, batch_size=experiment.batch_size, seed=experiment.seed)
+
+    def batches(start: int) -> Iterator[Batch]:
+        return (put_batch(batch) for batch in stream.batches(start))
+
+    with open_checkpoints(folder / "checkpoints") as checkpoints:
+        state = run(
+            opened.program.step,
+            opened.initial(),
+            batches,
+            total_steps=experiment.steps,
+            record=opened.record,
+            checkpoints=checkpoints,
+            evaluate=opened.evaluate,
+            cadence=opened.cadence,
+            report=lambda step, means: report(step, f"{losses(means)}  {opened.text()}"),
+            refresh=opened.refresh,
+            refresh_every=opened.program.method.refresh_every,
+        )
+    opened.finish(state)
+    return folder
+
+
+def losses(means: dict[str, float]) -> str:
+    """The loss terms of a record's line in short."""
+    return "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in means.items() if "loss/" in k)
+
+
+def open_run(
+    experiment: Experiment,
+    source: Domain,
+    target: Domain,
+    folder: Path,
+    *,
+    start: Path | None = None,
+    command: str = "",
+) -> Run | None:
+    """Checks a run, makes or finds its folder and binds what it needs; None if it has ended already.
+
+    Args and errors: as in :func:`run_experiment`.
+    """
     experiment.check()
     oracle = experiment.role == "oracle"
     if not oracle:
@@ -150,10 +172,7 @@ def run_experiment(
         },
     )
     if record.finished() and (folder / "final.npz").exists():
-        return folder
-    stream = paired_stream(labelled, target, batch_size=experiment.batch_size, seed=experiment.seed)
-    sample = jnp.asarray(stream[0].source.inputs)
-    variables = None if begin is None else begin.variables(program.net, sample)
+        return None
     began = time.monotonic()
     scores = {"text": ""}
 
@@ -200,33 +219,32 @@ def run_experiment(
         scores["text"] = f"accuracy source {mine.accuracy:.3f} target {theirs.target_accuracy:.3f}"
         return [{"domain": source.name, "split": "test", "oracle": False, "metrics": mine.metrics()}, event]
 
-    def batches(start: int) -> Iterator[Batch]:
-        return (put_batch(batch) for batch in stream.batches(start))
+    def initial() -> TrainState:
+        first = labelled.split("train").__getitems__(range(experiment.batch_size))[0]
+        sample = jnp.asarray(first)
+        variables = None if begin is None else begin.variables(program.net, sample)
+        return program.init(jax.random.key(experiment.seed), sample, variables)
 
-    def progress(step: int, means: dict[str, float]) -> None:
-        losses = "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in means.items() if "loss/" in k)
-        report(step, f"{losses}  {scores['text']}")
+    def finish(state: TrainState) -> None:
+        write_atomically(folder / "final.npz", _final(predictors(state), source, target))
+        final = evaluation_params(program.method, state.params, States(state.model, state.method))
+        stats = statistics_for(state.model, "source")
+        weights = {"params": {g: final[g] for g in NET_GROUPS if g in final}, "batch_stats": stats}
+        save_variables(folder / "weights.safetensors", weights)
+        record.write("end", experiment.steps, seconds=round(time.monotonic() - began, 3))
 
-    with open_checkpoints(folder / "checkpoints") as checkpoints:
-        state = run(
-            program.step,
-            program.init(jax.random.key(experiment.seed), sample, variables),
-            batches,
-            total_steps=experiment.steps,
-            record=record,
-            checkpoints=checkpoints,
-            evaluate=evaluate,
-            cadence=Cadence(experiment.log_every, experiment.evaluate_every, experiment.save_every),
-            report=progress,
-            refresh=refresh if program.method.refresh else None,
-            refresh_every=program.method.refresh_every,
-        )
-    write_atomically(folder / "final.npz", _final(predictors(state), source, target))
-    final = evaluation_params(program.method, state.params, States(state.model, state.method))
-    weights = {"params": {g: final[g] for g in NET_GROUPS if g in final}}
-    save_variables(folder / "weights.safetensors", {**weights, "batch_stats": statistics_for(state.model, "source")})
-    record.write("end", experiment.steps, seconds=round(time.monotonic() - began, 3))
-    return folder
+    return Run(
+        experiment=experiment,
+        record=record,
+        program=program,
+        labelled=labelled,
+        target=target,
+        initial=initial,
+        evaluate=evaluate,
+        refresh=refresh if program.method.refresh else None,
+        finish=finish,
+        text=lambda: scores["text"],
+    )
 
 
 def _final(predictors: Any, source: Domain, target: Domain) -> bytes:

@@ -20,6 +20,8 @@ from dalib.data.folders import from_folder as from_folder
 from dalib.data.lists import from_list_file as from_list_file
 from dalib.data.matching import check_distinct as check_distinct
 from dalib.data.matching import match_classes as match_classes
+from dalib.data.rows import RowStream as RowStream
+from dalib.data.rows import stream_rows as stream_rows
 from dalib.data.stream import PairedStream as PairedStream
 from dalib.data.stream import paired_stream as paired_stream
 from dalib.data.tfds_source import from_tfds as from_tfds

@@ -10,6 +10,16 @@ from dalib.train.loop import NonFiniteError as NonFiniteError
 from dalib.train.loop import run as run
 from dalib.train.optimizer import Optimizer as Optimizer
 from dalib.train.optimizer import make_optimizer as make_optimizer
+from dalib.train.population import Pool as Pool
+from dalib.train.population import Population as Population
+from dalib.train.population import Rows as Rows
+from dalib.train.population import augmented as augmented
+from dalib.train.population import fit as fit
+from dalib.train.population import make_population as make_population
+from dalib.train.population import member_of as member_of
+from dalib.train.population import stack_members as stack_members
+from dalib.train.population_loop import common_steps as common_steps
+from dalib.train.population_loop import run_members as run_members
 from dalib.train.record import Record as Record
 from dalib.train.record import open_record as open_record
 from dalib.train.record import provenance as provenance

@@ -22,11 +22,13 @@ class Checkpoints(NamedTuple):
         restore: ``(state) -> state or None``: the newest checkpoint with the structure, shapes, dtypes and shardings
             of the given state (whose values don't matter); None when there is none yet.
         steps: the steps on disk, ascending.
+        load: ``(step, state) -> state``: the checkpoint of that step, or whatever error its damage raises.
     """
 
     save: Callable[[int, Any], None]
     restore: Callable[[Any], Any]
     steps: Callable[[], list[int]]
+    load: Callable[[int, Any], Any]
 
 
 @contextmanager
@@ -50,13 +52,17 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
         def save(step: int, state: Any) -> None:
             checkpointer.save(step, state, overwrite=step in steps())
 
-        def restore(state: Any) -> Any:
+        def load(step: int, state: Any) -> Any:
             abstract = jax.tree.map(_abstract, state)
+            loaded = checkpointer.load(step, abstract)
+            _check_same(abstract, loaded)
+            return loaded
+
+        def restore(state: Any) -> Any:
             problems = []
             for step in reversed(steps()):
                 try:
-                    loaded = checkpointer.load(step, abstract)
-                    _check_same(abstract, loaded)
+                    loaded = load(step, state)
                 except Exception as error:  # orbax raises many kinds for damaged files
                     problems.append(f"  step {step}: {_first_line(error)}")
                     continue
@@ -72,7 +78,7 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
                 )
             return None
 
-        yield Checkpoints(save, restore, steps)
+        yield Checkpoints(save, restore, steps, load)
 
 
 def _abstract(x: Any) -> jax.ShapeDtypeStruct:

@@ -102,7 +102,7 @@ def run(
         last = number == total_steps
         if number % cadence.log and not last:
             continue
-        means = _means(pending, number, checkpoints)
+        means = step_means(pending, number, checkpoints)
         pending = []
         record.write("train", number, metrics=means)
         report(number, means)
@@ -114,8 +114,12 @@ def run(
     return state
 
 
-def _means(pending: list[Any], number: int, checkpoints: Checkpoints) -> dict[str, float]:
-    """Fetches the metrics of the last steps, checks every value, and averages each over these steps."""
+def step_means(pending: list[Any], number: int, checkpoints: Checkpoints) -> dict[str, float]:
+    """Fetches the metrics of the last steps, ``number`` being the last of them, checks every value and averages each.
+
+    Raises:
+        NonFiniteError: at the first step with a NaN or an infinity.
+    """
     values = jax.device_get(pending)
     for i, metrics in enumerate(values):
         bad = {k: float(v) for k, v in metrics.items() if not math.isfinite(float(v))}

@@ -1,0 +1,76 @@
+"""The compiled pieces of a run, built once for all seeds and tasks of one configuration."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+
+from dalib.encoders import BOTTLENECKS, Classifier, make_encoder
+from dalib.methods import METHODS, Method
+from dalib.train import (
+    SCHEDULES,
+    Population,
+    TrainState,
+    init_state,
+    make_forward,
+    make_optimizer,
+    make_population,
+    make_predict,
+    make_step,
+    training_step,
+)
+from dalib.types import PyTree
+from experiments.config import Experiment
+
+
+class Program(NamedTuple):
+    """The compiled pieces of a run; ``step`` takes one run a step further, ``population`` many runs many steps."""
+
+    net: Classifier
+    method: Method
+    init: Callable[..., TrainState]
+    step: Callable[..., Any]
+    population: Population
+    predict_source: Callable[..., Any]
+    predict_target: Callable[..., Any]
+
+
+def make_program(experiment: Experiment, classes: int) -> Program:
+    """Builds (or finds again) the net, method and jitted functions of an experiment; the seed plays no part."""
+    anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method"}
+    return _program(Experiment(**{**vars(experiment), **anonymous}), classes)
+
+
+@lru_cache(maxsize=32)
+def _program(experiment: Experiment, classes: int) -> Program:
+    recipe = experiment.recipe
+    bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
+    net = Classifier(make_encoder(experiment.encoder, **dict(experiment.encoder_options)), classes, bottleneck)
+    method = METHODS[experiment.method](**dict(experiment.method_options))
+    optimizer = make_optimizer(
+        kind=recipe.optimizer,
+        learning_rate=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+        schedule=SCHEDULES[recipe.schedule],
+        multipliers={"encoder": recipe.encoder_multiplier},
+        frozen=recipe.frozen,
+    )
+    forward = make_forward(net, experiment.batch_norm)
+    settings: dict[str, Any] = {"total_steps": experiment.steps, "num_classes": classes}
+    pure = training_step(method, forward, optimizer, **settings)
+
+    def init(key: jax.Array, sample: jax.Array, variables: PyTree | None = None) -> TrainState:
+        return init_state(key, net, method, optimizer, sample, batch_norm=experiment.batch_norm, variables=variables)
+
+    return Program(
+        net,
+        method,
+        jax.jit(init),
+        make_step(method, forward, optimizer, **settings),
+        make_population(lambda hyper: pure),
+        make_predict(method, forward, "source"),
+        make_predict(method, forward, "target"),
+    )
