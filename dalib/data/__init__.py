@@ -24,4 +24,11 @@ from dalib.data.rows import RowStream as RowStream
 from dalib.data.rows import stream_rows as stream_rows
 from dalib.data.stream import PairedStream as PairedStream
 from dalib.data.stream import paired_stream as paired_stream
+from dalib.data.text import IGNORED_LABEL as IGNORED_LABEL
+from dalib.data.text import EncodedWords as EncodedWords
+from dalib.data.text import Tokenizer as Tokenizer
+from dalib.data.text import encode as encode
+from dalib.data.text import encode_words as encode_words
+from dalib.data.text import load_tokenizer as load_tokenizer
 from dalib.data.tfds_source import from_tfds as from_tfds
+from dalib.data.waveforms import pad_waveforms as pad_waveforms

@@ -1,7 +1,8 @@
 """Nets that map inputs to ``Outputs`` (Flax Linen), and the classifier around them.
 
-Every encoder is called as ``encoder.apply(variables, inputs, train=…)`` and has the fields ``bn_momentum`` and
-``dtype``; BatchNorm statistics are in ``variables["batch_stats"]``. This room imports no other.
+Every encoder is called as ``encoder.apply(variables, inputs, train=…)`` and has the field ``dtype``; those with
+BatchNorm have ``bn_momentum``, and their statistics are in ``variables["batch_stats"]``. Inputs are images
+``[n, h, w, c]``, vectors ``[n, d]``, token ids ``[n, t]`` or waveforms ``[n, t]``. This room imports no other.
 """
 
 import dataclasses
@@ -50,6 +51,7 @@ from dalib.encoders.gpt2 import gpt2 as gpt2
 from dalib.encoders.gpt2 import gpt2_medium as gpt2_medium
 from dalib.encoders.layers import CONVOLUTIONS as CONVOLUTIONS
 from dalib.encoders.loading import load as load
+from dalib.encoders.logmel import LogMelCNN as LogMelCNN
 from dalib.encoders.mlp import MLP as MLP
 from dalib.encoders.mobilenet import MobileNetV2 as MobileNetV2
 from dalib.encoders.mobilenet import mobilenet_v2 as mobilenet_v2
@@ -163,6 +165,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "vgg16_bn": vgg16_bn,
     "vgg19": vgg19,
     "vgg19_bn": vgg19_bn,
+    "logmel_cnn": LogMelCNN,
 }
 
 

@@ -5,7 +5,7 @@ right (``dalib.data.pad_waveforms`` does both). As in its pretraining the base m
 heard as silence, and the mean over time includes them. Batches of one length, or of similar ones, suffer least.
 
 Reference: Baevski et al. 2020, "wav2vec 2.0". Departures in training: no SpecAugment masks and no LayerDrop.
-Parameters: ``conv_0`` … ``conv_6`` and ``conv_norm`` (the feature encoder, which is usually kept frozen: give it the rate
+Parameters: ``conv_0`` … ``conv_6`` and ``conv_norm`` (the feature encoder, usually kept frozen: give it the rate
 0), ``projection_norm``, ``projection``, ``positions``, ``norm``, and ``block_0`` … as in ``attention.Block``.
 """
 
