@@ -1,12 +1,20 @@
 """Every method in one table, generated from the code.
 
 python -m experiments.methods                 # a table for the terminal
-python -m experiments.methods --markdown      # as docs/methods.md has it
+python -m experiments.methods --markdown      # with the hyper-parameters
+python -m experiments.methods --json          # one JSON list
+
+The last two columns say what tests hold a method to, read off the tables that these tests run: ``golden`` names the
+golden cases that the method's own factory must give (``tests/golden/methods.py``); ``contract`` says whether the
+contract runs in the default suite or with ``-m slow``, and which of its tests are not defined for the method. Without
+the ``tests`` folder and pytest they show "?".
 """
 
 import inspect
+import json
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.encoders import MLP, Classifier
-from dalib.methods import METHODS, NET_GROUPS, Method, setting_of
+from dalib.methods import METHODS, NET_GROUPS, TEST_TIME, Method, setting_of
 from dalib.methods.base import SUPERVISED
 from dalib.methods.classic import CLASSIC
 from dalib.train import init_state, make_optimizer
@@ -27,6 +35,8 @@ class Options:
 
     markdown: bool = False
     """Print a Markdown table."""
+    json: bool = False
+    """Print a JSON list of objects, one a method."""
 
 
 class Row(NamedTuple):
@@ -41,6 +51,25 @@ class Row(NamedTuple):
     batch_norm: str
     hyperparameters: str
     paper: str
+    golden: str
+    contract: str
+
+
+class Status(NamedTuple):
+    """What the tests' own tables say: golden cases by method, and the contract that it is in."""
+
+    golden: Callable[[str], str]
+    contract: Callable[[str], str]
+
+
+def status() -> Status:
+    """Reads the tables that the tests run over."""
+    try:
+        from tests.contract.status import contract
+        from tests.golden.methods import CHECKS
+    except ModuleNotFoundError:  # no clone of the repository around it, or no pytest
+        return Status(lambda name: "?", lambda name: "?")
+    return Status(lambda name: ", ".join(check.case for check in CHECKS if check.method == name), contract)
 
 
 def level(method: Method, own: list[str]) -> str:
@@ -53,9 +82,9 @@ def level(method: Method, own: list[str]) -> str:
 
 
 def rows() -> list[Row]:
-    """One row a method of the table :data:`dalib.methods.METHODS`, in its order, then the classic ones."""
-    net = Classifier(MLP((8,)), 4)
-    found = []
+    """One row a method of the table :data:`dalib.methods.METHODS`, in its order, then test-time and classic ones."""
+    net = Classifier(MLP((8,), norm=True), 4)
+    found, tested = [], status()
     for name, factory in METHODS.items():
         method = factory()
 
@@ -78,22 +107,29 @@ def rows() -> list[Row]:
                 batch_norm=method.batch_norm,
                 hyperparameters=signature(factory),
                 paper=reference(factory),
+                golden=tested.golden(name),
+                contract=tested.contract(name),
             )
         )
-    for name, factory in CLASSIC.items():
-        found.append(
-            Row(
-                name=f"classic.{name}",
-                what=first_line(factory),
-                setting="closed set, on features",
-                level="closed form",
-                updates="",
-                own="",
-                batch_norm="",
-                hyperparameters=signature(factory),
-                paper=reference(factory),
+    others = {"test_time": (TEST_TIME, "test time", "adapts to a stream")}
+    others |= {"classic": (CLASSIC, "closed set, on features", "closed form")}
+    for kind, (table, setting, how) in others.items():
+        for name, factory in table.items():
+            found.append(
+                Row(
+                    name=f"{kind}.{name}",
+                    what=first_line(factory),
+                    setting=setting,
+                    level=how,
+                    updates="",
+                    own="",
+                    batch_norm="",
+                    hyperparameters=signature(factory),
+                    paper=reference(factory),
+                    golden=tested.golden(f"{kind}.{name}"),
+                    contract=tested.contract(f"{kind}.{name}"),
+                )
             )
-        )
     return found
 
 
@@ -119,23 +155,38 @@ def reference(factory: object) -> str:
     return found[1] if found else ""
 
 
+TITLES = {
+    "name": "name",
+    "what": "method",
+    "setting": "setting",
+    "level": "level",
+    "updates": "updates in a step",
+    "own": "own parameters",
+    "batch_norm": "BatchNorm",
+    "hyperparameters": "hyper-parameters",
+    "paper": "paper",
+    "golden": "golden",
+    "contract": "contract",
+}
+
+
 def show(options: Options) -> None:
     """Prints the table."""
     table = rows()
-    titles = (
-        *("name", "method", "setting", "level", "updates in a step", "own parameters", "BatchNorm"),
-        *("hyper-parameters", "paper"),
-    )
-    if options.markdown:
-        print("| " + " | ".join(titles) + " |")
-        print("|" + "---|" * len(titles))
-        for row in table:
-            print("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |")
+    if options.json:
+        print(json.dumps([row._asdict() for row in table], ensure_ascii=False, indent=1))
         return
-    shown = (0, 2, 3, 4, 5, 6, 8)
-    widths = [max(len(titles[i]), *(len(r[i]) for r in table)) for i in shown]
-    for cells in (titles, *table):
-        print("  ".join(str(cells[i]).ljust(w) for i, w in zip(shown, widths, strict=True)).rstrip())
+    if options.markdown:
+        print("| " + " | ".join(TITLES[field] for field in Row._fields) + " |")
+        print("|" + "---|" * len(Row._fields))
+        for row in table:
+            print("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+        return
+    shown = [field for field in Row._fields if field not in ("what", "hyperparameters")]
+    lines = [[TITLES[field] for field in shown], *([getattr(row, field) for field in shown] for row in table)]
+    widths = [max(len(cells[i]) for cells in lines) for i in range(len(shown))]
+    for cells in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from tests.contract.cases import (
 
 HEADS = ("head", "second_head", "adversary", "heads")
 """Groups of the form of the classifier's head, wherever a method has them."""
-SATURATE = 1e5
+SATURATE = 2e4
 
 
 def saturated(state):

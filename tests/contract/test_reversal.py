@@ -32,8 +32,8 @@ class Adversary(NamedTuple):
     Attributes:
         method: with a constant reversal, and without dropout.
         slopes: by update and group, the factors of the metrics whose slopes add up to the gradient's.
-        constant: groups (or ``group/layer``) set to 0, so that what a method holds behind stop_gradient (predictions, weights of rows) does
-            not move with the encoder in a finite difference either.
+        constant: groups (or ``group/layer``) set to 0, so that what a method holds behind stop_gradient (predictions,
+            weights of rows) does not move with the encoder in a finite difference either.
     """
 
     method: Callable[[], Method]

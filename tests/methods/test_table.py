@@ -19,7 +19,8 @@ def test_every_method_stands_in_one_setting():
 
 def test_every_method_has_a_row_and_a_paper():
     table = {row.name: row for row in rows()}
-    assert list(table) == [*METHODS, *(f"classic.{name}" for name in CLASSIC)]
+    others = {"test_time": TEST_TIME, "classic": CLASSIC}
+    assert list(table) == [*METHODS, *(f"{kind}.{name}" for kind, names in others.items() for name in names)]
     assert all(row.setting and row.level and row.what for row in table.values())
     assert [name for name, row in table.items() if not row.paper] == ["source_only"]
 
