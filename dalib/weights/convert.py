@@ -17,7 +17,7 @@ from dalib.weights.manifest import Entry
 from dalib.weights.readers import read_arrays
 from dalib.weights.rules import RuleTable, assemble
 
-OPTIONAL = ("params/head/", "params/pooler/", "params/projection/")
+OPTIONAL = ("params/head/", "params/pooler/", "params/projection/", "params/fc6/", "params/fc7/")
 """Parts behind the features that an encoder has by its fields; a conversion holds all that the checkpoint has."""
 
 
