@@ -35,6 +35,11 @@ from dalib.encoders.convnext import ConvNeXt as ConvNeXt
 from dalib.encoders.convnext import convnext_base as convnext_base
 from dalib.encoders.convnext import convnext_small as convnext_small
 from dalib.encoders.convnext import convnext_tiny as convnext_tiny
+from dalib.encoders.densenet import DenseNet as DenseNet
+from dalib.encoders.densenet import densenet121 as densenet121
+from dalib.encoders.densenet import densenet161 as densenet161
+from dalib.encoders.densenet import densenet169 as densenet169
+from dalib.encoders.densenet import densenet201 as densenet201
 from dalib.encoders.digits import DTN as DTN
 from dalib.encoders.digits import LeNet as LeNet
 from dalib.encoders.efficientnet import EfficientNet as EfficientNet
@@ -46,6 +51,8 @@ from dalib.encoders.efficientnet import efficientnet_b4 as efficientnet_b4
 from dalib.encoders.efficientnet import efficientnet_lite0 as efficientnet_lite0
 from dalib.encoders.efficientnet import efficientnet_lite1 as efficientnet_lite1
 from dalib.encoders.efficientnet import efficientnet_lite2 as efficientnet_lite2
+from dalib.encoders.fpn import ResNetFPN as ResNetFPN
+from dalib.encoders.fpn import fasterrcnn_resnet50_fpn as fasterrcnn_resnet50_fpn
 from dalib.encoders.gpt2 import GPT2 as GPT2
 from dalib.encoders.gpt2 import gpt2 as gpt2
 from dalib.encoders.gpt2 import gpt2_medium as gpt2_medium
@@ -98,6 +105,12 @@ from dalib.encoders.vit import vit_l16 as vit_l16
 from dalib.encoders.vit import vit_s16 as vit_s16
 from dalib.encoders.wav2vec2 import Wav2Vec2 as Wav2Vec2
 from dalib.encoders.wav2vec2 import wav2vec2_base as wav2vec2_base
+from dalib.encoders.yolo import YOLOv5 as YOLOv5
+from dalib.encoders.yolo import yolov5l as yolov5l
+from dalib.encoders.yolo import yolov5m as yolov5m
+from dalib.encoders.yolo import yolov5n as yolov5n
+from dalib.encoders.yolo import yolov5s as yolov5s
+from dalib.encoders.yolo import yolov5x as yolov5x
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "lenet": LeNet,
@@ -166,6 +179,16 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "vgg19": vgg19,
     "vgg19_bn": vgg19_bn,
     "logmel_cnn": LogMelCNN,
+    "densenet121": densenet121,
+    "densenet161": densenet161,
+    "densenet169": densenet169,
+    "densenet201": densenet201,
+    "fasterrcnn_resnet50_fpn": fasterrcnn_resnet50_fpn,
+    "yolov5n": yolov5n,
+    "yolov5s": yolov5s,
+    "yolov5m": yolov5m,
+    "yolov5l": yolov5l,
+    "yolov5x": yolov5x,
 }
 
 

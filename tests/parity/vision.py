@@ -53,7 +53,7 @@ def compare(
     """Compares ``encoder`` with ``reference``: evaluation and its gradient on odd sides, training on even ones.
 
     Args:
-        reference: module in torch that returns logits; it is randomised here.
+        reference: module in torch that returns logits (features for a net without a head); it is randomised here.
         encoder: ours, with the published head.
         layout: name of the rule table.
         folder: where the checkpoint is written.
@@ -82,7 +82,12 @@ def close(ours: Any, seen: Mapping[str, np.ndarray], logits: Any, stages: Mappin
         assert_stage_close(ours.hidden[stage], nhwc(seen[stage]), f"{name} {stage}")
     if "features" in seen:
         assert_stage_close(ours.features, seen["features"].reshape(len(logits), -1), f"{name} features")
-    assert_stage_close(ours.logits, logits, f"{name} logits")
+    assert_stage_close(answer(ours), logits, f"{name} logits")
+
+
+def answer(outputs: Any) -> jax.Array:
+    """What a net gives in the end: logits, or the features of one without a head."""
+    return outputs.features if outputs.logits is None else outputs.logits
 
 
 def evaluation(
@@ -113,7 +118,7 @@ def gradient(reference: Any, encoder: nn.Module, variables: PyTree, x: np.ndarra
     reference.float()
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
-        value = lambda variables, x: jnp.sum(encoder.apply(variables, x).logits * weights)  # noqa: E731
+        value = lambda variables, x: jnp.sum(answer(encoder.apply(variables, x)) * weights)  # noqa: E731
         ours = jax.jit(jax.grad(value, argnums=1))(wide, jnp.asarray(x, jnp.float64))
     assert_stage_close(ours, nhwc(theirs.grad), "gradient", 1e-3)
 
@@ -172,9 +177,10 @@ def meta_arrays(build: Callable[[], Any]) -> dict[str, np.ndarray]:
 
 
 def check_names(arrays: Mapping[str, np.ndarray], name: str, layout: str, classes: int = 1000) -> None:
-    """Every foreign name is used, every variable filled, all shapes equal; with the published head and without."""
+    """Every foreign name is used, every variable filled, all shapes equal; with the head (if any) and without."""
     x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    for num_classes, without in ((classes, ()), (0, ("params/head/",))):
+    heads: list[tuple[int, tuple[str, ...]]] = [(classes, ())] if classes else []
+    for num_classes, without in [*heads, (0, ("params/head/",))]:
         like = jax.eval_shape(make_encoder(name, num_classes=num_classes).init, jax.random.key(0), x)
         filled = flatten(assemble(arrays, TABLES[layout], like, without=without))
         assert filled.keys() == flatten(like).keys()

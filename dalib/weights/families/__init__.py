@@ -4,7 +4,9 @@ from dalib.weights.families import (
     bert,
     cifar_resnet,
     convnext,
+    densenet,
     efficientnet,
+    fpn,
     gpt2,
     mobilenet,
     resnet,
@@ -12,6 +14,7 @@ from dalib.weights.families import (
     vgg,
     vit,
     wav2vec2,
+    yolo,
 )
 from dalib.weights.rules import RuleTable
 
@@ -28,3 +31,6 @@ TABLES |= efficientnet.TABLES
 TABLES |= convnext.TABLES
 TABLES |= wav2vec2.TABLES
 TABLES |= vgg.TABLES
+TABLES |= densenet.TABLES
+TABLES |= fpn.TABLES
+TABLES |= yolo.TABLES

@@ -5,6 +5,11 @@ from dalib.weights.rules import Ignored, Rule
 STEP_COUNTER = Ignored(r"(?:.*\.)?num_batches_tracked", "torch's count of steps, of no use with a fixed momentum")
 
 
+def unused(foreign: str, reason: str) -> Ignored:
+    """All arrays whose names begin with ``foreign``, a pattern, but for torch's step counters."""
+    return Ignored(rf"(?!.*num_batches_tracked){foreign}.*", reason)
+
+
 def convolution(foreign: str, ours: str, *, bias: bool = False) -> tuple[Rule, ...]:
     """Rules for a convolution: ``foreign`` is a pattern, ``ours`` a path below ``params`` with group references."""
     kernel = Rule(rf"{foreign}\.weight", f"params/{ours}/kernel", "conv")
