@@ -61,7 +61,9 @@ TABLES = {
             *_norm(rf"{_LAYER}\.final_layer_norm", f"{_BLOCK}/norm2"),
         ),
         ignored=(
-            Ignored(_START + r"masked_spec_embed", "stands for masked frames; nothing is masked here"),
+            Ignored(
+                _START + r"mask(?:ed_spec_embed|_time_emb_vector)", "stands for masked frames; nothing is masked here"
+            ),
             Ignored(r"(?:quantizer|project_hid|project_q)\..*", "contrastive pretraining's quantiser and projections"),
             Ignored(r"(?:lm_head|classifier|projector)\..*|layer_weights", "a task's head; the encoder ends before it"),
         ),
