@@ -41,7 +41,7 @@ class _Block(nn.Module):
         y = nn.gelu(dense(4 * width, name="pwconv1")(y), approximate=False)
         y = dense(width, name="pwconv2")(y)
         scale = self.param("layer_scale", nn.initializers.constant(self.layer_scale), (width,))
-        return x + drop_path(y * scale.astype(y.dtype), self.drop_path, train=train)
+        return x + drop_path(y * scale.astype(y.dtype)[None, None, None], self.drop_path, train=train)
 
 
 class ConvNeXt(nn.Module):

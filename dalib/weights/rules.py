@@ -141,8 +141,10 @@ def assemble(
                     f"{name} {list(x.shape)} of the checkpoint: goes to {path}, which the net does not have"
                 )
             else:
-                _compare(name, path, part, wanted[path], problems)
-                found[path], origin[path] = _widened(part, np.dtype(wanted[path].dtype)), name
+                if difference := _difference(part, wanted[path]):
+                    problems.append(f"{path}: {difference} from {name} of the checkpoint, transformed")
+                    part = np.zeros(0)
+                found[path], origin[path] = part.astype(wanted[path].dtype, copy=False), name
     problems += [
         f"{path} {list(x.shape)} of the net: nothing in the checkpoint fills it"
         for path, x in wanted.items()
@@ -171,20 +173,13 @@ def _apply(name: str, x: np.ndarray, rule: Rule, parts: int, problems: list[str]
     return out
 
 
-def _compare(name: str, path: str, x: np.ndarray, like: np.ndarray, problems: list[str]) -> None:
+def _difference(x: np.ndarray, like: np.ndarray) -> str:
     if x.shape != tuple(like.shape):
-        problems.append(
-            f"{path}: {list(like.shape)} in the net, {list(x.shape)} from {name} of the checkpoint, transformed"
-        )
-    elif not _exact(x.dtype, np.dtype(like.dtype)):
-        problems.append(f"{path}: {like.dtype} in the net, {x.dtype} from {name} of the checkpoint")
+        return f"{list(like.shape)} in the net, {list(x.shape)}"
+    return "" if _exact(x.dtype, np.dtype(like.dtype)) else f"{like.dtype} in the net, {x.dtype}"
 
 
 def _exact(given: np.dtype, wanted: np.dtype) -> bool:
     """Whether every value of the given dtype is one of the wanted dtype, as half precision is of float32."""
     halves = (np.dtype(np.float16), np.dtype(jnp.bfloat16))
     return given == wanted or (given in halves and wanted == np.dtype(np.float32))
-
-
-def _widened(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    return x if x.dtype == dtype or not _exact(x.dtype, dtype) else x.astype(dtype)
