@@ -55,6 +55,7 @@ class FrozenBatchNorm(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Maps ``[..., c]`` to ``[..., c]``."""
         shape = (x.shape[-1],)
+        along = (1,) * (x.ndim - 1) + shape
         start = {"mean": nn.initializers.zeros, "var": nn.initializers.ones}
         start |= {"scale": nn.initializers.ones, "bias": nn.initializers.zeros}
         mean, var, scale, bias = (
@@ -62,4 +63,5 @@ class FrozenBatchNorm(nn.Module):
         )
         factor = scale * lax.rsqrt(var + self.epsilon)
         dtype = self.dtype or x.dtype
-        return x.astype(dtype) * factor.astype(dtype) + (bias - mean * factor).astype(dtype)
+        factor, shift = (a.astype(dtype).reshape(along) for a in (factor, bias - mean * factor))
+        return x.astype(dtype) * factor + shift

@@ -1,4 +1,4 @@
-"""DenseNet as torchvision stores it; its published files say ``norm.1``, ``conv.2`` for a layer's ``norm1``, ``conv2``."""
+"""DenseNet as torchvision stores it; published files say ``norm.1``, ``conv.2`` for a layer's ``norm1``, ``conv2``."""
 
 from dalib.weights.families.torch_layers import STEP_COUNTER, batch_norm, convolution, linear
 from dalib.weights.rules import RuleTable
