@@ -18,6 +18,8 @@ from dalib.weights.readers.torch_zip import check_members, read_torch_zip
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Where a training checkpoint keeps the net, beside its optimiser and counters."""
+DEPTH = 32
+ITEMS = 100_000
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -78,16 +80,19 @@ def _named_arrays(content: Any, name: str) -> dict[str, np.ndarray]:
     if isinstance(content, Mapping):
         content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
     arrays: dict[str, np.ndarray] = {}
-    _collect(content, (), arrays)
+    left: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    for _ in range(ITEMS):
+        if not left:
+            break
+        path, value = left.pop()
+        if isinstance(value, np.ndarray) and path:
+            arrays[".".join(path)] = value
+        elif isinstance(value, Mapping | list | tuple) and len(path) < DEPTH:
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            left += [((*path, str(key)), inner) for key, inner in reversed(list(items))]
+    # A few bytes of pickle can hold dictionaries that refer to themselves, or to each other without end.
+    if left:
+        raise input_error("path", got=f"{name}, with more than {ITEMS} entries", expected="a checkpoint of arrays")
     if not arrays:
         raise input_error("path", got=f"{name}, which holds no named arrays", expected="a checkpoint with a state_dict")
     return arrays
-
-
-def _collect(content: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray]) -> None:
-    if isinstance(content, np.ndarray) and path:
-        arrays[".".join(path)] = content
-    elif isinstance(content, Mapping | list | tuple):
-        items = content.items() if isinstance(content, Mapping) else enumerate(content)
-        for key, value in items:
-            _collect(value, (*path, str(key)), arrays)

@@ -35,7 +35,7 @@ def allowed() -> dict[str, Callable[..., Any]]:
 def _dtype(code: Any, align: Any = False, copy: Any = False) -> Setter:
     del align, copy
     if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?([biufc][0-9]{1,2}|\?)", code):
-        raise ValueError(f"an array of dtype {code!r}")
+        raise ValueError("an array of other than numbers")
 
     def state(values: Any) -> Setter:
         order, *structure = values[1:5]
@@ -65,13 +65,13 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if order not in ("C", "F"):
-        raise ValueError(f"an array in order {order!r}")
+        raise ValueError("an array in an unknown order")
     return np.frombuffer(bytes(data), _finished(dtype)).reshape(shape, order=order)
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
     if encoding != "latin1":
-        raise ValueError(f"bytes encoded as {encoding!r}")
+        raise ValueError("bytes in another encoding than latin1")
     return text.encode("latin-1")
 
 

@@ -6,6 +6,7 @@ dictionaries, ends the reading with an error that names it. Python's own unpickl
 asks for, sets attributes on it and calls it.
 """
 
+import os
 import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -55,8 +56,9 @@ def read_pickle(
         InputError: for a global that is not allowed, an opcode that is not needed for data, or a damaged pickle.
     """
     machine = _Machine(allowed, persistent, name)
+    bounded: Any = _Bounded(file)
     try:
-        for opcode, argument, _ in pickletools.genops(file):
+        for opcode, argument, _ in pickletools.genops(bounded):
             if opcode.name == "STOP":
                 return machine.pop()
             machine.do(opcode.name, argument)
@@ -80,6 +82,19 @@ def refused(name: str, what: str) -> InputError:
         expected="arrays in dictionaries and nothing that would have to be executed",
         todo="do not trust the file; ask its authors for safetensors, or for a bare state_dict",
     )
+
+
+class _Bounded:
+    """A file that is never asked for more bytes than it has: a length in a pickle may be any number."""
+
+    def __init__(self, file: Any):
+        self.file, self.readline, self.tell = file, file.readline, file.tell
+        position = file.tell()
+        self.end = file.seek(0, os.SEEK_END)
+        file.seek(position)
+
+    def read(self, count: int) -> bytes:
+        return self.file.read(min(count, self.end - self.file.tell()))
 
 
 class _Machine:
@@ -136,7 +151,7 @@ class _Machine:
             self.top(list).extend(items)
         elif opcode == "ADDITEMS":
             items = self.pop_mark()
-            self.top(set).update(items)
+            self.top(set).update(_atom(item) for item in items)
         elif opcode == "POP":
             self.pop()
         elif opcode == "POP_MARK":
@@ -184,4 +199,11 @@ class _Machine:
 def _pairs(items: list[Any]) -> dict[Any, Any]:
     if len(items) % 2:
         raise ValueError("a key without a value")
-    return dict(zip(items[::2], items[1::2], strict=True))
+    return {_atom(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+
+
+def _atom(key: Any) -> Any:
+    """A key as it is, if it is a name or a number: the hash of tuples inside tuples can take forever."""
+    if not isinstance(key, str | bytes | int | float | None):
+        raise ValueError(f"a key of type {type(key).__name__}")
+    return key

@@ -49,7 +49,7 @@ def read_torch_legacy(path: str | os.PathLike[str]) -> Any:
         first = tensors.allowed() | {name: lambda *arguments: None for name in tensors.REBUILD}
         read_pickle(file, first, name=name, persistent=note)
         keys = read_pickle(file, {}, name=name)
-        if not isinstance(keys, list) or set(keys) != set(shapes):
+        if not isinstance(keys, list) or any(not isinstance(k, str) for k in keys) or set(keys) != set(shapes):
             raise input_error("path", got=f"{name}, whose list of storages does not fit", expected="a complete file")
         storages = {key: tensors.Storage(_storage(file, key, shapes[key], name)) for key in keys}
         file.seek(begin)
@@ -60,7 +60,7 @@ def read_torch_legacy(path: str | os.PathLike[str]) -> Any:
 def _identity(identity: Any) -> tuple[str, Any, int, Any]:
     kind, storage, key, _, count, *view = identity
     if kind != "storage" or not isinstance(key, str) or not isinstance(count, int) or count < 0:
-        raise ValueError(f"a persistent id {kind!r}, {key!r}")
+        raise ValueError("a persistent id of something else than a storage")
     return key, storage, count, view[0] if view else None
 
 

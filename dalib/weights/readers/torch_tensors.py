@@ -1,5 +1,6 @@
 """What torch's pickles build: tensors as views of storages, here numpy arrays over bytes."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -58,13 +59,13 @@ def tensor(
     ):
         raise ValueError("a tensor of something else than a storage, an offset, sizes and strides")
     if len(size) != len(stride):
-        raise ValueError(f"sizes {size} and strides {stride} differ in length")
+        raise ValueError(f"{len(size)} sizes and {len(stride)} strides")
     flat = storage.array
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if 0 in size:
         return np.zeros(size, flat.dtype)
-    if last >= flat.size:
-        raise ValueError(f"a tensor that ends at element {last} of a storage of {flat.size}")
+    if last >= flat.size or math.prod(size) > flat.size:
+        raise ValueError(f"a tensor of {math.prod(size)} elements up to number {last} of a storage of {flat.size}")
     strides = tuple(step * flat.itemsize for step in stride)
     return np.lib.stride_tricks.as_strided(flat[offset:], tuple(size), strides, writeable=False)
 
@@ -114,5 +115,7 @@ def storage_type(value: Any, path: str) -> StorageType:
     """The dtype of a storage from the global that names it."""
     name = getattr(value, "name", None)
     if name not in STORAGES:
-        raise input_error("path", got=f"{path}, with a storage of type {name or value!r}", expected="torch's own types")
+        raise input_error(
+            "path", got=f"{path}, with a storage of type {name or type(value).__name__}", expected="torch's own types"
+        )
     return STORAGES[name]

@@ -35,8 +35,8 @@ def read_torch_zip(path: str | os.PathLike[str]) -> Any:
 
         def persistent(identity: Any) -> tensors.Storage:
             kind, storage, key, _, count = identity
-            if kind != "storage" or not isinstance(key, str) or "/" in key:
-                raise ValueError(f"a persistent id {kind!r}, {key!r}")
+            if kind != "storage" or not isinstance(key, str) or "/" in key or not isinstance(count, int) or count < 0:
+                raise ValueError("a persistent id of something else than a storage")
             if key not in storages:
                 dtype = tensors.storage_type(storage, str(path)).dtype
                 data = _member(archive, f"{folder}/data/{key}", path)
@@ -64,6 +64,9 @@ def check_members(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> Non
 
 def _member(archive: zipfile.ZipFile, name: str, path: str | os.PathLike[str]) -> bytes:
     try:
+        # torch stores without compressing: nothing can be longer than the file.
+        if archive.getinfo(name).file_size > os.path.getsize(path):
+            raise ValueError(f"the member {name} would unpack to more than the whole file")
         return archive.read(name)
     except (KeyError, zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
         raise _damaged(path, error) from None
