@@ -11,7 +11,13 @@ from dalib.discrepancy.spectral import matmul, symmetric_log
 
 
 def covariance(x: Array) -> Array:
-    """Sample covariance ``[d, d]`` of the rows of ``x`` ``[n, d]``, with divisor n − 1 (n ≥ 2 is not checked here)."""
+    """Sample covariance ``[d, d]`` of the rows of ``x`` ``[n, d]``, with divisor n − 1.
+
+    Raises:
+        InputError: unless ``x`` is a floating ``[n, d]`` array with at least 2 rows.
+    """
+    check_samples(x=x)
+    check_rows_for_covariance(x=x)
     x = x - jnp.mean(x, axis=0)[None]
     return matmul(x.T, x) / (x.shape[0] - 1)
 

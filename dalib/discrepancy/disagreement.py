@@ -36,7 +36,7 @@ def log_one_minus_probability(logits: Array, labels: Array) -> Array:
 
     Args:
         logits: ``[n, C]`` with C ≥ 2.
-        labels: integers ``[n]`` in [0, C).
+        labels: integers ``[n]`` in [0, C); another one names no class, whose probability is 0.
 
     Returns:
         ``[n]``, each ≤ 0.
@@ -81,6 +81,7 @@ def margin_disparity(
     """
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
+    check_samples(source=source, target=target)
     log_p = jnp.take_along_axis(jax.nn.log_softmax(source_adversary), jnp.argmax(source, axis=1)[:, None], axis=1)
     return margin * jnp.mean(log_p) + jnp.mean(log_one_minus_probability(target_adversary, jnp.argmax(target, axis=1)))
 
@@ -108,6 +109,7 @@ def regression_disparity(
     """
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
+    check_samples(source=source, target=target)
     on_source = jnp.mean(jnp.abs(source_adversary - lax.stop_gradient(source)))
     return jnp.mean(jnp.abs(target_adversary - lax.stop_gradient(target))) - margin * on_source
 

@@ -78,10 +78,13 @@ def class_confusion(
         ``[C, C]``.
 
     Raises:
-        InputError: on logits that are no floating ``[n, C]`` array, or T ≤ 0.
+        InputError: on logits that are no floating ``[n, C]`` array, weights or a mask of another length, or T ≤ 0.
     """
     check_positive(temperature=temperature)
     log_p = _log_softmax(logits, temperature)
+    for name, rows in (("weights", weights), ("mask", mask)):
+        if rows is not None and rows.shape != log_p.shape[:1]:
+            raise input_error(name, got=f"shape {rows.shape}", expected=f"one for each row, shape {log_p.shape[:1]}")
     shares = log_p if weights is None else log_p + jnp.log(weights)[:, None]
     if mask is not None:
         shares = jnp.where(mask[:, None] | ~jnp.any(mask), shares, jnp.finfo(shares.dtype).min / 2)

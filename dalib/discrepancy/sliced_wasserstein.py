@@ -5,12 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dalib.checks import check_samples, input_error
+from dalib.checks import check_positive, check_samples, input_error
 from dalib.discrepancy.distances import at_least_float32, safe_norm
 
 
 def random_directions(key: Array, width: int, count: int = 128) -> Array:
-    """Uniform unit vectors as the columns of a float32 ``[width, count]`` array."""
+    """Uniform unit vectors as the columns of a float32 ``[width, count]`` array.
+
+    Raises:
+        InputError: for a width or count below 1.
+    """
+    check_positive(width=width, count=count)
     directions = jax.random.normal(key, (width, count), jnp.float32)  # the same directions with and without x64
     return directions / jnp.maximum(safe_norm(directions, axis=0), jnp.finfo(directions.dtype).tiny)[None]
 

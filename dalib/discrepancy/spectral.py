@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from dalib.checks import check_samples
+
 HIGHEST = lax.Precision.HIGHEST
 matmul = functools.partial(jnp.matmul, precision=HIGHEST)
 """Matrix product that an accelerator may not round to bfloat16."""
@@ -61,7 +63,11 @@ def nuclear_norm(matrix: Array, *, floor: float | Array = 0.0) -> Array:
     """Sum of the singular values of ``[n, m]``, with gradient ``U Vᵀ``.
 
     Singular values at most ``floor``, or that are rounding beside the largest, count as 0 in value and gradient.
+
+    Raises:
+        InputError: unless the matrix is a floating array of two axes.
     """
+    check_samples(matrix=matrix)
     u, s, vt = jnp.linalg.svd(lax.stop_gradient(matrix), full_matrices=False)
     above = s > jnp.maximum(floor, max(matrix.shape) * jnp.finfo(s.dtype).eps * jnp.max(s))
     direction = matmul(jnp.where(above[None], u, 0), vt)

@@ -26,6 +26,15 @@ NET_GROUPS = ("encoder", "bottleneck", "head")
 EVERYTHING = ("*",)
 
 
+def cross_entropy(logits: Array, labels: Array) -> Array:
+    """Cross-entropy of each row, ``[n, C], [n] -> [n]``; NaN where the label is outside [0, C).
+
+    Without that a negative label would count from the last class, unnoticed.
+    """
+    known = (labels >= 0) & (labels < logits.shape[-1])
+    return jnp.where(known, optax.softmax_cross_entropy_with_integer_labels(logits, labels), jnp.nan)
+
+
 class Context(NamedTuple):
     """What is known at one step, apart from the data.
 
@@ -41,7 +50,7 @@ class Context(NamedTuple):
     progress: Array
     key: Array
     num_classes: int
-    task_loss: Callable[[Array, Array], Array] = optax.softmax_cross_entropy_with_integer_labels
+    task_loss: Callable[[Array, Array], Array] = cross_entropy
 
 
 class States(NamedTuple):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from dalib.methods.base import Context, Forward, Method, States, apply_loss, trained_groups
+from dalib.methods.base import Context, Forward, Method, States, apply_loss, cross_entropy, trained_groups
 from dalib.train.forward import evaluate_outputs
 from dalib.train.optimizer import Optimizer
 from dalib.train.sharding import batch_sharding, replicated
@@ -26,13 +26,16 @@ def training_step(
     *,
     total_steps: int,
     num_classes: int,
-    task_loss: Callable[[Array, Array], Array] = optax.softmax_cross_entropy_with_integer_labels,
+    task_loss: Callable[[Array, Array], Array] = cross_entropy,
 ) -> Step:
     """The step as a pure function, to be jitted, scanned or vmapped by the caller.
 
     Every update of the method is one gradient over the groups that it trains; later updates of the same step see the
     parameters and states that earlier ones left. Losses are written on the logical global batch, so they mean the same
     on any number of devices.
+
+    The default task loss is NaN where a label is outside [0, C), which ``dalib.train.run`` reports as an error at that
+    step; the readers of :mod:`dalib.data` refuse such labels before.
 
     Returns:
         ``(state, batch) -> (state, metrics)``; metrics are scalars, among them ``loss/total`` and ``gradient_norm`` of

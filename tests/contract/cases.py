@@ -1,7 +1,7 @@
 """Small nets and batches on which every method is put to the same tests."""
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import flax.linen as nn
@@ -16,12 +16,17 @@ from dalib.encoders.layers import leave
 from dalib.methods import METHODS, Method
 from dalib.train import init_state, make_forward, make_optimizer, training_step
 from dalib.types import Batch, Outputs, Source, Target
+from tests.discrepancy.cases import accepted
 
 CLASSES = 3
 STEPS = 10
 ALL = sorted(METHODS)
 CORE = ("source_only", "dan", "dann", "mcd")
 """One method of each level of the seam: these go through every test by default, the others with ``-m slow``."""
+
+quick_jit = partial(jax.jit, compiler_options=accepted({"xla_backend_optimization_level": 0}))
+"""``jax.jit`` without the backend's optimisations, a quarter of the time to compile: for programs that run once or
+twice. :func:`compiled` has the real thing."""
 
 
 class Bag(nn.Module):
@@ -91,7 +96,7 @@ def setup(
     convention = batch_norm or method.batch_norm
     optimizer = make_optimizer(learning_rate=learning_rate)
     b = batch(kind)
-    state = jax.jit(
+    state = quick_jit(
         lambda key: init_state(key, net, method, optimizer, jnp.asarray(b.source.inputs), batch_norm=convention)
     )(jax.random.key(0))
     forward = make_forward(net, convention)
@@ -102,9 +107,9 @@ def setup(
 
 @lru_cache
 def compiled(name: str, kind: str = "vectors"):
-    """``(state, jitted step)`` of a method of the table; compiled once for all tests."""
+    """``(state, jitted step)`` of a method of the table; compiled once for all tests, on vectors with optimisations."""
     state, step = setup(small_method(name), kind)
-    return state, jax.jit(step)
+    return state, (jax.jit if kind == "vectors" else quick_jit)(step)
 
 
 def methods(names: Iterable[str] = ALL, core: tuple[str, ...] = CORE):

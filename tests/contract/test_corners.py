@@ -9,6 +9,7 @@ from dalib.methods.base import trained_groups
 from dalib.train import open_checkpoints
 from dalib.types import Batch, Source, Target
 from tests.contract.cases import (
+    ALL,
     assert_finite,
     assert_same_bits,
     batch,
@@ -16,6 +17,7 @@ from tests.contract.cases import (
     compiled,
     methods,
     moved_groups,
+    quick_jit,
     setup,
     small_method,
     visible,
@@ -66,11 +68,24 @@ def test_classes_of_one_example_and_absent_classes(name):
     assert_finite((visible(new), metrics))
 
 
+NO_LABELS = ("adda", "shot")
+"""Methods that never look at a label."""
+
+
+@pytest.mark.parametrize("name", methods(n for n in ALL if n not in NO_LABELS))
+def test_a_label_out_of_range_does_not_pass_unnoticed(name):
+    """The loss is NaN, at which ``dalib.train.run`` stops; -1 would else be taken for the last class."""
+    state, step = compiled(name)
+    for wrong in (-1, 3):
+        _, metrics = step(state, with_labels(0, 1, 2, 0, 1, wrong))
+        assert any(np.isnan(value) for value in metrics.values())
+
+
 @pytest.mark.parametrize("name", methods(core=("dann",)))
 def test_bfloat16_is_finite_and_trains_the_same_groups(name):
     method = small_method(name)
     state, step = setup(method, "vectors", dtype=jnp.bfloat16)
-    new, metrics = jax.jit(step)(state, batch("vectors"))
+    new, metrics = quick_jit(step)(state, batch("vectors"))
     assert_finite((visible(new), metrics))
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(new.params)), "parameters stay float32"
     trained = set().union(*(trained_groups(update, state.params) for update in method.updates))

@@ -21,6 +21,7 @@ from tests.contract.cases import (
     compiled,
     methods,
     moved_groups,
+    quick_jit,
     setup,
     small_method,
     visible,
@@ -93,7 +94,7 @@ def test_float32_agrees_with_float64(name):
     state, step = compiled(name)
     single, metrics = step(state, batch("vectors"))
     with jax.enable_x64():
-        double, more = jax.jit(step)(widened(state.replace(key=state.key)), widened(batch("vectors")))
+        double, more = quick_jit(step)(widened(state.replace(key=state.key)), widened(batch("vectors")))
         assert jax.tree.leaves(double.params)[0].dtype == jnp.float64
     assert_close(single.params, double.params, rtol=2e-4, atol=2e-5)
     assert_close(metrics, more, rtol=2e-4, atol=2e-5)
@@ -103,9 +104,9 @@ def test_float32_agrees_with_float64(name):
 def test_eight_devices_equal_one(name):
     state, step = setup(small_method(name), "vectors")
     b = batch("vectors", n=8, m=8)
-    one, one_metrics = jax.jit(step)(state, b)
+    one, one_metrics = quick_jit(step)(state, b)
     mesh = make_mesh(jax.devices()[:8])
-    sharded = jax.jit(step, in_shardings=(replicated(mesh), batch_sharding(mesh)), out_shardings=replicated(mesh))
+    sharded = quick_jit(step, in_shardings=(replicated(mesh), batch_sharding(mesh)), out_shardings=replicated(mesh))
     eight, eight_metrics = sharded(jax.device_put(state, replicated(mesh)), put_batch(b, mesh))
     assert_close(visible(one), visible(eight), rtol=1e-5, atol=1e-5)
     assert_close(one_metrics, eight_metrics, rtol=1e-5, atol=1e-5)
@@ -116,7 +117,7 @@ def test_a_sum_with_it_is_a_method_again(name):
     method = small_method(name)
     extra = from_term("extra", lambda s, y, t, c: jnp.mean(t.features**2))
     state, step = setup(combine(method, extra), "vectors")
-    new, metrics = jax.jit(step)(state, batch("vectors"))
+    new, metrics = quick_jit(step)(state, batch("vectors"))
     assert_finite((visible(new), metrics))
     assert any(k.endswith("loss/extra") for k in metrics)
     assert {g for g in state.params if "/" in g} == {

@@ -18,7 +18,7 @@ import pytest
 from dalib.methods import METHODS, Context, Method, States
 from dalib.methods.base import apply_loss, trained_groups
 from dalib.train import make_forward
-from tests.contract.cases import CLASSES, batch, classifier, methods, setup, widened
+from tests.contract.cases import CLASSES, batch, classifier, methods, quick_jit, setup, widened
 
 LAMBDA, WEIGHT = 0.7, 0.6
 TASK = {"loss/task": 1.0}
@@ -188,7 +188,7 @@ def test_gradients_are_the_slopes_of_their_side(name):
             groups = trained_groups(update, params)
             slopes = case.slopes[update.name]
             assert set(slopes) == set(groups), "every group that is trained has its side"
-            f = jax.jit(jax.value_and_grad(loss, has_aux=True))
+            f = quick_jit(jax.value_and_grad(loss, has_aux=True))
             trained = {group: params[group] for group in groups}
             gradient = f(trained)[1]
             for group in groups:

@@ -7,7 +7,7 @@ import pytest
 
 from dalib.methods import TEST_TIME
 from dalib.train.test_time import make_apply
-from tests.contract.cases import CLASSES, assert_close, assert_finite, assert_same_bits, batch, classifier
+from tests.contract.cases import CLASSES, assert_close, assert_finite, assert_same_bits, batch, classifier, quick_jit
 
 NET = classifier("vectors", norm=True)
 
@@ -15,8 +15,8 @@ NET = classifier("vectors", norm=True)
 def start(name):
     """The method on a small net with BatchNorm, its variables, and its step, jitted."""
     method = TEST_TIME[name](make_apply(NET))
-    variables = jax.jit(NET.init)(jax.random.key(0), batch("vectors").source.inputs)
-    return method, variables, jax.jit(method.step)
+    variables = quick_jit(NET.init)(jax.random.key(0), batch("vectors").source.inputs)
+    return method, variables, quick_jit(method.step)
 
 
 @pytest.mark.slow

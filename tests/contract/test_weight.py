@@ -1,4 +1,8 @@
-"""A method's weight: a run maps over it, and at 0 it trains as source-only does, to the bit."""
+"""A method's weight: a run maps over it, and at 0 it trains as source-only does, to the bit.
+
+To the bit means in the operations as they are written: programs here are compiled without the backend's optimisations,
+which fuse two programs differently and so may round a sum otherwise in its last digit.
+"""
 
 import inspect
 from functools import lru_cache
@@ -15,6 +19,7 @@ from tests.contract.cases import (
     assert_same_bits,
     batch,
     methods,
+    quick_jit,
     setup,
     small_method,
 )
@@ -45,14 +50,14 @@ def weighted(name: str, norm: bool = True):
     def run(weight, state, b):
         return setup(METHODS[name](weight=weight), "vectors", norm=norm)[1](state, b)
 
-    return state, jax.jit(run), run
+    return state, quick_jit(run), run
 
 
 @lru_cache
 def source_only_steps(batch_norm: str, steps: int = 3):
     """The states of source-only under a BatchNorm convention, after each of a few steps."""
     state, step = setup(small_method("source_only"), "vectors", batch_norm=batch_norm, norm=True)
-    step, states = jax.jit(step), []
+    step, states = quick_jit(step), []
     for seed in range(steps):
         state, _ = step(state, batch("vectors", seed=seed))
         states.append(state)
@@ -64,7 +69,7 @@ def test_vmaps_over_its_weight(name):
     state, alone, run = weighted(name)
     weights = jnp.array([0.0, 0.3, 1.0])
     b = jax.tree.map(jnp.asarray, batch("vectors"))
-    states, metrics = jax.jit(jax.vmap(run, in_axes=(0, None, None)))(weights, state, b)
+    states, metrics = quick_jit(jax.vmap(run, in_axes=(0, None, None)))(weights, state, b)
     for i in (0, 2):
         one, one_metrics = alone(weights[i], state, b)
         assert_close(jax.tree.map(lambda x, i=i: x[i], states.params), one.params, rtol=1e-4, atol=1e-5)
