@@ -111,7 +111,7 @@ class DenseNet(nn.Module):
         hidden = {"stem": x}
         layer = nn.remat(_Layer, static_argnums=(2,)) if self.remat else _Layer
         for block, depth in enumerate(self.depths, start=1):
-            parts = (x,)
+            parts: tuple[Array, ...] = (x,)
             for i in range(1, depth + 1):
                 name = f"denseblock{block}_denselayer{i}"
                 new = layer(self.growth, self.dropout, self.conv, self.bn_momentum, self.dtype, name=name)(parts, train)
