@@ -111,7 +111,7 @@ def run_together(jobs: Sequence[Job], progress: Progress, command: str) -> None:
                 progress.step(step, f"{losses(mean)}  {runs[-1].text()}")
 
             states = run_members(
-                first.program.population,
+                first.program.population(len(runs)),
                 [run.initial() for run in runs],
                 pool,
                 rows,
@@ -202,7 +202,7 @@ def _chunks(group: list[Job], members: int | None) -> Iterator[list[Job]]:
     sample = jax.ShapeDtypeStruct((e.batch_size, *first.shape[1:]), first.dtype)
     state = jax.eval_shape(program.init, jax.random.key(0), sample)
     at = jax.ShapeDtypeStruct((min(e.log_every, e.steps), e.batch_size), jnp.int32)
-    fits = fit(program.population, state, pool, Rows(at, at), {}, members=most, limit=memory_limit())
+    fits = fit(program.population(most), state, pool, Rows(at, at), {}, members=most, limit=memory_limit())
     parts = -(-len(group) // fits.members)
     for part in np.array_split(np.arange(len(group)), parts):
         yield [group[i] for i in part]

@@ -14,6 +14,7 @@ from dalib.train import (
     TrainState,
     init_state,
     make_forward,
+    make_mesh,
     make_optimizer,
     make_population,
     make_predict,
@@ -25,13 +26,16 @@ from experiments.config import Experiment
 
 
 class Program(NamedTuple):
-    """The compiled pieces of a run; ``step`` takes one run a step further, ``population`` many runs many steps."""
+    """The compiled pieces of a run; ``step`` takes one run a step further, ``population`` many runs many steps.
+
+    ``population(count)`` splits ``count`` runs over this process's devices.
+    """
 
     net: Classifier
     method: Method
     init: Callable[..., TrainState]
     step: Callable[..., Any]
-    population: Population
+    population: Callable[[int], Population]
     predict_source: Callable[..., Any]
     predict_target: Callable[..., Any]
 
@@ -62,6 +66,11 @@ def _program(experiment: Experiment, classes: int) -> Program:
     settings: dict[str, Any] = {"total_steps": experiment.steps, "num_classes": classes}
     pure = training_step(method, forward, optimizer, **settings)
 
+    @lru_cache
+    def population(devices: int) -> Population:
+        mesh = make_mesh(jax.local_devices()[:devices]) if devices > 1 else None
+        return make_population(lambda hyper: pure, mesh=mesh)
+
     def init(key: jax.Array, sample: jax.Array, variables: PyTree | None = None) -> TrainState:
         return init_state(key, net, method, optimizer, sample, batch_norm=experiment.batch_norm, variables=variables)
 
@@ -70,7 +79,7 @@ def _program(experiment: Experiment, classes: int) -> Program:
         method,
         jax.jit(init),
         make_step(method, forward, optimizer, **settings),
-        make_population(lambda hyper: pure),
+        lambda count: population(min(count, jax.local_device_count())),
         make_predict(method, forward, "source"),
         make_predict(method, forward, "target"),
     )

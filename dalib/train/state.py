@@ -6,7 +6,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from dalib.checks import input_error
+from dalib.checks import InputError, input_error
 from dalib.methods.base import NET_GROUPS, Method, Spec
 from dalib.train.forward import initial_model_state
 from dalib.train.optimizer import Optimizer
@@ -43,6 +43,7 @@ def init_state(
     *,
     batch_norm: str,
     variables: PyTree | None = None,
+    encoder: PyTree | None = None,
 ) -> TrainState:
     """Makes the state before the first step; traceable, so that it can be jitted, vmapped over keys or only shaped.
 
@@ -53,14 +54,18 @@ def init_state(
         optimizer: of all groups.
         sample: ``[n, ...]`` inputs, or a ``jax.ShapeDtypeStruct`` of them; only the shape matters.
         batch_norm: convention, see :mod:`dalib.train.forward`.
-        variables: initial ``{"params", "batch_stats"}`` of the net, e.g. pretrained; None draws them.
+        variables: initial ``{"params", "batch_stats"}`` of the net, e.g. of an earlier run; None draws them.
+        encoder: initial variables of the net's encoder alone, as :func:`dalib.encoders.load` gives them; they replace
+            the drawn ones.
 
     Raises:
-        InputError: when the method takes a group name of the net's.
+        InputError: when the method takes a group name of the net's, or the encoder's variables are not like the net's.
     """
     keys = jax.random.split(key, 3)
     if variables is None:
         variables = net.init(keys[0], jnp.zeros(sample.shape, sample.dtype), train=False)
+    if encoder is not None:
+        variables = with_encoder(variables, encoder)
     params: Params = dict(variables["params"])
     stats = variables.get("batch_stats", {})
     outputs = jax.eval_shape(
@@ -91,3 +96,36 @@ def init_state(
         key=keys[2],
     )
     return jax.tree.map(jnp.copy, state)
+
+
+def with_encoder(variables: PyTree, encoder: PyTree) -> PyTree:
+    """The classifier's variables with those of its encoder replaced, in total.
+
+    Args:
+        variables: ``{"params": {"encoder", …}, "batch_stats": …}`` of a classifier.
+        encoder: ``{"params", "batch_stats"}`` of the encoder alone, of the same names, shapes and dtypes.
+
+    Raises:
+        InputError: for any difference in names, shapes or dtypes; all are listed at once.
+    """
+    like = {name: tree["encoder"] for name, tree in variables.items() if "encoder" in tree}
+    wanted, given = _described(like), _described({name: tree for name, tree in encoder.items() if tree})
+    problems = [f"{path}: {wanted[path]} in the net, missing in encoder" for path in wanted.keys() - given.keys()]
+    problems += [f"{path}: {given[path]} in encoder, not in the net" for path in given.keys() - wanted.keys()]
+    problems += [
+        f"{path}: {wanted[path]} in the net, {given[path]} in encoder"
+        for path in wanted.keys() & given.keys()
+        if wanted[path] != given[path]
+    ]
+    if problems:
+        raise InputError(
+            "encoder: its variables are not those of the net's encoder:\n"
+            + "\n".join(f"  {problem}" for problem in sorted(problems))
+            + "\n  what to do: build the classifier around the encoder that dalib.encoders.load gave"
+        )
+    return {name: {**tree, "encoder": encoder[name]} if name in like else tree for name, tree in variables.items()}
+
+
+def _described(tree: PyTree) -> dict[str, str]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
