@@ -41,7 +41,8 @@ def power_spectrum(pieces: Array, size: int) -> Array:
     """|DFT|² ``[..., size // 2 + 1]`` of ``[..., window]`` under a periodic Hann window, filled up to ``size``."""
     window = pieces.shape[-1]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    spectrum = jnp.fft.rfft(pieces * hann.astype(np.float32), n=size)
+    hann = hann.astype(np.float32).reshape((1,) * (pieces.ndim - 1) + (window,))
+    spectrum = jnp.fft.rfft(pieces * hann, n=size)
     return jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2
 
 
