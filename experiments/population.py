@@ -17,9 +17,11 @@ from dalib.train.population import memory_limit
 from experiments.config import Experiment
 from experiments.program import make_program
 from experiments.progress import Progress
-from experiments.run import Run, losses, open_run, run_experiment
+from experiments.run import Run, domains_of, losses, open_run, run_experiment
 
 CHOICES = ("auto", "off")
+RowsOf = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+"""``(start, stop) -> (source rows, target rows)`` of one run in the pool."""
 
 
 class Job(NamedTuple):
@@ -61,14 +63,29 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, members: int | None, co
         if members == 1 or len(group) == 1:
             one_by_one(group, progress, command)
             continue
+        opened = [open_run(*job[:4], start=job.start, command=command) for job in group]
+        if not any(opened):
+            progress.start(_title(group), 0, len(group))
+            progress.end("done")
+            continue
         try:
-            chunks = list(_chunks(group, members))
+            pool, rows = pool_of(group)
+            most = members_that_fit(group, pool, min(members or len(group), len(group)))
         except InputError as error:
-            _say(f"{_title(group)}: one by one, since they can't be a population: {error}", progress)
+            _say(f"{_title(group)}: one by one, since they can't be a population: {error}")
             one_by_one(group, progress, command)
             continue
-        for chunk in chunks:
-            run_together(chunk, progress, command)
+        # As equal parts as can be, so that few sizes are compiled.
+        for part in np.array_split(np.arange(len(group)), -(-len(group) // most)):
+            here = [group[i] for i in part]
+            runs = [run for i in part if (run := opened[i]) is not None]
+            own = [rows[i] for i in part if opened[i] is not None]
+            progress.start(_title(here), 0, len(here))
+            if runs and not run_together(runs, pool, own, progress):
+                _say(f"{_title(here)}: one by one, since some of them are under way and others are not")
+                for job in here:
+                    run_experiment(*job[:4], start=job.start, command=command, report=progress.step)
+            progress.end("done")
 
 
 def one_by_one(jobs: Sequence[Job], progress: Progress, command: str) -> None:
@@ -80,96 +97,90 @@ def one_by_one(jobs: Sequence[Job], progress: Progress, command: str) -> None:
         progress.end("done")
 
 
-def run_together(jobs: Sequence[Job], progress: Progress, command: str) -> None:
-    """Trains the unfinished ones of some jobs as one population; the others are left alone.
+def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progress: Progress) -> bool:
+    """Trains some runs as one population, to their ends.
 
-    Jobs that are at different places (some under way, some new, with no checkpoint in common) are done one by one.
+    Returns:
+        False, with nothing done, when the runs are at different places: some under way, some new, with no checkpoint in
+        common.
     """
-    opened = [open_run(*job[:4], start=job.start, command=command) for job in jobs]
-    runs = [run for run in opened if run is not None]
-    progress.start(_title(jobs), 0, len(jobs))
-    if not runs:
-        progress.end("done")
-        return
     first = runs[0]
     total = first.experiment.steps
     names = [f"{r.experiment.task} {r.experiment.name} seed {r.experiment.seed}" for r in runs]
     with ExitStack() as stack:
         checkpoints = [stack.enter_context(open_checkpoints(run.record.folder / "checkpoints")) for run in runs]
-        apart = common_steps(checkpoints) is None
-        if not apart:
-            pool, rows = pool_of(runs)
+        if common_steps(checkpoints) is None:
+            return False
 
-            def refresh(i: int, state: Any) -> Any:
-                look = runs[i].refresh
-                assert look is not None
-                return look(state)
+        def refresh(i: int, state: Any) -> Any:
+            look = runs[i].refresh
+            assert look is not None
+            return look(state)
 
-            def report(step: int, means: list[dict[str, float]]) -> None:
-                shared = means[0].keys() & set.intersection(*(set(m) for m in means))
-                mean = {k: float(np.mean([m[k] for m in means])) for k in means[0] if k in shared}
-                progress.step(step, f"{losses(mean)}  {runs[-1].text()}")
+        def report(step: int, means: list[dict[str, float]]) -> None:
+            mean = {k: float(np.mean([own[k] for own in means])) for k in means[0]}
+            progress.step(step, f"{losses(mean)}  {runs[-1].text()}")
 
-            states = run_members(
-                first.program.population(len(runs)),
-                [run.initial() for run in runs],
-                pool,
-                rows,
-                total_steps=total,
-                records=[run.record for run in runs],
-                checkpoints=checkpoints,
-                evaluate=lambda i, state: runs[i].evaluate(state),
-                cadence=first.cadence,
-                refresh=refresh if first.refresh else None,
-                refresh_every=first.program.method.refresh_every,
-                names=names,
-                report=report,
-            )
-            for run, state in zip(runs, states, strict=True):
-                run.finish(state)
-    if apart:
-        _say(f"{_title(jobs)}: one by one, since some of them are under way and others are not", progress)
-        for job in jobs:
-            run_experiment(*job[:4], start=job.start, command=command, report=progress.step)
-    progress.end("done")
+        states = run_members(
+            first.program.population(len(runs)),
+            [run.initial() for run in runs],
+            pool,
+            rows,
+            total_steps=total,
+            records=[run.record for run in runs],
+            checkpoints=checkpoints,
+            evaluate=lambda i, state: runs[i].evaluate(state),
+            cadence=first.cadence,
+            refresh=refresh if first.refresh else None,
+            refresh_every=first.program.method.refresh_every,
+            names=names,
+            report=report,
+        )
+    for run, state in zip(runs, states, strict=True):
+        run.finish(state)
+    return True
 
 
-def pool_of(runs: Sequence[Run]) -> tuple[Pool, list[Callable[[int, int], tuple[np.ndarray, np.ndarray]]]]:
-    """The training examples of all runs on the device, and each run's rows in there.
+def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
+    """The training examples of some jobs on the device, and each job's rows in there.
 
     A domain is there once with labels, for the runs that learn from them, and once without, as a target.
+
+    Raises:
+        InputError: for examples of several shapes, or more of them than fit.
     """
     offsets: dict[tuple[int, bool], int] = {}
     inputs: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    count = 0
+    limit = memory_limit()
 
     def place(domain: Domain, labelled: bool) -> int:
-        nonlocal count
         split = domain.split("train")
         key = (id(split), labelled)
         if key not in offsets:
             x, y = split.__getitems__(range(len(split)))
-            if not isinstance(x, np.ndarray):
-                raise InputError(f"the examples of {domain.name} have several shapes")
+            if not isinstance(x, np.ndarray) or (inputs and x.shape[1:] != inputs[0].shape[1:]):
+                raise InputError(f"the examples of {domain.name} have another shape or several")
+            offsets[key] = sum(map(len, inputs))
             inputs.append(x)
             labels.append(np.asarray(y, np.int32) if labelled else np.full(len(x), UNLABELLED, np.int32))
-            offsets[key], count = count, count + len(x)
+            if limit is not None and sum(x.nbytes for x in inputs) > limit:
+                raise InputError(f"the examples are more than {limit / 2**20:.0f} MiB")
         return offsets[key]
 
-    def rows_of(run: Run) -> Callable[[int, int], tuple[np.ndarray, np.ndarray]]:
-        e = run.experiment
-        source, target = place(run.labelled, True), place(run.target, False)
-        sizes = [len(domain.split("train")) for domain in (run.labelled, run.target)]
-        stream = stream_rows(*sizes, batch_size=e.batch_size, seed=e.seed)
+    def rows_of(job: Job) -> RowsOf:
+        labelled, target = domains_of(job.experiment, job.source, job.target)
+        source_at, target_at = np.int32(place(labelled, True)), np.int32(place(target, False))
+        sizes = [len(domain.split("train")) for domain in (labelled, target)]
+        stream = stream_rows(*sizes, batch_size=job.experiment.batch_size, seed=job.experiment.seed)
 
         def rows(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
             of_source, of_target = stream(start, stop)
-            return of_source + np.int32(source), of_target + np.int32(target)
+            return of_source + source_at, of_target + target_at
 
         return rows
 
-    rows = [rows_of(run) for run in runs]
+    rows = [rows_of(job) for job in jobs]
     return Pool(jnp.asarray(np.concatenate(inputs)), jnp.asarray(np.concatenate(labels))), rows
 
 
@@ -184,28 +195,19 @@ def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
         yield found[key]
 
 
-def _chunks(group: list[Job], members: int | None) -> Iterator[list[Job]]:
-    """Consecutive parts of a group that fit the device's memory, as equal as can be.
+def members_that_fit(group: Sequence[Job], pool: Pool, most: int) -> int:
+    """How many of ``most`` jobs fit the device's memory together with the pool.
 
     Raises:
-        InputError: when not even one member fits.
+        InputError: when not even one does.
     """
-    most = min(members or len(group), len(group))
     job = group[0]
     e = job.experiment
-    splits = {id(s): s for j in group for s in (j.source.split("train"), j.target.split("train"))}
-    examples = 2 * sum(map(len, splits.values()))
-    first = job.source.split("train").__getitems__([0])[0]
-    example = jax.ShapeDtypeStruct((examples, *first.shape[1:]), first.dtype)
-    pool = Pool(example, jax.ShapeDtypeStruct((examples,), jnp.int32))  # type: ignore[arg-type]
     program = make_program(e, len(job.source.class_names))
-    sample = jax.ShapeDtypeStruct((e.batch_size, *first.shape[1:]), first.dtype)
+    sample = jax.ShapeDtypeStruct((e.batch_size, *pool.inputs.shape[1:]), pool.inputs.dtype)
     state = jax.eval_shape(program.init, jax.random.key(0), sample)
     at = jax.ShapeDtypeStruct((min(e.log_every, e.steps), e.batch_size), jnp.int32)
-    fits = fit(program.population(most), state, pool, Rows(at, at), {}, members=most, limit=memory_limit())
-    parts = -(-len(group) // fits.members)
-    for part in np.array_split(np.arange(len(group)), parts):
-        yield [group[i] for i in part]
+    return fit(program.population(most), state, pool, Rows(at, at), {}, members=most).members
 
 
 def _title(jobs: Sequence[Job]) -> str:
@@ -214,6 +216,5 @@ def _title(jobs: Sequence[Job]) -> str:
     return f"{names}: {len(jobs)} run{'s' * (len(jobs) > 1)} of {tasks}"
 
 
-def _say(text: str, progress: Progress) -> None:
-    del progress
+def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -126,6 +126,18 @@ def run_experiment(
     return folder
 
 
+def domains_of(experiment: Experiment, source: Domain, target: Domain) -> tuple[Domain, Domain]:
+    """The domain whose labels a run learns from, and its target with the classes matched.
+
+    The oracle learns from the target's own labels; its run is marked so everywhere.
+    """
+    if experiment.role == "oracle":
+        return target, target
+    target = match_classes(source, target)
+    check_distinct(source, target)
+    return source, target
+
+
 def losses(means: dict[str, float]) -> str:
     """The loss terms of a record's line in short."""
     return "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in means.items() if "loss/" in k)
@@ -146,11 +158,7 @@ def open_run(
     """
     experiment.check()
     oracle = experiment.role == "oracle"
-    if not oracle:
-        target = match_classes(source, target)
-        check_distinct(source, target)
-    # The oracle learns from the target's own labels; its run is marked so everywhere.
-    labelled = target if oracle else source
+    labelled, target = domains_of(experiment, source, target)
     for domain in (labelled, target):
         size = len(domain.split("train"))
         if experiment.batch_size > size:

@@ -119,14 +119,24 @@ AUGMENTATION = 2**31 - 1
 
 def stack_members(members: Sequence[PyTree], mesh: Mesh | None = None) -> PyTree:
     """One tree whose leaves have an axis of members in front; split over ``mesh`` if one is given."""
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    stacked = _stack(list(members))
     return stacked if mesh is None else jax.device_put(stacked, NamedSharding(mesh, PartitionSpec("data")))
 
 
 def member_of(tree: PyTree, i: int) -> PyTree:
     """Member ``i`` of a stacked tree, on the default device."""
-    device = jax.local_devices()[0]
-    return jax.tree.map(lambda leaf: jax.device_put(jnp.copy(leaf[i]), device), tree)
+    return jax.device_put(_take(tree, i), jax.local_devices()[0])
+
+
+# Under jit: leaf by leaf each shape would be compiled by itself, which costs more than many a run's training.
+@jax.jit
+def _stack(members: list[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+
+
+@jax.jit
+def _take(tree: PyTree, i: Array) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
 class Fit(NamedTuple):

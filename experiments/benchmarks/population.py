@@ -113,9 +113,9 @@ def loop_contestant(p: Problem, benchmark: Benchmark) -> Contestant:
     """The one-by-one loop: a jitted step fed by the paired stream."""
     init, parts, _, settings = make_pieces(p, benchmark)
     step = make_step(*parts, **settings)
-    cut = EXAMPLES
-    source = from_arrays("source", {"train": (p.inputs[:cut], p.labels[:cut])}, class_names=map(str, range(p.classes)))
-    target = from_arrays("target", {"train": (p.inputs[cut:], p.labels[cut:])}, class_names=source.class_names)
+    cut, names = EXAMPLES, [str(i) for i in range(p.classes)]
+    source = from_arrays("source", {"train": (p.inputs[:cut], p.labels[:cut])}, class_names=names)
+    target = from_arrays("target", {"train": (p.inputs[cut:], p.labels[cut:])}, class_names=names)
     stream = paired_stream(source, target, batch_size=benchmark.batch_size, seed=0)
     state, number = init(jax.random.key(0)), 0
 
