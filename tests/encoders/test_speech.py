@@ -26,7 +26,7 @@ def test_wav2vec2_has_the_published_size():
     assert encoder.shortest() == 400
 
 
-@pytest.mark.parametrize("size, groups", [(16, 4), (12, 2), (5, 1)])
+@pytest.mark.parametrize("size, groups", [(16, 4), (5, 2)])
 def test_grouped_convolution_in_steps_is_the_librarys(size, groups):
     random = np.random.default_rng(0)
     x = random.normal(size=(2, 11, 8)).astype(np.float32)
@@ -85,18 +85,17 @@ def test_level_and_zeros_at_the_end_do_not_matter():
     def spectrum(x):
         return log_mel(x, filters, window=200, hop=80, size=256)
 
-    plain, heard = spectrum(x)
-    np.testing.assert_allclose(plain.mean((1, 2)), 0, atol=1e-5)
-    np.testing.assert_allclose(plain.std((1, 2)), 1, atol=1e-4)
-    assert heard.all()
-    np.testing.assert_allclose(spectrum(0.01 * x)[0], plain, atol=1e-3)
-    # One frame begins within the last window: 800 = 7 hops + 240 samples.
-    padded, heard = spectrum(np.pad(x[:, :760], ((0, 0), (0, 40 + 800))))
-    whole = spectrum(np.pad(x[:, :760], ((0, 0), (0, 40 + 1600))))[0]
+    # 760 samples are 8 frames of 200 at a hop of 80; zeros behind them leave two more with sound in them.
+    padded = np.pad(x[:, :760], ((0, 0), (0, 840)))
+    plain, heard = spectrum(padded)
     np.testing.assert_array_equal(heard.sum(1), [10, 10])
-    np.testing.assert_allclose(padded, whole[:, : padded.shape[1]], atol=1e-4)
-    assert (padded[:, 10:] == 0).all()
-    silent, heard = spectrum(np.zeros((1, 800), np.float32))
+    assert (plain[:, 10:] == 0).all()
+    np.testing.assert_allclose(plain[:, :10].mean((1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(plain[:, :10].std((1, 2)), 1, atol=1e-4)
+    np.testing.assert_allclose(spectrum(0.01 * padded)[0], plain, atol=1e-3)
+    longer = spectrum(np.pad(padded, ((0, 0), (0, 800))))[0]
+    np.testing.assert_allclose(longer[:, : plain.shape[1]], plain, atol=1e-4)
+    silent, heard = spectrum(np.zeros_like(padded))
     assert (silent == 0).all() and not heard.any()
 
 
