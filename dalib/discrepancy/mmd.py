@@ -51,7 +51,7 @@ def mmd2(
         multipliers: factors of σ², one kernel each; kernels are summed.
         estimator: ``"biased"``, ``"unbiased"`` or ``"linear"``.
         tile: quadratic estimators only: rows of a tile, for memory O((n + m) · tile) in value and gradient; 0 builds
-            the pair matrices; None chooses: on a CPU dense up to n + m = 1024 and tiles of 512 rows above, elsewhere
+            the pair matrices; None chooses: on a CPU dense up to n + m = 1024 and tiles of 256 rows above, elsewhere
             4096 and 2048. The number is the same but for rounding. Tiles support first derivatives in reverse mode.
 
     Returns:

@@ -7,12 +7,14 @@ For every n = m and d each form runs in a fresh process, so that its peak memory
 ``y yᵀ``, ``x yᵀ`` in full float32 precision, the dense and the tiled form of ``mk_mmd``, and, if torch is installed,
 the same loss as PyTorch libraries write it, with a broadcast difference ``[2n, 2n, d]``. The ratio is to the time of
 the three products, run in turn with the form in the same process. Forms that by their own arithmetic would not fit
-``--memory-limit`` are left out and shown as "-". The last line is one JSON object. The goals: tiled at most 4 times
+``--memory-limit`` are left out and shown as "-", and so are those of which one call would take longer than
+``--time-limit``, as the sizes before tell: n = m = 32768 with d = 2048 are 13 teraflops for the products alone. A call
+that takes longer than ``--seconds`` is not repeated. The last line is one JSON object. The goals: tiled at most 4 times
 the three products, and less than 2 GiB at n = m = 32768, d = 256. In the JSON the products have a ratio to themselves
 too: how far it is from 1 tells how noisy the machine was.
 
-Ours, two CPU cores shared with other work, d = 256 (a first reading; the last line ran at the lowest priority, once,
-and its products' own ratio was 0.59):
+Ours, two CPU cores shared with other work, d = 256 (a first reading, with tiles of 512 rows; the last line ran at the
+lowest priority, once, and its products' own ratio was 0.59):
 
 =======  ==========  ==================  ==================
 n = m    3 products  dense               tiled
@@ -47,6 +49,9 @@ from dalib.discrepancy import MULTIPLIERS, mk_mmd
 from dalib.discrepancy.tiled import DENSE_ROWS, tile_rows
 
 GIB = 2**30
+SWEEP = 2.5
+"""About how many times the three products the tiled form takes, to tell what fits the time limit."""
+
 SLAB = 4096
 """Rows of a product at a time: the product of 32768 rows is the work of eight slabs and need not be held whole."""
 
@@ -60,9 +65,11 @@ class Benchmark:
     widths: tuple[int, ...] = (256, 2048)
     """d, one block of lines each."""
     seconds: float = 3.0
-    """Repeats a form for about this long and takes the fastest; every form runs at least twice."""
+    """Repeats a form for about this long and takes the fastest."""
     memory_limit: float = 6.0
     """GiB that a form may need by its own arithmetic; others are left out."""
+    time_limit: float = 200.0
+    """Seconds that one call may be expected to take; others are left out."""
 
 
 def main(benchmark: Benchmark) -> dict[str, Any]:
@@ -78,25 +85,33 @@ def main(benchmark: Benchmark) -> dict[str, Any]:
     results = []
     for width in benchmark.widths:
         for rows in benchmark.rows:
-            results.append(measure_all(benchmark, rows, width))
+            results.append(measure_all(benchmark, rows, width, rate(results)))
             print(line(results[-1]), flush=True)
-    ratios = [entry["tiled"]["ratio"] for entry in results]
+    measured = [entry["tiled"] for entry in results if entry["tiled"]]
     summary = {
         "benchmark": "discrepancy",
         "platform": device.platform,
         "jax": jax.__version__,
         "settings": asdict(benchmark),
         "results": results,
-        "worst_tiled_ratio": max(ratios),
-        "worst_tiled_gib": max(entry["tiled"]["gib"] for entry in results),
+        "worst_tiled_ratio": max((form["ratio"] for form in measured), default=None),
+        "worst_tiled_gib": max((form["gib"] for form in measured), default=None),
     }
     print(json.dumps(summary))
     return summary
 
 
-def measure_all(benchmark: Benchmark, rows: int, width: int) -> dict[str, Any]:
+def rate(results: list[dict[str, Any]]) -> float:
+    """Seconds for each product of two numbers, by the largest three products so far; 0 before any."""
+    known = [(e["rows"] ** 2 * e["width"], e["products"]["seconds"]) for e in results if e["products"]]
+    return max(known)[1] / max(known)[0] if known else 0.0
+
+
+def measure_all(benchmark: Benchmark, rows: int, width: int, seconds_each: float = 0.0) -> dict[str, Any]:
     """All forms at one size: seconds, GiB and the ratio to the three products; None for what is left out."""
     entry: dict[str, Any] = {"rows": rows, "width": width}
+    if SWEEP * seconds_each * rows**2 * width > benchmark.time_limit:
+        return entry | dict.fromkeys(FORMS)
     for form in FORMS:
         if form == "torch" and importlib.util.find_spec("torch") is None:
             entry[form] = None
@@ -105,7 +120,7 @@ def measure_all(benchmark: Benchmark, rows: int, width: int) -> dict[str, Any]:
         else:
             entry[form] = in_fresh_process(form, rows, width, benchmark.seconds)
     values = [entry[form]["value"] for form in ("dense", "tiled", "torch") if entry[form]]
-    if np.ptp(values) > 1e-4 * abs(values[0]) + 1e-6:
+    if values and np.ptp(values) > 1e-4 * abs(values[0]) + 1e-6:
         raise RuntimeError(f"n = {rows}, d = {width}: the forms disagree on the value: {values}")
     return entry
 
@@ -138,13 +153,17 @@ def worker(connection: Connection, form: str, rows: int, width: int, seconds: fl
     run = FORMS[form](*inputs(rows, width))
     gc.collect()
     before = reset_peak_memory()
-    value = run()  # the first call may still allocate and warm caches: it counts for memory, not for time
+    start = time.perf_counter()
+    value = run()  # the first call may still allocate and warm caches: a short one counts for memory alone
+    first = time.perf_counter() - start
     peak = peak_memory() - before
-    times: dict[str, list[float]] = {"form": [], "products": []}
+    times: dict[str, list[float]] = {"form": [first] if first > seconds else [], "products": []}
     # In turn, so that whatever else the machine does slows both.
     yardstick, end = products(*inputs(rows, width)), time.perf_counter() + seconds
-    while not times["form"] or time.perf_counter() < end:
+    while not times["products"] or time.perf_counter() < end:
         for name, call in (("products", yardstick), ("form", run)):
+            if name == "form" and first > seconds:
+                continue
             start = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - start)
@@ -210,7 +229,7 @@ def broadcast(x: np.ndarray, y: np.ndarray) -> Callable[[], float]:
         kernels = sum(torch.exp(-squared / (2 * alpha * variance)) for alpha in MULTIPLIERS)
         value = (weights * kernels).sum()
         value.backward()
-        return float(value)
+        return float(value.detach())
 
     return run
 
@@ -258,7 +277,7 @@ def line(entry: dict[str, Any]) -> str:
         found = entry[form]
         return "-" if found is None else f"{found['seconds']:.3g} s {found['ratio']:.2f}x {found['gib']:.2f}"
 
-    product = f"{entry['products']['seconds']:.3g} s"
+    product = f"{entry['products']['seconds']:.3g} s" if entry["products"] else "-"
     cells = "  ".join(f"{cell(form):>22}" for form in ("dense", "tiled", "torch"))
     return f"{entry['rows']:>6} {entry['width']:>5}  {product:>12}  {cells}"
 

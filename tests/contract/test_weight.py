@@ -13,11 +13,15 @@ import pytest
 
 from dalib.methods import METHODS
 from dalib.methods.base import SUPERVISED
+from dalib.train import make_forward, make_optimizer, training_step
 from tests.contract.cases import (
     ALL,
+    CLASSES,
+    STEPS,
     assert_close,
     assert_same_bits,
     batch,
+    classifier,
     methods,
     quick_jit,
     setup,
@@ -46,9 +50,12 @@ SOURCE_ONLY_AT_0 = tuple(name for name in WEIGHTED if name not in NOT_SOURCE_ONL
 def weighted(name: str, norm: bool = True):
     """``(state, jitted (weight, state, batch) -> (state, metrics))``; the weight is traced."""
     state, _ = setup(small_method(name), "vectors", norm=norm)
+    optimizer = make_optimizer(learning_rate=0.01)
 
     def run(weight, state, b):
-        return setup(METHODS[name](weight=weight), "vectors", norm=norm)[1](state, b)
+        method = METHODS[name](weight=weight)
+        forward = make_forward(classifier("vectors", norm), method.batch_norm)
+        return training_step(method, forward, optimizer, total_steps=STEPS, num_classes=CLASSES)(state, b)
 
     return state, quick_jit(run), run
 
