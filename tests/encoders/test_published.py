@@ -89,21 +89,24 @@ def test_head_and_remat_leave_the_other_variables_alone(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SMALL)
 def test_remat_keeps_values_and_gradients(case):
+    """In float64, because BatchNorm over the few values of these small maps magnifies rounding."""
     name, fields = SMALL[case]
     x = np.random.default_rng(0).normal(size=(2, 33, 40, 3)).astype(np.float32)
     variables = filled(make_encoder(name, **fields), x)
     results = []
-    for remat in (False, True):
-        encoder = make_encoder(name, **fields, remat=remat)
+    with jax.enable_x64(True):
+        variables, x = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (variables, x))
+        for remat in (False, True):
+            apply = functools.partial(make_encoder(name, **fields, remat=remat).apply, train=True)
 
-        def loss(params, encoder=encoder):
-            given = {**variables, "params": params}
-            apply = functools.partial(encoder.apply, train=True, mutable=["batch_stats"])
-            outputs, changed = apply(given, x, rngs={"dropout": jax.random.key(0)})
-            return jnp.sum(jnp.sin(outputs.features)), (outputs, changed)
+            def loss(params, apply=apply):
+                given = {**variables, "params": params}
+                outputs, changed = apply(given, x, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)})
+                return jnp.sum(jnp.sin(outputs.features)), (outputs, changed)
 
-        results.append(jax.jit(jax.grad(loss, has_aux=True))(variables["params"]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *results)
+            results.append(jax.jit(jax.grad(loss, has_aux=True))(variables["params"]))
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(results[0][0])) > 0.01
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9), *results)
 
 
 @pytest.mark.parametrize("classes", [-1, 2.0, True])
