@@ -56,7 +56,10 @@ def memory(f, n, tile, d=8):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
-@pytest.mark.parametrize("name", ["unbiased", "joint"])
+LATER = [pytest.param(name, marks=pytest.mark.slow) for name in ("biased", "class-wise", "homm")]
+
+
+@pytest.mark.parametrize("name", ["unbiased", "joint", *LATER])
 def test_memory_grows_linearly(name):
     small, large = (memory(FORMS[name], n, 128) for n in (2048, 8192))
     assert large < 4.5 * small
@@ -72,6 +75,21 @@ def test_dense_and_tiled_by_size():
     assert tile_rows(8 * half, half, 0) == 0 and tile_rows(10, 5, 512) == 15
     # Above the size the automatic form is the tiled one: it needs less than one pair matrix.
     assert memory(FORMS["unbiased"], 4 * CPU_DENSE_ROWS, None) < 4 * (4 * CPU_DENSE_ROWS) ** 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in FORMS if name != "median"])
+def test_every_form_goes_in_tiles_by_itself(name):
+    rows = 4 * CPU_DENSE_ROWS
+    assert memory(FORMS[name], rows, None) < 4 * rows**2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("f", [functools.partial(D.mk_mmd, estimator="linear"), D.linear_mmd2])
+def test_linear_estimators_and_the_mean_width_need_no_pairs(f):
+    shape = jax.ShapeDtypeStruct((8192, 8), jnp.float32)
+    compiled = jax.jit(jax.value_and_grad(f, argnums=(0, 1))).lower(shape, shape).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 40 * 4 * 2 * 8192 * 8
 
 
 def test_value_alone_under_vmap_and_scaled():
