@@ -118,11 +118,6 @@ def entries_of(encoder: str) -> tuple[Entry, ...]:
     return tuple(entry for entry in manifest().values() if entry.encoder == encoder)
 
 
-def parities() -> Mapping[str, Any]:
-    """Measured parity by rule table: against which versions, and per stage max-abs and relative difference."""
-    return tomllib.loads(PATH.read_text(encoding="utf-8")).get("parity", {})
-
-
 def _origin(raw: Mapping[str, Any]) -> Origin:
     return Origin(**{**raw, "companions": tuple(raw.get("companions", ()))})
 
