@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def tables(lines: list[str]) -> str:
-    """TOML with one table a test file: the versions, and for each stage the largest absolute and relative difference."""
+    """TOML with one table a test file: versions, and of each stage the largest absolute and relative difference."""
     found: dict[str, dict[str, tuple[float, float]]] = {}
     versions: dict[str, dict[str, str]] = {}
     for line in map(json.loads, lines):

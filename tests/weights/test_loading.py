@@ -84,17 +84,17 @@ def test_mistakes(tmp_path):
         load("resnet5O")
     with pytest.raises(InputError, match="an encoder with published weights"):
         load("lenet")
-    with pytest.raises(InputError, match="did you mean 'resnet50-imagenet1k-v[12]'"):
-        load("resnet50", weights="resnet50-imagenet1k")
+    with pytest.raises(InputError, match="did you mean 'squeezenet1_1-imagenet1k-(v1|caffe)'"):
+        load(NAME, weights="squeezenet1_1-imagenet1k")
     with pytest.raises(InputError, match="field of the encoder"):
         load("resnet50", weights="resnet50-imagenet1k-v1", widht=3)
     with pytest.raises(InputError, match="hf://organisation/name"):
-        load("resnet50", weights="hf://resnet50")
+        load(NAME, weights="hf://squeezenet")
 
 
 def test_tokeniser_files_beside_the_weights(tmp_path, monkeypatch):
     entry = manifest.find_entry("bert_tiny-uncased")
-    small = {"vocabulary": 11, "width": 8, "depth": 1, "heads": 2, "mlp_width": 8, "positions": 6}
+    small = {"vocabulary": 11, "width": 8, "depth": 1, "heads": 2, "mlp_width": 8, "positions": 9}
     from dalib.encoders import bert_tiny
 
     like = jax.eval_shape(bert_tiny(**small).init, jax.random.key(0), sample_input(entry.preprocessing))
