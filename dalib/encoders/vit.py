@@ -18,6 +18,7 @@ from dalib.encoders.attention import blocks, layer_norm
 from dalib.encoders.inputs import check_images
 from dalib.encoders.layers import conv, leave
 from dalib.encoders.positions import resample_positions
+from dalib.encoders.published import published_head
 from dalib.types import Array, Outputs
 
 POOLING: tuple[str, ...] = ("token", "mean")
@@ -90,8 +91,8 @@ class ViT(nn.Module):
 
         Raises:
             InputError: on other than floating images of at least ``patch`` pixels a side, an ``image_size`` of less
-                than one patch, heads that do not divide the width, or an unknown ``pooling``, ``resample``,
-                ``activation`` or ``conv``.
+                than one patch, heads that do not divide the width, a negative ``num_classes``, or an unknown
+                ``pooling``, ``resample``, ``activation`` or ``conv``.
         """
         check_images(inputs, smallest=self.patch, net="ViT")
         if self.pooling not in POOLING:
@@ -123,9 +124,7 @@ class ViT(nn.Module):
         if self.projection:
             project = nn.Dense(self.projection, use_bias=False, dtype=self.dtype, name="projection")
             features = leave(project(features))
-        logits = None
-        if self.num_classes:
-            logits = leave(nn.Dense(self.num_classes, dtype=self.dtype, name="head")(features))
+        logits = published_head(features, self.num_classes, dtype=self.dtype)
         return Outputs(features, logits, {"embedded": embedded, **hidden, "tokens": x})
 
     def _embed(self, inputs: Array) -> Array:

@@ -176,7 +176,9 @@ REFERENCES = {
 
 @pytest.fixture(scope="module", params=REFERENCES)
 def reference(request, tmp_path_factory):
-    return REFERENCES[request.param](tmp_path_factory.mktemp(request.param))
+    built = REFERENCES[request.param](tmp_path_factory.mktemp(request.param))
+    built.module.requires_grad_(False)  # the gradient is asked for with respect to the images alone
+    return built
 
 
 def _ours(reference, **fields):
