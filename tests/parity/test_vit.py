@@ -273,7 +273,7 @@ def test_positions_equal_torchs_interpolation(how, grid):
     }[how]
     theirs = torch.nn.functional.interpolate(table, mode="bicubic", **options)
     ours = resample_positions(jnp.asarray(table.numpy()[0].transpose(1, 2, 0).reshape(49, 6)), grid, how)
-    assert_stage_close(ours.reshape(*grid, 6), nhwc(theirs)[0], f"{how} {grid}", tolerance=1e-5)
+    assert_stage_close(ours.reshape(*grid, 6), nhwc(theirs)[0], "positions", tolerance=1e-5)
 
 
 def _published(layout, name):
