@@ -1,8 +1,8 @@
 """Depthwise convolution: every channel with a kernel of its own, in two forms with the same parameters.
 
-XLA's own form of it on a CPU is slow: 8 images of 112² pixels and 32 channels took it 155 ms for a 3×3 kernel, where the
-sum of nine shifted slices took 3.4 ms and PyTorch 1.5 ms (two cores); the gradient of the kernel, if XLA derives it from
-that sum, 65 ms, as the loop below 29 ms.
+XLA's own form of it on a CPU is slow: 8 images of 112² pixels and 32 channels took it 155 ms for a 3×3 kernel, where
+the sum of nine shifted slices took 3.4 ms and PyTorch 1.5 ms (two cores); the gradient of the kernel, if XLA derives it
+from that sum, 65 ms, as the loop below 29 ms.
 """
 
 from functools import partial

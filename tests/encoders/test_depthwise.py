@@ -9,7 +9,14 @@ from jax import lax
 from dalib.checks import InputError
 from dalib.encoders.depthwise import depthwise, depthwise_as_taps
 
-GEOMETRIES = [((8, 8), 3, 1, 1), ((9, 8), 3, 2, 1), ((7, 9), 5, 2, 2), ((8, 7), 4, 2, "SAME"), ((6, 8), 3, 2, 0)]
+slow = pytest.mark.slow
+GEOMETRIES = [
+    ((9, 8), 3, 2, 1),
+    pytest.param((8, 8), 3, 1, 1, marks=slow),
+    pytest.param((7, 9), 5, 2, 2, marks=slow),
+    pytest.param((8, 7), 4, 2, "SAME", marks=slow),
+    pytest.param((6, 8), 3, 2, 0, marks=slow),
+]
 
 
 def library(x, kernel, stride, padding):

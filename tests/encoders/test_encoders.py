@@ -12,7 +12,8 @@ import pytest
 from flax import errors, traverse_util
 
 from dalib.checks import InputError
-from dalib.encoders import ENCODERS, LeNet, make_encoder
+from dalib.encoders import ENCODERS, LeNet, efficientnet, make_encoder, mobilenet
+from dalib.encoders.mobilenet_v3 import Block as MobileBlock
 from dalib.encoders.resnet import _Block as Block
 from dalib.types import Outputs
 from tests.encoders.fill import filled
@@ -20,10 +21,15 @@ from tests.encoders.fill import filled
 IMAGES = (4, 16, 16, 1)
 LENET_HIDDEN = {"conv1", "conv2", "fc1"}
 RESNET_HIDDEN = {"stem", "layer1", "layer2", "layer3", "layer4"}
+TINY_VIT = {"patch": 4, "width": 8, "depth": 1, "heads": 2, "image_size": 8}
 TINY = {"vocabulary": 11, "width": 8, "depth": 1, "heads": 2}
 TINY_SPEECH = {"channels": (4, 4), "kernels": (10, 3), "strides": (5, 2), "width": 8, "depth": 1, "heads": 2}
 TINY_SPEECH |= {"mlp_width": 8, "position_kernel": 4, "position_groups": 2}
 TINY_LOGMEL = {"sample_rate": 8000, "bands": 8, "channels": (2, 3), "width": 6}
+IMAGE = (2, 32, 32, 3)
+TINY_V2 = {"stages": (mobilenet.Stage(1, 4, 1, 1), mobilenet.Stage(2, 8, 1, 2)), "width": 0.25}
+TINY_V3 = {"blocks": (MobileBlock(3, 16, 8, True, False, 2), MobileBlock(5, 24, 8, False, True, 1)), "features": 6}
+TINY_EFFICIENTNET = {"stages": (efficientnet.Stage(1, 3, 1, 8, 1), efficientnet.Stage(2, 5, 2, 8, 2)), "width": 0.25}
 TOKENS = ("bert_base", "gpt2")
 TINY_IMAGES = (2, 32, 32, 3)
 DENSE_HIDDEN = {"stem", "denseblock1", "denseblock2", "denseblock3", "denseblock4"}
@@ -47,10 +53,15 @@ CASES = {
     "vgg": ("vgg11_bn", {"depths": (1, 1, 1, 1, 1), "width": 2, "units": 4}, TINY_IMAGES, 4, VGG_HIDDEN),
     "fpn": ("fasterrcnn_resnet50_fpn", {**ONCE, "width": 2, "channels": 3}, TINY_IMAGES, 12, FPN_HIDDEN),
     "yolo": ("yolov5s", {"width_multiple": 0.125, "depth_multiple": 0.1}, TINY_IMAGES, 128, {"p3", "p4", "p5"}),
+    "vit": ("vit_s16", TINY_VIT, (2, 12, 20, 3), 8, {"embedded", "block_0", "tokens"}),
     "bert": ("bert_base", {**TINY, "mlp_width": 8}, (3, 5), 8, {"embeddings", "block_0", "tokens"}),
     "gpt2": ("gpt2", {**TINY, "pooling": "mean"}, (3, 5), 8, {"embeddings", "block_0", "tokens"}),
     "wav2vec2": ("wav2vec2_base", TINY_SPEECH, (2, 90), 8, {"conv", "embeddings", "block_0", "tokens"}),
     "logmel": ("logmel_cnn", TINY_LOGMEL, (2, 900), 6, {"logmel", "conv1", "conv2", "pooled"}),
+    "mobilenet-v2": ("mobilenet_v2", TINY_V2, IMAGE, 1280, {"stem", "stage1", "stage2", "last"}),
+    "mobilenet-v3": ("mobilenet_v3_small", TINY_V3, IMAGE, 6, {"stem", "stage1", "last", "pool"}),
+    "efficientnet": ("efficientnet_b0", TINY_EFFICIENTNET, IMAGE, 32, {"stem", "stage1", "stage2", "last"}),
+    "convnext": ("convnext_tiny", {"depths": (1, 1), "widths": (4, 6)}, IMAGE, 6, {"stem", "layer1", "layer2"}),
 }
 
 
@@ -103,6 +114,7 @@ def test_training_changes_statistics_and_evaluation_does_not(case):
     _, kept = built.evaluate(built.variables, built.inputs)
     before = built.variables.get("batch_stats", {})
     kinds = ("lenet-bn", "dtn", "mlp-bn", "resnet", "logmel", "cifar", "densenet", "vgg", "fpn", "yolo")
+    kinds += ("mobilenet-v2", "mobilenet-v3", "efficientnet")
     assert bool(before) == (case in kinds)
     jax.tree.map(np.testing.assert_array_equal, kept.get("batch_stats", {}), before)
     if not before:

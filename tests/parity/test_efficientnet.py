@@ -1,4 +1,4 @@
-"""EfficientNet against torchvision's; the Lite variants against a net of the same architecture written here in torch."""
+"""EfficientNet against torchvision's; Lite against a net of its architecture written here in torch."""
 
 import numpy as np
 import pytest
@@ -23,9 +23,7 @@ def test_efficientnet_b0(tmp_path):
     compare(reference, encoder, "torchvision/efficientnet", tmp_path, STAGES)
 
 
-@pytest.mark.parametrize(
-    "name", ["efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4"]
-)
+@pytest.mark.parametrize("name", [f"efficientnet_b{i}" for i in range(5)])
 def test_names_and_shapes(name):
     """Every published net, without computing: all names are used, all variables filled, all shapes equal."""
     check_names(meta_arrays(getattr(models, name)), name, "torchvision/efficientnet")
