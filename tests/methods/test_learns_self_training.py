@@ -27,6 +27,7 @@ from dalib.methods.pseudo_label import pseudo_label
 from dalib.methods.shot import shot
 from dalib.methods.uda import uda
 from dalib.methods.vada import vada
+from dalib.methods.vat import vat
 from dalib.methods.views import sigmoid_ramp
 from dalib.train import evaluate_outputs, init_state, make_forward, make_optimizer, make_predict, training_step
 from dalib.types import Batch, Source, Target
@@ -97,6 +98,7 @@ METHODS = {
     # Views that differ by little and no ramp would fix what the first steps predict (0.85 with the defaults).
     "mean_teacher": mean_teacher(threshold=0.968, ramp=sigmoid_ramp, weak=NOISE, strong=NOISE),
     "adamatch": adamatch(),
+    "vat": vat(radius=0.5),
     "vada": vada(radius=0.5, target=0.1),
     "sum": combine(fixmatch(threshold=0.8), im(weight=0.3)),
 }
