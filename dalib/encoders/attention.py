@@ -88,8 +88,11 @@ def attend(
         ``[n, t, heads, d']`` in the dtype of ``value``.
     """
     at_least_float32 = jnp.promote_types(query.dtype, jnp.float32)
+    # Heads first: on a CPU a ViT-B block is a sixth faster forward than with the heads third, and than the library's
+    # jax.nn.dot_product_attention, which has no dropout either.
+    query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
     query = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
-    scores = jnp.einsum("nthd,nshd->nhts", query, key, preferred_element_type=at_least_float32)
+    scores = jnp.einsum("nhtd,nhsd->nhts", query, key, preferred_element_type=at_least_float32)
     if bias is not None:
         scores = scores + bias.astype(scores.dtype)
     if mask is not None:
@@ -98,7 +101,7 @@ def attend(
     weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
     if dropout is not None:
         weights = dropout(weights)
-    return jnp.einsum("nhts,nshd->nthd", weights, value)
+    return jnp.einsum("nhts,nhsd->nhtd", weights, value).transpose(0, 2, 1, 3)
 
 
 class Attention(nn.Module):
