@@ -88,8 +88,8 @@ def attend(
         ``[n, t, heads, d']`` in the dtype of ``value``.
     """
     at_least_float32 = jnp.promote_types(query.dtype, jnp.float32)
-    # Heads first: on a CPU a ViT-B block is a sixth faster forward than with the heads third, and than the library's
-    # jax.nn.dot_product_attention, which has no dropout either.
+    # Heads first: on two CPU cores the forward pass of a ViT-B block takes 251 ms, with the heads third 304 ms, with
+    # jax.nn.dot_product_attention (which has no dropout) 289 ms; the gradients take the same time in all.
     query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
     query = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
     scores = jnp.einsum("nhtd,nhsd->nhts", query, key, preferred_element_type=at_least_float32)

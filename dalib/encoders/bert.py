@@ -8,7 +8,7 @@ over the tokens that are not padding), and the token type is 0 throughout (a sin
 References: Devlin et al. 2019, "BERT"; Liu et al. 2019, "RoBERTa"; Sanh et al. 2019, "DistilBERT"; Wang et al. 2020,
 "MiniLM"; Reimers and Gurevych 2019, "Sentence-BERT" (mean of tokens). Hyper-parameters are those of the published
 configurations. Parameters: ``word_embeddings``, ``position_embeddings``, ``token_type_embeddings``,
-``embeddings_norm``, ``block_1`` … as in ``attention.Block``, and ``pooler``.
+``embeddings_norm``, ``block_0`` … as in ``attention.Block``, and ``pooler``.
 """
 
 from collections.abc import Callable
@@ -88,7 +88,7 @@ class BERT(nn.Module):
         An id outside the vocabulary gives NaN (inside ``jit`` nothing can be raised).
 
         Returns:
-            ``Outputs``; ``hidden`` holds ``embeddings``, ``block_1`` … ``block_depth`` and ``tokens`` (the last of
+            ``Outputs``; ``hidden`` holds ``embeddings``, ``block_0`` … (one a block) and ``tokens`` (the last of
             them, for labels per token), each ``[n, t, width]``.
 
         Raises:

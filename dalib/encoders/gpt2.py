@@ -4,7 +4,7 @@ The model has no padding token. Texts are filled up on the right with ``pad_id``
 causal mask keeps it from every real token, and the features come from the last real one.
 
 Reference: Radford et al. 2019, "Language models are unsupervised multitask learners". Parameters are named ``wte``,
-``wpe``, ``block_1`` … as in ``attention.Block``, and ``ln_f``.
+``wpe``, ``block_0`` … as in ``attention.Block``, and ``ln_f``.
 """
 
 from collections.abc import Callable
@@ -61,7 +61,7 @@ class GPT2(nn.Module):
         Texts must be padded on the right only. An id outside the vocabulary, other than ``pad_id``, gives NaN.
 
         Returns:
-            ``Outputs``; ``hidden`` holds ``embeddings``, ``block_1`` … ``block_depth`` and ``tokens`` (the last of
+            ``Outputs``; ``hidden`` holds ``embeddings``, ``block_0`` … (one a block) and ``tokens`` (the last of
             them after the final LayerNorm), each ``[n, t, width]``; at padding they mean nothing.
 
         Raises:
