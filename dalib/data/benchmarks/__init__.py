@@ -1,0 +1,96 @@
+"""Data sets of the field by name, read from their published files and checked against manifests of counts.
+
+    from dalib.data import benchmarks
+
+    domains = benchmarks.load("office31", "/data")        # {"amazon": Domain, "dslr": Domain, "webcam": Domain}
+
+Nothing is downloaded: :func:`how_to_get` says where the data comes from. The same on a command line, with
+``python -m dalib.data``: ``list``, ``how-to-get NAME``, ``check NAME --data-dir DIR``, ``prepare NAME --data-dir DIR
+--out DIR``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dalib.checks import choose
+from dalib.data.benchmarks import base
+from dalib.data.benchmarks.amazon import AMAZON_FEATURES, AMAZON_REVIEWS
+from dalib.data.benchmarks.base import Benchmark as Benchmark
+from dalib.data.benchmarks.base import Report as Report
+from dalib.data.benchmarks.crossner import CROSSNER
+from dalib.data.benchmarks.digits import DIGITS
+from dalib.data.benchmarks.domainnet import DOMAINNET
+from dalib.data.benchmarks.facts import Facts as Facts
+from dalib.data.benchmarks.fsdd import FSDD
+from dalib.data.benchmarks.imageclef_da import IMAGECLEF_DA
+from dalib.data.benchmarks.office31 import OFFICE31
+from dalib.data.benchmarks.office_caltech10 import OFFICE_CALTECH10, OFFICE_CALTECH10_SURF
+from dalib.data.benchmarks.office_home import OFFICE_HOME
+from dalib.data.benchmarks.pacs import PACS
+from dalib.data.benchmarks.reading import AnyDomain
+from dalib.data.benchmarks.uci_har import UCI_HAR, UCI_HAR_FEATURES
+from dalib.data.benchmarks.visda2017 import VISDA2017
+from dalib.data.benchmarks.vlcs import VLCS
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark
+    for benchmark in (
+        OFFICE31,
+        OFFICE_HOME,
+        OFFICE_CALTECH10,
+        OFFICE_CALTECH10_SURF,
+        VISDA2017,
+        DOMAINNET,
+        IMAGECLEF_DA,
+        PACS,
+        VLCS,
+        DIGITS,
+        AMAZON_REVIEWS,
+        AMAZON_FEATURES,
+        CROSSNER,
+        FSDD,
+        UCI_HAR,
+        UCI_HAR_FEATURES,
+    )
+}
+"""All benchmarks by name."""
+
+
+def benchmark(name: str) -> Benchmark:
+    """The benchmark called ``name``; an unknown name raises an InputError with the nearest names."""
+    return choose("benchmark", name, BENCHMARKS)
+
+
+def load(
+    name: str, data_dir: str | Path | None = None, *, domains: Sequence[str] | None = None
+) -> dict[str, AnyDomain]:
+    """The domains of a benchmark, checked against its manifest of counts.
+
+    Domains of images decode when read; see ``prepare`` for doing that once. For transductive benchmarks the splits
+    ``train`` and ``test`` are the same examples.
+
+    Args:
+        name: one of :data:`BENCHMARKS`.
+        data_dir: folder with the unpacked archives; the environment variable DALIB_DATA without it.
+        domains: names of those that are wanted; without it all of them (optional ones if they are there).
+
+    Raises:
+        InputError: an unknown name, no such folder, or one error with everything that is wrong with the data: missing
+            domains, class folders too many, wrong counts, list files that point nowhere.
+    """
+    return base.load(benchmark(name), data_dir, domains=domains)
+
+
+def check(
+    name: str, data_dir: str | Path | None = None, *, domains: Sequence[str] | None = None, decode: bool = True
+) -> Report:
+    """Reads a benchmark whole, compares it with its manifest, and decodes every image unless told not to.
+
+    Faults are in the report, not raised.
+    """
+    return base.check(benchmark(name), data_dir, domains=domains, decode=decode)
+
+
+def how_to_get(name: str) -> str:
+    """Official place, licence, citation and accepted layout of a benchmark, as text."""
+    return base.how_to_get(benchmark(name))

@@ -1,0 +1,89 @@
+"""What is known of a data set before its files are seen: classes, counts, licence, citation.
+
+The facts lie in TOML files beside the code (``dalib/data/manifests``), each with the source of its counts in a comment.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+POOL = "all"
+"""Name, in a manifest, of a domain's examples when they are both training data and test set."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The manifest of one data set.
+
+    Attributes:
+        name: the manifest's name.
+        title, kind, homepage, licence, citation, notes: texts; ``kind`` is image, array, features, text, tokens, audio
+            or series.
+        classes: class names by domain, in the order of the labels.
+        counts: by domain and split, examples of each class, or a single number where only the total is known. The
+            split ``"all"`` is a domain that serves whole as training data and as test set.
+        sizes: by domain and split, the number of examples where ``counts`` counts something else (entities).
+    """
+
+    name: str
+    title: str
+    kind: str
+    homepage: str
+    licence: str
+    citation: str
+    notes: str
+    classes: Mapping[str, tuple[str, ...]]
+    counts: Mapping[str, Mapping[str, tuple[int, ...] | int]]
+    sizes: Mapping[str, Mapping[str, int]]
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the domains."""
+        return tuple(self.counts)
+
+
+@lru_cache
+def read_facts(name: str) -> Facts:
+    """The manifest called ``name``."""
+    table = tomllib.loads((files("dalib.data") / "manifests" / f"{name}.toml").read_text(encoding="utf-8"))
+    counts = {
+        domain: {split: n if isinstance(n, int) else tuple(n) for split, n in splits.items()}
+        for domain, splits in table["counts"].items()
+    }
+    named = table["classes"]
+    classes = {domain: tuple(named[domain] if isinstance(named, dict) else named) for domain in counts}
+    texts = {key: table[key] for key in ("title", "kind", "homepage", "licence", "citation", "notes")}
+    return Facts(name=name, **texts, classes=classes, counts=counts, sizes=table.get("sizes", {}))
+
+
+def wrong_counts(facts: Facts, domain: str, split: str, counts: np.ndarray, size: int | None = None) -> list[str]:
+    """What differs from the manifest, one line a class (or one for the total where no more is known).
+
+    Args:
+        facts: the manifest.
+        domain, split: which of its counts.
+        counts: ``[C]``, what was found of each class.
+        size: number of examples found, for manifests that know it.
+    """
+    expected = facts.counts[domain].get(split)
+    where = domain if split == POOL else f"{domain}, {split}"
+    if expected is None:
+        return [f"{where}: a split that is not known; known: {', '.join(facts.counts[domain])}"]
+    faults = []
+    if isinstance(expected, int):
+        if int(counts.sum()) != expected:
+            faults.append(f"{where}: {int(counts.sum())} examples, expected {expected}")
+    else:
+        faults += [
+            f"{where}, class {name}: {int(n)} found, expected {wanted}"
+            for name, n, wanted in zip(facts.classes[domain], counts, expected, strict=True)
+            if n != wanted
+        ]
+    wanted_size = facts.sizes.get(domain, {}).get(split)
+    if size is not None and wanted_size is not None and size != wanted_size:
+        faults.append(f"{where}: {size} examples, expected {wanted_size}")
+    return faults

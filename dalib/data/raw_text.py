@@ -1,0 +1,85 @@
+"""Domains of texts that are not yet token ids, and recordings of different lengths."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dalib.data.arrays import from_arrays
+from dalib.data.domain import Domain, Split
+from dalib.data.text import Tokenizer, encode
+
+
+@dataclass(frozen=True, eq=False)
+class TextSplit:
+    """Texts in memory: n ``texts`` and int32 ``labels`` ``[n]``. Its inputs are arrays of str objects."""
+
+    texts: tuple[str, ...]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.asarray(indices, np.intp)
+        chosen = np.empty(len(rows), object)
+        chosen[:] = [self.texts[i] for i in rows]
+        return chosen, self.labels[rows]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of every text and label."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.labels, np.int32).tobytes())
+        for text in self.texts:
+            digest.update(hashlib.sha256(text.encode()).digest())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class ClipSplit:
+    """Recordings end to end: clip i is ``wave[offsets[i]:offsets[i + 1]]``, for the clips in ``rows`` (``[n]``)."""
+
+    wave: np.ndarray
+    offsets: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    sample_rate: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[list[np.ndarray], np.ndarray]:
+        chosen = np.asarray(indices, np.intp)
+        clips = [self.wave[self.offsets[i] : self.offsets[i + 1]] for i in self.rows[chosen]]
+        return clips, self.labels[chosen]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the sample rate, and of every clip's samples and label."""
+        digest = hashlib.sha256(str(self.sample_rate).encode())
+        for i, label in zip(self.rows, self.labels, strict=True):
+            clip = np.ascontiguousarray(self.wave[self.offsets[i] : self.offsets[i + 1]])
+            digest.update(f"{clip.dtype}{len(clip)}:{label}".encode())
+            digest.update(clip.tobytes())
+        return digest.hexdigest()
+
+
+def tokenized(domain: Domain, tokenizer: Tokenizer, *, max_length: int) -> Domain:
+    """A domain of texts as a domain of token ids, ``[n, max_length]`` int32.
+
+    Args:
+        domain: its splits are :class:`TextSplit`.
+        tokenizer: of the encoder.
+        max_length: tokens a text; longer ones are cut, shorter ones filled up.
+    """
+    done: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    splits = {}
+    for name, split in domain.splits.items():
+        if id(split) not in done:
+            done[id(split)] = _ids(split, tokenizer, max_length)
+        splits[name] = done[id(split)]
+    return from_arrays(domain.name, splits, class_names=domain.class_names)
+
+
+def _ids(split: Split, tokenizer: Tokenizer, max_length: int) -> tuple[np.ndarray, np.ndarray]:
+    texts, labels = split.__getitems__(range(len(split)))
+    return encode(tokenizer, [str(text) for text in texts], max_length=max_length), labels
