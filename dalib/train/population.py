@@ -124,8 +124,12 @@ def stack_members(members: Sequence[PyTree], mesh: Mesh | None = None) -> PyTree
 
 
 def member_of(tree: PyTree, i: int) -> PyTree:
-    """Member ``i`` of a stacked tree, on the default device."""
-    return jax.device_put(_take(tree, i), jax.local_devices()[0])
+    """Member ``i`` of a stacked tree, on one device."""
+    taken = _take(tree, i)
+    if all(len(leaf.sharding.device_set) == 1 for leaf in jax.tree.leaves(taken)):
+        # As it is: placing it by name would make it another kind of argument, for which functions compile again.
+        return taken
+    return jax.device_put(taken, jax.local_devices()[0])
 
 
 # Under jit: leaf by leaf each shape would be compiled by itself, which costs more than many a run's training.
