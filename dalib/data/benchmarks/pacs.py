@@ -10,8 +10,8 @@ from dalib.data.domain import Domain, Split
 
 LAYOUT = """
 art_painting/dog/*.jpg cartoon/… photo/… sketch/…       7 class folders each; also inside kfold/ or images/
-art_painting_{train,crossval,test}_kfold.txt …          the official lists (labels from 1), if you have them: there or in
-                                                        splits/, image_list/, Train val splits and h5py files pre-read/
+art_painting_{train,crossval,test}_kfold.txt …          the official lists (labels from 1), if you have them: there or
+                                                        in splits/, image_list/, Train val splits and h5py files pre-read/
 or the same inside PACS/ or pacs/
 With the lists a domain has the splits train, val and test (all images); without them train and test are all images.
 """

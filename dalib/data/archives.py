@@ -1,0 +1,127 @@
+"""Unpacking of downloaded archives: every name is looked at before anything is written."""
+
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from dalib.checks import input_error
+from dalib.data.image_files import listed
+
+
+def unpack(archive: str | Path, out: str | Path) -> Path:
+    """Unpacks a ``.zip`` or ``.tar`` (also compressed) archive into a folder.
+
+    Only plain files and folders inside ``out`` are made; owners and special permission bits are not restored. Everything
+    is unpacked beside ``out`` first and moved when it is complete.
+
+    Args:
+        archive: the file.
+        out: the folder; it may exist, but none of the archive's top-level names may be in it yet.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: no such file, not an archive, or a damaged one; names that are absolute, leave the folder or come
+            twice, and members that are links or devices (all of them in one error, before anything is written); names
+            that exist already.
+    """
+    archive, out = Path(archive).expanduser(), Path(out).expanduser()
+    if not archive.is_file():
+        raise input_error("archive", got=f"{archive} (no such file)", expected="a zip or tar archive")
+    if not (zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive)):
+        raise input_error("archive", got=f"{archive}, which is neither zip nor tar", expected="a zip or tar archive")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".unpacking-") as temporary:
+        try:
+            names = _from_zip(archive, temporary) if zipfile.is_zipfile(archive) else _from_tar(archive, temporary)
+        except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError) as error:
+            raise input_error(
+                "archive", got=f"{archive}: {error}", expected="a whole archive", todo="fetch it again"
+            ) from error
+        tops = sorted({PurePosixPath(name).parts[0] for name in names if PurePosixPath(name).parts})
+        taken = [str(out / top) for top in tops if (out / top).exists()]
+        if taken:
+            raise listed("out", taken, what="names that exist already", expected="a folder without them")
+        for top in tops:
+            os.replace(Path(temporary) / top, out / top)
+    return out
+
+
+def unsafe(members: list[tuple[str, str]]) -> list[str]:
+    """What is wrong with an archive's members ``(name, kind)``; kind is ``"file"``, ``"folder"`` or what it is else."""
+    faults, seen = [], set()
+    for name, kind in members:
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or (path.parts and path.parts[0].endswith(":")):
+            faults.append(f"{name!r}: absolute path")
+        elif ".." in path.parts:
+            faults.append(f"{name!r}: leaves the folder")
+        elif kind not in ("file", "folder"):
+            faults.append(f"{name!r}: {kind}")
+        elif kind == "file" and path in seen:
+            faults.append(f"{name!r}: comes twice")
+        if kind == "file":
+            seen.add(path)
+    return faults
+
+
+def _refuse(archive: Path, members: list[tuple[str, str]]) -> None:
+    if faults := unsafe(members):
+        raise listed(
+            "archive",
+            faults,
+            what=f"unsafe members in {archive}",
+            expected="plain files and folders below one folder",
+            todo="do not unpack it; fetch it from its official place",
+        )
+
+
+def _from_zip(archive: Path, folder: str) -> list[str]:
+    with zipfile.ZipFile(archive) as packed:
+        infos = packed.infolist()
+        _refuse(archive, [(info.filename, _zip_kind(info)) for info in infos])
+        for info in infos:
+            target = Path(folder, *PurePosixPath(info.filename.replace("\\", "/")).parts)
+            if info.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with packed.open(info) as source, target.open("wb") as sink:  # checks the checksum at the end
+                shutil.copyfileobj(source, sink)
+        return [info.filename.replace("\\", "/") for info in infos]
+
+
+def _zip_kind(info: zipfile.ZipInfo) -> str:
+    if info.is_dir():
+        return "folder"
+    return "link" if stat.S_ISLNK(info.external_attr >> 16) else "file"
+
+
+def _from_tar(archive: Path, folder: str) -> list[str]:
+    with tarfile.open(archive) as packed:
+        members = packed.getmembers()
+        _refuse(archive, [(member.name, _tar_kind(member)) for member in members])
+        for member in members:
+            target = Path(folder, *PurePosixPath(member.name).parts)
+            if member.isdir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = packed.extractfile(member)
+            assert source is not None
+            with source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        return [member.name for member in members]
+
+
+def _tar_kind(member: tarfile.TarInfo) -> str:
+    if member.isfile():
+        return "file"
+    if member.isdir():
+        return "folder"
+    return "link" if member.issym() or member.islnk() else "device or other special file"
