@@ -57,9 +57,7 @@ class Check:
         """Prints what was found; raises one error with all faults."""
         report = benchmarks.check(self.name, self.data_dir, domains=self.domains, decode=self.decode)
         for domain, split, size, counts in report.rows:
-            print(
-                f"{domain:<14} {split:<6} {size:>7}  classes {counts.min()} to {counts.max()} each, {len(counts)} of them"
-            )
+            print(f"{domain:<14} {split:<6} {size:>7}  {len(counts)} classes of {counts.min()} to {counts.max()}")
         for name in report.absent:
             print(f"{name:<14} not here (optional)")
         if report.faults:

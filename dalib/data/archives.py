@@ -15,8 +15,8 @@ from dalib.data.image_files import listed
 def unpack(archive: str | Path, out: str | Path) -> Path:
     """Unpacks a ``.zip`` or ``.tar`` (also compressed) archive into a folder.
 
-    Only plain files and folders inside ``out`` are made; owners and special permission bits are not restored. Everything
-    is unpacked beside ``out`` first and moved when it is complete.
+    Only plain files and folders inside ``out`` are made; owners and permission bits are not restored. Everything is
+    unpacked into a temporary folder in ``out`` first and moved when it is complete.
 
     Args:
         archive: the file.

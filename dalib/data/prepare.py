@@ -61,10 +61,10 @@ def prepare(
 ) -> tuple[str, Path]:
     """Writes domains in a form that training reads fast.
 
-    ``arrays``: every image is decoded and resized once to ``size`` × ``size`` (bilinear, antialiased, aspect not kept, as
-    the field's recipes do before they crop) and lies in a memory-mapped uint8 file; domains of arrays are written as they
-    are. ``array_record``: the encoded images, through a tensorflow-datasets builder. ``auto``: arrays where they take 8 GiB
-    at most.
+    ``arrays``: every image is decoded and resized once to ``size`` × ``size`` (bilinear, antialiased, aspect not kept,
+    as the field's recipes do before they crop) and lies in a memory-mapped uint8 file; domains of arrays are written as
+    they are. ``array_record``: the encoded images, through a tensorflow-datasets builder. ``auto``: arrays where they
+    take 8 GiB at most.
 
     Args:
         name: the benchmark's name; the data goes to ``out/name``.
@@ -77,24 +77,22 @@ def prepare(
         The form that was chosen, and the folder.
 
     Raises:
-        InputError: an unknown form, domains of texts, sentences or recordings (which are read fast as they are), a folder
-            that exists, or an image that cannot be decoded. Nothing is left behind then.
+        InputError: an unknown form, domains of texts, sentences or recordings (which are read fast as they are), a
+            folder that exists, or an image that cannot be decoded. Nothing is left behind then.
     """
     choose("form", form, dict.fromkeys(FORMS))
     check_positive(size=size)
     folder = Path(out).expanduser() / name
     if folder.exists():
-        raise input_error(
-            "out", got=f"{folder}, which exists", expected="a new folder", todo="remove it or choose another"
-        )
-    sources = {name: stored_splits(domain) for name, domain in domains.items() if isinstance(domain, Domain)}
+        raise input_error("out", got=f"{folder}, which exists", expected="a new folder", todo="remove the old one")
+    sources = {key: stored_splits(domain) for key, domain in domains.items() if isinstance(domain, Domain)}
     every = [source for splits in sources.values() for source in splits.values()]
     if len(sources) < len(domains) or not all(isinstance(source, ImageFiles | ArraySplit) for source in every):
         raise input_error(
             "name",
             got=f"{name}, texts or recordings",
             expected="images or arrays",
-            todo="read it as it is; it is small",
+            todo="read it as it is",
         )
     images = any(isinstance(source, ImageFiles) for source in every)
     needed = sum(len(source) for source in every) * size * size * 3
@@ -169,7 +167,6 @@ def _arrays(name: str, domain: Domain, splits: Mapping[str, Any], folder: Path, 
             "labels": labels,
             "bytes": length,
             "sha256": digest,
-            "examples": len(source),
         }
     return {"class_names": list(domain.class_names), "source": domain.fingerprint(), "splits": entries}
 

@@ -10,12 +10,12 @@ from dalib.data.domain import Domain, Split
 
 LAYOUT = """
 art_painting/dog/*.jpg cartoon/… photo/… sketch/…       7 class folders each; also inside kfold/ or images/
-art_painting_{train,crossval,test}_kfold.txt …          the official lists (labels from 1), if you have them: there or
-                                                        in splits/, image_list/, Train val splits and h5py files pre-read/
+art_painting_{train,crossval,test}_kfold.txt …          the official lists (labels from 1), if you have them: there,
+                                                        in the folder above, splits/ or image_list/
 or the same inside PACS/ or pacs/
 With the lists a domain has the splits train, val and test (all images); without them train and test are all images.
 """
-LIST_PLACES = ("", "..", "splits", "../splits", "image_list", "Train val splits and h5py files pre-read")
+LIST_PLACES = ("", "splits", "image_list", "pacs_label", "Train val splits and h5py files pre-read")
 LISTS = {"train": "train_kfold", "val": "crossval_kfold", "test": "test_kfold"}
 NAMES = ("art_painting", "cartoon", "photo", "sketch")
 TREE = Tree(
@@ -32,7 +32,8 @@ def read_pacs(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading
     for name in list(reading.domains):
         splits: dict[str, Split] = {}
         for split, suffix in LISTS.items():
-            places = [root / place / f"{name}_{suffix}.txt" for place in LIST_PLACES]
+            bases = [root] if root == data_dir else [root, root.parent]
+            places = [base / place / f"{name}_{suffix}.txt" for base in bases for place in LIST_PLACES]
             file = next((place for place in places if place.is_file()), None)
             if file is None:
                 continue
