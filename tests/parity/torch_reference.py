@@ -138,8 +138,8 @@ def assert_stage_close(ours: Any, theirs: Any, name: str, tolerance: float = TOL
 
     The measured figures go as one JSON line to the file that the environment variable ``DALIB_PARITY_OUT`` names.
     """
-    ours = np.asarray(ours, np.float32)
-    theirs = (theirs.detach().numpy() if hasattr(theirs, "detach") else np.asarray(theirs)).astype(np.float32)
+    ours = np.asarray(ours, np.float64)
+    theirs = (theirs.detach().numpy() if hasattr(theirs, "detach") else np.asarray(theirs)).astype(np.float64)
     assert ours.shape == theirs.shape, f"{name}: {ours.shape} here, {theirs.shape} in the reference"
     scale = float(np.abs(theirs).max())
     error = float(np.abs(ours - theirs).max())
