@@ -13,18 +13,22 @@ from experiments.benchmarks.discrepancy import status_bytes
 
 CLASSES = 1000
 """Classes of the heads."""
-TOKENS = ("bert_base", "distilbert_base", "roberta_base", "gpt2", "minilm_l6")
-"""Encoders of token ids that transformers has too."""
 TORCHVISION = {"vit_b16": "vit_b_16", "vit_b32": "vit_b_32", "vit_l16": "vit_l_16"}
 """torchvision's names where they are not ours."""
 TRANSFORMERS: dict[str, tuple[str, dict[str, int]]] = {
     "bert_base": ("Bert", {}),
+    "bert_tiny": (
+        "Bert",
+        {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512},
+    ),
     "distilbert_base": ("DistilBert", {}),
     "roberta_base": ("Roberta", {"vocab_size": 50265, "max_position_embeddings": 514}),
     "gpt2": ("GPT2", {}),
     "minilm_l6": ("Bert", {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}),
 }
 """Family of transformers and what differs from its default configuration."""
+TOKENS = tuple(TRANSFORMERS)
+"""Encoders of token ids that transformers has too."""
 
 Calls = tuple[dict[str, Callable[[], Any]], dict[str, float], Callable[[], int]]
 """The calls ``forward`` and ``train``, seconds of their compilation, and a function that gives the peak of memory."""

@@ -1,20 +1,23 @@
 """MobileNets, EfficientNets, ConvNeXt: published sizes, hidden activations, padding, rematerialisation, depth."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dalib.checks import InputError
-from dalib.encoders import make_encoder
+from dalib.encoders import efficientnet, make_encoder
 from dalib.encoders.inverted_residual import divisible, drop_path, last_of_stages
 from dalib.encoders.layers import conv
 from tests.encoders.fill import filled
 
 IMAGE = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
 # Parameters with 1000 classes: torchvision's weights say so; the Lite ones are counted in the published files.
-QUICK = {"mobilenet_v2": 3504872, "mobilenet_v3_small": 2542856, "convnext_tiny": 28589128}
+QUICK = {"mobilenet_v3_small": 2542856, "convnext_tiny": 28589128}
 REST = {
+    "mobilenet_v2": 3504872,
     "mobilenet_v3_large": 5483032,
     "efficientnet_b0": 5288548,
     "efficientnet_b1": 7794184,
@@ -58,19 +61,36 @@ def test_same_padding_of_an_even_side_is_behind():
     np.testing.assert_allclose(patches, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_remat_changes_no_names():
-    plain = make_encoder("mobilenet_v2", remat=False)
-    kept = plain.clone(remat=True)
-    assert jax.eval_shape(kept.init, jax.random.key(0), IMAGE) == jax.eval_shape(plain.init, jax.random.key(0), IMAGE)
+SMALL = {
+    "efficientnet_b0": {"stages": (efficientnet.Stage(6, 3, 1, 8, 2),), "width": 0.25, "drop_path": 0.0},
+    "convnext_tiny": {"depths": (2,), "widths": (4,), "drop_path": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_remat_keeps_less_under_the_same_names(name):
+    """What the backward pass keeps is in the leaves of the function that runs it; its compilation says little, since
+    XLA on a CPU merges what is computed again."""
+    x = jnp.ones((2, 64, 64, 3))
+    plain = make_encoder(name, **SMALL[name])
+    shapes, kept = [], []
+    for encoder in (plain, plain.clone(remat=True)):
+        variables = jax.eval_shape(encoder.init, jax.random.key(0), x)
+        apply = functools.partial(encoder.apply, train=True, mutable=["batch_stats"])
+        backward = lambda v, apply=apply: jax.vjp(lambda v: apply(v, x)[0].features, v)[1]  # noqa: E731
+        shapes.append(variables)
+        kept.append(sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(backward, variables))))
+    assert shapes[0] == shapes[1]
+    assert kept[1] < 0.7 * kept[0]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"])
-def test_remat_changes_no_values_and_saves_memory(name):
-    x = np.random.default_rng(0).normal(size=(4, 64, 64, 3)).astype(np.float32)
-    plain = make_encoder(name, **({} if name.startswith("mobilenet") else {"drop_path": 0.0}))
+@pytest.mark.parametrize("name", SMALL)
+def test_remat_changes_no_values(name):
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    plain = make_encoder(name, **SMALL[name])
     variables = filled(plain, x)
-    results, memory = [], []
+    results = []
     for encoder in (plain, plain.clone(remat=True)):
 
         def loss(params, encoder=encoder):
@@ -78,12 +98,9 @@ def test_remat_changes_no_values_and_saves_memory(name):
             outputs, changed = encoder.apply(state, x, train=True, mutable=["batch_stats"])
             return jnp.sum(outputs.features**2), changed
 
-        compiled = jax.jit(jax.grad(loss, has_aux=True)).lower(variables["params"]).compile()
-        results.append(compiled(variables["params"]))
-        memory.append(compiled.memory_analysis().temp_size_in_bytes)
+        results.append(jax.jit(jax.grad(loss, has_aux=True))(variables["params"]))
     scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(results[0]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * scale), *results)
-    assert memory[1] < 0.8 * memory[0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * scale), *results)
 
 
 def test_drop_path_drops_whole_examples_and_keeps_the_mean():
@@ -118,5 +135,6 @@ def test_wrong_fields_and_images_are_named():
     for name in ("mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"):
         with pytest.raises(InputError, match="at least 32×32"):
             make_encoder(name).init(jax.random.key(0), jnp.ones((1, 16, 16, 3)))
-        with pytest.raises(InputError, match="num_classes"):
-            jax.eval_shape(make_encoder(name, num_classes=-1).init, jax.random.key(0), IMAGE)
+    with pytest.raises(InputError, match="num_classes"):
+        small = make_encoder("efficientnet_b0", num_classes=-1, **SMALL["efficientnet_b0"])
+        jax.eval_shape(small.init, jax.random.key(0), IMAGE)
