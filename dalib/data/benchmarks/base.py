@@ -28,14 +28,14 @@ class Benchmark:
 
     Attributes:
         name: what it is called on the command line.
-        manifest: name of its manifest.
+        manifest: name of its manifest, or the manifest itself.
         read: ``(facts, data_dir, domains) -> Reading``; reads what is asked for and never raises for bad data.
         layout: the accepted layouts below ``data_dir``, as text.
         optional: domains that may be absent as long as nobody asks for them by name.
     """
 
     name: str
-    manifest: str
+    manifest: str | Facts
     read: Callable[[Facts, Path, tuple[str, ...]], Reading]
     layout: str
     optional: frozenset[str] = frozenset()
@@ -43,7 +43,7 @@ class Benchmark:
     @property
     def facts(self) -> Facts:
         """The manifest."""
-        return read_facts(self.manifest)
+        return read_facts(self.manifest) if isinstance(self.manifest, str) else self.manifest
 
 
 class Row(NamedTuple):

@@ -1,0 +1,84 @@
+"""Archives: nothing unsafe is unpacked, and nothing by halves."""
+
+import io
+import tarfile
+import zipfile
+
+import pytest
+
+from dalib.checks import InputError
+from dalib.data.archives import unpack
+
+
+def tar(path, members):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, kind in members:
+            info = tarfile.TarInfo(name)
+            if kind == "file":
+                info.size = 2
+                archive.addfile(info, io.BytesIO(b"hi"))
+            else:
+                info.type, info.linkname = kind, "/etc/passwd"
+                archive.addfile(info)
+    return path
+
+
+def test_unpacks_zip_and_tar(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("one/x.txt", "hi")
+        archive.writestr("one/empty/", "")
+    made = tar(tmp_path / "b.tgz", [("./two", tarfile.DIRTYPE), ("./two/deep/y.txt", "file"), ("z.txt", "file")])
+    out = unpack(made, unpack(tmp_path / "a.zip", tmp_path / "out"))
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == [
+        "one/x.txt",
+        "two/deep/y.txt",
+        "z.txt",
+    ]
+    assert (out / "one" / "empty").is_dir() and (out / "z.txt").read_text() == "hi"
+    assert not [p for p in out.iterdir() if p.name.startswith(".")]
+    with pytest.raises(InputError, match=r"(?s)2 names that exist.*two.*z\.txt"):
+        unpack(made, out)
+
+
+def test_all_unsafe_names_at_once_and_nothing_written(tmp_path):
+    kinds = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE]
+    members = [("good.txt", "file"), ("../up.txt", "file"), ("/abs.txt", "file"), ("a/../../up", "file")]
+    members += [(f"special{i}", kind) for i, kind in enumerate(kinds)] + [("good.txt", "file")]
+    out = tmp_path / "out"
+    with pytest.raises(InputError) as error:
+        unpack(tar(tmp_path / "a.tar.gz", members), out)
+    message = str(error.value)
+    assert "7 unsafe members" in message
+    for part in (
+        "'../up.txt': leaves",
+        "'/abs.txt': absolute",
+        "a/../../up",
+        "special0': link",
+        "comes twice",
+        "device",
+    ):
+        assert part in message
+    assert not list(out.iterdir()) and not (tmp_path / "up.txt").exists()
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        link = zipfile.ZipInfo("link")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("..\\up.txt", "x")
+        archive.writestr("C:\\x.txt", "x")
+    with pytest.raises(InputError, match="3 unsafe members"):
+        unpack(tmp_path / "b.zip", out)
+
+
+def test_damaged_archives_leave_nothing(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "hello")
+        archive.writestr("b.txt", "world, world")
+    content = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "bad.zip").write_bytes(content.replace(b"world, world", b"world, WORLD", 1))
+    made = tar(tmp_path / "b.tgz", [(f"{i}.txt", "file") for i in range(400)])
+    (tmp_path / "cut.tgz").write_bytes(made.read_bytes()[:-200])
+    (tmp_path / "text.zip").write_text("no archive")
+    for name in ("bad.zip", "cut.tgz", "text.zip", "none.zip"):
+        with pytest.raises(InputError, match=name):
+            unpack(tmp_path / name, tmp_path / "out")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
