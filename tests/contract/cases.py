@@ -108,7 +108,7 @@ def setup(
 def compiled(name: str, kind: str = "vectors"):
     """``(state, jitted step)`` of a method of the table; compiled once for all tests, with optimisations but on tokens.
 
-    Images need them: without, jax 0.10 with the flags of ``tests/conftest.py`` gives NaN as the gradient of max-pooling.
+    Images need them: without, jax 0.10 with the flags of ``tests/conftest.py`` gives NaN gradients of max-pooling.
     """
     state, step = setup(small_method(name), kind)
     return state, (quick_jit if kind == "tokens" else jax.jit)(step)
