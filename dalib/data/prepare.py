@@ -16,9 +16,10 @@ import numpy as np
 
 from dalib.checks import check_positive, choose, input_error
 from dalib.data.arrays import ArraySplit
+from dalib.data.benchmarks.pictures import undecodable
 from dalib.data.domain import Domain
-from dalib.data.image_files import ImageFiles, read_image
-from dalib.data.tfds_folders import prepare_records, stored_splits
+from dalib.data.image_files import ImageFiles, listed, read_image
+from dalib.data.tfds_folders import POOLED, prepare_records, stored_splits
 
 FORMS = ("auto", "arrays", "array_record")
 LARGEST = 8 << 30
@@ -78,7 +79,7 @@ def prepare(
 
     Raises:
         InputError: an unknown form, domains of texts, sentences or recordings (which are read fast as they are), a
-            folder that exists, or an image that cannot be decoded. Nothing is left behind then.
+            folder that exists, or images that cannot be decoded (all of them in one error). Nothing is left behind then.
     """
     choose("form", form, dict.fromkeys(FORMS))
     check_positive(size=size)
@@ -99,6 +100,10 @@ def prepare(
     chosen = ("arrays" if not images or needed <= LARGEST else "array_record") if form == "auto" else form
     if chosen == "array_record" and not images:
         raise input_error("form", got="array_record", expected="arrays for data that is no image files")
+    bad = undecodable(s.root / path for s in every if isinstance(s, ImageFiles) for path in s.paths)
+    if bad:
+        faults = [f"{path}: {reason}" for path, reason in bad]
+        raise listed("images", faults, what="images that cannot be decoded", expected="whole image files")
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name}-"))
     try:
@@ -145,8 +150,8 @@ def from_prepared(folder: str | Path) -> dict[str, Domain]:
             split: PreparedSplit(folder / entry["inputs"], np.load(folder / entry["labels"]), entry["sha256"])
             for split, entry in domain["splits"].items()
         }
-        if list(splits) == ["all"]:
-            splits = {"train": splits["all"], "test": splits["all"]}
+        if list(splits) == [POOLED]:
+            splits = dict.fromkeys(("train", "test"), splits[POOLED])
         domains[name] = Domain(name, tuple(domain["class_names"]), splits)
     return domains
 

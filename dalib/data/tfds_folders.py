@@ -15,6 +15,8 @@ from dalib.data.image_files import ImageFiles, read_image
 from dalib.data.tfds_source import from_tfds
 
 VERSION = "1.0.0"
+POOLED = "pool"
+"""Stored name of a domain that is training data and test set at once (tensorflow-datasets reserves ``all``)."""
 KEPT = ("JPEG", "PNG")
 _CLASSES: dict[str, Any] = {}
 
@@ -22,7 +24,7 @@ _CLASSES: dict[str, Any] = {}
 def folder_builder(name: str, domain: Domain, out: str | Path) -> Any:
     """A ``GeneratorBasedBuilder`` for a domain of image files; its config is the domain, its splits the domain's.
 
-    Splits that are one pool are stored once, as ``all``. Images keep their bytes if they are JPEG or PNG in RGB; others
+    Splits that are one pool are stored once, as ``pool``. Images keep their bytes if they are JPEG or PNG in RGB; others
     become PNG in RGB.
 
     Args:
@@ -46,9 +48,9 @@ def folder_builder(name: str, domain: Domain, out: str | Path) -> Any:
 
 
 def stored_splits(domain: Domain) -> dict[str, Any]:
-    """The splits that differ; a pool under the name ``all``."""
+    """The splits that differ; a pool under the name ``pool``."""
     if len({id(source) for source in domain.splits.values()}) == 1 and len(domain.splits) > 1:
-        return {"all": next(iter(domain.splits.values()))}
+        return {POOLED: next(iter(domain.splits.values()))}
     return dict(domain.splits)
 
 
@@ -75,8 +77,10 @@ def from_records(name: str, domain: str, out: str | Path) -> Domain:
             "out", got=f"{folder} (no such folder)", expected="a prepared data set", todo="python -m dalib.data prepare"
         )
     builder = tfds.builder_from_directory(str(folder))
-    splits = {"train": "all", "test": "all"} if list(builder.info.splits) == ["all"] else None
-    return from_tfds(domain, builder, splits=splits)
+    if list(builder.info.splits) != [POOLED]:
+        return from_tfds(domain, builder)
+    stored = from_tfds(domain, builder, splits={"train": POOLED})
+    return Domain(domain, stored.class_names, dict.fromkeys(("train", "test"), stored.splits["train"]))
 
 
 def _builder_class(name: str) -> Any:

@@ -61,7 +61,7 @@ def test_refused_and_left_clean(tmp_path):
     for form in ("arrays", "array_record"):
         with pytest.raises(InputError, match=r"2\.jpg"):
             prepare("tiny", base.load(TINY, tmp_path / "raw"), out, form=form)
-        assert not list(out.iterdir())
+        assert not out.exists()
     cut.write_bytes(whole)
     with pytest.raises(InputError, match="did you mean 'arrays'"):
         prepare("tiny", domains, out, form="array")
@@ -75,9 +75,9 @@ def test_refused_and_left_clean(tmp_path):
     _, folder = prepare("tiny", domains, out, size=4)
     with pytest.raises(InputError, match="exists"):
         prepare("tiny", domains, out)
-    file = folder / "far-all.npy"
+    file = folder / "far-pool.npy"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(InputError, match=r"far-all\.npy"):
+    with pytest.raises(InputError, match=r"far-pool\.npy"):
         from_prepared(folder)
 
 

@@ -1,4 +1,4 @@
-"""The data sets themselves, where they are: ``DALIB_DATA=DIR python -m pytest -m data tests/data/test_real_data.py``."""
+"""The data sets themselves, where they are: DALIB_DATA=DIR python -m pytest -m data tests/data/test_real_data.py."""
 
 import hashlib
 import os
