@@ -79,7 +79,7 @@ def prepare(
 
     Raises:
         InputError: an unknown form, domains of texts, sentences or recordings (which are read fast as they are), a
-            folder that exists, or images that cannot be decoded (all of them in one error). Nothing is left behind then.
+            folder that exists, or images that cannot be decoded (all of them in one error). Nothing is written then.
     """
     choose("form", form, dict.fromkeys(FORMS))
     check_positive(size=size)

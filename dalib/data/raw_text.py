@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dalib.checks import input_error
 from dalib.data.arrays import from_arrays
 from dalib.data.domain import Domain, Split
 from dalib.data.text import Tokenizer, encode
@@ -70,7 +71,13 @@ def tokenized(domain: Domain, tokenizer: Tokenizer, *, max_length: int) -> Domai
         domain: its splits are :class:`TextSplit`.
         tokenizer: of the encoder.
         max_length: tokens a text; longer ones are cut, shorter ones filled up.
+
+    Raises:
+        InputError: a domain that does not hold texts, or as :func:`dalib.data.encode`.
     """
+    other = sorted({type(split).__name__ for split in domain.splits.values() if not isinstance(split, TextSplit)})
+    if other:
+        raise input_error("domain", got=f"{domain.name} of {', '.join(other)}", expected="a domain of texts")
     done: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     splits = {}
     for name, split in domain.splits.items():

@@ -24,7 +24,7 @@ _CLASSES: dict[str, Any] = {}
 def folder_builder(name: str, domain: Domain, out: str | Path) -> Any:
     """A ``GeneratorBasedBuilder`` for a domain of image files; its config is the domain, its splits the domain's.
 
-    Splits that are one pool are stored once, as ``pool``. Images keep their bytes if they are JPEG or PNG in RGB; others
+    Splits that are one pool are stored once, as ``pool``. Images that are JPEG or PNG in RGB keep their bytes; others
     become PNG in RGB.
 
     Args:

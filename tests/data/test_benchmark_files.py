@@ -4,7 +4,9 @@ import bz2
 import gzip
 import json
 import struct
+import sys
 import wave
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,6 +96,33 @@ def test_usps_forms_agree(tmp_path):
     assert "counterpart" in read_digits(read_facts("digits"), esl, ("usps",)).faults[0]
     with pytest.raises(ValueError, match="outside"):
         digit_files.usps_pixels(np.full((1, 256), 2.0))
+
+
+def test_usps_from_hdf5(tmp_path, monkeypatch):
+    """With a stand-in for h5py, which need not be installed: a file is a mapping of groups."""
+    values = np.round(RNG.uniform(-1, 1, (3, 256)), 3)
+    group = {"data": ((values + 1) / 2).astype(np.float32), "target": np.array([7, 0, 9])}
+
+    class File(dict):
+        def __init__(self, path, mode):
+            assert path.is_file() and mode == "r"
+            super().__init__(train=group, test=group)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return None
+
+    (tmp_path / "usps.h5").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "h5py", SimpleNamespace(File=File))
+    inputs, labels = (
+        read_digits(read_facts("digits"), tmp_path, ("usps",)).domains["usps"].split("test").__getitems__([0, 1, 2])
+    )
+    np.testing.assert_array_equal(inputs, digit_files.usps_pixels(values))
+    assert labels.tolist() == [7, 0, 9]
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert "pip install h5py" in read_digits(read_facts("digits"), tmp_path, ("usps",)).faults[0]
 
 
 def test_svhn_label_ten_is_zero(tmp_path):

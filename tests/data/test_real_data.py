@@ -10,6 +10,7 @@ import pytest
 
 from dalib.data import benchmarks
 from dalib.data.benchmarks.base import load, read
+from dalib.data.benchmarks.digit_files import usps_pixels
 
 pytestmark = pytest.mark.data
 
@@ -66,6 +67,15 @@ def test_surf_gives_the_published_neighbours(data_dir):
         (xs, ys), (xt, yt) = features(source), features(target)
         distances = (xs**2).sum(axis=1)[None] - 2 * xt @ xs.T
         assert round(100 * float((ys[distances.argmin(axis=1)] == yt).mean()), 2) == published
+
+
+def test_usps_pixels_are_torchvisions(data_dir):
+    file = next((f for f in (data_dir / "digits" / "usps.npz", data_dir / "usps.npz") if f.is_file()), None)
+    if file is None:
+        pytest.skip("no usps.npz in DALIB_DATA")
+    with np.load(file) as arrays:
+        milli, pixels = arrays["x_train_milli"], arrays["x_train"]
+    np.testing.assert_array_equal(usps_pixels(milli.reshape(len(milli), -1) / 1000)[..., 0], pixels)
 
 
 def test_mnist_is_canonical(data_dir):
