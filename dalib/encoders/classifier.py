@@ -5,6 +5,8 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from dalib.checks import choose, input_error
 from dalib.encoders.inputs import check_rows
@@ -99,7 +101,43 @@ class MLPHead(nn.Module):
         return leave(nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x))
 
 
-HEADS: dict[str, Callable[..., nn.Module]] = {"linear": LinearHead, "mlp": MLPHead}
+class CosineHead(nn.Module):
+    """``Wᵀf / (T ‖f‖)``: features at unit length, no bias, a temperature; the head of MME (Saito et al., ICCV 2019).
+
+    Attributes:
+        num_classes: C.
+        temperature: T; 0.05 in the paper.
+        unit_weights: also brings the rows of W to unit length, so that logits are cosines over T; the paper and its
+            code leave their lengths free.
+        dtype: compute dtype; None takes that of inputs and parameters.
+    """
+
+    num_classes: int
+    temperature: float = 0.05
+    unit_weights: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, features: Array, *, train: bool = False) -> Array:
+        """Maps ``[n, d]`` to logits ``[n, num_classes]``; a row of zeros gets zeros, without a gradient."""
+        del train
+        check_rows(features, net="CosineHead", name="features")
+        x = unit(features, axis=1)
+        if not self.unit_weights:
+            x = nn.Dense(self.num_classes, use_bias=False, dtype=self.dtype, name="fc")(x)
+            return leave(x / self.temperature)
+        shape = (features.shape[-1], self.num_classes)
+        kernel: Any = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return leave(x @ unit(kernel, axis=0).astype(x.dtype) / self.temperature)
+
+
+def unit(x: Array, *, axis: int) -> Array:
+    """``x`` at Euclidean length 1 along an axis; zeros stay zeros and get no gradient."""
+    square = jnp.square(x).sum(axis, keepdims=True)
+    return x * jnp.where(square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+HEADS: dict[str, Callable[..., nn.Module]] = {"linear": LinearHead, "mlp": MLPHead, "cosine": CosineHead}
 
 
 class Classifier(nn.Module):

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dalib.methods.base import Context, Forward, Method, Result, Spec, States, Update
+from dalib.methods.base import Context, Forward, Method, Result, Spec, States, Update, source_quality
 from dalib.methods.domains import check_sources, domain_losses
 from dalib.types import Array, Batch, Params, PyTree
 
@@ -43,7 +43,7 @@ def groupdro(*, rate: Any = 0.01, sources: int = 2) -> Method:
         value = (jnp.exp(new) * losses).sum()
         metrics = {
             "loss/task": value,
-            "accuracy/source": (logits.argmax(-1) == labels).mean(),
+            **source_quality(logits, labels),
             "groupdro/worst": losses.max(),
             "groupdro/largest_weight": jnp.exp(new).max(),
         }

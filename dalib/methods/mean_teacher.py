@@ -13,11 +13,9 @@ from dalib.methods.base import NET_GROUPS, Context, Forward, Method, Result, Spe
 from dalib.methods.views import add_term, teach
 from dalib.types import Array, Batch, Params, PyTree
 
-REDUCTIONS = {"sum": "over classes, as TLlib and Laine, Aila", "mean": "over classes, as French et al."}
-
 
 def teacher_params(params: Params, state: PyTree) -> Params:
-    """``params`` with the net's groups replaced by the teacher's, for an evaluation of the teacher.
+    """``params`` with the net's groups replaced by the teacher's.
 
     Args:
         params: of a run of :func:`mean_teacher`.
@@ -30,33 +28,35 @@ def mean_teacher(
     *,
     weight: Any = 3.0,
     decay: Any = 0.99,
-    threshold: Any = 0.8,
-    balance: Any = 0.01,
-    reduction: str = "sum",
+    threshold: Any = 0.968,
+    balance: Any = 0.005,
+    tllib_form: bool = False,
+    evaluate: str = "teacher",
     ramp: Callable[[Array], Any] | None = None,
     weak: View = default_weak,
     strong: View = default_weak,
 ) -> Method:
-    """Task loss + λ · ramp · (mean over all target rows of 1[max p_T > τ] · ‖p − sg p_T‖² + β · kept · class balance)
+    """Task loss + λ · ramp · (mean over all target rows of 1[max p_T > τ] · ‖p − sg p_T‖²/C + β · kept · class balance)
     (Tarvainen, Valpola, NIPS 2017, arXiv 1703.01780; French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208, §3).
     Closed set, semi-supervised.
 
     The teacher's weights are ``decay · teacher + (1 − decay) · student`` after each step, from the student's initial
     ones. It sees its own view, in training mode (by the batch, with dropout), and its pass leaves the running
-    statistics alone: there is one set, the student's. An evaluation takes the student; :func:`teacher_params` gives
-    what the teacher's needs, with those statistics.
+    statistics alone: there is one set, the student's, and an evaluation of the teacher uses it.
 
-    Defaults are TLlib's (λ 3, τ 0.8, β 0.01, sum over classes). French et al. average over the classes
-    (``reduction="mean"``), replace the ramp by the threshold and evaluate the teacher. BatchNorm: each domain by its
-    own batch, in both. The consistency does not sharpen: with views that hardly differ and no ramp the teacher holds
-    the net to its first predictions. Take views as different as the classes bear, and a ramp or a high threshold.
+    Whose numbers: the defaults are those of French et al. and their code: λ 3, τ 0.968 in place of a ramp, squares
+    averaged over the C classes, β 0.005 on the balance summed over them, the teacher evaluated. TLlib has τ 0.8,
+    β 0.01, squares summed and the balance averaged (``tllib_form``), and evaluates the student; with its low threshold,
+    and views that hardly differ, the teacher holds the net to its first predictions. BatchNorm: each domain by its own
+    batch, in both. The consistency does not sharpen: take views as different as the classes bear.
 
     Args:
         weight: λ.
         decay: of the average, 0.99 or 0.999.
         threshold: τ on the teacher's largest probability; 0 keeps all rows (Tarvainen, Valpola).
-        balance: β, of the mean over classes of BCE(p̄, 1/C), times the share of rows kept.
-        reduction: "sum" or "mean" of the squares over classes; they differ by the factor C.
+        balance: β, of BCE(p̄, 1/C) over the classes, times the share of rows kept.
+        tllib_form: squares summed over the classes and the balance averaged: the factors C and 1/C.
+        evaluate: whose weights predict at an evaluation, "teacher" or "student".
         ramp: ``progress -> factor``, e.g. :func:`dalib.methods.views.sigmoid_ramp`; None for 1.
         weak: the teacher's view.
         strong: the student's view; the papers draw both from one distribution.
@@ -65,9 +65,9 @@ def mean_teacher(
     ``mean_teacher/kept``.
 
     Raises:
-        InputError: for another reduction.
+        InputError: for another ``evaluate``.
     """
-    choose("reduction", reduction, REDUCTIONS)
+    choose("evaluate", evaluate, {"teacher": 0, "student": 0})
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
         del key
@@ -79,9 +79,8 @@ def mean_teacher(
         mask = confident(taught, threshold=threshold)
         # A row not kept is compared with itself: no difference, no gradient, and the mean stays over all rows.
         value = squared_consistency(logits, jnp.where(mask[:, None], taught, jax.lax.stop_gradient(logits)))
-        value = value if reduction == "sum" else value / logits.shape[1]
-        kept = mask.mean(dtype=value.dtype)
-        even = class_balance(logits)
+        kept, even, classes = mask.mean(dtype=value.dtype), class_balance(logits), logits.shape[1]
+        value, even = (value, even) if tllib_form else (value / classes, classes * even)
         factor = weigh(weight, context) * (1.0 if ramp is None else ramp(context.progress))
         metrics = {"loss/mean_teacher": value, "mean_teacher/balance": even, "mean_teacher/kept": kept}
         return add_term(result, value + balance * kept * even, factor, metrics)
@@ -96,6 +95,14 @@ def mean_teacher(
         )
         return states._replace(method={**states.method, "teacher": average})
 
+    def evaluate_with(params: Params, states: States) -> Params:
+        return teacher_params(params, states.method)
+
     return Method(
-        "mean_teacher", init=init, updates=(Update("mean_teacher", loss),), batch_norm="separate", finish=finish
+        "mean_teacher",
+        init=init,
+        updates=(Update("mean_teacher", loss),),
+        batch_norm="separate",
+        finish=finish,
+        evaluate_with=evaluate_with if evaluate == "teacher" else None,
     )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.checks import check_positive, input_error
-from dalib.methods.base import Context, Forward, Method, Pass, Result, States, Update
+from dalib.methods.base import Context, Forward, Method, Pass, Result, States, Update, source_quality
 from dalib.methods.domains import check_sources
 from dalib.types import Array, Batch, Params
 
@@ -136,8 +136,7 @@ def mixstyle(
         target, model = forward.one(params, model, batch.target.inputs, "target", keys[2], True)
         assert source.logits is not None
         value = context.task_loss(source.logits, batch.source.labels).mean()
-        accuracy = (source.logits.argmax(-1) == batch.source.labels).mean()
-        metrics = {"loss/task": value, "accuracy/source": accuracy}
+        metrics = {"loss/task": value, **source_quality(source.logits, batch.source.labels)}
         return Result(value, states._replace(model=model), metrics, Pass(source, target, batch))
 
     return Method("mixstyle", updates=(Update("supervised", loss),), batch_norm="source")

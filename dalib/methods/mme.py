@@ -18,8 +18,9 @@ def mme(*, weight: Any = 0.1, alternate: bool = False, sources: int = 2) -> Meth
     shots, so that labelled rows interleave them half and half, as in the authors' code. Whoever makes that second
     domain decides openly to spend these labels; the unlabelled target must not contain the shots.
 
-    The paper's head is cosine similarity at temperature 0.05 (features and weights at unit length); any head works
-    here, and with a linear one the entropy term depends on the features' length too.
+    The paper's head takes features at unit length and divides by a temperature of 0.05: give the classifier
+    ``head="cosine"`` (:class:`dalib.encoders.classifier.CosineHead`). Any head works here; with a linear one the
+    entropy depends on the features' length too, and the encoder can lower it by longer features alone.
 
     Args:
         weight: λ; 0.1 in the paper.

@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dalib.checks import check_positive, input_error
-from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, weigh
+from dalib.checks import check_positive, choose, input_error
+from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, source_quality, weigh
 from dalib.methods.discriminator import Discriminator, discriminate, domain_loss
 from dalib.methods.reversal import dann_schedule, reverse_by
-from dalib.methods.reweighting import class_weights
+from dalib.methods.reweighting import SCALES, class_weights
 from dalib.types import Array, Batch, Outputs, Params, PyTree
 
 
@@ -18,6 +18,7 @@ def pada(
     *,
     weight: Any = 1.0,
     temperature: Any = 1.0,
+    divide_by: str = "max",
     divide_by_weights: bool = False,
     balance_target: bool = False,
     refresh_every: int = 500,
@@ -30,17 +31,20 @@ def pada(
     """Partial adaptation: task loss and the source half of DANN's loss weighted by γ of the label's class (Cao, Ma,
     Long, Wang, ECCV 2018, arXiv 1808.04205, section 3).
 
-    γ is the mean prediction on the whole target training set, in evaluation mode, over its largest entry; it is made
-    anew every ``refresh_every`` steps and constant between. A wrong γ early on confirms itself: until the first
+    γ is the mean prediction on the whole target training set, in evaluation mode; it is made anew every
+    ``refresh_every`` steps and constant between. A wrong γ early on confirms itself: until the first
     ``warmup_refreshes`` looks are over, all classes weigh 1. Setting: the target's classes are among the source's.
 
-    Whose numbers: the paper's equations have T = 1 and divide by the number of rows. TLlib has T = 0.1, divides the
-    task loss by its sum of weights (``divide_by_weights``) and gives target rows the mean weight of the batch's source
-    rows (``balance_target``); its γ is 1 in the first 500 steps, as here.
+    Whose numbers: the paper's equations have T = 1, divide γ by its largest entry (``divide_by="max"``) and the losses
+    by the number of rows. The authors' code divides γ by its mean (``divide_by="mean"``: weights average 1 over the
+    classes, up to C for a single one). TLlib has T = 0.1 and the largest entry, divides the task loss by its sum of
+    weights (``divide_by_weights``) and gives target rows the mean weight of the batch's source rows
+    (``balance_target``); its γ is 1 in the first 500 steps, as here.
 
     Args:
         weight: λ of the weighted domain loss; the task loss stays weighted by γ at 0.
         temperature: T of the softmax in γ.
+        divide_by: "max" or "mean" of γ.
         divide_by_weights: task loss over Σγ instead of n; 0 where that sum is 0.
         balance_target: target rows weigh the mean of the source rows' γ instead of 1.
         refresh_every: steps between two looks at the target.
@@ -52,8 +56,9 @@ def pada(
     ``pada/kept_classes`` (Σγ, the effective number of classes).
 
     Raises:
-        InputError: for a temperature that is not positive or a negative ``warmup_refreshes``.
+        InputError: for a temperature that is not positive, a negative ``warmup_refreshes`` or another ``divide_by``.
     """
+    choose("divide_by", divide_by, SCALES)
     check_positive(temperature=temperature, refresh_every=refresh_every)
     if warmup_refreshes < 0:
         raise input_error("warmup_refreshes", got=warmup_refreshes, expected="a number ≥ 0")
@@ -74,7 +79,7 @@ def pada(
         losses = weights * context.task_loss(logits, labels)
         total = weights.sum()
         value = losses.sum() / jnp.where(total > 0, total, 1) if divide_by_weights else losses.mean()
-        metrics = {"loss/task": value, "accuracy/source": (logits.argmax(-1) == labels).mean()}
+        metrics = {"loss/task": value, **source_quality(logits, labels)}
         return Result(value, states._replace(model=model), metrics, outputs)
 
     def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
@@ -99,7 +104,7 @@ def pada(
         logits = look().logits
         assert logits is not None
         old, count = states.method["class_weights"], states.method["refreshes"]
-        new = class_weights(logits, temperature=temperature).astype(old.dtype)
+        new = class_weights(logits, temperature=temperature, divide_by=divide_by).astype(old.dtype)
         # A where and not an if: the refresh may be mapped over seeds.
         own = {"class_weights": jnp.where(count < warmup_refreshes, old, new), "refreshes": count + 1}
         return states._replace(method=own)

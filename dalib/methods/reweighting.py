@@ -1,22 +1,27 @@
 """Weights on source examples, for targets that have only some of the source's classes."""
 
 import jax
+import jax.numpy as jnp
 
 from dalib.types import Array
 
+SCALES = {"max": jnp.max, "mean": jnp.mean}
+"""What class weights are divided by: their largest, as in PADA's paper and TLlib, or their mean, as in its code."""
 
-def class_weights(logits: Array, *, temperature: float | Array = 1.0) -> Array:
-    """PADA's class weights: mean target prediction of each class, scaled so that the largest is 1.
+
+def class_weights(logits: Array, *, temperature: float | Array = 1.0, divide_by: str = "max") -> Array:
+    """PADA's class weights: mean target prediction of each class, over the largest or the mean of them.
 
     Args:
         logits: ``[N, C]`` of the whole target.
         temperature: T of ``softmax(logits / T)``; below 1 it sharpens the predictions.
+        divide_by: a name of :data:`SCALES`.
 
     Returns:
-        ``[C]`` in (0, 1], behind stop_gradient.
+        ``[C]``, behind stop_gradient: in (0, 1] with "max", of mean 1 with "mean".
     """
     mean = jax.nn.softmax(jax.lax.stop_gradient(logits) / temperature).mean(0)
-    return mean / mean.max()
+    return mean / SCALES[divide_by](mean)
 
 
 def importance_weights(domain_logits: Array) -> Array:

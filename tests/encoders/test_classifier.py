@@ -17,6 +17,7 @@ from dalib.encoders import (
     make_encoder,
     make_head,
 )
+from dalib.encoders.classifier import CosineHead
 from tests.encoders.fill import filled
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
@@ -166,3 +167,19 @@ def test_mistakes_are_named():
         Bottleneck(activation="tanh").init(jax.random.key(0), X)
     with pytest.raises(InputError, match="features(.|\n)*rank 4"):
         LinearHead(3).init(jax.random.key(0), jnp.ones((2, 4, 4, 1)))
+
+
+@pytest.mark.parametrize("unit_weights", [False, True])
+def test_cosine_head_by_hand(unit_weights):
+    head = CosineHead(num_classes=3, unit_weights=unit_weights)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(4, 5)).astype(np.float32)
+    variables = head.init(jax.random.key(0), features)
+    (kernel,) = (np.asarray(x) for x in jax.tree.leaves(variables))
+    cosines = features @ kernel / np.linalg.norm(features, axis=1, keepdims=True)
+    expected = cosines / (np.linalg.norm(kernel, axis=0) if unit_weights else 1) / 0.05
+    np.testing.assert_allclose(head.apply(variables, features), expected, rtol=2e-5)
+    np.testing.assert_allclose(head.apply(variables, 7 * features), expected, rtol=2e-5)
+    zero = np.zeros((2, 5), np.float32)
+    slope = jax.grad(lambda x: head.apply(variables, x).sum())(zero)
+    assert (np.asarray(head.apply(variables, zero)) == 0).all() and (np.asarray(slope) == 0).all()

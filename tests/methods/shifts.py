@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.encoders import MLP, Bottleneck, Classifier
-from dalib.methods import Method
-from dalib.methods.base import States
+from dalib.methods import Method, States, evaluation_params
 from dalib.train import init_state, make_forward, make_optimizer, make_predict, training_step
 from dalib.types import Batch, Source, Target
 
@@ -62,7 +61,8 @@ def train(
             state = state.replace(model=states.model, method=states.method)
         state = run(state, jax.tree.map(lambda a, i=start: a[i : i + every], batches))
     predict = make_predict(method, forward, "target")
-    return lambda x: np.asarray(predict(state.params, state.model, jnp.asarray(x, jnp.float32)).logits).argmax(-1)
+    params = evaluation_params(method, state.params, States(state.model, state.method))
+    return lambda x: np.asarray(predict(params, state.model, jnp.asarray(x, jnp.float32)).logits).argmax(-1)
 
 
 def blobs(rng: np.random.Generator, centres: np.ndarray, classes, *, each: int = 100, spread: float = 0.35) -> Samples:

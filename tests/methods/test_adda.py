@@ -112,3 +112,23 @@ def logits_alone(params, rows):
 def test_unknown_variant():
     with pytest.raises(InputError, match="variant.*tllip"):
         adda(variant="tllip")
+
+
+def test_the_frozen_net_keeps_its_statistics_when_the_convention_has_one_set():
+    """Under "separate" the target's passes change the shared statistics; the source net must not see them."""
+    variables, _, _, _, _ = two_steps("paper")
+    method, optimizer = adda(hidden=(8,)), make_optimizer(learning_rate=0.1)
+    sample = jax.ShapeDtypeStruct((6, 5), jnp.float32)
+    state = init_state(jax.random.key(0), NET, method, optimizer, sample, batch_norm="separate", variables=variables)
+    forward, seen = make_forward(NET, "separate"), []
+
+    def watch(params, model, inputs, domain, key, train):
+        outputs, new = forward.one(params, model, inputs, domain, key, train)
+        seen.append(outputs.features) if domain == "source" else None
+        return outputs, new
+
+    shifted = jax.tree.map(lambda x: x + 1, state.model)
+    states = States(shifted, state.method)
+    method.updates[0].loss(state.params, states, batch("vectors"), forward._replace(one=watch), make_context())
+    expected = NET.apply(variables, batch("vectors").source.inputs).features
+    np.testing.assert_allclose(seen[0], expected, rtol=1e-5, atol=1e-6)

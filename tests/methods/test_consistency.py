@@ -12,7 +12,7 @@ import scipy.special
 
 from dalib.checks import InputError
 from dalib.discrepancy import class_balance
-from dalib.methods import Forward, Pass, States
+from dalib.methods import SUPERVISED, Forward, Pass, States, combine, dann, evaluation_params
 from dalib.methods.adamatch import adamatch, adamatch_warmup
 from dalib.methods.augmentation import identity
 from dalib.methods.base import apply_loss
@@ -99,7 +99,7 @@ def test_golden(method, case):
 
 def test_golden_mean_teacher():
     state = {"teacher": {"head": jnp.zeros(5)}}
-    method = mean_teacher(weight=1.0, threshold=0.0, balance=0.0, weak=first, strong=second)
+    method = mean_teacher(weight=1.0, threshold=0.0, balance=0.0, tllib_form=True, weak=first, strong=second)
     value, gradient, metrics, _ = run(method, state=state)
     expected = golden("pi_model.l2")
     np.testing.assert_allclose(value, expected.value, rtol=1e-10)
@@ -108,10 +108,10 @@ def test_golden_mean_teacher():
     np.testing.assert_allclose(sigmoid_ramp(0.3), golden("pi_model.sigmoid_warm_up.3of10").value, rtol=1e-10)
     assert sigmoid_ramp(0.5, until=0.25) == 1
     ramped, *_ = run(
-        mean_teacher(threshold=0.0, balance=0.0, ramp=sigmoid_ramp, weak=first, strong=second),
+        mean_teacher(threshold=0.0, balance=0.0, tllib_form=True, ramp=sigmoid_ramp, weak=first, strong=second),
         state=state,
         progress=0.3,
-    )  # noqa: E501
+    )
     np.testing.assert_allclose(ramped, 3 * expected.value * golden("pi_model.sigmoid_warm_up.3of10").value, rtol=1e-6)
 
 
@@ -120,15 +120,16 @@ def test_mean_teacher_keeps_certain_rows_of_the_teacher():
     kept = a_t.max(1) >= 0.5
     assert 0 < kept.sum() < 8
     state = {"teacher": {"head": jnp.zeros(5)}}
-    settings = {"threshold": 0.5, "weak": first, "strong": second, "reduction": "mean", "balance": 0.2, "weight": 2.0}
+    settings = {"threshold": 0.5, "weak": first, "strong": second, "balance": 0.2, "weight": 2.0}
     value, _, metrics, states = run(mean_teacher(**settings), state=state)
     consistency = (kept * ((g_t - a_t) ** 2).mean(1)).mean()
     np.testing.assert_allclose(metrics["loss/mean_teacher"], consistency, rtol=1e-10)
-    balance = 0.2 * kept.mean() * float(class_balance(jnp.asarray(inputs("g_t")[0])))
+    # The paper's form sums the balance over the five classes.
+    balance = 0.2 * kept.mean() * 5 * float(class_balance(jnp.asarray(inputs("g_t")[0])))
     np.testing.assert_allclose(value, 2 * (consistency + balance), rtol=1e-10)
     assert states.method["teacher"]["head"].tolist() == [0.0] * 5
-    with pytest.raises(InputError, match="reduction"):
-        mean_teacher(reduction="max")
+    with pytest.raises(InputError, match="did you mean 'teacher'"):
+        mean_teacher(evaluate="teachers")
 
 
 def test_the_teacher_is_an_average_of_the_student():
@@ -140,6 +141,19 @@ def test_the_teacher_is_an_average_of_the_student():
     np.testing.assert_allclose(states.method["teacher"]["head"], 0.19, rtol=1e-12)
     taught = teacher_params(params, states.method)
     assert taught["head"][0] < 0.2 and taught["other"] is params["other"]
+
+
+def test_an_evaluation_takes_the_teacher_alone_and_in_a_sum():
+    params, state = {"head": jnp.ones(5)}, {"teacher": {"head": jnp.zeros(5)}}
+    seen = evaluation_params(mean_teacher(), params, States({}, state))
+    assert seen["head"].tolist() == [0.0] * 5
+    assert evaluation_params(mean_teacher(evaluate="student"), params, States({}, state)) is params
+    both = combine(mean_teacher(), dann(hidden=(4,)))
+    params["dann/discriminator"] = jnp.ones(3)
+    seen = evaluation_params(both, params, States({}, {"mean_teacher": state, "dann": {}}))
+    assert seen["head"].tolist() == [0.0] * 5 and seen["dann/discriminator"] is params["dann/discriminator"]
+    with pytest.raises(InputError, match="evaluate_with"):
+        combine(mean_teacher(), mean_teacher()._replace(name="second", updates=(SUPERVISED,)))
 
 
 def test_soft_labels_by_hand():

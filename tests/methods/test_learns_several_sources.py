@@ -1,13 +1,17 @@
 """What several labelled domains are for: each method beats source-only on a shift that it is meant to solve."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.methods import source_only
+from dalib.encoders import MLP, Classifier, LeNet
+from dalib.methods import groupdro, mfsan, mixstyle, source_only
 from dalib.methods.irm import irm
 from dalib.methods.m3sda import m3sda
 from dalib.methods.mme import mme
 from dalib.methods.vrex import vrex
+from tests.methods.seeds import Shift, scores
 from tests.methods.shifts import Samples, blobs, circle, train, turned
 
 pytestmark = pytest.mark.slow
@@ -65,3 +69,84 @@ def test_minimax_entropy_with_one_shot_a_class():
         gains.append(accuracy(mme(), sources, rest, **settings) - accuracy(source_only(), sources, rest, **settings))
     # The baseline has the same shots among its labelled rows.
     assert np.mean(gains) > 0.02, gains
+
+
+def interleaved(*domains):
+    """``(key, rows) -> (inputs, labels)`` of several domains, each ``(key, rows)``, with rows laid by turns."""
+
+    def draw(key, rows):
+        parts = [d(k, rows // len(domains)) for d, k in zip(domains, jax.random.split(key, len(domains)), strict=True)]
+        return jax.tree.map(lambda *a: jnp.stack(a, 1).reshape(-1, *a[0].shape[1:]), *parts)
+
+    return draw
+
+
+def turned_ring(nuisance, degrees):
+    """Five classes on a circle that each domain turns, and a third coordinate that tells the domain."""
+
+    def draw(key, rows):
+        labels = jnp.arange(rows) % 5
+        angle = 2 * jnp.pi / 5 * labels + jnp.deg2rad(degrees)
+        centres = jnp.stack([2 * jnp.cos(angle), 2 * jnp.sin(angle), jnp.full(rows, nuisance)], 1)
+        return centres + 0.3 * jax.random.normal(key, (rows, 3)), labels.astype(jnp.int32)
+
+    return draw
+
+
+def test_a_branch_for_each_of_two_sources_with_conflicting_shifts():
+    sources = interleaved(turned_ring(-1.0, -12.0), turned_ring(0.0, 0.0))
+    shift = Shift(sources, turned_ring(1.5, 25.0), Classifier(MLP((32,)), 5), rows=70, learning_rate=0.005)
+    plain, adapted = scores(source_only(), shift), scores(mfsan(), shift)
+    print("mfsan", np.round([plain, adapted], 3))
+    assert adapted.mean() > plain.mean() + 0.08
+
+
+def cued(agreement):
+    """A core cue that is right in four of five examples, and one that is right with a share that the domain sets."""
+
+    def draw(key, rows):
+        k = jax.random.split(key, 4)
+        labels = jax.random.randint(k[0], (rows,), 0, 2)
+        core, cue = (
+            jnp.where(jax.random.uniform(k[i], (rows,)) < share, labels, 1 - labels)
+            for i, share in ((1, 0.8), (2, agreement))
+        )
+        x = jnp.stack([2.0 * core - 1, 2.0 * cue - 1], 1) + 0.3 * jax.random.normal(k[3], (rows, 2))
+        return x, labels.astype(jnp.int32)
+
+    return draw
+
+
+def test_the_group_against_which_a_spurious_cue_works_counts_more():
+    """Two sources in which the cue is nearly always right, one in which it is mostly wrong, as in the target."""
+    sources = interleaved(cued(0.95), cued(0.95), cued(0.2))
+    shift = Shift(sources, cued(0.2), Classifier(MLP((16,)), 2), rows=192, steps=600)
+    plain, robust = scores(source_only(), shift), scores(groupdro(sources=3), shift)
+    print("groupdro", np.round([plain, robust], 3))
+    assert robust.mean() > plain.mean() + 0.01
+    assert robust.min() > plain.max() - 0.005
+
+
+def textured(contrast, brightness, share):
+    """Stripes that lie or stand (the class, ``share`` of them standing) under noise, in the domain's style."""
+
+    def draw(key, rows):
+        k = jax.random.split(key, 3)
+        labels = (jax.random.uniform(k[0], (rows,)) < share).astype(jnp.int32)
+        phase = 2 * jnp.pi * jax.random.uniform(k[1], (rows, 1, 1))
+        lying = jnp.sin(jnp.arange(16)[None, :, None] * 2 * jnp.pi / 6 + phase) * jnp.ones((1, 1, 16))
+        image = jnp.where((labels == 1)[:, None, None], jnp.swapaxes(lying, 1, 2), lying)
+        image = contrast * (image + jax.random.normal(k[2], (rows, 16, 16))) + brightness
+        return image[..., None], labels
+
+    return draw
+
+
+def test_mixed_styles_are_no_cue_for_the_class():
+    """The two sources' styles go with the class, nine to one; the target's style says nothing."""
+    sources = interleaved(textured(0.5, 0.0, 0.1), textured(1.0, 1.0, 0.9))
+    net = Classifier(LeNet(channels=(4, 8), width=16), 2)
+    shift = Shift(sources, textured(0.75, 0.5, 0.5), net, rows=32, steps=150, seeds=3, learning_rate=0.003)
+    plain, mixed = scores(source_only(), shift), scores(mixstyle(), shift)
+    print("mixstyle", np.round([plain, mixed], 3))
+    assert mixed.mean() > plain.mean() + 0.02

@@ -171,3 +171,12 @@ def test_refused():
     for options in ({"temperature": 0.0}, {"refresh_every": 0}, {"warmup_refreshes": -1}):
         with pytest.raises(InputError):
             pada(**options)
+
+
+def test_the_authors_class_weights_have_mean_one():
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(50, 4)), jnp.float32)
+    p = np.asarray(jax.nn.softmax(logits)).mean(0)
+    np.testing.assert_allclose(class_weights(logits, divide_by="mean"), p / p.mean(), rtol=1e-6)
+    np.testing.assert_allclose(class_weights(logits, divide_by="max"), p / p.max(), rtol=1e-6)
+    with pytest.raises(InputError, match="divide_by"):
+        pada(divide_by="sum")

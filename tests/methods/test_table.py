@@ -31,7 +31,7 @@ def test_every_file_that_makes_a_method_is_in_a_table():
     assert makers == METHODS.keys() | TEST_TIME.keys()
 
 
-@pytest.mark.parametrize("name", ["m3sda", "osbp", "shot", "dd", "pada"])
+@pytest.mark.parametrize("name", ["m3sda", "osbp", "mme", "dd", "pada"])
 def test_the_closed_set_command_refuses_other_settings(name):
     with pytest.raises(InputError, match=f"{name}, which is for: {setting_of(name)}"):
         experiments(Digits(method=(name,)))

@@ -202,3 +202,28 @@ def test_corners_are_finite(method):
         value, gradients = f(floating)  # make_pass labels every row 0: a batch of one class
         assert np.isfinite(value)
         assert all(np.isfinite(g).all() for g in gradients.values())
+
+
+def test_homm_clusters_certain_rows_around_centres_of_their_own():
+    features = np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0], [9.0, 9.0]], np.float32)
+    # Rows 0 and 1 are certain of class 0, row 2 of class 1; the last is not certain of anything.
+    logits = np.array([[9, 0, 0], [9, 0, 0], [0, 9, 0], [1, 1, 0]], np.float32)
+    arrays = {"f_s": features, "f_t": features, "g_s": logits, "g_t": logits}
+    method = homm(clustering=2.0, threshold=0.9, centre_rate=0.5)
+    state = {"centres": jnp.array([[1.0, 0.0], [0.0, 0.0], [5.0, 5.0]])}
+
+    def f(f_t):
+        outputs = make_pass(**{**arrays, "f_t": f_t})
+        value, new, metrics = method.penalty({}, state, outputs, None, make_context())
+        return value, (new, metrics)
+
+    (value, (new, metrics)), gradient = jax.jit(jax.value_and_grad(f, has_aux=True))(jnp.asarray(features))
+    # Squared distances 0, 4, 4 over four rows; equal samples have equal moments.
+    np.testing.assert_allclose(metrics["loss/homm_clustering"], 2.0)
+    np.testing.assert_allclose(value, 4.0, atol=1e-3)
+    assert metrics["homm/kept"] == 0.75
+    np.testing.assert_allclose(gradient, [[0, 0], [2, 0], [0, 2], [0, 0]], atol=1e-3)
+    # Class 0: ½ · (0 + 2)/(1 + 2); class 1: ½ · 2/(1 + 1); class 2 stays.
+    np.testing.assert_allclose(new["centres"], [[1 + 1 / 3, 0], [0, 0.5], [5, 5]], rtol=1e-6)
+    params, own = method.init(jax.random.key(0), make_spec(width=2, classes=3))
+    assert params == {} and own["centres"].shape == (3, 2) and homm().init(None, None) == ({}, {})
