@@ -90,7 +90,7 @@ def _builder_class(name: str) -> Any:
     import numpy as np
     import tensorflow_datasets as tfds
 
-    class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         VERSION = tfds.core.Version("1.0.0")
 
         def __init__(self, *, domain: Domain, config: str, **options: Any):
