@@ -25,7 +25,8 @@ class Number(NamedTuple):
         table: id of its table in the file.
         benchmark: whose data; as in the run records.
         task: ``source → target``, or ``mean`` over the tasks of ``tasks``.
-        tasks: the tasks that a mean is over, all of the table's; empty where the source gives the mean alone.
+        tasks: the tasks that a mean is over: all of the table's, or where it prints the mean alone, all that another
+            table lists for the benchmark in this setting (empty if none does).
         label: the method as the source calls it.
         method: dalib's name for it, ``""`` where dalib has none.
         classifier: on top of features, ``""`` for nets.
@@ -99,7 +100,12 @@ def load(path: Path = PATH) -> list[Number]:
     if faults or not numbers:
         listed = "\n".join(f"  {fault}" for fault in faults) or "  no table"
         raise InputError(f"published numbers: {path.name} is wrong in {max(len(faults), 1)} places:\n{listed}")
-    return numbers
+    whole: dict[tuple[str, str], tuple[str, ...]] = {}
+    for number in numbers:
+        key = number.benchmark, number.setting
+        if len(number.tasks) > len(whole.get(key, ())):
+            whole[key] = number.tasks
+    return [n if n.tasks else n._replace(tasks=whole.get((n.benchmark, n.setting), ())) for n in numbers]
 
 
 KEYS = {"id", "benchmark", "where", "setting", "backbone", "split", "variant", "metric", "note", "tasks", "metrics"}
@@ -109,6 +115,8 @@ ROW_KEYS = {"label", "method", "classifier", "source", "selection", "seeds", "no
 def _table_faults(name: str, table: Mapping[str, Any]) -> list[str]:
     faults = [f"{name}: unknown key {key}" for key in sorted(set(table) - KEYS - {"rows"})]
     faults += [f"{name}: no {key}" for key in sorted(KEYS - {"variant", "note", "metrics"} - set(table))]
+    if faults:
+        return faults
     faults += [f"{name}: unknown setting {table['setting']!r}"] * (table["setting"] not in SETTINGS)
     faults += [f"{name}: unknown split {table['split']!r}"] * (table["split"] not in SPLITS)
     metrics = table.get("metrics", [table["metric"]] * len(table["tasks"]))
@@ -124,6 +132,9 @@ def _table_faults(name: str, table: Mapping[str, Any]) -> list[str]:
 
 def _row_faults(name: str, table: Mapping[str, Any], row: Mapping[str, Any], sources: Mapping[str, Any]) -> list[str]:
     faults = [f"{name}: unknown key {key}" for key in sorted(set(row) - ROW_KEYS)]
+    faults += [f"{name}: no {key}" for key in sorted(ROW_KEYS - {"classifier", "note", "spread"} - set(row))]
+    if faults:
+        return faults
     method, count = row["method"], len(table["tasks"])
     known = {"", "oracle", *METHODS, *CLASSIC, *TEST_TIME}
     faults += [f"{name}: unknown method {method!r}"] * (method not in known)

@@ -1,0 +1,257 @@
+"""The ledger: every published number beside ours, ours out of run records and nowhere else.
+
+    python -m experiments.ledger RUNS…                         # Markdown on the terminal
+    python -m experiments.ledger RUNS… --out experiments/RESULTS.md
+    python -m experiments.ledger RUNS… --html --out ledger.html
+    python -m experiments.ledger                               # no runs: every number says "not run"
+
+A run stands beside a number when benchmark, task, method, setting and (on features) classifier are the same and both do
+not state different forms of the data. What else differs is listed. Ours is the target's test score at the last step,
+mean ± half-width of the 95 % Student-t interval over seeds; where the source chose its epoch on target labels, ours
+under that rule stands beside it. The verdict compares the published number, give or take half a unit of its last digit
+and its own ± where it has one, with our interval: *inside*, or ours is *above* or *below*. Closed-form methods have no
+randomness and so no interval.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import tyro
+
+from dalib.checks import input_error
+from dalib.report import load_runs
+from dalib.report.files import write_atomically
+from dalib.report.records import Run
+from dalib.report.statistics import Interval, last_step_pick, mean_interval, oracle_pick
+from experiments.config import main
+from experiments.published import MEAN, Number, load
+
+NOT_RUN = "not run"
+RELATIONS = {"closed": "closed set", "partial": "partial", "open": "open set", "universal": "universal"}
+LAST_RULES = ("last", "fixed hyper-parameters")
+
+
+class Entry(NamedTuple):
+    """A published number and one configuration of ours beside it, or none.
+
+    Attributes:
+        number: what was published.
+        ours: mean and half-width in %, None when not run.
+        same_rule: ours with the epoch chosen on target labels, where the source did so.
+        seeds: our seeds.
+        verdict: inside, above, below (``, one seed`` where nothing is known of the spread) or not run.
+        differences: in protocol, and what the records do not say.
+        runs: the folders that ours comes from.
+    """
+
+    number: Number
+    ours: Interval | None
+    same_rule: Interval | None
+    seeds: tuple[int, ...]
+    verdict: str
+    differences: tuple[str, ...]
+    runs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Options of ``python -m experiments.ledger``."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Folders of runs, or folders that hold some at any depth."""
+    html: bool = False
+    """One self-contained HTML page instead of Markdown."""
+    out: Path | None = None
+    """File to write; without it the ledger goes to the terminal."""
+
+
+def entries(numbers: Iterable[Number], runs: Iterable[Run]) -> list[Entry]:
+    """For each number one entry a configuration of ours that was run, or one that says "not run".
+
+    Raises:
+        InputError: for two finished runs of the same configuration, task and seed.
+    """
+    groups = _groups(runs)
+    found = []
+    for number in numbers:
+        configurations = [tasks for key, tasks in groups.items() if _fits(number, key)]
+        compared = [entry for tasks in configurations if (entry := _entry(number, tasks)) is not None]
+        found += compared or [Entry(number, None, None, (), _not_run(number, configurations), ())]
+    return found
+
+
+class _Key(NamedTuple):
+    benchmark: str
+    method: str
+    setting: str
+    classifier: str
+    variant: str
+    configuration: str
+
+
+_Tasks = dict[str, dict[int, Run]]
+
+
+def _groups(runs: Iterable[Run]) -> dict[_Key, _Tasks]:
+    """Finished runs by configuration, then task, then seed."""
+    groups: dict[_Key, _Tasks] = {}
+    for run in runs:
+        if not run.finished:
+            continue
+        setup = run.experiment
+        own = {k: v for k, v in setup.items() if k not in ("seed", "source", "target")}
+        key = _Key(
+            benchmark=str(setup.get("benchmark", "")),
+            method="oracle" if run.role == "oracle" else str(setup.get("method", run.name)),
+            setting=_setting(setup),
+            classifier=str(setup.get("classifier", "")),
+            variant=_stated(setup).get("variant", ""),
+            configuration=json.dumps(own, sort_keys=True),
+        )
+        seeds = groups.setdefault(key, {}).setdefault(run.task, {})
+        if run.seed in seeds:
+            raise input_error(
+                "runs",
+                got=f"the same run twice: {seeds[run.seed].path} and {run.path}",
+                expected="every seed of a configuration once",
+                todo="pass only one of the two folders",
+            )
+        seeds[run.seed] = run
+    return groups
+
+
+def _setting(setup: dict[str, Any]) -> str:
+    if " + " in str(setup.get("source", "")):
+        return "several sources"
+    return RELATIONS.get(str(setup.get("relation", "closed")), str(setup.get("relation")))
+
+
+def _stated(setup: dict[str, Any]) -> dict[str, str]:
+    """What the experiment says of its data: ``split``, ``variant`` …"""
+    return {str(name): str(value) for name, value in setup.get("protocol", ())}
+
+
+def _fits(number: Number, key: _Key) -> bool:
+    same = (number.benchmark, number.method, number.setting) == (key.benchmark, key.method, key.setting)
+    forms = not (number.variant and key.variant) or number.variant == key.variant
+    return (
+        same
+        and bool(number.method)
+        and forms
+        and number.classifier in ("", key.classifier)
+        and _on_features(number, key)
+    )
+
+
+def _on_features(number: Number, key: _Key) -> bool:
+    """A number that names no classifier is a net's; only what was made on features may stand beside one that does."""
+    return bool(key.classifier) == bool(number.classifier or number.backbone == "features")
+
+
+def _entry(number: Number, tasks: _Tasks) -> Entry | None:
+    if not number.tasks or any(task not in tasks for task in number.tasks):
+        return None
+    seeds = sorted(set.intersection(*(set(tasks[task]) for task in number.tasks)))
+    if not seeds:
+        return None
+    runs = [[tasks[task][seed] for task in number.tasks] for seed in seeds]
+    scores = [[_score(run, number.metric, oracle=False) for run in row] for row in runs]
+    if any(score is None for row in scores for score in row):
+        return None
+    sure = bool(runs[0][0].experiment.get("classifier"))
+    ours = _interval(scores, sure)
+    same = None
+    if number.selection == "oracle" and not sure:
+        best = [[_score(run, number.metric, oracle=True) for run in row] for row in runs]
+        same = None if any(score is None for row in best for score in row) else _interval(best, sure)
+    return Entry(
+        number=number,
+        ours=ours,
+        same_rule=same,
+        seeds=tuple(seeds),
+        verdict=verdict(number, ours, len(seeds)),
+        differences=tuple(_differences(number, runs[0][0])),
+        runs=tuple(run.path for row in runs for run in row),
+    )
+
+
+def _interval(scores: Sequence[Sequence[float | None]], sure: bool) -> Interval:
+    means = [100 * sum(x for x in row if x is not None) / len(row) for row in scores]
+    if sure and len(set(means)) == 1:
+        return Interval(means[0], 0.0)
+    return mean_interval(means)
+
+
+def _score(run: Run, metric: str, *, oracle: bool) -> float | None:
+    """A fraction, or None where the run's records do not hold this metric under this rule."""
+    if metric.startswith("class_accuracy:"):
+        name = metric.partition(":")[2]
+        if oracle or run.final is None or name not in run.class_names:
+            return None
+        row = run.final.confusion[run.class_names.index(name)]
+        return float(row[run.class_names.index(name)] / row.sum()) if row.sum() else None
+    recorded = "accuracy" if metric == "error" else metric
+    if oracle:
+        pick = oracle_pick(run) if recorded == "accuracy" else None
+    else:
+        pick = last_step_pick(run, recorded)
+    if pick is None:
+        return None
+    return 1 - pick.accuracy if metric == "error" else pick.accuracy
+
+
+def verdict(number: Number, ours: Interval, seeds: int) -> str:
+    """Where ours lies: ``inside`` when the published band and our interval meet, else ``above`` or ``below``."""
+    spread = 0.0 if math.isnan(number.spread) else number.spread
+    half = 0.0 if math.isnan(ours.half_width) else ours.half_width
+    distance = ours.mean - number.value
+    meets = abs(distance) <= half + spread + 0.5 * 10.0**-number.decimals + 1e-9
+    word = "inside" if meets else "above" if distance > 0 else "below"
+    return word + (", one seed" if math.isnan(ours.half_width) and seeds == 1 else "")
+
+
+def _differences(number: Number, run: Run) -> list[str]:
+    setup, found = run.experiment, []
+    stated = _stated(setup)
+    net = "features" if setup.get("classifier") else str(setup.get("encoder", "not recorded"))
+    if net != number.backbone:
+        found.append(f"net: theirs {number.backbone}, ours {net}")
+    for name in ("split", "variant"):
+        theirs, mine = getattr(number, name), stated.get(name, "not recorded")
+        if theirs and mine != theirs:
+            found.append(f"{name}: theirs {theirs}, ours {mine}")
+    if setup.get("weights"):
+        found.append(f"weights: ours {setup['weights']}")
+    if number.selection not in LAST_RULES:
+        found.append(f"epoch: theirs {number.selection}, ours last")
+    found += [f"ours: {name} {value}" for name, value in stated.items() if name not in ("split", "variant")]
+    return found
+
+
+def _not_run(number: Number, configurations: Sequence[_Tasks]) -> str:
+    done = max((sum(task in tasks for task in number.tasks) for tasks in configurations), default=0)
+    return f"{NOT_RUN} ({done} of {len(number.tasks)} tasks)" if number.task == MEAN and done else NOT_RUN
+
+
+def ledger(options: Ledger) -> None:
+    """Compares and writes."""
+    from experiments.ledger_pages import to_html, to_markdown
+
+    runs = load_runs(options.runs) if options.runs else []
+    found = entries(load(), runs)
+    text = (to_html if options.html else to_markdown)(found, runs)
+    if options.out is None:
+        print(text)
+        return
+    written = write_atomically(options.out, text.encode("utf-8"))
+    run = sum(entry.ours is not None for entry in found)
+    print(f"{len({entry.number for entry in found})} published numbers, {run} comparisons: {written}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(ledger, Ledger, (__doc__ or "").split("\n\n")[0]))
