@@ -55,6 +55,7 @@ class Check:
 
     def run(self) -> None:
         """Prints what was found; raises one error with all faults."""
+        facts = benchmarks.benchmark(self.name).facts
         report = benchmarks.check(self.name, self.data_dir, domains=self.domains, decode=self.decode)
         for domain, split, size, counts in report.rows:
             print(f"{domain:<14} {split:<6} {size:>7}  {len(counts)} classes of {counts.min()} to {counts.max()}")
@@ -63,7 +64,9 @@ class Check:
         if report.faults:
             raise faulty(benchmarks.benchmark(self.name), report.faults)
         for name, digest in report.fingerprints.items():
-            print(f"{name:<14} fingerprint {digest}")
+            recorded = facts.fingerprints.get(name)
+            remark = {None: "", digest: " (as recorded)"}.get(recorded, " (other contents than those recorded)")
+            print(f"{name:<14} fingerprint {digest}{remark}")
         print(f"{self.name}: as its manifest says")
 
 

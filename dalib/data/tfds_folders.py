@@ -83,6 +83,12 @@ def from_records(name: str, domain: str, out: str | Path) -> Domain:
     return Domain(domain, stored.class_names, dict.fromkeys(("train", "test"), stored.splits["train"]))
 
 
+def records_folder(folder: Path) -> Path | None:
+    """The newest version that tensorflow-datasets prepared in ``folder`` (``builder/config``), if there is one."""
+    found = [path.parent for path in folder.glob("*/dataset_info.json")]
+    return max(found, key=lambda path: [int(part) for part in path.name.split(".") if part.isdigit()], default=None)
+
+
 def _builder_class(name: str) -> Any:
     """The builder class of a benchmark, made once: tensorflow-datasets registers classes by name."""
     if name in _CLASSES:

@@ -129,16 +129,16 @@ def _byte_pairs(folder: Path, config: dict[str, Any]) -> Any:
     space = config.get("add_prefix_space", False)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
     tokenizer.decoder = decoders.ByteLevel()
-    begin, end = _token(config, "cls_token", "<s>"), _token(config, "sep_token", "</s>")
-    ids = {token: tokenizer.token_to_id(token) for token in (begin, end) if token}
+    begin, end = _token(config, "cls_token", "<s>") or "", _token(config, "sep_token", "</s>") or ""
+    first, last = tokenizer.token_to_id(begin), tokenizer.token_to_id(end)
     # The mask of RoBERTa takes the space before it into itself.
     names = ("<s>", "</s>", "<unk>", "<pad>", "<|endoftext|>")
     known = [AddedToken(name) for name in names if tokenizer.token_to_id(name) is not None]
     if tokenizer.token_to_id("<mask>") is not None:
         known.append(AddedToken("<mask>", lstrip=True))
     tokenizer.add_special_tokens(known)
-    if begin and end and None not in ids.values():
-        tokenizer.post_processor = processors.RobertaProcessing((end, ids[end]), (begin, ids[begin]), True, space)
+    if first is not None and last is not None:
+        tokenizer.post_processor = processors.RobertaProcessing((end, last), (begin, first), True, space)
     return tokenizer
 
 

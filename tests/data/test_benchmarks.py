@@ -12,6 +12,7 @@ from dalib.data.benchmarks.imageclef_da import read_imageclef
 from dalib.data.benchmarks.pacs import read_pacs
 from dalib.data.benchmarks.pictures import read_list
 from dalib.data.benchmarks.vlcs import read_vlcs
+from dalib.data.tfds_folders import prepare_records
 from tests.data.tiny_benchmark import CLASSES, COUNTS, TINY, facts, picture, tree
 
 # Published totals; the manifests hold them class by class.
@@ -182,6 +183,10 @@ def test_domainnet_by_lists(tmp_path):
     (root / "splits" / "clipart_test.txt").write_text("clipart/a/2.jpg 0\n")
     domain = read_domainnet(known, tmp_path, ("clipart",)).domains["clipart"]
     assert domain.counts("train").tolist() == [2, 0] and domain.counts("test").tolist() == [1, 0]
+
+    prepare_records("domainnet", {"clipart": domain}, tmp_path / "ready")
+    ready = read_domainnet(known, tmp_path / "ready", ("clipart",)).domains["clipart"]
+    assert ready.class_names == ("a", "b") and len(ready.split("train")) == 2 and len(ready.split("test")) == 1
 
 
 def test_imageclef_by_list_or_folder(tmp_path):

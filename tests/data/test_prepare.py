@@ -1,5 +1,6 @@
 """Prepared data: what is written is what was there, and a failure leaves nothing; the command line."""
 
+import dataclasses
 import json
 import sys
 
@@ -114,9 +115,16 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert "domaingeneralization" in capsys.readouterr().out
     assert main(["check", "tiny", "--data-dir", str(raw)]) == 0
     out = capsys.readouterr().out
+    assert "recorded" not in out
     assert "as its manifest says" in out and "fingerprint" in out and "2 classes of 2 to 3" in out
     assert main(["prepare", "tiny", "--data-dir", str(raw), "--out", str(tmp_path / "out"), "--size", "4"]) == 0
     assert set(from_prepared(tmp_path / "out" / "tiny")) == {"near", "far"}
+    known = {"near": base.check(TINY, raw).fingerprints["near"], "far": "0" * 64}
+    versioned = dataclasses.replace(TINY, manifest=dataclasses.replace(TINY.facts, fingerprints=known))
+    monkeypatch.setitem(benchmarks.BENCHMARKS, "tiny", versioned)
+    assert main(["check", "tiny", "--data-dir", str(raw)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("(as recorded)") == out.count("(other contents than those recorded)") == 1
     (raw / "tiny" / "images" / "far" / "Mug" / "2.jpg").unlink()
     monkeypatch.setenv("DALIB_DATA", str(raw))
     assert main(["check", "tiny"]) == 2

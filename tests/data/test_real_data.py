@@ -51,6 +51,10 @@ def test_as_the_manifest_says(name, data_dir):
     report = benchmarks.check(present(name, data_dir).name, data_dir)
     assert not report.faults
     assert len(set(report.fingerprints.values())) == len(report.fingerprints) > 0
+    recorded = benchmarks.benchmark(name).facts.fingerprints
+    assert {n: report.fingerprints[n] for n in recorded if n in report.fingerprints} == {
+        n: digest for n, digest in recorded.items() if n in report.fingerprints
+    }
 
 
 def test_surf_gives_the_published_neighbours(data_dir):

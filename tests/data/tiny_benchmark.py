@@ -15,7 +15,7 @@ def facts(counts=None, classes=CLASSES, kind="image"):
     counts = counts or {domain: {"all": n} for domain, n in COUNTS.items()}
     texts = {"homepage": "h", "licence": "free", "citation": "c", "notes": ""}
     named = dict.fromkeys(counts, tuple(classes))
-    return Facts(name="tiny", title="Tiny", kind=kind, **texts, classes=named, counts=counts, sizes={})
+    return Facts(name="tiny", title="Tiny", kind=kind, **texts, classes=named, counts=counts, sizes={}, fingerprints={})
 
 
 TREE = Tree(

@@ -1,7 +1,7 @@
 """DomainNet, cleaned version: 345 classes in six styles, divided by official list files.
 
-tensorflow-datasets has the same images as ``domainnet/<domain>``; once prepared (its preparation needs TensorFlow),
-:func:`dalib.data.from_tfds` reads them.
+tensorflow-datasets has the same images and splits as ``domainnet/<domain>`` (its own preparation needs TensorFlow, ours
+does not); what was prepared as array_record is read where it lies.
 """
 
 from pathlib import Path
@@ -11,13 +11,15 @@ from dalib.data.benchmarks.facts import Facts
 from dalib.data.benchmarks.pictures import Tree, domain_folder, find_root, read_list
 from dalib.data.benchmarks.reading import Reading
 from dalib.data.domain import Domain, Split
+from dalib.data.tfds_folders import records_folder
+from dalib.data.tfds_source import from_tfds
 
 LAYOUT = """
 clipart/aircraft_carrier/*.jpg     clipart.zip (the one under groundtruth/), 345 class folders
 infograph/… painting/… quickdraw/… real/… sketch/…      painting too from groundtruth/
 clipart_train.txt clipart_test.txt …                    the lists; also in splits/, image_list/ or txt/
 or the same inside domainnet/ or DomainNet/
-Prepared with tensorflow-datasets instead: dalib.data.from_tfds("clipart", "domainnet/clipart")
+or, prepared by tensorflow-datasets as array_record: domainnet/clipart/1.0.0/dataset_info.json …
 """
 LIST_PLACES = ("", "splits", "image_list", "txt")
 NAMES = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
@@ -29,6 +31,10 @@ def read_domainnet(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Re
     root = find_root(TREE, data_dir)
     reading = Reading({}, [])
     for name in domains:
+        records = records_folder(root / name)
+        if records is not None:
+            reading.domains[name] = _from_records(name, records)
+            continue
         if domain_folder(TREE, root, name) is None:
             reading.faults.append(f"{name}: no folder {name} below {root}")
             continue
@@ -46,6 +52,12 @@ def read_domainnet(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Re
         if splits:
             reading.domains[name] = Domain(name, facts.classes[name], splits)
     return reading
+
+
+def _from_records(name: str, folder: Path) -> Domain:
+    import tensorflow_datasets as tfds
+
+    return from_tfds(name, tfds.builder_from_directory(str(folder)))
 
 
 DOMAINNET = Benchmark("domainnet", "domainnet", read_domainnet, LAYOUT)

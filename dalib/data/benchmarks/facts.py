@@ -27,6 +27,8 @@ class Facts:
         counts: by domain and split, examples of each class, or a single number where only the total is known. The
             split ``"all"`` is a domain that serves whole as training data and as test set.
         sizes: by domain and split, the number of examples where ``counts`` counts something else (entities).
+        fingerprints: of domains whose contents were at hand when the manifest was made and do not depend on where files
+            lie; the same counts with another fingerprint are another version of the data.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Facts:
     classes: Mapping[str, tuple[str, ...]]
     counts: Mapping[str, Mapping[str, tuple[int, ...] | int]]
     sizes: Mapping[str, Mapping[str, int]]
+    fingerprints: Mapping[str, str]
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -57,7 +60,8 @@ def read_facts(name: str) -> Facts:
     named = table["classes"]
     classes = {domain: tuple(named[domain] if isinstance(named, dict) else named) for domain in counts}
     texts = {key: table[key] for key in ("title", "kind", "homepage", "licence", "citation", "notes")}
-    return Facts(name=name, **texts, classes=classes, counts=counts, sizes=table.get("sizes", {}))
+    rest = {key: table.get(key, {}) for key in ("sizes", "fingerprints")}
+    return Facts(name=name, **texts, classes=classes, counts=counts, **rest)
 
 
 def wrong_counts(facts: Facts, domain: str, split: str, counts: np.ndarray, size: int | None = None) -> list[str]:
