@@ -89,7 +89,7 @@ class Prepare:
 
     def run(self) -> None:
         """Writes the data and says where."""
-        domains = benchmarks.load(self.name, self.data_dir, domains=self.domains)
+        domains = benchmarks.load(self.name, self.data_dir, domains=self.domains, decode=False)
         form, folder = prepare(self.name, domains, self.out, form=self.form, size=self.size)
         print(f"{form}: {folder}")
 

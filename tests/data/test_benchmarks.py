@@ -136,8 +136,10 @@ def test_all_faults_at_once(tmp_path):
         assert expected in faults
     assert len(faults.splitlines()) == 5
     assert "Mug/1.jpg" not in "\n".join(base.check(TINY, tmp_path, decode=False).faults)
-    with pytest.raises(InputError, match=r"(?s)4 faults.*stapler.*notes.*loose.*class mug"):
+    with pytest.raises(InputError, match=r"(?s)5 faults.*stapler.*notes.*loose.*class mug.*Mug/1\.jpg"):
         base.load(TINY, tmp_path)
+    with pytest.raises(InputError, match=r"(?s)4 faults.*stapler.*notes.*loose.*class mug"):
+        base.load(TINY, tmp_path, decode=False)
 
 
 def test_wrong_counts_name_every_class():

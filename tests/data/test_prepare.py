@@ -61,7 +61,7 @@ def test_refused_and_left_clean(tmp_path):
     cut.write_bytes(whole[:-40])
     for form in ("arrays", "array_record"):
         with pytest.raises(InputError, match=r"2\.jpg"):
-            prepare("tiny", base.load(TINY, tmp_path / "raw"), out, form=form)
+            prepare("tiny", domains, out, form=form)
         assert not out.exists()
     cut.write_bytes(whole)
     with pytest.raises(InputError, match="did you mean 'arrays'"):

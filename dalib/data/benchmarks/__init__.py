@@ -62,7 +62,11 @@ def benchmark(name: str) -> Benchmark:
 
 
 def load(
-    name: str, data_dir: str | Path | None = None, *, domains: Sequence[str] | None = None
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    domains: Sequence[str] | None = None,
+    decode: bool | None = None,
 ) -> dict[str, AnyDomain]:
     """The domains of a benchmark, checked against its manifest of counts.
 
@@ -73,12 +77,15 @@ def load(
         name: one of :data:`BENCHMARKS`.
         data_dir: folder with the unpacked archives; the environment variable DALIB_DATA without it.
         domains: names of those that are wanted; without it all of them (optional ones if they are there).
+        decode: decode every image now, so that a truncated one is named before training starts. By default this is
+            done for up to 20,000 images (seconds to a minute); VisDA-2017 and DomainNet are left to :func:`check` and
+            to ``prepare``, which decode everything once.
 
     Raises:
         InputError: an unknown name, no such folder, or one error with everything that is wrong with the data: missing
-            domains, class folders too many, wrong counts, list files that point nowhere.
+            domains, class folders too many, wrong counts, list files that point nowhere, truncated images.
     """
-    return base.load(benchmark(name), data_dir, domains=domains)
+    return base.load(benchmark(name), data_dir, domains=domains, decode=decode)
 
 
 def check(

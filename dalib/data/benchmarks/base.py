@@ -20,6 +20,7 @@ from dalib.data.image_files import ImageFiles
 from dalib.data.tagged import TaggedDomain
 
 MOST_SHOWN = 200
+MOST_DECODED = 20_000
 
 
 @dataclass(frozen=True)
@@ -128,16 +129,17 @@ def _compared(facts: Facts, row: Row) -> list[str]:
 
 
 def load(
-    benchmark: Benchmark, data_dir: str | Path | None = None, *, domains: Sequence[str] | None = None
+    benchmark: Benchmark,
+    data_dir: str | Path | None = None,
+    *,
+    domains: Sequence[str] | None = None,
+    decode: bool | None = None,
 ) -> dict[str, AnyDomain]:
-    """The benchmark's domains by name, checked against its manifest.
-
-    Files of images are counted but not opened: :func:`check` decodes them all, once, before a long run.
-
-    Raises:
-        InputError: no folder, unknown domains, or one error with everything that is wrong with the data.
-    """
+    """The benchmark's domains by name, checked against its manifest; see :func:`dalib.data.benchmarks.load`."""
     (found, faults), _ = read(benchmark, data_dir, domains)
+    paths = image_paths(found)
+    if decode or (decode is None and len(paths) <= MOST_DECODED):
+        faults = faults + [f"{path}: {reason}" for path, reason in undecodable(paths)]
     if faults:
         raise faulty(benchmark, faults)
     return found
@@ -154,11 +156,15 @@ def check(
     (found, faults), absent = read(benchmark, data_dir, domains)
     every = [row for name, domain in found.items() for row in rows(name, domain)]
     if decode:
-        sources = {id(s): s for d in found.values() for s in d.splits.values() if isinstance(s, ImageFiles)}
-        paths = dict.fromkeys(source.root / path for source in sources.values() for path in source.paths)
-        faults = faults + [f"{path}: {reason}" for path, reason in undecodable(paths)]
+        faults = faults + [f"{path}: {reason}" for path, reason in undecodable(image_paths(found))]
     fingerprints = {name: domain.fingerprint() for name, domain in found.items()} if not faults else {}
     return Report(every, fingerprints, absent, faults)
+
+
+def image_paths(domains: Mapping[str, AnyDomain]) -> list[Path]:
+    """The image files of all domains, each once."""
+    sources = {id(s): s for d in domains.values() for s in d.splits.values() if isinstance(s, ImageFiles)}
+    return list(dict.fromkeys(source.root / path for source in sources.values() for path in source.paths))
 
 
 def faulty(benchmark: Benchmark, faults: Sequence[str]) -> InputError:
