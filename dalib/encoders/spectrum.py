@@ -1,5 +1,7 @@
 """Log-mel spectra of waveforms: pure functions, differentiable, in float32."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -23,8 +25,8 @@ def mel_filterbank(bins: int, bands: int, *, sample_rate: float, low: float, hig
     Returns:
         float32 ``[bins, B]``. A filter narrower than the spacing of the bins may be all zeros.
     """
-    ends = 2595 * np.log10(1 + np.array([low, high]) / 700)
-    corners = 700 * (10 ** (np.linspace(*ends, bands + 2) / 2595) - 1)
+    first, last = (2595 * math.log10(1 + f / 700) for f in (low, high))
+    corners = 700 * (10 ** (np.linspace(first, last, bands + 2) / 2595) - 1)
     frequencies = np.linspace(0, sample_rate / 2, bins)[:, None]
     left, centre, right = corners[:-2], corners[1:-1], corners[2:]
     rising, falling = (frequencies - left) / (centre - left), (right - frequencies) / (right - centre)
@@ -41,8 +43,8 @@ def power_spectrum(pieces: Array, size: int) -> Array:
     """|DFT|² ``[..., size // 2 + 1]`` of ``[..., window]`` under a periodic Hann window, filled up to ``size``."""
     window = pieces.shape[-1]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    hann = hann.astype(np.float32).reshape((1,) * (pieces.ndim - 1) + (window,))
-    spectrum = jnp.fft.rfft(pieces * hann, n=size)
+    weights = jnp.asarray(hann, jnp.float32).reshape((1,) * (pieces.ndim - 1) + (window,))
+    spectrum = jnp.fft.rfft(pieces * weights, n=size)
     return jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2
 
 
