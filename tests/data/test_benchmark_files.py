@@ -16,10 +16,12 @@ from dalib.checks import InputError
 from dalib.data import benchmarks
 from dalib.data.benchmarks import digit_files, digits
 from dalib.data.benchmarks.amazon import read_counts, read_reviews, read_svmlight
+from dalib.data.benchmarks.amazon_multi_domain import read_multi_domain
 from dalib.data.benchmarks.crossner import read_bio
 from dalib.data.benchmarks.digits import blend, read_digits
 from dalib.data.benchmarks.facts import read_facts
 from dalib.data.benchmarks.fsdd import read_fsdd
+from dalib.data.benchmarks.mnist_m_release import read_release
 from dalib.data.benchmarks.office_caltech10 import read_surf
 from dalib.data.benchmarks.uci_har import UCI_HAR, UCI_HAR_FEATURES
 from tests.data.tiny_benchmark import facts
@@ -185,6 +187,47 @@ def test_reviews_split_at_newlines_alone(tmp_path):
     assert read_reviews(known, tmp_path / "b", ("books",)).domains["books"].counts("train").tolist() == [1, 2]
     (tmp_path / "books.jsonl.gz").write_bytes(gzip.compress(b'{"label": 3, "text": "a"}\nno\n{"text": "b"}\n'))
     assert len(read_reviews(known, tmp_path, ("books",)).faults) == 3
+
+
+def test_reviews_as_first_published(tmp_path):
+    known = facts({"kitchen": {"train": (1, 2), "test": (1, 1)}}, ("negative", "positive"))
+
+    def review(title, rating, body):
+        fields = {"title": title, "rating": rating, "review_text": body}
+        return "<review>\n" + "".join(f"<{k}>\n{v}\n</{k}>\n" for k, v in fields.items()) + "</review>\n"
+
+    folder = tmp_path / "sorted_data_acl" / "kitchen_&_housewares"
+    folder.mkdir(parents=True)
+    (folder / "positive.review").write_text(
+        review("Fine", "5.0", "a < b & caf\xe9") + review("", "4.0", "x"), "latin-1"
+    )
+    (folder / "negative.review").write_text(review("Bad", "1.0", "no"))
+    assert "unlabeled.review" in read_multi_domain(known, tmp_path, ("kitchen",)).faults[0]
+    (folder / "unlabeled.review").write_text(review("u", "2.0", "meh") + review("v", "5.0", "wow"))
+    reading = read_multi_domain(known, tmp_path, ("kitchen",))
+    assert not reading.faults
+    texts, labels = reading.domains["kitchen"].split("train").__getitems__([0, 1])
+    assert texts.tolist() == ["Bad\nno", "Fine\na < b & caf\xe9"] and labels.tolist() == [0, 1]
+    assert reading.domains["kitchen"].labels("test").tolist() == [0, 1]
+    (folder / "unlabeled.review").write_text(
+        review("u", "3.0", "meh") + review("v", "?", "wow") + review("w", "5.0", "")
+    )
+    assert len(read_multi_domain(known, tmp_path, ("kitchen",)).faults) == 3
+
+
+def test_mnist_m_as_released(tmp_path):
+    known = read_facts("mnist_m_release")
+    assert "no folder" in read_release(known, tmp_path, ("mnist_m",)).faults[0]
+    for split, n in (("train", 3), ("test", 2)):
+        folder = tmp_path / "mnist_m" / f"mnist_m_{split}"
+        folder.mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(np.full((32, 32, 3), 10 * i, np.uint8)).save(folder / f"{i:08d}.png")
+        lines = "".join(f"{i:08d}.png {9 - i}\n" for i in range(n))
+        (tmp_path / "mnist_m" / f"mnist_m_{split}_labels.txt").write_text(lines)
+    domain = read_release(known, tmp_path, ("mnist_m",)).domains["mnist_m"]
+    (image,), labels = domain.split("test").__getitems__([1])
+    assert labels.tolist() == [8] and (image == 10).all() and len(domain.split("train")) == 3
 
 
 def test_counts_of_words(tmp_path):

@@ -50,6 +50,8 @@ def test_manifests_with_official_splits_add_up():
         "sketch": (48212, 20916),
     }
     assert sums("digits")["svhn"] == (73257, 26032) and sums("digits")["usps"] == (7291, 2007)
+    assert sums("mnist_m_release")["mnist_m"] == (59001, 9001)
+    assert sums("amazon_multi_domain") == sums("amazon_features")
     assert sums("amazon_features")["kitchen"] == (2000, 5945)
     assert sum(n for (n,) in sums("uci_har").values()) == 10299
     pacs = read_facts("pacs").counts

@@ -15,6 +15,7 @@ from pathlib import Path
 from dalib.checks import choose
 from dalib.data.benchmarks import base
 from dalib.data.benchmarks.amazon import AMAZON_FEATURES, AMAZON_REVIEWS
+from dalib.data.benchmarks.amazon_multi_domain import AMAZON_MULTI_DOMAIN
 from dalib.data.benchmarks.base import Benchmark as Benchmark
 from dalib.data.benchmarks.base import Report as Report
 from dalib.data.benchmarks.crossner import CROSSNER
@@ -23,6 +24,7 @@ from dalib.data.benchmarks.domainnet import DOMAINNET
 from dalib.data.benchmarks.facts import Facts as Facts
 from dalib.data.benchmarks.fsdd import FSDD
 from dalib.data.benchmarks.imageclef_da import IMAGECLEF_DA
+from dalib.data.benchmarks.mnist_m_release import MNIST_M_RELEASE
 from dalib.data.benchmarks.office31 import OFFICE31
 from dalib.data.benchmarks.office_caltech10 import OFFICE_CALTECH10, OFFICE_CALTECH10_SURF
 from dalib.data.benchmarks.office_home import OFFICE_HOME
@@ -45,7 +47,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         PACS,
         VLCS,
         DIGITS,
+        MNIST_M_RELEASE,
         AMAZON_REVIEWS,
+        AMAZON_MULTI_DOMAIN,
         AMAZON_FEATURES,
         CROSSNER,
         FSDD,
