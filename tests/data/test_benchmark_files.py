@@ -199,7 +199,7 @@ def test_reviews_as_first_published(tmp_path):
     folder = tmp_path / "sorted_data_acl" / "kitchen_&_housewares"
     folder.mkdir(parents=True)
     (folder / "positive.review").write_text(
-        review("Fine", "5.0", "a < b & caf\xe9") + review("", "4.0", "x"), "latin-1"
+        review("Fine", "5.0", "a < b & caf\xe9") + review("", "", "x"), "latin-1"
     )
     (folder / "negative.review").write_text(review("Bad", "1.0", "no"))
     assert "unlabeled.review" in read_multi_domain(known, tmp_path, ("kitchen",)).faults[0]
@@ -210,7 +210,7 @@ def test_reviews_as_first_published(tmp_path):
     assert texts.tolist() == ["Bad\nno", "Fine\na < b & caf\xe9"] and labels.tolist() == [0, 1]
     assert reading.domains["kitchen"].labels("test").tolist() == [0, 1]
     (folder / "unlabeled.review").write_text(
-        review("u", "3.0", "meh") + review("v", "?", "wow") + review("w", "5.0", "")
+        review("u", "3.0", "meh") + review("v", "?", "wow") + review("", "5.0", "")
     )
     assert len(read_multi_domain(known, tmp_path, ("kitchen",)).faults) == 3
 
