@@ -198,9 +198,7 @@ def test_reviews_as_first_published(tmp_path):
 
     folder = tmp_path / "sorted_data_acl" / "kitchen_&_housewares"
     folder.mkdir(parents=True)
-    (folder / "positive.review").write_text(
-        review("Fine", "5.0", "a < b & caf\xe9") + review("", "", "x"), "latin-1"
-    )
+    (folder / "positive.review").write_text(review("Fine", "5.0", "a < b & caf\xe9") + review("", "", "x"), "latin-1")
     (folder / "negative.review").write_text(review("Bad", "1.0", "no"))
     assert "unlabeled.review" in read_multi_domain(known, tmp_path, ("kitchen",)).faults[0]
     (folder / "unlabeled.review").write_text(review("u", "2.0", "meh") + review("v", "5.0", "wow"))

@@ -66,7 +66,7 @@ def read_reviews(file: Path) -> list[tuple[str, float | None]]:
         found = {name: pattern.search(review) for name, pattern in FIELD.items()}
         title, rating, body = (match[1].strip() if match else "" for match in found.values())
         try:
-            value = float(rating)
+            value: float | None = float(rating)
         except ValueError:
             value = None
         reviews.append((f"{title}\n{body}".strip(), value))
