@@ -200,7 +200,7 @@ CHECKS: tuple[Check, ...] = (
         "cc_loss.T2.5.thr0.4",
         views("cc_loss", FIRST, SECOND, threshold=0.4, epsilon=1e-5, confusion=0.0),
     ),
-    Check("mean_teacher", "pi_model.l2", views("mean_teacher", SECOND, FIRST, threshold=0.0, reduction="sum")),
+    Check("mean_teacher", "pi_model.l2", views("mean_teacher", SECOND, FIRST, threshold=0.0, tllib_form=True)),
     Check("irm", "irm.square", irm_of_one_domain("square")),
     Check("irm", "irm.split", irm_of_one_domain("split")),
     Check("classic.coral", "coral.transform.eps1", classic_coral),
