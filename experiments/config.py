@@ -16,8 +16,12 @@ from dalib.methods import METHODS, SETTINGS, setting_of
 from dalib.train import CONVENTIONS, SCHEDULES, Cadence, NonFiniteError
 from dalib.train.loop import check_cadence
 from dalib.train.optimizer import KINDS
+from experiments.joined import PLUS
 
 T = TypeVar("T")
+RELATIONS = ("closed", "partial")
+SEVERAL = ("several sources", "domain generalisation")
+"""Settings of methods whose batches interleave several sources."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,10 @@ class Recipe:
 class Experiment:
     """One run: everything that its numbers depend on, apart from the data (whose fingerprints are kept beside it).
 
-    ``role`` is "method", or "oracle" for a net trained on the target's own labels: the upper bound.
+    ``role`` is "method", or "oracle" for a net trained on the target's own labels: the upper bound. ``relation`` says
+    how the label sets lie to one another (closed, or partial: the target lacks classes of the source). ``weights`` are
+    those that the encoder starts from, as :func:`dalib.encoders.load` takes them. ``protocol`` holds what no other
+    field says of the data, by name: ``split`` (transductive, held out), ``variant`` …
     """
 
     benchmark: str
@@ -61,6 +68,9 @@ class Experiment:
     batch_norm: str
     recipe: Recipe
     role: str = "method"
+    relation: str = "closed"
+    weights: str = ""
+    protocol: tuple[tuple[str, str], ...] = ()
     encoder_options: tuple[tuple[str, Any], ...] = ()
     bottleneck_options: tuple[tuple[str, Any], ...] = ()
     method_options: tuple[tuple[str, Any], ...] = ()
@@ -78,10 +88,16 @@ class Experiment:
         """The method's name, or "oracle"."""
         return "oracle" if self.role == "oracle" else self.method
 
+    def _serves(self, setting: str) -> bool:
+        """Whether methods of this setting can be run on this task."""
+        several = PLUS in self.source and setting.split(",")[0] in SEVERAL
+        return setting.startswith("closed set") or setting == self.relation or several
+
     def check(self) -> None:
         """Raises an InputError for unknown names, numbers out of range, or settings that contradict one another."""
         choose("method", self.method, METHODS)
-        if not (setting := setting_of(self.method)).startswith("closed set"):
+        choose("relation", self.relation, dict.fromkeys(RELATIONS))
+        if not self._serves(setting := setting_of(self.method)):
             known = [name for kind, names in SETTINGS.items() if kind.startswith("closed set") for name in names]
             raise input_error(
                 "method",

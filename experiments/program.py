@@ -42,7 +42,7 @@ class Program(NamedTuple):
 
 def make_program(experiment: Experiment, classes: int) -> Program:
     """Builds (or finds again) the net, method and jitted functions of an experiment; the seed plays no part."""
-    anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method"}
+    anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method", "protocol": ()}
     return _program(Experiment(**{**vars(experiment), **anonymous}), classes)
 
 
@@ -71,8 +71,11 @@ def _program(experiment: Experiment, classes: int) -> Program:
         mesh = make_mesh(jax.local_devices()[:devices]) if devices > 1 else None
         return make_population(lambda hyper: pure, mesh=mesh)
 
-    def init(key: jax.Array, sample: jax.Array, variables: PyTree | None = None) -> TrainState:
-        return init_state(key, net, method, optimizer, sample, batch_norm=experiment.batch_norm, variables=variables)
+    def init(
+        key: jax.Array, sample: jax.Array, variables: PyTree | None = None, encoder: PyTree | None = None
+    ) -> TrainState:
+        start: dict[str, Any] = {"variables": variables, "encoder": encoder}
+        return init_state(key, net, method, optimizer, sample, batch_norm=experiment.batch_norm, **start)
 
     return Program(
         net,

@@ -11,8 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.checks import input_error
-from dalib.data import Domain, check_distinct, evaluation_batches, match_classes, paired_stream, unlabelled_batches
-from dalib.methods import NET_GROUPS, States, evaluation_params
+from dalib.data import (
+    UNLABELLED,
+    Domain,
+    check_distinct,
+    evaluation_batches,
+    match_classes,
+    paired_stream,
+    unlabelled_batches,
+)
+from dalib.encoders import load
+from dalib.methods import NET_GROUPS, States, evaluation_params, setting_of
 from dalib.train import (
     Cadence,
     Record,
@@ -30,7 +39,8 @@ from dalib.types import Batch, Outputs, Params
 from dalib.validate import score
 from dalib.validate.oracle import oracle_score
 from dalib.weights import save_variables
-from experiments.config import Experiment, asdict
+from experiments.config import SEVERAL, Experiment, asdict
+from experiments.joined import parts_of
 from experiments.program import Program, make_program
 from experiments.start import read_start
 
@@ -103,7 +113,9 @@ def run_experiment(
     opened = open_run(experiment, source, target, folder, start=start, command=command)
     if opened is None:
         return folder
-    stream = paired_stream(opened.labelled, opened.target, batch_size=experiment.batch_size, seed=experiment.seed)
+    interleaved = setting_of(experiment.method).split(",")[0] in SEVERAL and experiment.role != "oracle"
+    labelled = parts_of(opened.labelled) if interleaved else opened.labelled
+    stream = paired_stream(labelled, opened.target, batch_size=experiment.batch_size, seed=experiment.seed)
 
     def batches(start: int) -> Iterator[Batch]:
         return (put_batch(batch) for batch in stream.batches(start))
@@ -133,7 +145,7 @@ def domains_of(experiment: Experiment, source: Domain, target: Domain) -> tuple[
     """
     if experiment.role == "oracle":
         return target, target
-    target = match_classes(source, target)
+    target = match_classes(source, target, relation=experiment.relation)
     check_distinct(source, target)
     return source, target
 
@@ -179,7 +191,8 @@ def open_run(
             **provenance(),
         },
     )
-    if record.finished() and (folder / "final.npz").exists():
+    known = not (target.labels("test") == UNLABELLED).any()
+    if record.finished() and (folder / ("final.npz" if known else "predictions.npz")).exists():
         return None
     began = time.monotonic()
     scores = {"text": ""}
@@ -218,6 +231,10 @@ def open_run(
 
     def evaluate(state: TrainState) -> list[dict[str, Any]]:
         on_source, on_target = predictors(state)
+        if not known:
+            mine = score(lambda x: on_source(x).logits, evaluation_batches(source, "test", EVALUATION_ROWS))
+            scores["text"] = f"accuracy source {mine.accuracy:.3f}"
+            return [{"domain": source.name, "split": "test", "oracle": False, "metrics": mine.metrics()}]
         theirs = oracle_score(lambda x: on_target(x).logits, evaluation_batches(target, "test", EVALUATION_ROWS))
         event = {"domain": target.name, "split": "test", "oracle": True, "metrics": theirs.metrics()}
         if oracle:
@@ -231,10 +248,16 @@ def open_run(
         first = labelled.split("train").__getitems__(range(experiment.batch_size))[0]
         sample = jnp.asarray(first)
         variables = None if begin is None else begin.variables(program.net, sample)
-        return program.init(jax.random.key(experiment.seed), sample, variables)
+        encoder = None
+        if experiment.weights and begin is None:
+            encoder = load(experiment.encoder, weights=experiment.weights, **dict(experiment.encoder_options))[1]
+        return program.init(jax.random.key(experiment.seed), sample, variables, encoder)
 
     def finish(state: TrainState) -> None:
-        write_atomically(folder / "final.npz", _final(predictors(state), source, target))
+        if known:
+            write_atomically(folder / "final.npz", _final(predictors(state), source, target))
+        else:
+            write_atomically(folder / "predictions.npz", _predictions(predictors(state)[1], target))
         final = evaluation_params(program.method, state.params, States(state.model, state.method))
         stats = statistics_for(state.model, "source")
         weights = {"params": {g: final[g] for g in NET_GROUPS if g in final}, "batch_stats": stats}
@@ -273,6 +296,18 @@ def _final(predictors: Any, source: Domain, target: Domain) -> bytes:
         arrays[f"predictions_{side}"] = np.concatenate(predictions)[rows]
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def _predictions(on_target: Any, target: Domain) -> bytes:
+    """For a target without labels: ``probabilities`` ``[n, C]`` and ``predictions`` ``[n]`` of its test split."""
+    logits = [
+        np.asarray(on_target(batch.inputs).logits, np.float32)[batch.mask]
+        for batch in unlabelled_batches(target, "test", EVALUATION_ROWS)
+    ]
+    probabilities = np.asarray(jax.nn.softmax(np.concatenate(logits)))
+    file = io.BytesIO()
+    np.savez_compressed(file, probabilities=probabilities, predictions=probabilities.argmax(1).astype(np.int32))
     return file.getvalue()
 
 

@@ -76,6 +76,7 @@ from dalib.encoders.resnet import resnext101_32x8d as resnext101_32x8d
 from dalib.encoders.resnet import resnext101_64x4d as resnext101_64x4d
 from dalib.encoders.resnet import wide_resnet50_2 as wide_resnet50_2
 from dalib.encoders.resnet import wide_resnet101_2 as wide_resnet101_2
+from dalib.encoders.series import SeriesCNN as SeriesCNN
 from dalib.encoders.squeezenet import SqueezeNet as SqueezeNet
 from dalib.encoders.squeezenet import squeezenet1_1 as squeezenet1_1
 from dalib.encoders.vgg import VGG as VGG
@@ -179,6 +180,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "vgg19": vgg19,
     "vgg19_bn": vgg19_bn,
     "logmel_cnn": LogMelCNN,
+    "series_cnn": SeriesCNN,
     "densenet121": densenet121,
     "densenet161": densenet161,
     "densenet169": densenet169,

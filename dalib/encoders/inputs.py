@@ -89,3 +89,20 @@ def check_waveforms(inputs: Any, *, shortest: int, net: str) -> None:
             expected=f"at least {shortest} samples for {net}",
             todo="pad the waveforms with zeros",
         )
+
+
+def check_series(inputs: Any, *, shortest: int, net: str) -> None:
+    """Checks that ``inputs`` are floating series ``[n, t, c]`` of at least ``shortest`` steps.
+
+    Raises:
+        InputError: on another rank, no examples, an integer dtype, or too few steps; it names the net.
+    """
+    shape = _shape(inputs, rank=3, expected=f"series [n, steps, channels] for {net}")
+    _check_floating(inputs, todo="cast to float32 first")
+    if shape[1] < shortest:
+        raise input_error(
+            "inputs",
+            got=f"{shape[1]} steps (shape {shape})",
+            expected=f"at least {shortest} steps for {net}",
+            todo="take fewer layers or a smaller stride; channels come last",
+        )

@@ -36,9 +36,19 @@ class Scores(NamedTuple):
         """Mean of :attr:`per_class` over the classes that have examples (VisDA's headline number)."""
         return float(np.nanmean(self.per_class))
 
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 = 2 tp / (2 tp + fp + fn) over the classes that have examples or were predicted."""
+        right, either = np.diag(self.confusion), self.confusion.sum(0) + self.confusion.sum(1)
+        return float(np.mean(2 * right[either > 0] / either[either > 0]))
+
     def metrics(self) -> dict[str, float]:
         """For a run record."""
-        return {"accuracy": self.accuracy, "mean_class_accuracy": self.mean_class_accuracy}
+        return {
+            "accuracy": self.accuracy,
+            "mean_class_accuracy": self.mean_class_accuracy,
+            "macro_f1": self.macro_f1,
+        }
 
 
 def confusion_counts(logits: Array, labels: Array, mask: Array) -> Array:

@@ -58,6 +58,13 @@ CASES = {
     "gpt2": ("gpt2", {**TINY, "pooling": "mean"}, (3, 5), 8, {"embeddings", "block_0", "tokens"}),
     "wav2vec2": ("wav2vec2_base", TINY_SPEECH, (2, 90), 8, {"conv", "embeddings", "block_0", "tokens"}),
     "logmel": ("logmel_cnn", TINY_LOGMEL, (2, 900), 6, {"logmel", "conv1", "conv2", "pooled"}),
+    "series": (
+        "series_cnn",
+        {"channels": (4, 6), "sizes": (5, 3), "width": 6},
+        (2, 24, 3),
+        6,
+        {"conv1", "conv2", "pooled"},
+    ),
     "mobilenet-v2": ("mobilenet_v2", TINY_V2, IMAGE, 1280, {"stem", "stage1", "stage2", "last"}),
     "mobilenet-v3": ("mobilenet_v3_small", TINY_V3, IMAGE, 6, {"stem", "stage1", "last", "pool"}),
     "efficientnet": ("efficientnet_b0", TINY_EFFICIENTNET, IMAGE, 32, {"stem", "stage1", "stage2", "last"}),
@@ -113,7 +120,7 @@ def test_training_changes_statistics_and_evaluation_does_not(case):
     built = _built(case)
     _, kept = built.evaluate(built.variables, built.inputs)
     before = built.variables.get("batch_stats", {})
-    kinds = ("lenet-bn", "dtn", "mlp-bn", "resnet", "logmel", "cifar", "densenet", "vgg", "fpn", "yolo")
+    kinds = ("lenet-bn", "dtn", "mlp-bn", "resnet", "logmel", "series", "cifar", "densenet", "vgg", "fpn", "yolo")
     kinds += ("mobilenet-v2", "mobilenet-v3", "efficientnet")
     assert bool(before) == (case in kinds)
     jax.tree.map(np.testing.assert_array_equal, kept.get("batch_stats", {}), before)

@@ -1,0 +1,239 @@
+"""Your own data: adaptation from one or several labelled sources to a target, in one line.
+
+    python -m experiments.own --source photos/ --target sketches/ --method dann --encoder mobilenet_v2 --weights default
+    python -m experiments.own --source a.npz --target b.npz --method coral tca --classifier svm
+    python -m experiments.own --source books.jsonl --source dvd.jsonl --target kitchen.jsonl --method m3sda --seeds 5
+
+Sources and target are folders of images (one folder a class), list files (``path label`` a line), ``.npz`` archives
+with ``x`` and ``y`` (vectors, images, or series with time or channels first), or ``.jsonl`` / ``.csv`` texts with a
+label column, each as PATH or name=PATH. Nets and closed-form methods may be mixed; source-only runs beside either.
+
+Protocol: all target examples are used without labels, and tested on (transductive), or ``--target-test`` is; the last
+step counts. A fifth of every source class is held out to score the source; closed-form methods train on all of it.
+Target labels serve the oracle's column alone; ``--no-target-labels`` drops them at the door, and what the target's
+examples were taken for is then in ``predictions.npz``. Images are scaled, never augmented.
+"""
+
+import hashlib
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dalib.checks import input_error
+from dalib.data import Domain, match_classes
+from dalib.methods import METHODS, setting_of
+from experiments.config import SEVERAL, Experiment, flat, main
+from experiments.own_classic import run_classic
+from experiments.own_data import Options, Raw, place_of, read
+from experiments.own_inputs import (
+    TEXT_ENCODERS,
+    View,
+    arrays,
+    make_source,
+    make_target,
+    pretrained,
+    same_shape,
+    scaled,
+)
+from experiments.own_plan import Own, Plan, gather, plan
+from experiments.population import Job, check_population, run_jobs
+from experiments.progress import show_progress
+
+DEFAULT_ENCODERS = {"vectors": "mlp", "series": "series_cnn", "images": "dtn", "text": "mlp"}
+
+
+def read_domains(options: Own, todo: Plan) -> tuple[Domain, Domain, View, str]:
+    """Reads and checks all data; returns source, target, how examples became arrays, and the encoder's name."""
+    how = Options(options.kind, options.layout, options.text_column, options.label_column)
+    reads: list[Callable[[], Raw]] = [lambda p=p: read("source", p, how) for p in todo.sources]  # type: ignore[misc]
+    reads += [lambda: read("target", todo.target, how, labelled=options.target_labels)]
+    reads += [lambda: read("target-test", todo.test, how)] if todo.test else []  # type: ignore[arg-type,list-item]
+    raws = gather(reads)
+    kinds = {raw.kind for raw in raws}
+    if len(kinds) > 1:
+        raise input_error("source and target", got=f"{' and '.join(sorted(kinds))}", expected="one kind of examples")
+    kind = raws[0].kind
+    encoder = options.encoder or DEFAULT_ENCODERS[kind]
+    if kind == "images" and todo.classic and not options.frozen_features:
+        todo_text = "add --encoder NAME --weights default --frozen-features"
+        raise input_error("method", got=f"{', '.join(todo.classic)} on images", expected="features", todo=todo_text)
+    fields_of = _encoder_options(options)
+    model = pretrained(encoder, options.weights, fields_of) if options.weights else None
+    view = View(
+        kind,
+        options.size,
+        options.max_length,
+        options.scale,
+        options.tokenizer,
+        kind == "text" and encoder in TEXT_ENCODERS,
+        model,
+        options.frozen_features,
+    )
+    if kind == "text" and not view.tokens and encoder != "mlp":
+        raise input_error("encoder", got=encoder, expected=f"mlp, or a text encoder: {', '.join(TEXT_ENCODERS)}")
+    if todo.classic and kind in ("series", "text") and (kind == "series" or (view.tokens and not view.frozen)):
+        raise input_error("method", got=f"{', '.join(todo.classic)} on {kind}", expected="vectors or frozen features")
+    places = [*todo.sources, todo.target, *([todo.test] if todo.test else [])]
+    xs = gather([lambda p=p, r=r: arrays(str(p.path), r, view) for p, r in zip(places, raws, strict=True)])  # type: ignore[misc]
+    same_shape({place.name: x.shape[1:] for place, x in zip(places, xs, strict=True)})
+    k = len(todo.sources)
+    for place, x in zip(todo.sources, xs, strict=False):
+        if any(np.array_equal(x, other) for other in xs[k:]):
+            got = f"the same data twice: {place.path} and the target"
+            raise input_error("source and target", got=got, expected="two different domains")
+    if kind in ("vectors", "series"):
+        ours, theirs = scaled(xs[:k], xs[k:], options.scale)
+        xs = [*ours, *theirs]
+    parts = [(p.name, x, raw.labels or []) for p, x, raw in zip(todo.sources, xs, raws, strict=False)]
+    source = make_source(parts, holdout=options.holdout)
+    test = (xs[k + 1], raws[k + 1].labels) if todo.test else None
+    target = make_target(todo.target.name, xs[k], raws[k].labels, test, source.class_names)
+    match_classes(source, target, relation=options.relation)
+    return source, target, view, "mlp" if view.frozen else encoder
+
+
+def _encoder_options(options: Own) -> dict[str, Any]:
+    import json
+
+    found = {}
+    for text in options.encoder_options:
+        left, equal, value = text.partition("=")
+        name = left.removeprefix("encoder.")
+        if not equal or not name:
+            raise input_error("encoder-options", got=repr(text), expected="encoder.name=value")
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError:
+            parsed = value
+        found[name] = tuple(parsed) if isinstance(parsed, list) else parsed
+    return found
+
+
+def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: View, encoder: str) -> list[Experiment]:
+    """Every run of a net, checked."""
+    of_encoder = {} if view.frozen else _encoder_options(options)
+    weights = "" if view.frozen else options.weights
+    found = []
+    for seed in range(options.seeds):
+        roles = [(name, "method") for name in todo.nets] + [("source_only", "oracle")] * options.oracle
+        for name, role in roles:
+            arguments = todo.arguments.get(name, {})
+            convention = options.batch_norm
+            if convention == "auto":
+                convention = METHODS[name](**arguments).batch_norm
+            found.append(
+                Experiment(
+                    benchmark=options.benchmark,
+                    source=source.name,
+                    target=target.name,
+                    method=name,
+                    seed=seed,
+                    steps=options.steps,
+                    batch_size=options.batch_size,
+                    encoder=encoder,
+                    bottleneck=options.bottleneck,
+                    batch_norm=convention,
+                    recipe=options.recipe,
+                    role=role,
+                    relation=options.relation,
+                    weights=weights,
+                    protocol=stated(options, todo, view),
+                    encoder_options=flat(of_encoder),
+                    method_options=flat(arguments),
+                    log_every=options.log_every,
+                    evaluate_every=options.evaluate_every,
+                    save_every=options.save_every,
+                )
+            )
+    for experiment in found:
+        experiment.check()
+    return found
+
+
+def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
+    """What the record says of the data."""
+    facts = {"split": "held out" if todo.test else "transductive", "kind": view.kind}
+    if view.kind in ("vectors", "series"):
+        facts["scale"] = options.scale
+    if view.frozen:
+        facts["features"] = f"{options.encoder}, {options.weights}"
+    elif view.kind == "text":
+        facts["texts"] = "tokens" if view.tokens else "hashed words and word pairs"
+    return tuple({**facts, **dict(todo.protocol)}.items())
+
+
+def default_folder(options: Own) -> Path:
+    """``runs/own-<target>-<hash>``: the hash is of every option that changes numbers, not of which runs are done."""
+    which = ("method", "classifier", "baseline", "seeds", "oracle", "population", "out", "report")
+    protocol = [(f.name, repr(getattr(options, f.name))) for f in fields(options) if f.name not in which]
+    name = place_of("target", options.target).name
+    return Path("runs") / f"own-{name}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
+
+
+def own(options: Own) -> None:
+    """Checks and reads everything, runs what is not there yet, then prints the tables and writes the report."""
+    todo = plan(options)
+    command = ("python -m experiments.own " + shlex.join(sys.argv[1:])).strip()
+    out = (options.out or default_folder(options)) / f"{'+'.join(p.name for p in todo.sources)}-{todo.target.name}"
+    source, target, view, encoder = read_domains(options, todo)
+    listed = experiments(options, todo, source, target, view, encoder)
+    print(_described(source, target), file=sys.stderr)
+    jobs = []
+    for experiment in listed:
+        starts = METHODS[experiment.method](**dict(experiment.method_options)).starts_from == "source"
+        start = out / "source_only" / f"seed-{experiment.seed}" if starts else None
+        jobs.append(Job(experiment, source, target, out / experiment.name / f"seed-{experiment.seed}", start))
+    interleaved = [job for job in jobs if setting_of(job.experiment.method).split(",")[0] in SEVERAL]
+    with show_progress(len(jobs), options.steps) as progress:
+        plain = [job for job in jobs if job not in interleaved]
+        run_jobs(plain, progress, members=check_population(options.population), command=command)
+        run_jobs(interleaved, progress, members=1, command=command)
+    folders = [job.folder for job in jobs]
+    for name in todo.classic:
+        setup = _classic_setup(options, todo, source, target, view, name)
+        folder = out / f"{name}+{options.classifier}" / "seed-0"
+        folders.append(run_classic(setup, source, target, folder, command=command))
+    if options.report:
+        from dalib import report
+
+        runs = report.load_runs(folders)
+        if any(event.oracle for run in runs for event in run.evaluations):
+            print(report.to_text(report.accuracy_table(runs)))
+            print(report.to_text(report.accuracy_table(runs, metric="macro_f1")))
+        else:
+            print(f"no target labels: the predictions are in {out}/<method>/seed-<n>/predictions.npz")
+        print(f"\nreport: {report.write_report(runs, out / 'report.html').resolve()}")
+
+
+def _classic_setup(options: Own, todo: Plan, source: Domain, target: Domain, view: View, name: str) -> dict[str, Any]:
+    return {
+        "benchmark": options.benchmark,
+        "source": source.name,
+        "target": target.name,
+        "method": name,
+        "seed": 0,
+        "role": "method",
+        "encoder": "features",
+        "classifier": options.classifier,
+        "relation": options.relation,
+        "method_options": [],
+        "protocol": [list(pair) for pair in stated(options, todo, view)],
+    }
+
+
+def _described(source: Domain, target: Domain) -> str:
+    lines = []
+    for domain in (source, target):
+        shape = np.shape(domain.split("train").__getitems__([0])[0])[1:]
+        sizes = ", ".join(f"{name} {len(domain.split(name))}" for name in domain.splits)
+        lines.append(f"{domain.name}: {sizes} examples of shape {'×'.join(map(str, shape))}")
+    return "\n".join([*lines, f"classes: {', '.join(source.class_names[:12])}{' …' * (len(source.class_names) > 12)}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(own, Own, (__doc__ or "").split("\n\nProtocol")[0]))
