@@ -1,5 +1,7 @@
 """Image benchmarks against their manifests: layouts, every fault at once, list files."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -155,6 +157,14 @@ def test_wrong_counts_name_every_class():
     counts = np.array(sized.counts["ai"]["train"])
     assert wrong_counts(sized, "ai", "train", counts, 100) == []
     assert wrong_counts(sized, "ai", "train", counts, 99) == ["ai, train: 99 examples, expected 100"]
+
+
+def test_other_class_names_are_a_fault(tmp_path):
+    for names, odd in ((("mug", "back_pack"), "their order"), ((*CLASSES, "pen"), "pen")):
+        tree(tmp_path / odd)
+        made = dataclasses.replace(TINY, read=lambda known, *rest, names=names: TINY.read(facts(classes=names), *rest))
+        faults = base.check(made, tmp_path / odd).faults
+        assert len(faults) == 2 and all(fault.endswith(f"manifest's: {odd}") for fault in faults)
 
 
 def test_lists_with_paths_of_another_machine(tmp_path):

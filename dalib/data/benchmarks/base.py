@@ -104,6 +104,10 @@ def read(
     if not found and not faults:
         faults = ["none of its domains found"]
     for name, domain in found.items():
+        if domain.class_names != facts.classes[name]:
+            odd = sorted(set(domain.class_names) ^ set(facts.classes[name])) or ["their order"]
+            faults.append(f"{name}: other class names than the manifest's: {', '.join(odd[:10])}")
+            continue
         faults += [fault for row in rows(name, domain) for fault in _compared(facts, row)]
     return Reading(found, faults), absent
 
