@@ -1,11 +1,13 @@
 """Weights on source examples, for targets that have only some of the source's classes."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from dalib.types import Array
 
-SCALES = {"max": jnp.max, "mean": jnp.mean}
+SCALES: dict[str, Callable[[Array], Array]] = {"max": jnp.max, "mean": jnp.mean}
 """What class weights are divided by: their largest, as in PADA's paper and TLlib, or their mean, as in its code."""
 
 

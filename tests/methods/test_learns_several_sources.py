@@ -1,16 +1,18 @@
 """What several labelled domains are for: each method beats source-only on a shift that it is meant to solve."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.encoders import MLP, Classifier, LeNet
+from dalib.encoders import MLP, Classifier
 from dalib.methods import groupdro, mfsan, mixstyle, source_only
 from dalib.methods.irm import irm
 from dalib.methods.m3sda import m3sda
 from dalib.methods.mme import mme
 from dalib.methods.vrex import vrex
+from dalib.types import Outputs
 from tests.methods.seeds import Shift, scores
 from tests.methods.shifts import Samples, blobs, circle, train, turned
 
@@ -127,26 +129,48 @@ def test_the_group_against_which_a_spurious_cue_works_counts_more():
     assert robust.min() > plain.max() - 0.005
 
 
-def textured(contrast, brightness, share):
+class Patches(nn.Module):
+    """A convolution of 3×3 pixels, as one matrix product."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x):
+        h, w = x.shape[1] - 2, x.shape[2] - 2
+        return nn.Dense(self.width)(
+            jnp.concatenate([x[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], -1)
+        )
+
+
+class SmallConv(nn.Module):
+    """Two convolutions, named as in LeNet, and the mean over pixels."""
+
+    @nn.compact
+    def __call__(self, inputs, *, train=False):
+        x = nn.relu(Patches(8, name="conv1")(inputs))
+        x = nn.relu(Patches(16, name="conv2")(x))
+        return Outputs(x.mean((1, 2)), None, {})
+
+
+def textured(contrast, brightness, share, *, noise=2.0):
     """Stripes that lie or stand (the class, ``share`` of them standing) under noise, in the domain's style."""
 
     def draw(key, rows):
         k = jax.random.split(key, 3)
         labels = (jax.random.uniform(k[0], (rows,)) < share).astype(jnp.int32)
         phase = 2 * jnp.pi * jax.random.uniform(k[1], (rows, 1, 1))
-        lying = jnp.sin(jnp.arange(16)[None, :, None] * 2 * jnp.pi / 6 + phase) * jnp.ones((1, 1, 16))
+        lying = jnp.sin(jnp.arange(10)[None, :, None] * 2 * jnp.pi / 4 + phase) * jnp.ones((1, 1, 10))
         image = jnp.where((labels == 1)[:, None, None], jnp.swapaxes(lying, 1, 2), lying)
-        image = contrast * (image + jax.random.normal(k[2], (rows, 16, 16))) + brightness
+        image = contrast * (image + noise * jax.random.normal(k[2], (rows, 10, 10))) + brightness
         return image[..., None], labels
 
     return draw
 
 
 def test_mixed_styles_are_no_cue_for_the_class():
-    """The two sources' styles go with the class, nine to one; the target's style says nothing."""
-    sources = interleaved(textured(0.5, 0.0, 0.1), textured(1.0, 1.0, 0.9))
-    net = Classifier(LeNet(channels=(4, 8), width=16), 2)
-    shift = Shift(sources, textured(0.75, 0.5, 0.5), net, rows=32, steps=150, seeds=3, learning_rate=0.003)
+    """The two sources' styles go with the class, 19 to 1; the target has a style of its own and both classes."""
+    sources = interleaved(textured(0.5, 0.0, 0.05), textured(1.0, 1.0, 0.95))
+    shift = Shift(sources, textured(0.5, -0.5, 0.5), Classifier(SmallConv(), 2), rows=32)
     plain, mixed = scores(source_only(), shift), scores(mixstyle(), shift)
     print("mixstyle", np.round([plain, mixed], 3))
-    assert mixed.mean() > plain.mean() + 0.02
+    assert mixed.mean() > plain.mean() + 0.1
