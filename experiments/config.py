@@ -19,6 +19,7 @@ from dalib.train.optimizer import KINDS
 from experiments.joined import PLUS
 
 T = TypeVar("T")
+INVERSE = "inverse"
 RELATIONS = ("closed", "partial")
 SEVERAL = ("several sources", "domain generalisation")
 """Settings of methods whose batches interleave several sources."""
@@ -41,7 +42,9 @@ class Recipe:
     weight_decay: float = 0.0
     """On every trained parameter."""
     schedule: str = "dann"
-    """constant, dann or cosine: the factor of the rate over the run."""
+    """constant, dann, cosine or inverse: the factor of the rate over the run."""
+    gamma: float = 1e-3
+    """Of the schedule inverse, (1 + γ · step)^−0.75."""
     frozen: tuple[str, ...] = ()
     """Regular expressions of parameters that never change, e.g. ^encoder/conv1."""
 
@@ -108,7 +111,7 @@ class Experiment:
         choose("bottleneck", self.bottleneck, BOTTLENECKS)
         choose("batch_norm", self.batch_norm, CONVENTIONS)
         choose("optimizer", self.recipe.optimizer, KINDS)
-        choose("schedule", self.recipe.schedule, SCHEDULES)
+        choose("schedule", self.recipe.schedule, {**SCHEDULES, INVERSE: None})
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise input_error(name, got=getattr(self, name), expected="an integer ≥ 1")

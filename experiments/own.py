@@ -43,6 +43,7 @@ from experiments.own_inputs import (
 from experiments.own_plan import Own, Plan, gather, plan
 from experiments.population import Job, check_population, run_jobs
 from experiments.progress import show_progress
+from experiments.protocols import Settings, settings
 
 DEFAULT_ENCODERS = {"vectors": "mlp", "series": "series_cnn", "images": "dtn", "text": "mlp"}
 
@@ -123,7 +124,8 @@ def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: 
         roles = [(name, "method") for name in todo.nets] + [("source_only", "oracle")] * options.oracle
         for name, role in roles:
             arguments = todo.arguments.get(name, {})
-            convention = options.batch_norm
+            fixed = _fixed(options, name)
+            convention = fixed.batch_norm
             if convention == "auto":
                 convention = METHODS[name](**arguments).batch_norm
             found.append(
@@ -133,12 +135,13 @@ def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: 
                     target=target.name,
                     method=name,
                     seed=seed,
-                    steps=options.steps,
-                    batch_size=options.batch_size,
+                    steps=fixed.steps,
+                    batch_size=fixed.batch_size,
                     encoder=encoder,
-                    bottleneck=options.bottleneck,
+                    bottleneck=fixed.bottleneck,
+                    bottleneck_options=flat({} if fixed.width is None else {"width": fixed.width}),
                     batch_norm=convention,
-                    recipe=options.recipe,
+                    recipe=fixed.recipe,
                     role=role,
                     relation=options.relation,
                     weights=weights,
@@ -155,6 +158,14 @@ def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: 
     return found
 
 
+def _fixed(options: Own, method: str) -> Settings:
+    """The preset's settings of a method, or those of the command line."""
+    if not options.preset:
+        return Settings(options.recipe, options.bottleneck, None, options.batch_size, options.steps, options.batch_norm)
+    found = settings(options.preset, method)
+    return found if options.preset_steps else found._replace(steps=options.steps)
+
+
 def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
     """What the record says of the data."""
     facts = {"split": "held out" if todo.test else "transductive", "kind": view.kind}
@@ -164,6 +175,8 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
         facts["features"] = f"{options.encoder}, {options.weights}"
     elif view.kind == "text":
         facts["texts"] = "tokens" if view.tokens else "hashed words and word pairs"
+    if options.preset:
+        facts["preset"] = options.preset
     return tuple({**facts, **dict(todo.protocol)}.items())
 
 
@@ -189,7 +202,7 @@ def own(options: Own) -> None:
         start = out / "source_only" / f"seed-{experiment.seed}" if starts else None
         jobs.append(Job(experiment, source, target, out / experiment.name / f"seed-{experiment.seed}", start))
     interleaved = [job for job in jobs if setting_of(job.experiment.method).split(",")[0] in SEVERAL]
-    with show_progress(len(jobs), options.steps) as progress:
+    with show_progress(len(jobs), max([job.experiment.steps for job in jobs], default=1)) as progress:
         plain = [job for job in jobs if job not in interleaved]
         run_jobs(plain, progress, members=check_population(options.population), command=command)
         run_jobs(interleaved, progress, members=1, command=command)

@@ -16,6 +16,7 @@ from experiments.own_classic import CLASSIFIERS, WEIGHTING
 from experiments.own_data import KINDS, Place, place_of
 from experiments.own_inputs import SCALES
 from experiments.population import check_population
+from experiments.protocols import settings
 
 T = TypeVar("T")
 LAYOUTS = ("auto", "nct", "ntc")
@@ -78,6 +79,11 @@ class Own:
     batch_norm: str = "auto"
     """joint, separate, source, domain, frozen; auto takes each method's own convention."""
     recipe: Recipe = field(default_factory=Recipe)
+    preset: str = ""
+    """Recipe, bottleneck, batch, steps and BatchNorm of a published protocol, per method: tllib, deepda, dann-paper,
+    adda-paper, mcd-paper, shot. It stands in the place of --recipe, --bottleneck, --batch-size and --batch-norm."""
+    preset_steps: bool = True
+    """--no-preset-steps: keep --steps beside a preset."""
     options: tuple[str, ...] = ()
     """Hyper-parameters of the nets' methods, e.g. dann.weight=0.5."""
     holdout: float = 0.2
@@ -152,6 +158,8 @@ def plan(options: Own) -> Plan:
         if options.oracle and not options.target_test:
             expected = "--target-test, or the oracle would be tested on what it learnt"
             raise input_error("oracle", got="no test split of the target", expected=expected)
+        for name in options.method if options.preset else ():
+            settings(options.preset, name)
         if not options.method:
             raise input_error("method", got="none", expected="at least one")
 

@@ -21,8 +21,9 @@ from dalib.train import (
     make_step,
     training_step,
 )
+from dalib.train.schedules import inverse
 from dalib.types import PyTree
-from experiments.config import Experiment
+from experiments.config import INVERSE, Experiment
 
 
 class Program(NamedTuple):
@@ -52,13 +53,17 @@ def _program(experiment: Experiment, classes: int) -> Program:
     bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
     net = Classifier(make_encoder(experiment.encoder, **dict(experiment.encoder_options)), classes, bottleneck)
     method = METHODS[experiment.method](**dict(experiment.method_options))
+    if recipe.schedule == INVERSE:
+        schedule = inverse(gamma=recipe.gamma, total_steps=experiment.steps)
+    else:
+        schedule = SCHEDULES[recipe.schedule]
     optimizer = make_optimizer(
         kind=recipe.optimizer,
         learning_rate=recipe.learning_rate,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
-        schedule=SCHEDULES[recipe.schedule],
+        schedule=schedule,
         multipliers={"encoder": recipe.encoder_multiplier},
         frozen=recipe.frozen,
     )
