@@ -142,8 +142,19 @@ def plan(options: Own) -> Plan:
             if name in WEIGHTING and options.classifier == "1nn":
                 got = f"1nn for {name}, which weights source rows"
                 raise input_error("classifier", got=got, expected="svm or logreg")
-        elif not several and setting_of(name).split(",")[0] in SEVERAL:
-            raise input_error("source", got=f"one, for {name}", expected=f"several --source: {setting_of(name)}")
+            return
+        setting = setting_of(name)
+        if setting.split(",")[0] in SEVERAL:
+            if not several:
+                raise input_error("source", got=f"one, for {name}", expected=f"several --source: {setting}")
+            if options.batch_size % len(options.source):
+                expected = f"a multiple of {len(options.source)}, the sources that {name} interleaves"
+                raise input_error("batch-size", got=options.batch_size, expected=expected)
+        elif setting == "partial" and options.relation != "partial":
+            raise input_error("relation", got=f"{options.relation}, for {name}", expected="--relation partial")
+        elif not setting.startswith("closed set") and setting != "partial":
+            expected = "a method for one target without labels: closed set, partial or several sources"
+            raise input_error("method", got=f"{name}, which is for: {setting}", expected=expected)
 
     def check_numbers() -> None:
         if options.seeds < 1:
@@ -160,6 +171,8 @@ def plan(options: Own) -> Plan:
             raise input_error("oracle", got="no test split of the target", expected=expected)
         for name in options.method if options.preset else ():
             settings(options.preset, name)
+        if not options.source:
+            raise input_error("source", got="none", expected="at least one --source")
         if not options.method:
             raise input_error("method", got="none", expected="at least one")
 

@@ -213,6 +213,28 @@ def test_faults_of_a_command_come_at_once(tmp_path):
         assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source": ()}, "at least one --source"),
+        ({"method": ("osbp",)}, "open set"),
+        ({"method": ("pada",)}, "--relation partial"),
+        ({"source": ("a.npz", "b.npz", "d.npz"), "method": ("m3sda",)}, "a multiple of 3"),
+        ({"frozen_features": True}, "pretrained encoder"),
+        ({"weights": "default"}, "no --encoder"),
+        ({"oracle": True}, "--target-test"),
+        ({"oracle": True, "target_labels": False}, "one or the other"),
+        ({"protocol": ("split",)}, "name=value"),
+        ({"kind": "sound"}, "vectors"),
+        ({"encoder": "resnet51"}, "did you mean"),
+        ({"options": ("dan.weight=1",)}, "options of the methods being run"),
+    ],
+)
+def test_commands_that_contradict_themselves(options, message):
+    with pytest.raises(InputError, match=message):
+        plan(Own(**{"source": ("a.npz",), "target": "c.npz", **options}))
+
+
 def test_faults_of_all_files_come_at_once(tmp_path, capsys):
     archive(tmp_path / "a.npz", np.ones((3, 2)))
     (tmp_path / "b.jsonl").write_text("{}\n")
