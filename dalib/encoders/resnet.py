@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from dalib.checks import input_error
 from dalib.encoders.inputs import check_images
 from dalib.encoders.layers import BN_EPSILON, batch_norm, conv, leave
+from dalib.encoders.pooling import max_pool
 from dalib.encoders.published import FrozenBatchNorm, published_head
 from dalib.types import Array, Outputs
 
@@ -148,7 +149,7 @@ class ResNet(nn.Module):
             name="bn1",
         )
         x = nn.relu(x)
-        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pads with -inf, as torch does
+        x = max_pool(x, 3, 2, padding=1)
         hidden = {"stem": x}
         block = nn.remat(_Block, static_argnums=(2,)) if self.remat else _Block
         for stage, depth in enumerate(self.depths):
