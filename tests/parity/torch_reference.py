@@ -37,8 +37,8 @@ def randomise(module: Any, seed: int, *inputs: Any) -> Any:
     Args:
         module: the reference.
         seed: of the draw.
-        *inputs: a batch (torch). If given, BatchNorm statistics are those of this batch, then disturbed, so that
-            activations keep their scale through a deep net; otherwise they are drawn around 0 and 1.
+        *inputs: a batch (torch). If given, BatchNorm statistics are around those of this batch, so that activations
+            keep their scale through a deep net; otherwise they are around 0 and 1.
 
     Returns:
         The module.
@@ -61,25 +61,37 @@ def randomise(module: Any, seed: int, *inputs: Any) -> Any:
             else:
                 gain = math.sqrt(2) if p.ndim > 2 else 1.0
                 p.copy_(gain / math.sqrt(p.numel() / p.shape[0]) * normal(p.shape))
-        batch_norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        for m in batch_norms:
-            m.running_mean.zero_()
-            m.running_var.fill_(1.0)
-        if inputs and batch_norms:
-            momenta = [m.momentum for m in batch_norms]
-            for m in batch_norms:
-                m.momentum = 1.0
-            module.eval()
-            for m in batch_norms:
-                m.train()
-            module(*inputs)
-            for m, momentum in zip(batch_norms, momenta, strict=True):
-                m.momentum = momentum
-        for m in batch_norms:
-            m.running_mean.add_(0.3 * m.running_var.sqrt() * normal(m.running_mean.shape))
-            m.running_var.mul_(uniform(m.running_var.shape))
-            m.num_batches_tracked.fill_(7)
+        for m in module.modules():
+            if isinstance(m, nn.modules.batchnorm._BatchNorm):
+                m.running_mean.copy_(0.3 * normal(m.running_mean.shape))
+                m.running_var.copy_(uniform(m.running_var.shape))
+                m.num_batches_tracked.fill_(7)
+        if inputs:
+            _fit_statistics(module.eval(), *inputs)
     return module.eval()
+
+
+def _fit_statistics(module: Any, *inputs: Any) -> None:
+    """Moves and scales the drawn statistics of each BatchNorm to what reaches it, layer by layer in one pass.
+
+    The scale is the root of the second moment: in a deep random net channels hardly vary from input to input, and to
+    divide by so small a deviation would make it chaotic, with rounding errors a hundred times larger at every stage.
+    """
+    from torch import nn
+
+    def fit(norm: Any, given: Any) -> None:
+        x = given[0].transpose(0, 1).flatten(1)
+        square = x.square().mean(1)
+        norm.running_mean.mul_(square.sqrt()).add_(x.mean(1))
+        norm.running_var.mul_(square)
+
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    hooks = [m.register_forward_pre_hook(fit) for m in norms]
+    try:
+        module(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def save_state_dict(module: Any, path: str | os.PathLike[str]) -> Path:
