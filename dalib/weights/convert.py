@@ -22,13 +22,17 @@ OPTIONAL = ("params/head/", "params/pooler/", "params/projection/", "params/fc6/
 
 
 def convert_file(entry: Entry, checkpoint: str | os.PathLike[str]) -> PyTree:
-    """The variables of the entry's encoder, with every optional part that was published, from its file or folder.
+    """The variables of the entry's encoder, with every optional part that the entry names, from its file or folder.
+
+    Optional parts that some files of a checkpoint have and others lack (RoBERTa's pooler) are not named, and left out.
 
     Raises:
         InputError: for an unreadable checkpoint, or one that does not fit; all differences are listed.
     """
     like, table = skeleton(entry)
-    return _assembled(read_arrays(checkpoint), table, like, f"{Path(checkpoint).name} for {entry.name}")
+    return _assembled(
+        read_arrays(checkpoint), table, like, f"{Path(checkpoint).name} for {entry.name}", absent(like)
+    )
 
 
 def convert_own(checkpoint: str | os.PathLike[str], layout: str, like: PyTree) -> PyTree:
