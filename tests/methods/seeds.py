@@ -11,6 +11,7 @@ import optax
 from dalib.methods import Method, States, evaluation_params
 from dalib.train import evaluate_outputs, init_state, make_forward, make_optimizer, make_predict, training_step
 from dalib.types import Batch, Source, Target
+from tests.contract.cases import quick_jit
 
 
 class Shift(NamedTuple):
@@ -69,4 +70,4 @@ def scores(method: Method, shift: Shift) -> np.ndarray:
         params = evaluation_params(method, state.params, States(state.model, state.method))
         return shift.score(predict(params, state.model, x).logits, y)
 
-    return np.asarray(jax.jit(jax.vmap(one))(jnp.arange(shift.seeds)))
+    return np.asarray(quick_jit(jax.vmap(one))(jnp.arange(shift.seeds)))

@@ -10,6 +10,7 @@ from dalib.encoders import MLP, Bottleneck, Classifier
 from dalib.methods import Method, States, evaluation_params
 from dalib.train import init_state, make_forward, make_optimizer, make_predict, training_step
 from dalib.types import Batch, Source, Target
+from tests.contract.cases import quick_jit
 
 
 class Samples(NamedTuple):
@@ -48,11 +49,11 @@ def train(
     net = Classifier(MLP(widths), classes, Bottleneck(width=16, norm=False))
     optimizer = make_optimizer(learning_rate=learning_rate, kind="adam")
     forward = make_forward(net, method.batch_norm)
-    state = jax.jit(
+    state = quick_jit(
         lambda key: init_state(key, net, method, optimizer, batches.source.inputs[0], batch_norm=method.batch_norm)
     )(jax.random.key(seed))
     step = training_step(method, forward, optimizer, total_steps=steps, num_classes=classes)
-    run = jax.jit(lambda state, part: jax.lax.scan(lambda s, b: (step(s, b)[0], None), state, part)[0])
+    run = quick_jit(lambda state, part: jax.lax.scan(lambda s, b: (step(s, b)[0], None), state, part)[0])
     every = method.refresh_every if method.refresh else steps
     for start in range(0, steps, every):
         if method.refresh is not None:

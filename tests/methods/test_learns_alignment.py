@@ -27,6 +27,7 @@ from dalib.methods.swd import swd
 from dalib.methods.wdgrl import wdgrl
 from dalib.train import init_state, make_forward, make_optimizer, make_predict, training_step
 from dalib.types import Batch, Source, Target
+from tests.contract.cases import quick_jit
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +65,7 @@ def train(method, variables=None):
         outputs = predict(state.params, state.model, x)
         return {g: state.params[g] for g in ("encoder", "head")}, (outputs.logits.argmax(-1) == y).mean()
 
-    return jax.jit(jax.vmap(one))(jnp.arange(SEEDS), variables)
+    return quick_jit(jax.vmap(one))(jnp.arange(SEEDS), variables)
 
 
 @lru_cache

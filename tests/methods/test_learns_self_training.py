@@ -31,6 +31,7 @@ from dalib.methods.vat import vat
 from dalib.methods.views import sigmoid_ramp
 from dalib.train import evaluate_outputs, init_state, make_forward, make_optimizer, make_predict, training_step
 from dalib.types import Batch, Source, Target
+from tests.contract.cases import quick_jit
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +78,7 @@ def train(method, variables=None):
         accuracy = (predict(params, state.model, x).logits.argmax(-1) == y).mean()
         return {g: state.params[g] for g in ("encoder", "head")}, accuracy
 
-    return jax.jit(jax.vmap(one))(jnp.arange(SEEDS), variables)
+    return quick_jit(jax.vmap(one))(jnp.arange(SEEDS), variables)
 
 
 @lru_cache
