@@ -19,6 +19,7 @@ from dalib.discrepancy.disagreement import (
 from dalib.discrepancy.disagreement import margin_disparity as margin_disparity
 from dalib.discrepancy.disagreement import pseudo_label_loss as pseudo_label_loss
 from dalib.discrepancy.disagreement import regression_disparity as regression_disparity
+from dalib.discrepancy.disagreement import shift_log as shift_log
 from dalib.discrepancy.disagreement import squared_consistency as squared_consistency
 from dalib.discrepancy.distances import mean_squared_distance as mean_squared_distance
 from dalib.discrepancy.distances import (

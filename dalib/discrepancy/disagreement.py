@@ -55,13 +55,23 @@ def log_one_minus_probability(logits: Array, labels: Array) -> Array:
     return logsumexp(jnp.where(chosen, jnp.finfo(logits.dtype).min / 2, jax.nn.log_softmax(logits)), axis=1)
 
 
+def shift_log(values: Array, *, shift: float | Array = 1e-6) -> Array:
+    """``ln(min(x + shift, 1))``, how TLlib keeps the logarithm of a probability finite; elementwise."""
+    return jnp.log(jnp.minimum(values + shift, 1.0))
+
+
 def margin_disparity(
-    source: Array, source_adversary: Array, target: Array, target_adversary: Array, *, margin: float | Array = 4.0
+    source: Array,
+    source_adversary: Array,
+    target: Array,
+    target_adversary: Array,
+    *,
+    margin: float | Array = 4.0,
+    shift: float | None = None,
 ) -> Array:
     """MDD: ``−γ · CE(a_s, ŷ_s) + mean ln(1 − softmax(a_t)_{ŷ_t})`` with ``ŷ = argmax`` of the main head.
 
-    The adversarial head a **maximises** it (a method minimises its negative) behind gradient reversal. TLlib guards
-    the logarithm by ``ln(min(1 − p + 1e-6, 1))``; here it is exact and finite.
+    The adversarial head a **maximises** it (a method minimises its negative) behind gradient reversal.
 
     Args:
         source: main head's logits on the source ``[n, C]``; only their argmax counts.
@@ -69,6 +79,8 @@ def margin_disparity(
         target: main head's logits on the target ``[m, C]``; only their argmax counts.
         target_adversary: adversarial head's logits on the target ``[m, C]``.
         margin: γ.
+        shift: None takes the logarithm of the target term exactly; a number takes ``shift_log`` of 1 − p instead, 1e-6
+            in TLlib.
 
     Returns:
         Scalar ≤ 0.
@@ -83,7 +95,12 @@ def margin_disparity(
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
     check_samples(source=source, target=target)
     log_p = jnp.take_along_axis(jax.nn.log_softmax(source_adversary), jnp.argmax(source, axis=1)[:, None], axis=1)
-    return margin * jnp.mean(log_p) + jnp.mean(log_one_minus_probability(target_adversary, jnp.argmax(target, axis=1)))
+    chosen = jnp.argmax(target, axis=1)
+    other = log_one_minus_probability(target_adversary, chosen)
+    if shift is not None:
+        p = jnp.take_along_axis(jax.nn.softmax(target_adversary), chosen[:, None], axis=1)[:, 0]
+        other = shift_log(1 - p, shift=shift)
+    return margin * jnp.mean(log_p) + jnp.mean(other)
 
 
 def regression_disparity(

@@ -17,24 +17,28 @@ def mdd_schedule(progress: Array) -> Array:
     return dann_schedule(progress, high=0.1)
 
 
-def mdd(*, weight: Any = 1.0, margin: Any = 4.0, reversal: Reversal = mdd_schedule) -> Method:
+def mdd(
+    *, weight: Any = 1.0, margin: Any = 4.0, reversal: Reversal = mdd_schedule, shift: float | None = None
+) -> Method:
     """Task loss − λ · margin disparity of an adversarial head behind gradient reversal (Zhang, Liu, Long, Jordan,
     ICML 2019, arXiv 1904.05801, eqs. 26 to 30).
 
     Closed-set adaptation. The adversary (group ``adversary``, of the head's form) learns to agree with the head's
     pseudo-labels on the source, γ-fold, and to disagree on the target; the encoder undoes it by the reversed gradient.
     The pseudo-labels are arg-maxima, so the head itself is trained by the task loss only. The logarithm of 1 − p is
-    exact and finite also for one-hot logits (TLlib clips at 1e-6).
+    exact and finite also for one-hot logits.
 
     Args:
         weight: λ of the whole disparity, the adversary's learning included.
         margin: γ; 4 in the paper (TLlib: 2 for ImageNet-Sketch).
         reversal: the reversal's coefficient: a function of progress in [0, 1] or a number. The paper's ramp to 0.1 is
             in iterations and equals the default in a run of 10,000 steps.
+        shift: 1e-6 for TLlib's logarithm, ``ln(min(1 − p + 1e-6, 1))``; None for the exact one.
 
     Metrics: ``loss/mdd``, minus the disparity (what the adversary minimises, ≥ 0), ``mdd/reversal``.
     """
-    return adversarial_head("mdd", partial(margin_disparity, margin=margin), weight=weight, reversal=reversal)
+    disparity = partial(margin_disparity, margin=margin, shift=shift)
+    return adversarial_head("mdd", disparity, weight=weight, reversal=reversal)
 
 
 def adversarial_head(

@@ -34,6 +34,7 @@ GOLDEN = {
         functools.partial(D.confusion_consistency, threshold=0.4, epsilon=1e-5),
     ),
     "pi_model.l2": (("g_t", "a_t"), D.squared_consistency),
+    "mdd.shift_log.mean": (("g_t",), lambda g: jnp.mean(D.shift_log(jax.nn.softmax(g)))),
 }
 
 ONE = {

@@ -49,6 +49,15 @@ def test_mdd_by_hand():
     assert not np.any(gradients["g_s"]) and not np.any(gradients["g_t"])
 
 
+def test_the_shifted_logarithm_differs_by_the_shift():
+    read = inputs("a_s", "a_t", "g_s", "g_t")
+    arrays = {name: jnp.asarray(x, jnp.float32) for name, x in zip(NAMES, read, strict=True)}
+    exact, shifted = (gradients_of(mdd(shift=s), arrays, params=AS_LOGITS, state={})[0] for s in (None, 1e-2))
+    p = jax.nn.softmax(arrays["f_t"])[jnp.arange(8), arrays["g_t"].argmax(1)]
+    expected = np.mean(np.log(np.minimum(1 - p + 1e-2, 1)) - np.log(1 - p))
+    np.testing.assert_allclose(exact - shifted, expected, rtol=1e-3)
+
+
 def test_schedule_and_who_is_trained():
     arrays = {name: np.float32(x) for name, x in zip(NAMES, inputs(*NAMES), strict=True)}
     for method in (mdd(), dd()):

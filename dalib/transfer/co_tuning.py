@@ -1,0 +1,53 @@
+"""Co-Tuning: the pretrained head goes on learning, from what the target's classes look like to it.
+
+Reference: You, Kou, Long, Wang 2020, "Co-Tuning for transfer learning".
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dalib.checks import input_error
+from dalib.types import Array
+
+
+def category_relationship(probabilities: Array, labels: Array, num_classes: int) -> np.ndarray:
+    """P(source class | target class): the mean prediction of the pretrained head on each target class.
+
+    Args:
+        probabilities: ``[n, K]``, softmax of the (calibrated) pretrained head over its K classes.
+        labels: classes of the same examples in the new task, ``[n]`` integers in [0, C).
+        num_classes: C.
+
+    Returns:
+        ``[C, K]``, rows that sum to 1.
+
+    Raises:
+        InputError: for other shapes, labels out of range, or a class without an example.
+    """
+    p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
+    if p.ndim != 2 or y.shape != p.shape[:1] or y.dtype.kind not in "iu":
+        raise input_error("labels", got=f"{y.dtype}{y.shape} beside {p.shape}", expected="integers [n] beside [n, K]")
+    if not set(np.unique(y)) == set(range(num_classes)):
+        raise input_error(
+            "labels", got=f"the classes {np.unique(y).tolist()}", expected=f"every class of 0 … {num_classes - 1}"
+        )
+    return np.stack([p[y == c].mean(0) for c in range(num_classes)])
+
+
+def co_tuning_loss(logits: Array, targets: Array) -> Array:
+    """Mean cross-entropy of the pretrained head against the relationship's rows.
+
+    Args:
+        logits: of the pretrained head, ``[n, K]``.
+        targets: ``category_relationship(…)[labels]``, ``[n, K]``.
+
+    Returns:
+        Scalar, the mean over examples.
+
+    Raises:
+        InputError: for shapes that differ.
+    """
+    if jnp.shape(logits) != jnp.shape(targets) or jnp.ndim(logits) != 2:
+        raise input_error("targets", got=f"{jnp.shape(targets)} beside {jnp.shape(logits)}", expected="both [n, K]")
+    return optax.softmax_cross_entropy(logits, targets).mean()
