@@ -1,8 +1,8 @@
 """Entropic optimal transport: plans, costs and the debiased Sinkhorn divergence.
 
 Our own lines rather than ott-jax: its divergence (0.6.0), compiled and run in turn with ours, value and gradient, took
-1.4 times as long at n = m = 256, d = 256 and 2.6 times at 64, 2048, and twice the time to compile (two busy CPU cores; the
-same ε; a tolerance of 1e-4 in each one's own sense, at which the values agree to 0.9 %).
+1.4 times as long at n = m = 256, d = 256 and 2.6 times at 64, 2048, and twice the time to compile (two busy CPU cores;
+the same ε; a tolerance of 1e-4 in each one's own sense, at which the values agree to 0.9 %).
 """
 
 import functools

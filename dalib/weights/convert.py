@@ -30,9 +30,7 @@ def convert_file(entry: Entry, checkpoint: str | os.PathLike[str]) -> PyTree:
         InputError: for an unreadable checkpoint, or one that does not fit; all differences are listed.
     """
     like, table = skeleton(entry)
-    return _assembled(
-        read_arrays(checkpoint), table, like, f"{Path(checkpoint).name} for {entry.name}", absent(like)
-    )
+    return _assembled(read_arrays(checkpoint), table, like, f"{Path(checkpoint).name} for {entry.name}", absent(like))
 
 
 def convert_own(checkpoint: str | os.PathLike[str], layout: str, like: PyTree) -> PyTree:
