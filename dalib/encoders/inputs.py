@@ -82,13 +82,7 @@ def check_waveforms(inputs: Any, *, shortest: int, net: str) -> None:
     """
     shape = _shape(inputs, rank=2, expected=f"waveforms [n, samples] for {net}")
     _check_floating(inputs, todo="divide integer samples by their largest value first (dtype float32)")
-    if shape[1] < shortest:
-        raise input_error(
-            "inputs",
-            got=f"{shape[1]} samples (shape {shape})",
-            expected=f"at least {shortest} samples for {net}",
-            todo="pad the waveforms with zeros",
-        )
+    _check_length(shape, shortest, f"samples for {net}", todo="pad the waveforms with zeros")
 
 
 def check_series(inputs: Any, *, shortest: int, net: str) -> None:
@@ -99,10 +93,11 @@ def check_series(inputs: Any, *, shortest: int, net: str) -> None:
     """
     shape = _shape(inputs, rank=3, expected=f"series [n, steps, channels] for {net}")
     _check_floating(inputs, todo="cast to float32 first")
+    todo = "take fewer layers or a smaller stride; channels come last"
+    _check_length(shape, shortest, f"steps for {net}", todo=todo)
+
+
+def _check_length(shape: tuple[int, ...], shortest: int, what: str, *, todo: str) -> None:
     if shape[1] < shortest:
-        raise input_error(
-            "inputs",
-            got=f"{shape[1]} steps (shape {shape})",
-            expected=f"at least {shortest} steps for {net}",
-            todo="take fewer layers or a smaller stride; channels come last",
-        )
+        got = f"{shape[1]} {what.split()[0]} (shape {shape})"
+        raise input_error("inputs", got=got, expected=f"at least {shortest} {what}", todo=todo)

@@ -171,7 +171,7 @@ def test_lists_with_paths_of_another_machine(tmp_path):
     for i in range(3):
         picture(tmp_path / "c" / f"{i}.jpg", i)
     picture(tmp_path / "c" / "deep" / "3.jpg")
-    (tmp_path / "l.txt").write_text("/home/a/data/c/0.jpg 1\nc/x.y/1.jpg 2\n\nc/2.jpg 1\nq/c/deep/3.jpg 2\n")
+    (tmp_path / "l.txt").write_text("/elsewhere/data/c/0.jpg 1\nc/x.y/1.jpg 2\n\nc/2.jpg 1\nq/c/deep/3.jpg 2\n")
     images, faults = read_list("c", tmp_path / "l.txt", tmp_path, "c", 2, first_label=1)
     assert not faults
     assert images.paths == ("c/0.jpg", "c/1.jpg", "c/2.jpg", "c/deep/3.jpg") and images.labels.tolist() == [0, 1, 0, 1]
