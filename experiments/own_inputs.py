@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dalib.checks import InputError, choose, input_error
@@ -12,9 +10,10 @@ from dalib.data import Domain, encode, from_arrays, load_tokenizer
 from dalib.data.domain import stratified_holdout
 from dalib.data.transforms import Transform, compose, normalize, published, resize, rgb, to_float
 from dalib.encoders import load
-from dalib.types import ImagePreprocessing, PyTree, TextPreprocessing
+from dalib.types import ImagePreprocessing, TextPreprocessing
 from experiments.joined import join
 from experiments.own_data import Raw, decode
+from experiments.own_features import Pretrained, feature_function, text_features
 
 TEXT_ENCODERS = (
     *("bert_base", "bert_large", "bert_tiny", "roberta_base", "distilbert_base"),
@@ -22,15 +21,6 @@ TEXT_ENCODERS = (
 )
 SCALES = ("none", "source", "domain", "l1-domain")
 WORDS = 4096
-BLOCK = 64
-
-
-class Pretrained(NamedTuple):
-    """An encoder with weights, as :func:`dalib.encoders.load` gives it."""
-
-    encoder: Any
-    variables: PyTree
-    preprocessing: Any
 
 
 class View(NamedTuple):
@@ -64,15 +54,16 @@ def pretrained(encoder: str, weights: str, options: dict[str, Any]) -> Pretraine
 
 def arrays(argument: str, raw: Raw, view: View) -> np.ndarray:
     """The examples of one place as an array ``[n, …]``, before scaling."""
-    features = _features(view.pretrained) if view.frozen and view.pretrained else None
+    features = feature_function(view.pretrained) if view.frozen and view.pretrained else None
     if raw.kind == "images":
         return decode(argument, raw, _image_transform(view), features)
     if raw.kind != "text":
         return np.asarray(raw.inputs, np.float32)
     if not view.tokens:
         return word_vectors(raw.inputs)
-    ids = encode(load_tokenizer(_tokenizer(view)), raw.inputs, max_length=_length(view))
-    return ids if features is None else _in_blocks(features, ids)
+    tokenizer = load_tokenizer(_tokenizer(view))
+    ids = encode(tokenizer, raw.inputs, max_length=_length(view))
+    return ids if features is None else text_features(features, ids, tokenizer.pad_id)
 
 
 def word_vectors(texts: Sequence[str]) -> np.ndarray:
@@ -104,21 +95,6 @@ def _tokenizer(view: View) -> str:
 def _length(view: View) -> int:
     found = view.pretrained.preprocessing if view.pretrained else None
     return min(view.max_length, found.max_length) if isinstance(found, TextPreprocessing) else view.max_length
-
-
-def _features(model: Pretrained) -> Callable[[np.ndarray], np.ndarray]:
-    """Features of a block of at most 64 examples; shorter blocks are filled up, so that one program serves all."""
-    apply = jax.jit(lambda x: model.encoder.apply(model.variables, x, train=False).features)
-
-    def process(block: np.ndarray) -> np.ndarray:
-        filled = np.concatenate([block, np.repeat(block[:1], BLOCK - len(block), axis=0)])
-        return np.asarray(apply(jnp.asarray(filled)), np.float32)[: len(block)]
-
-    return process
-
-
-def _in_blocks(process: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    return np.concatenate([process(x[start : start + BLOCK]) for start in range(0, len(x), BLOCK)])
 
 
 def class_names(labels: Sequence[str]) -> tuple[str, ...]:
