@@ -8,7 +8,8 @@ import pytest
 
 from dalib.checks import InputError
 from experiments.config import main, method_options
-from experiments.digits import Digits, default_folder, digits, experiments
+from experiments.digits import Digits, digits, experiments
+from experiments.grid import default_folder
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,8 @@ import pytest
 
 from dalib.checks import InputError
 from experiments.config import main
-from experiments.digits import Digits, default_folder, digits
+from experiments.digits import Digits, digits
+from experiments.grid import default_folder
 from experiments.population import check_population
 
 ROOT = Path(__file__).parents[2]

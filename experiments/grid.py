@@ -1,0 +1,260 @@
+"""The engine of the benchmark files: from options to runs, their folders, the table and the report.
+
+A benchmark file is a subclass of :class:`Grid` with its defaults, a list of tasks, and a function that reads data::
+
+    def mine(options: Mine) -> None:
+        run_grid(options, expand(options, tasks(options)), read)
+
+Runs lie in ``<out>/<source>-<target>/<method>/seed-<n>``; those found there are kept, unfinished ones go on.
+"""
+
+import hashlib
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from dalib.checks import choose, input_error
+from dalib.data import Domain
+from dalib.methods import METHODS
+from experiments.array import part, share
+from experiments.config import Experiment, Recipe, flat, method_options
+from experiments.population import Job, check_population, run_jobs
+from experiments.progress import show_progress
+from experiments.protocols import Settings, settings
+
+Reader = Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, Domain]]]
+"""Reads and checks the data of some experiments, all of it before any training; gives each its source and target."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Options that every benchmark shares; a benchmark's own dataclass inherits them and changes defaults."""
+
+    benchmark: ClassVar[str] = "grid"
+    """Name in run records and folders, and of the module in ``experiments``."""
+
+    method: tuple[str, ...] = ("source_only", "dan", "deep_coral", "dann")
+    """Methods to run, one or more. Those that start from a trained source net (adda, shot) bring source_only along."""
+    source: str | None = None
+    """Labelled domain. Without source and target: the benchmark's usual tasks."""
+    target: str | None = None
+    """Domain to adapt to, used without labels; with a source or a target alone, all tasks from or to it."""
+    seeds: int = 3
+    """Seeds 0 … seeds − 1 of each method and task."""
+    steps: int = 500
+    """Training steps of a run."""
+    batch_size: int = 32
+    """Examples of each domain in a step."""
+    encoder: str = "mlp"
+    """Net in front of the classifier."""
+    bottleneck: str = "none"
+    """Layers between encoder and head, by name."""
+    batch_norm: str = "auto"
+    """joint, separate, source, domain, frozen; auto takes each method's own convention."""
+    recipe: Recipe = Recipe()
+    preset: str = ""
+    """Recipe, bottleneck, batch, steps and BatchNorm of a published protocol, per method: tllib, deepda, dann-paper,
+    adda-paper, mcd-paper, shot. It stands in the place of --recipe, --bottleneck, --batch-size, --batch-norm, --steps.
+    Whatever it selected by, the report shows the last step, the validators' picks and, labelled, the oracle's."""
+    preset_steps: bool = True
+    """--no-preset-steps: keep --steps beside a preset."""
+    options: tuple[str, ...] = ()
+    """Hyper-parameters of methods, e.g. dann.weight=0.5 dan.estimator=biased."""
+    oracle: bool = True
+    """Also train on the target's labels: the upper bound, labelled as such."""
+    data_dir: Path | None = None
+    """Folder with the data as their archives unpack. Default: the environment variable DALIB_DATA."""
+    log_every: int = 20
+    """Steps between two lines of the record; each holds means over these steps."""
+    evaluate_every: int = 100
+    """Steps between two evaluations, a multiple of log_every."""
+    save_every: int = 200
+    """Steps between two checkpoints, a multiple of log_every."""
+    population: str = "auto"
+    """auto trains the runs of one method together, as many as fit the device; a number limits how many; off trains one
+    run after the other. Numbers agree to rounding."""
+    array: str = ""
+    """i/n: do the i-th of n parts of the grid only, i = 1 … n; n such commands, on any machines that share the folder,
+    do all of it. The report is left to the same command without --array, or to python -m dalib.report."""
+    out: Path | None = None
+    """Folder of the run records and the report; runs found there are kept, unfinished ones go on. Default: a folder in
+    runs/ named after the protocol, so that other settings get another folder."""
+    report: bool = True
+    """Write report.html at the end."""
+
+
+NO_PROTOCOL = (*("method", "source", "target", "seeds", "oracle", "data_dir", "population", "array", "out", "report"),)
+"""Options that say which runs are done and where; they do not change a run."""
+
+
+def pairs(
+    options: Grid, domains: Sequence[str], usual: Sequence[tuple[str, str]] | None = None
+) -> list[tuple[str, str]]:
+    """The (source, target) pairs asked for.
+
+    Args:
+        options: ``source`` and ``target``; one of them alone means all its pairs.
+        domains: names that they may have.
+        usual: the tasks where neither is given; without it, all ordered pairs of domains.
+
+    Raises:
+        InputError: for the name of another domain.
+    """
+    for argument in ("source", "target"):
+        if (name := getattr(options, argument)) is not None:
+            choose(argument, name, dict.fromkeys(domains))
+    if options.source is None and options.target is None and usual is not None:
+        return list(usual)
+    if options.source is not None and options.source == options.target:
+        return [(options.source, options.target)]  # refused later, with the reason
+    sources = [options.source] if options.source else list(domains)
+    targets = [options.target] if options.target else list(domains)
+    return [(s, t) for s in sources for t in targets if s != t]
+
+
+def fixed(options: Grid, method: str) -> Settings:
+    """The preset's settings of a method, or those of the command line."""
+    if not options.preset:
+        return Settings(options.recipe, options.bottleneck, None, options.batch_size, options.steps, options.batch_norm)
+    found = settings(options.preset, method)
+    return found if options.preset_steps else found._replace(steps=options.steps)
+
+
+def expand(
+    options: Grid,
+    tasks: Sequence[tuple[str, str]],
+    *,
+    settings_of: Callable[[str], Settings] | None = None,
+    protocol: tuple[tuple[str, str], ...] = (),
+    **own: Any,
+) -> list[Experiment]:
+    """Every run that the options ask for, checked; tasks outermost, then seeds, source-only first.
+
+    Args:
+        options: the command line.
+        tasks: (source, target) pairs.
+        settings_of: a method's recipe, bottleneck, batch, steps and BatchNorm ("auto": the method's convention);
+            without it :func:`fixed`.
+        protocol: what the record says of the data; a preset's name is added.
+        **own: other fields of :class:`experiments.config.Experiment` (``encoder``, ``weights``, ``encoder_options`` …).
+
+    Raises:
+        InputError: for unknown names, options of methods that are not run, or settings that contradict one another.
+    """
+    chosen = method_options(options.options)
+    for name in options.method:
+        choose("method", name, METHODS)
+    if not options.method:
+        raise input_error("method", got="none", expected="at least one")
+    if unused := [name for name in chosen if name not in options.method]:
+        raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
+    if options.seeds < 1:
+        raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
+    names = list(options.method)
+    if any(starts_from_source(name, chosen.get(name, {})) for name in names):
+        names = ["source_only", *(name for name in names if name != "source_only")]
+    roles = [(name, "method") for name in names] + [("source_only", "oracle")] * options.oracle
+    rules = {name: (settings_of or (lambda n: fixed(options, n)))(name) for name, _ in roles}
+    if options.preset:
+        protocol = (*protocol, ("preset", options.preset))
+    common = {
+        "encoder": options.encoder,
+        "log_every": options.log_every,
+        "evaluate_every": options.evaluate_every,
+        "save_every": options.save_every,
+        **own,
+    }
+    found = []
+    for source, target in tasks:
+        for seed in range(options.seeds):
+            for name, role in roles:
+                arguments, rule = chosen.get(name, {}), rules[name]
+                convention = rule.batch_norm
+                if convention == "auto":
+                    convention = METHODS[name](**arguments).batch_norm
+                found.append(
+                    Experiment(
+                        benchmark=options.benchmark,
+                        source=source,
+                        target=target,
+                        method=name,
+                        seed=seed,
+                        steps=rule.steps,
+                        batch_size=rule.batch_size,
+                        bottleneck=rule.bottleneck,
+                        bottleneck_options=flat({} if rule.width is None else {"width": rule.width}),
+                        batch_norm=convention,
+                        recipe=rule.recipe,
+                        role=role,
+                        protocol=protocol,
+                        method_options=flat(arguments),
+                        **common,
+                    )
+                )
+    for experiment in found:
+        experiment.check()
+    return found
+
+
+def starts_from_source(method: str, arguments: dict[str, Any]) -> bool:
+    """Whether a method goes on from the net of a finished source-only run."""
+    return METHODS[method](**arguments).starts_from == "source"
+
+
+def default_folder(options: Grid) -> Path:
+    """``runs/<benchmark>-<steps or preset>-<hash>``: the hash is of every option that a run depends on."""
+    values = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in NO_PROTOCOL}
+    protocol = sorted((name, repr(value)) for name, value in values.items() if value not in (None, ""))
+    digest = hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]
+    length = options.preset if options.preset and options.preset_steps else options.steps
+    return Path("runs") / f"{options.benchmark}-{length}-{digest}"
+
+
+def folder_of(experiment: Experiment, out: Path) -> Path:
+    """The run folder of an experiment."""
+    return out / f"{experiment.source}-{experiment.target}" / experiment.name / f"seed-{experiment.seed}"
+
+
+def start_of(experiment: Experiment, out: Path) -> Path | None:
+    """The folder of the source-only run that an experiment starts from, None for one that starts from scratch."""
+    if not starts_from_source(experiment.method, dict(experiment.method_options)):
+        return None
+    return out / f"{experiment.source}-{experiment.target}" / "source_only" / f"seed-{experiment.seed}"
+
+
+def run_grid(options: Grid, experiments: Sequence[Experiment], read: Reader) -> Path:
+    """Runs everything that is not there yet, then prints the table and writes the report.
+
+    Args:
+        options: the command line.
+        experiments: the whole grid; of it the part that ``options.array`` names is done.
+        read: reads and checks the data of the experiments to be done.
+
+    Returns:
+        The folder of the runs.
+
+    Raises:
+        InputError: for bad options or data, before any training.
+    """
+    at_once = check_population(options.population)
+    todo = part(experiments, *share(options.array))
+    command = f"python -m experiments.{options.benchmark} " + shlex.join(sys.argv[1:])
+    out = options.out or default_folder(options)
+    domains = read(todo)
+    jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]
+    with show_progress(len(todo), max((e.steps for e in todo), default=1)) as progress:
+        run_jobs(jobs, progress, members=at_once, command=command.strip())
+    if options.array:
+        done = f"part {options.array}: {len(todo)} of {len(experiments)} runs are in {out}"
+        print(f"{done}\nonce all parts are done: the same command without --array, or python -m dalib.report {out}")
+    elif options.report:
+        from dalib import report
+
+        runs = report.load_runs([job.folder for job in jobs])
+        print(report.to_text(report.accuracy_table(runs)))
+        path = report.write_report(runs, out / "report.html")
+        print(f"\nreport: {path.resolve()}")
+    return out
