@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import tyro
 
 from dalib.checks import InputError, choose, input_error
-from dalib.encoders import BOTTLENECKS, ENCODERS
+from dalib.encoders import BOTTLENECKS, ENCODERS, HEADS
 from dalib.methods import METHODS, SETTINGS, setting_of
 from dalib.train import CONVENTIONS, SCHEDULES, Cadence, NonFiniteError
 from dalib.train.loop import check_cadence
@@ -45,6 +45,8 @@ class Recipe:
     """constant, dann, cosine or inverse: the factor of the rate over the run."""
     gamma: float = 1e-3
     """Of the schedule inverse, (1 + γ · step)^−0.75."""
+    label_smoothing: float = 0.0
+    """α of the task loss, (1 − α) · cross-entropy + α · its mean over all classes as labels."""
     frozen: tuple[str, ...] = ()
     """Regular expressions of parameters that never change, e.g. ^encoder/conv1."""
 
@@ -73,6 +75,7 @@ class Experiment:
     role: str = "method"
     relation: str = "closed"
     weights: str = ""
+    head: str = "linear"
     protocol: tuple[tuple[str, str], ...] = ()
     encoder_options: tuple[tuple[str, Any], ...] = ()
     bottleneck_options: tuple[tuple[str, Any], ...] = ()
@@ -109,12 +112,15 @@ class Experiment:
             )
         choose("encoder", self.encoder, ENCODERS)
         choose("bottleneck", self.bottleneck, BOTTLENECKS)
+        choose("head", self.head, HEADS)
         choose("batch_norm", self.batch_norm, CONVENTIONS)
         choose("optimizer", self.recipe.optimizer, KINDS)
         choose("schedule", self.recipe.schedule, {**SCHEDULES, INVERSE: None})
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise input_error(name, got=getattr(self, name), expected="an integer ≥ 1")
+        if not 0 <= self.recipe.label_smoothing < 1:
+            raise input_error("label_smoothing", got=self.recipe.label_smoothing, expected="a number in [0, 1)")
         check_cadence(Cadence(self.log_every, self.evaluate_every, self.save_every))
         if self.seed < 0:
             raise input_error("seed", got=self.seed, expected="an integer ≥ 0")

@@ -8,6 +8,7 @@ import jax
 
 from dalib.encoders import BOTTLENECKS, Classifier, make_encoder
 from dalib.methods import METHODS, Method
+from dalib.methods.base import smoothed_cross_entropy
 from dalib.train import (
     SCHEDULES,
     Population,
@@ -51,7 +52,8 @@ def make_program(experiment: Experiment, classes: int) -> Program:
 def _program(experiment: Experiment, classes: int) -> Program:
     recipe = experiment.recipe
     bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
-    net = Classifier(make_encoder(experiment.encoder, **dict(experiment.encoder_options)), classes, bottleneck)
+    encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
+    net = Classifier(encoder, classes, bottleneck, experiment.head)
     method = METHODS[experiment.method](**dict(experiment.method_options))
     if recipe.schedule == INVERSE:
         schedule = inverse(gamma=recipe.gamma, total_steps=experiment.steps)
@@ -69,6 +71,8 @@ def _program(experiment: Experiment, classes: int) -> Program:
     )
     forward = make_forward(net, experiment.batch_norm)
     settings: dict[str, Any] = {"total_steps": experiment.steps, "num_classes": classes}
+    if recipe.label_smoothing:
+        settings["task_loss"] = smoothed_cross_entropy(recipe.label_smoothing)
     pure = training_step(method, forward, optimizer, **settings)
 
     @lru_cache

@@ -131,13 +131,48 @@ class CosineHead(nn.Module):
         return leave(x @ unit(kernel, axis=0).astype(x.dtype) / self.temperature)
 
 
+class WeightNormHead(nn.Module):
+    """A linear layer with bias whose kernel is ``g_k v_k / ‖v_k‖`` per class; the head of SHOT.
+
+    ``g`` starts as the norms of v, so that the layer starts as a plain one.
+
+    Attributes:
+        num_classes: C.
+        dtype: compute dtype; None takes that of inputs and parameters.
+
+    References:
+        Salimans and Kingma, "Weight normalization", NIPS 2016, arXiv 1602.07868, eq. 2.
+    """
+
+    num_classes: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, features: Array, *, train: bool = False) -> Array:
+        """Maps ``[n, d]`` to logits ``[n, num_classes]``; train and evaluation are the same."""
+        del train
+        check_rows(features, net="WeightNormHead", name="features")
+        direction: Any = self.param(
+            "direction", nn.initializers.glorot_normal(), (features.shape[-1], self.num_classes)
+        )
+        length: Any = self.param("length", lambda key: jnp.linalg.norm(direction, axis=0))
+        bias: Any = self.param("bias", nn.initializers.zeros, (self.num_classes,))
+        (x, kernel, bias) = nn.dtypes.promote_dtype(features, unit(direction, axis=0) * length, bias, dtype=self.dtype)
+        return leave(x @ kernel + bias)
+
+
 def unit(x: Array, *, axis: int) -> Array:
     """``x`` at Euclidean length 1 along an axis; zeros stay zeros and get no gradient."""
     square = jnp.square(x).sum(axis, keepdims=True)
     return x * jnp.where(square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)
 
 
-HEADS: dict[str, Callable[..., nn.Module]] = {"linear": LinearHead, "mlp": MLPHead, "cosine": CosineHead}
+HEADS: dict[str, Callable[..., nn.Module]] = {
+    "linear": LinearHead,
+    "mlp": MLPHead,
+    "cosine": CosineHead,
+    "weight-norm": WeightNormHead,
+}
 
 
 class Classifier(nn.Module):

@@ -35,6 +35,31 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
     return jnp.where(known, optax.softmax_cross_entropy_with_integer_labels(logits, labels), jnp.nan)
 
 
+def smoothed_cross_entropy(smoothing: float) -> Callable[[Array, Array], Array]:
+    """Cross-entropy against labels of which a share is spread over all classes.
+
+    Args:
+        smoothing: α in [0, 1).
+
+    Returns:
+        ``(logits [n, C], labels [n]) -> [n]``, (1 − α) · :func:`cross_entropy` − α · mean over classes of ln p.
+
+    Raises:
+        InputError: for an α outside [0, 1).
+
+    References:
+        Szegedy et al., CVPR 2016, arXiv 1512.00567, section 7.
+    """
+    if not 0 <= smoothing < 1:
+        raise input_error("smoothing", got=smoothing, expected="a number in [0, 1)")
+
+    def loss(logits: Array, labels: Array) -> Array:
+        spread = -jax.nn.log_softmax(logits).mean(-1)
+        return (1 - smoothing) * cross_entropy(logits, labels) + smoothing * spread
+
+    return loss
+
+
 class Context(NamedTuple):
     """What is known at one step, apart from the data.
 

@@ -17,7 +17,7 @@ from dalib.encoders import (
     make_encoder,
     make_head,
 )
-from dalib.encoders.classifier import CosineHead
+from dalib.encoders.classifier import CosineHead, WeightNormHead
 from tests.encoders.fill import filled
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
@@ -183,3 +183,14 @@ def test_cosine_head_by_hand(unit_weights):
     zero = np.zeros((2, 5), np.float32)
     slope = jax.grad(lambda x: head.apply(variables, x).sum())(zero)
     assert (np.asarray(head.apply(variables, zero)) == 0).all() and (np.asarray(slope) == 0).all()
+
+
+def test_weight_norm_head_by_hand():
+    head = WeightNormHead(num_classes=3)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(4, 5)).astype(np.float32)
+    params = head.init(jax.random.key(0), features)["params"]
+    np.testing.assert_allclose(head.apply({"params": params}, features), features @ params["direction"], rtol=2e-5)
+    changed = {"direction": 5 * params["direction"], "length": 2 * params["length"], "bias": np.arange(3.0)}
+    expected = 2 * features @ np.asarray(params["direction"]) + np.arange(3)
+    np.testing.assert_allclose(head.apply({"params": changed}, features), expected, rtol=2e-5)

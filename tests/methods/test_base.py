@@ -7,7 +7,7 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.methods import METHODS, adabn, adda, combine, dann, entmin
-from dalib.methods.base import source_quality
+from dalib.methods.base import cross_entropy, smoothed_cross_entropy, source_quality
 from tests.methods.passes import make_spec
 
 
@@ -19,6 +19,17 @@ def test_classes_have_an_accuracy_and_numbers_an_error():
     np.testing.assert_allclose(source_quality(outputs[:, :1], jnp.array([0.0, 4.0]))["error/source"], 1.5)
     with pytest.raises(InputError, match="labels: got float32.2. beside outputs .2, 2."):
         source_quality(outputs, jnp.array([0.0, 1.0]))
+
+
+def test_label_smoothing_is_cross_entropy_against_spread_labels():
+    logits, labels = jnp.array([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]]), jnp.array([2, 1])
+    spread = 0.7 * jnp.eye(3)[labels] + 0.3 / 3
+    expected = -(spread * jax.nn.log_softmax(logits)).sum(1)
+    np.testing.assert_allclose(smoothed_cross_entropy(0.3)(logits, labels), expected, rtol=1e-5)
+    np.testing.assert_allclose(smoothed_cross_entropy(0.0)(logits, labels), cross_entropy(logits, labels), rtol=1e-6)
+    assert jnp.isnan(smoothed_cross_entropy(0.3)(logits, jnp.array([3, 1]))[0])
+    with pytest.raises(InputError, match="smoothing"):
+        smoothed_cross_entropy(1.0)
 
 
 def test_where_methods_start():
