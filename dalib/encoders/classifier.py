@@ -157,8 +157,9 @@ class WeightNormHead(nn.Module):
         )
         length: Any = self.param("length", lambda key: jnp.linalg.norm(direction, axis=0))
         bias: Any = self.param("bias", nn.initializers.zeros, (self.num_classes,))
-        (x, kernel, bias) = nn.dtypes.promote_dtype(features, unit(direction, axis=0) * length, bias, dtype=self.dtype)
-        return leave(x @ kernel + bias)
+        kernel = unit(direction, axis=0) * length[None]
+        x, kernel, bias = nn.dtypes.promote_dtype(features, kernel, bias, dtype=self.dtype)
+        return leave(x @ kernel + bias[None])
 
 
 def unit(x: Array, *, axis: int) -> Array:
