@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import tyro
 from dalib.checks import InputError, choose, input_error
 from dalib.encoders import BOTTLENECKS, ENCODERS, HEADS
 from dalib.methods import METHODS, SETTINGS, setting_of
+from dalib.methods.augmentation import VIEWS
 from dalib.train import CONVENTIONS, SCHEDULES, Cadence, NonFiniteError
 from dalib.train.loop import check_cadence
 from dalib.train.optimizer import KINDS
@@ -20,7 +21,17 @@ from experiments.joined import PLUS
 
 T = TypeVar("T")
 INVERSE = "inverse"
-RELATIONS = ("closed", "partial")
+RELATIONS = ("closed", "partial", "open", "universal")
+OPEN = ("open", "universal")
+"""Relations in which the target has classes of its own."""
+SERVES = {
+    "partial": ("partial",),
+    "open set, one more output": ("open",),
+    "universal": ("open", "universal"),
+}
+"""Relations that a setting of methods is for; closed-set methods run in all of them."""
+LATER = ("head", "rejection", "augment", "label_smoothing")
+"""Fields that older run folders do not have: written where they are not at their defaults."""
 SEVERAL = ("several sources", "domain generalisation")
 """Settings of methods whose batches interleave several sources."""
 
@@ -56,9 +67,11 @@ class Experiment:
     """One run: everything that its numbers depend on, apart from the data (whose fingerprints are kept beside it).
 
     ``role`` is "method", or "oracle" for a net trained on the target's own labels: the upper bound. ``relation`` says
-    how the label sets lie to one another (closed, or partial: the target lacks classes of the source). ``weights`` are
-    those that the encoder starts from, as :func:`dalib.encoders.load` takes them. ``protocol`` holds what no other
-    field says of the data, by name: ``split`` (transductive, held out), ``variant`` …
+    how the label sets lie to one another (closed; partial: the target lacks classes of the source; open: it has others;
+    universal: both), and ``rejection`` below which probability a closed-set method answers "unknown" in the last two.
+    ``weights`` are those that the encoder starts from, as :func:`dalib.encoders.load` takes them; ``augment`` names
+    views of the training images, joined by ``+``. ``protocol`` holds what no other field says of the data, by name:
+    ``split`` (transductive, held out), ``variant`` …
     """
 
     benchmark: str
@@ -76,6 +89,8 @@ class Experiment:
     relation: str = "closed"
     weights: str = ""
     head: str = "linear"
+    rejection: float = 0.0
+    augment: str = ""
     protocol: tuple[tuple[str, str], ...] = ()
     encoder_options: tuple[tuple[str, Any], ...] = ()
     bottleneck_options: tuple[tuple[str, Any], ...] = ()
@@ -97,7 +112,7 @@ class Experiment:
     def _serves(self, setting: str) -> bool:
         """Whether methods of this setting can be run on this task."""
         several = PLUS in self.source and setting.split(",")[0] in SEVERAL
-        return setting.startswith("closed set") or setting == self.relation or several
+        return setting.startswith("closed set") or self.relation in SERVES.get(setting, ()) or several
 
     def check(self) -> None:
         """Raises an InputError for unknown names, numbers out of range, or settings that contradict one another."""
@@ -113,6 +128,10 @@ class Experiment:
         choose("encoder", self.encoder, ENCODERS)
         choose("bottleneck", self.bottleneck, BOTTLENECKS)
         choose("head", self.head, HEADS)
+        for view in self.augment.split("+") if self.augment else ():
+            choose("augment", view, VIEWS)
+        if not 0 <= self.rejection <= 1:
+            raise input_error("rejection", got=self.rejection, expected="a probability in [0, 1]")
         choose("batch_norm", self.batch_norm, CONVENTIONS)
         choose("optimizer", self.recipe.optimizer, KINDS)
         choose("schedule", self.recipe.schedule, {**SCHEDULES, INVERSE: None})
@@ -138,8 +157,14 @@ class Experiment:
             raise input_error("batch_norm", got="frozen for adabn", expected="a convention that learns statistics")
 
 
-def method_options(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+def method_options(
+    texts: Sequence[str], table: Mapping[str, Callable[..., Any]] = METHODS
+) -> dict[str, dict[str, Any]]:
     """Parses ``method.name=value`` texts; values are JSON (numbers, true/false, lists) or plain words, never evaluated.
+
+    Args:
+        texts: of the command line.
+        table: the methods whose options they may be.
 
     Raises:
         InputError: for another form, an unknown method, or a parameter that the method does not have.
@@ -150,7 +175,7 @@ def method_options(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         name, dot, option = left.partition(".")
         if not (equal and dot):
             raise input_error("options", got=repr(text), expected="method.name=value, for example dann.weight=0.5")
-        parameters = inspect.signature(choose("options", name, METHODS)).parameters
+        parameters = inspect.signature(choose("options", name, table)).parameters
         choose(f"options {name}.", option, parameters)
         try:
             parsed = json.loads(value)
@@ -167,7 +192,14 @@ def flat(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 def asdict(experiment: Experiment) -> dict[str, Any]:
     """JSON form for the run record."""
-    return dataclasses.asdict(experiment)
+    return {**_written(experiment), "recipe": _written(experiment.recipe)}
+
+
+def _written(part: Any) -> dict[str, Any]:
+    whole = dataclasses.asdict(part)
+    return {
+        f.name: whole[f.name] for f in dataclasses.fields(part) if f.name not in LATER or whole[f.name] != f.default
+    }
 
 
 def main(

@@ -4,7 +4,7 @@ What is drawn for an example depends on the key and on the example itself, never
 does not depend on the order of its rows or on how they lie on devices. Two equal examples of one batch get equal views.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -71,6 +71,37 @@ def horizontal_flip(key: Array, inputs: Array, *, probability: Any = 0.5) -> Arr
     return jnp.where(mirrored, inputs[:, :, ::-1], inputs)
 
 
+def random_resized_crop(
+    key: Array, inputs: Array, *, scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
+) -> Array:
+    """Enlarges a random rectangle of each image ``[n, h, w, c]`` to the whole, bilinearly.
+
+    Args:
+        key: randomness.
+        inputs: floating images.
+        scale: the rectangle's share of the area is uniform in this interval.
+        ratio: its width over height, in units of the image's own, is log-uniform in this interval; a side that would
+            be longer than the image's is cut to it.
+
+    References:
+        Szegedy et al., "Going deeper with convolutions", 2015, section 6 (sizes 8 % to 100 %, ratios 3/4 to 4/3).
+    """
+    _check_images(inputs)
+    share = draw_rows(jax.random.uniform, key, inputs, (4,), dtype=jnp.float32)
+    area = scale[0] + (scale[1] - scale[0]) * share[:, 0]
+    aspect = jnp.exp(jnp.log(ratio[0]) + (jnp.log(ratio[1]) - jnp.log(ratio[0])) * share[:, 1])
+    sides = jnp.minimum(jnp.sqrt(jnp.stack([area / aspect, area * aspect], 1)), 1.0)
+    starts = share[:, 2:] * (1 - sides)
+    size = jnp.array(inputs.shape[1:3], jnp.float32)
+
+    def cut(image: Array, side: Array, start: Array) -> Array:
+        zoom = 1 / side
+        moved = -start * size * zoom
+        return jax.image.scale_and_translate(image, image.shape, (0, 1), zoom, moved, "linear", antialias=False)
+
+    return jax.vmap(cut)(inputs, sides, starts).astype(inputs.dtype)
+
+
 def brightness_contrast(key: Array, inputs: Array, *, strength: Any = 0.4) -> Array:
     """Each image ``[n, h, w, c]``: contrast times 1 ± strength about its mean, plus ± strength of its own deviation."""
     _check_images(inputs)
@@ -117,6 +148,21 @@ def default_strong(key: Array, inputs: Array, *, flip: bool = False, noise: Any 
         return default_weak(key, inputs, noise=noise)
     keys = _split(key, inputs, 3)
     return cutout(keys[0], brightness_contrast(keys[1], default_weak(keys[2], inputs, flip=flip)))
+
+
+VIEWS: dict[str, View] = {"crop": random_resized_crop, "shift": random_shift, "flip": horizontal_flip}
+"""Views of training images by the name on the command line."""
+
+
+def in_turn(views: Sequence[View]) -> View:
+    """One view after the other, each with its own randomness."""
+
+    def view(key: Array, inputs: Array) -> Array:
+        for i, own in enumerate(views):
+            inputs = own(jax.random.fold_in(key, i), inputs)
+        return inputs
+
+    return view
 
 
 def _split(key: Array, inputs: Array, count: int) -> list[Array]:

@@ -1,0 +1,42 @@
+"""What a run adds to its method: views of images, and an unknown class where the target has classes of its own."""
+
+import numpy as np
+
+from dalib.checks import InputError, choose
+from dalib.methods import Method, setting_of, with_rejection
+from dalib.methods.augmentation import VIEWS, in_turn
+from dalib.methods.augmented import augmented
+from dalib.validate.open_set import open_set_scores
+from experiments.config import OPEN, Experiment
+
+ONE_MORE = "open set, one more output"
+
+
+def outputs_of(experiment: Experiment, classes: int) -> int:
+    """Outputs of the net for ``classes`` source classes: one more for a method that learns the unknown class itself."""
+    return classes + (setting_of(experiment.method) == ONE_MORE and experiment.role != "oracle")
+
+
+def prepared(method: Method, experiment: Experiment) -> Method:
+    """The method with the experiment's views of training images, and with an unknown class where the relation has one.
+
+    Open-set and universal methods predict C + 1 columns by themselves; any other one answers "unknown" below the
+    probability ``experiment.rejection``.
+    """
+    if experiment.augment:
+        views = [choose("augment", name, VIEWS) for name in experiment.augment.split("+")]
+        method = augmented(method, in_turn(views))
+    if experiment.relation not in OPEN or setting_of(experiment.method) in (ONE_MORE, "universal"):
+        return method
+    return with_rejection(method, threshold=experiment.rejection)
+
+
+def target_metrics(confusion: np.ndarray, experiment: Experiment) -> dict[str, float]:
+    """Open-set scores (in fractions) beside the usual ones; none for other relations, or a target without unknowns."""
+    if experiment.relation not in OPEN:
+        return {}
+    try:
+        scores = open_set_scores(confusion)
+    except InputError:
+        return {}
+    return {"os": scores.os, "os_star": scores.os_star, "unknown": scores.unknown, "h_score": scores.hos}
