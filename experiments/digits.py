@@ -27,61 +27,51 @@ between MNIST and optdigits; its cousin is MNIST → USPS (source-only 75–82, 
 """
 
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dalib.data import DIGIT_DOMAINS, Domain, from_arrays
+from dalib.checks import choose
 from experiments.config import Experiment, Recipe, main
+from experiments.digit_sets import PROTOCOLS, reader, stated
 from experiments.grid import Grid, expand, pairs, run_grid
-
-TASKS = (("mnist", "optdigits"), ("optdigits", "mnist"), ("mnist", "mnist_m"))
-COLOURED = ("mnist_m",)
 
 
 @dataclass(frozen=True)
 class Digits(Grid):
-    """Options of ``python -m experiments.digits``; the domains are mnist, optdigits and mnist_m."""
+    """Options of ``python -m experiments.digits``; the domains are mnist, optdigits, usps and mnist_m."""
 
     benchmark: ClassVar[str] = "digits"
 
     encoder: str = "lenet"
     recipe: Recipe = Recipe(learning_rate=0.03)
-    size: int = 16
-    """Height and width of the images in pixels."""
+    protocol: str = "packaged"
+    """packaged: mnist, optdigits, mnist_m out of packages. small: 2,000 MNIST and 1,800 USPS images for training, drawn
+    for each seed; full: mnist, usps and mnist_m whole. The last two read files below --data-dir and want --size 28."""
+    geometry: str = "centred"
+    """How USPS's 16×16 pixels enter 28×28: centred (like MNIST), boxed or stretched."""
+    size: int | None = None
+    """Height and width of the images in pixels. Default: 16 for the packaged sets, 28 for the others."""
 
 
 def tasks(options: Digits) -> list[tuple[str, str]]:
-    """The (source, target) pairs asked for: one domain named means all its pairs, none means :data:`TASKS`."""
-    return pairs(options, tuple(DIGIT_DOMAINS), TASKS)
+    """The (source, target) pairs asked for: one domain named means all its pairs, none means the protocol's tasks."""
+    found = choose("protocol", options.protocol, PROTOCOLS)
+    return pairs(options, found.domains, found.tasks)
 
 
 def experiments(options: Digits) -> list[Experiment]:
     """Every run that the options ask for, checked, source-only first."""
-    return expand(options, tasks(options))
-
-
-def load(name: str, size: int, channels: int) -> Domain:
-    """A digit domain with values brought from [0, 1] to [−1, 1]."""
-    domain = DIGIT_DOMAINS[name](size, channels=channels)
-    arrays = {split: domain.split(split).__getitems__(range(len(domain.split(split)))) for split in domain.splits}
-    return from_arrays(name, {s: (2 * x - 1, y) for s, (x, y) in arrays.items()}, class_names=domain.class_names)
-
-
-def read(todo: Sequence[Experiment], size: int) -> Callable[[Experiment], tuple[Domain, Domain]]:
-    """The domains of some experiments: three channels where one of the pair is coloured, one elsewhere."""
-
-    def channels(experiment: Experiment) -> int:
-        return 3 if {experiment.source, experiment.target} & set(COLOURED) else 1
-
-    wanted = {(name, channels(e)) for e in todo for name in (e.source, e.target)}
-    domains = {(name, n): load(name, size, n) for name, n in sorted(wanted)}
-    return lambda e: (domains[e.source, channels(e)], domains[e.target, channels(e)])
+    found = []
+    for task in tasks(options):
+        found += expand(options, [task], protocol=stated(options.protocol, *task, options.geometry))
+    return found
 
 
 def digits(options: Digits) -> None:
     """Runs everything that is not there yet, then prints the table and writes the report."""
-    run_grid(options, experiments(options), lambda todo: read(todo, options.size))
+    todo = experiments(options)
+    read = reader(options.protocol, size=options.size, geometry=options.geometry, data_dir=options.data_dir)
+    run_grid(options, todo, read)
 
 
 if __name__ == "__main__":

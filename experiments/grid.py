@@ -22,8 +22,9 @@ from dalib.methods import METHODS
 from experiments.array import part, share
 from experiments.config import Experiment, Recipe, flat, method_options
 from experiments.population import Job, check_population, run_jobs
+from experiments.presets import Settings
 from experiments.progress import show_progress
-from experiments.protocols import Settings, settings
+from experiments.protocols import settings
 
 Reader = Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, Domain]]]
 """Reads and checks the data of some experiments, all of it before any training; gives each its source and target."""
@@ -57,8 +58,9 @@ class Grid:
     recipe: Recipe = Recipe()
     preset: str = ""
     """Recipe, bottleneck, batch, steps and BatchNorm of a published protocol, per method: tllib, deepda, dann-paper,
-    adda-paper, mcd-paper, shot. It stands in the place of --recipe, --bottleneck, --batch-size, --batch-norm, --steps.
-    Whatever it selected by, the report shows the last step, the validators' picks and, labelled, the oracle's."""
+    adda-paper, mcd-paper, shot; for digits lenet, tllib-digits, shot-digits. It stands in the place of --recipe,
+    --bottleneck, --batch-size, --batch-norm, --steps. Whatever it selected by, the report shows the last step, the
+    validators' picks and, labelled, the oracle's."""
     preset_steps: bool = True
     """--no-preset-steps: keep --steps beside a preset."""
     options: tuple[str, ...] = ()
@@ -115,11 +117,11 @@ def pairs(
     return [(s, t) for s in sources for t in targets if s != t]
 
 
-def fixed(options: Grid, method: str) -> Settings:
-    """The preset's settings of a method, or those of the command line."""
+def fixed(options: Grid, method: str, task: str = "") -> Settings:
+    """The preset's settings of a method on a task ``source → target``, or those of the command line."""
     if not options.preset:
         return Settings(options.recipe, options.bottleneck, None, options.batch_size, options.steps, options.batch_norm)
-    found = settings(options.preset, method)
+    found = settings(options.preset, method, task)
     return found if options.preset_steps else found._replace(steps=options.steps)
 
 
@@ -127,7 +129,7 @@ def expand(
     options: Grid,
     tasks: Sequence[tuple[str, str]],
     *,
-    settings_of: Callable[[str], Settings] | None = None,
+    settings_of: Callable[[str, str], Settings] | None = None,
     protocol: tuple[tuple[str, str], ...] = (),
     **own: Any,
 ) -> list[Experiment]:
@@ -136,8 +138,8 @@ def expand(
     Args:
         options: the command line.
         tasks: (source, target) pairs.
-        settings_of: a method's recipe, bottleneck, batch, steps and BatchNorm ("auto": the method's convention);
-            without it :func:`fixed`.
+        settings_of: ``(method, task)`` to recipe, bottleneck, batch, steps, BatchNorm ("auto": the method's convention)
+            and what else :class:`experiments.presets.Settings` holds; without it :func:`fixed`.
         protocol: what the record says of the data; a preset's name is added.
         **own: other fields of :class:`experiments.config.Experiment` (``encoder``, ``weights``, ``encoder_options`` …).
 
@@ -157,7 +159,7 @@ def expand(
     if any(starts_from_source(name, chosen.get(name, {})) for name in names):
         names = ["source_only", *(name for name in names if name != "source_only")]
     roles = [(name, "method") for name in names] + [("source_only", "oracle")] * options.oracle
-    rules = {name: (settings_of or (lambda n: fixed(options, n)))(name) for name, _ in roles}
+    rule_of = settings_of or (lambda name, task: fixed(options, name, task))
     if options.preset:
         protocol = (*protocol, ("preset", options.preset))
     common = {
@@ -169,9 +171,14 @@ def expand(
     }
     found = []
     for source, target in tasks:
+        rules = {name: rule_of(name, f"{source} → {target}") for name, _ in roles}
         for seed in range(options.seeds):
             for name, role in roles:
-                arguments, rule = chosen.get(name, {}), rules[name]
+                rule = rules[name]
+                arguments = {**dict(rule.options), **chosen.get(name, {})}
+                # What a preset leaves open is the benchmark's.
+                net = {"encoder_options": rule.encoder_options} if rule.encoder_options else {}
+                width = {} if rule.width is None else {"width": rule.width}
                 convention = rule.batch_norm
                 if convention == "auto":
                     convention = METHODS[name](**arguments).batch_norm
@@ -185,13 +192,14 @@ def expand(
                         steps=rule.steps,
                         batch_size=rule.batch_size,
                         bottleneck=rule.bottleneck,
-                        bottleneck_options=flat({} if rule.width is None else {"width": rule.width}),
+                        bottleneck_options=flat({**width, **dict(rule.bottleneck_options)}),
                         batch_norm=convention,
                         recipe=rule.recipe,
                         role=role,
+                        head=rule.head,
                         protocol=protocol,
                         method_options=flat(arguments),
-                        **common,
+                        **{**common, **net},
                     )
                 )
     for experiment in found:

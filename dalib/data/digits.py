@@ -20,11 +20,11 @@ import numpy as np
 
 from dalib.checks import input_error
 from dalib.data.arrays import from_arrays
+from dalib.data.digit_frames import FRAME, mnist_frame, resized
 from dalib.data.domain import Domain, stratified_holdout
 from dalib.data.transforms import LUMA
 
 CLASSES = tuple("0123456789")
-FRAME, BOX = 28, 20
 MNIST_TEST, OPTDIGITS_TEST = 1 / 5, 1 / 3
 LARGEST_CROP = 112
 
@@ -137,7 +137,7 @@ def _domain(
         raise input_error("size", got=repr(size), expected="a whole number ≥ 8")
     if channels not in (1, 3):
         raise input_error("channels", got=repr(channels), expected="1 or 3")
-    x = np.stack([_resized(image, size) for image in images]).astype(np.float32) / np.float32(255)
+    x = np.stack([resized(image, size) for image in images]).astype(np.float32) / np.float32(255)
     x = x if x.ndim == 4 else x[..., None]
     if channels < x.shape[3]:
         x = (x @ np.asarray(LUMA, np.float32))[..., None]
@@ -146,14 +146,6 @@ def _domain(
     train, test = parts
     splits = {"train": (x[train], labels[train]), "test": (x[test], labels[test])}
     return from_arrays(name, splits, class_names=CLASSES)
-
-
-def _resized(image: np.ndarray, size: int) -> np.ndarray:
-    from PIL import Image
-
-    if size == len(image):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 @lru_cache(maxsize=1)
@@ -170,18 +162,7 @@ def _optdigits_frames() -> tuple[np.ndarray, np.ndarray]:
     # From the file as well: importing scikit-learn would cost more than all the rest.
     table = _table(_package_file("sklearn", "datasets/data/digits.csv.gz"), columns=65, rows=1797)
     cells = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    frames = np.zeros((len(cells), FRAME, FRAME), np.uint8)
-    for frame, image in zip(frames, cells, strict=True):
-        digit = _resized(image, BOX)
-        top, left = (_offset(digit.sum(axis=axis, dtype=np.float64)) for axis in (1, 0))
-        frame[top : top + BOX, left : left + BOX] = digit
-    return frames, table[:, -1].astype(np.int32)
-
-
-def _offset(profile: np.ndarray) -> int:
-    """Where a profile of ink must begin for its centre of mass to lie in the middle of the frame (or nearly)."""
-    centre = (profile * (np.arange(BOX) + 0.5)).sum() / profile.sum()
-    return int(np.clip(np.rint(FRAME / 2 - centre), 0, FRAME - BOX))
+    return mnist_frame(cells), table[:, -1].astype(np.int32)
 
 
 def _patches(photographs: tuple[tuple[str, str], ...], n: int, rng: np.random.Generator) -> np.ndarray:
