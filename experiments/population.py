@@ -13,6 +13,7 @@ import numpy as np
 from dalib.checks import InputError, input_error
 from dalib.data import UNLABELLED, Domain, stream_rows
 from dalib.train import Pool, Rows, common_steps, fit, open_checkpoints, run_members
+from dalib.train.distributed import leads, process_count
 from dalib.train.population import memory_limit
 from experiments.config import Experiment
 from experiments.program import make_program
@@ -59,6 +60,10 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, members: int | None, co
         members: at most so many runs at once; None for as many as fit, 1 for the one-by-one loop.
         command: the command line, for the records.
     """
+    if process_count() > 1:
+        if members != 1 and leads():
+            _say("one by one: a population is a program of one process, and here are several")
+        members = 1
     for group in _groups(jobs):
         if members == 1 or len(group) == 1:
             one_by_one(group, progress, command)
@@ -109,8 +114,12 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
     names = [f"{r.experiment.task} {r.experiment.name} seed {r.experiment.seed}" for r in runs]
     with ExitStack() as stack:
         checkpoints = [stack.enter_context(open_checkpoints(run.record.folder / "checkpoints")) for run in runs]
-        if common_steps(checkpoints) is None:
+        if (common := common_steps(checkpoints)) is None:
             return False
+        population = first.program.population(len(runs))
+        for run in runs:
+            devices = 1 if population.mesh is None else population.mesh.size
+            run.record.stretch(common, devices=devices, processes=1, together=len(runs))
 
         def refresh(i: int, state: Any) -> Any:
             look = runs[i].refresh
@@ -122,7 +131,7 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
             progress.step(step, f"{losses(mean)}  {runs[-1].text()}")
 
         states = run_members(
-            first.program.population(len(runs)),
+            population,
             [run.initial() for run in runs],
             pool,
             rows,
@@ -137,7 +146,7 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
             report=report,
         )
     for run, state in zip(runs, states, strict=True):
-        run.finish(state)
+        run.finish(state, together=len(runs))
     return True
 
 

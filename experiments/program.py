@@ -5,12 +5,14 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
 from dalib.encoders import BOTTLENECKS, Classifier, make_encoder
-from dalib.methods import METHODS, Method
+from dalib.methods import METHODS, Forward, Method
 from dalib.methods.base import smoothed_cross_entropy
 from dalib.train import (
     SCHEDULES,
+    Optimizer,
     Population,
     TrainState,
     init_state,
@@ -22,15 +24,45 @@ from dalib.train import (
     make_step,
     training_step,
 )
+from dalib.train.distributed import run_mesh
 from dalib.train.schedules import inverse
 from dalib.types import PyTree
 from experiments.config import INVERSE, Experiment
+from experiments.open_set import outputs_of, prepared
+
+
+class Parts(NamedTuple):
+    """What a step is made of, not yet compiled.
+
+    Attributes:
+        net: the classifier.
+        method: with the experiment's options.
+        forward: the net under the experiment's BatchNorm convention.
+        optimizer: of all groups.
+        settings: further arguments of :func:`dalib.train.training_step`.
+        init: ``(key, sample, variables=None, encoder=None) -> state``, see :func:`dalib.train.init_state`.
+    """
+
+    net: Classifier
+    method: Method
+    forward: Forward
+    optimizer: Optimizer
+    settings: dict[str, Any]
+    init: Callable[..., TrainState]
 
 
 class Program(NamedTuple):
-    """The compiled pieces of a run; ``step`` takes one run a step further, ``population`` many runs many steps.
+    """The compiled pieces of a run.
 
-    ``population(count)`` splits ``count`` runs over this process's devices.
+    Attributes:
+        net: the classifier.
+        method: with the experiment's options.
+        init: as in :class:`Parts`; the state is on one device.
+        step: takes one run a step further, on all devices of ``mesh``.
+        population: ``count -> Population``, which takes many runs many steps further; ``count`` runs are split over the
+            devices of this process.
+        predict_source, predict_target: ``(params, model, inputs) -> Outputs``, on all devices of ``mesh``.
+        mesh: of all devices of all processes; None where there is but one.
     """
 
     net: Classifier
@@ -40,21 +72,25 @@ class Program(NamedTuple):
     population: Callable[[int], Population]
     predict_source: Callable[..., Any]
     predict_target: Callable[..., Any]
+    mesh: Mesh | None = None
 
 
 def make_program(experiment: Experiment, classes: int) -> Program:
-    """Builds (or finds again) the net, method and jitted functions of an experiment; the seed plays no part."""
+    """Builds (or finds again) the net, method and jitted functions of an experiment; the seed plays no part.
+
+    They are for the devices there are (:func:`dalib.train.distributed.run_mesh`), which are no part of the experiment.
+    """
     anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method", "protocol": ()}
-    return _program(Experiment(**{**vars(experiment), **anonymous}), classes)
+    return _program(Experiment(**{**vars(experiment), **anonymous}), classes, run_mesh())
 
 
-@lru_cache(maxsize=32)
-def _program(experiment: Experiment, classes: int) -> Program:
-    recipe = experiment.recipe
+def make_parts(experiment: Experiment, classes: int) -> Parts:
+    """The net, method, optimiser and first state of an experiment; nothing is compiled and no device is needed."""
+    recipe, classes = experiment.recipe, outputs_of(experiment, classes)
     bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
     encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
     net = Classifier(encoder, classes, bottleneck, experiment.head)
-    method = METHODS[experiment.method](**dict(experiment.method_options))
+    method = prepared(METHODS[experiment.method](**dict(experiment.method_options)), experiment)
     if recipe.schedule == INVERSE:
         schedule = inverse(gamma=recipe.gamma, total_steps=experiment.steps)
     else:
@@ -73,12 +109,6 @@ def _program(experiment: Experiment, classes: int) -> Program:
     settings: dict[str, Any] = {"total_steps": experiment.steps, "num_classes": classes}
     if recipe.label_smoothing:
         settings["task_loss"] = smoothed_cross_entropy(recipe.label_smoothing)
-    pure = training_step(method, forward, optimizer, **settings)
-
-    @lru_cache
-    def population(devices: int) -> Population:
-        mesh = make_mesh(jax.local_devices()[:devices]) if devices > 1 else None
-        return make_population(lambda hyper: pure, mesh=mesh)
 
     def init(
         key: jax.Array, sample: jax.Array, variables: PyTree | None = None, encoder: PyTree | None = None
@@ -86,12 +116,26 @@ def _program(experiment: Experiment, classes: int) -> Program:
         start: dict[str, Any] = {"variables": variables, "encoder": encoder}
         return init_state(key, net, method, optimizer, sample, batch_norm=experiment.batch_norm, **start)
 
+    return Parts(net, method, forward, optimizer, settings, init)
+
+
+@lru_cache(maxsize=32)
+def _program(experiment: Experiment, classes: int, mesh: Mesh | None) -> Program:
+    net, method, forward, optimizer, settings, init = make_parts(experiment, classes)
+    pure = training_step(method, forward, optimizer, **settings)
+    own = [] if mesh is None else list(mesh.local_devices)
+
+    @lru_cache
+    def population(devices: int) -> Population:
+        return make_population(lambda hyper: pure, mesh=make_mesh(own[:devices]) if devices > 1 else None)
+
     return Program(
         net,
         method,
         jax.jit(init),
-        make_step(method, forward, optimizer, **settings),
-        lambda count: population(min(count, jax.local_device_count())),
-        make_predict(method, forward, "source"),
-        make_predict(method, forward, "target"),
+        make_step(method, forward, optimizer, mesh=mesh, **settings),
+        lambda count: population(min(count, len(own))),
+        make_predict(method, forward, "source", mesh=mesh),
+        make_predict(method, forward, "target", mesh=mesh),
+        mesh,
     )

@@ -1,51 +1,38 @@
 """One run from its description to its record: every benchmark file calls :func:`run_experiment`."""
 
-import io
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dalib.checks import input_error
-from dalib.data import (
-    UNLABELLED,
-    Domain,
-    check_distinct,
-    evaluation_batches,
-    match_classes,
-    paired_stream,
-    unlabelled_batches,
-)
+from dalib.data import UNLABELLED, Domain, check_distinct, evaluation_batches, match_classes, paired_stream
 from dalib.encoders import load
-from dalib.methods import NET_GROUPS, States, evaluation_params, setting_of
+from dalib.methods import setting_of
 from dalib.train import (
     Cadence,
+    Clock,
     Record,
     TrainState,
     open_checkpoints,
     open_record,
     provenance,
     put_batch,
-    recompute_statistics,
     run,
 )
-from dalib.train.forward import statistics_for
-from dalib.train.record import write_atomically
-from dalib.types import Batch, Outputs, Params
+from dalib.train.distributed import from_each, leader_first, leads, process_count, process_index, replicate, run_mesh
+from dalib.train.sharding import check_rows
+from dalib.types import Batch
 from dalib.validate import score
 from dalib.validate.oracle import oracle_score
-from dalib.weights import save_variables
 from experiments.config import SEVERAL, Experiment, asdict
+from experiments.inference import EVALUATION_ROWS, make_inference
 from experiments.joined import parts_of
+from experiments.outcome import fingerprints, outcome_file, write_outcome
 from experiments.program import Program, make_program
 from experiments.start import read_start
-
-EVALUATION_ROWS = 250
-PICTURE_ROWS = 400
 
 
 class Run(NamedTuple):
@@ -60,7 +47,8 @@ class Run(NamedTuple):
         initial: ``() -> state`` before the first step.
         evaluate: ``state -> events``.
         refresh: ``state -> state``, the method's look at the whole target; None if it takes none.
-        finish: ``state -> None``: writes what the end of a run leaves behind.
+        finish: ``(state, together=1) -> None``: writes what the end of a run leaves behind; ``together`` is the number
+            of runs that were trained at once, whose common wall-clock time each of them records.
         text: ``() -> str``: the accuracies last seen, for the display.
     """
 
@@ -72,7 +60,7 @@ class Run(NamedTuple):
     initial: Callable[[], TrainState]
     evaluate: Callable[[TrainState], list[dict[str, Any]]]
     refresh: Callable[[TrainState], TrainState] | None
-    finish: Callable[[TrainState], None]
+    finish: Callable[..., None]
     text: Callable[[], str]
 
     @property
@@ -93,6 +81,9 @@ def run_experiment(
 ) -> Path:
     """Trains, evaluates and records one run; finished runs are left as they are, unfinished ones go on.
 
+    It goes on all devices of all processes, with the batch split over them; all processes must call it. How many there
+    are is no part of the run: it may go on with other numbers (and then agrees to rounding), each stretch notes it.
+
     Args:
         experiment: what to do.
         source: labelled domain with splits ``train`` and ``test``.
@@ -105,25 +96,36 @@ def run_experiment(
 
     Returns:
         The run folder, with ``config.json``, ``record.jsonl``, ``final.npz`` (confusion matrix, features for pictures),
-        ``weights.safetensors`` (the net's variables, with the source's batch statistics) and ``checkpoints/``.
+        ``weights.safetensors`` (the net's variables, with the source's batch statistics), ``checkpoints/`` and
+        ``stretches.jsonl`` (on which devices it went on, each time).
 
     Raises:
-        InputError: for bad settings or data, before anything is written.
+        InputError: for bad settings or data, or a batch that the devices do not divide, before anything is written.
     """
+    check_rows(experiment.batch_size, run_mesh())
     opened = open_run(experiment, source, target, folder, start=start, command=command)
     if opened is None:
         return folder
     interleaved = setting_of(experiment.method).split(",")[0] in SEVERAL and experiment.role != "oracle"
     labelled = parts_of(opened.labelled) if interleaved else opened.labelled
-    stream = paired_stream(labelled, opened.target, batch_size=experiment.batch_size, seed=experiment.seed)
+    stream = paired_stream(
+        labelled,
+        opened.target,
+        batch_size=experiment.batch_size,
+        seed=experiment.seed,
+        process_index=process_index(),
+        process_count=process_count(),
+    )
+    mesh = opened.program.mesh
 
     def batches(start: int) -> Iterator[Batch]:
-        return (put_batch(batch) for batch in stream.batches(start))
+        return (put_batch(batch, mesh) for batch in stream.batches(start))
 
     with open_checkpoints(folder / "checkpoints") as checkpoints:
+        opened.record.stretch(checkpoints.steps(), devices=1 if mesh is None else mesh.size, processes=process_count())
         state = run(
             opened.program.step,
-            opened.initial(),
+            replicate(opened.initial(), mesh),
             batches,
             total_steps=experiment.steps,
             record=opened.record,
@@ -177,60 +179,27 @@ def open_run(
             raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
     program = make_program(experiment, len(labelled.class_names))
     begin = read_start(program.method, experiment, start)
-    record = open_record(
-        folder,
-        {
-            "experiment": asdict(experiment),
-            "name": experiment.name,
-            "task": experiment.task,
-            "seed": experiment.seed,
-            "class_names": labelled.class_names,
-            "data": dict(_fingerprint(d) for d in (source, target)),
-            "command": command,
-            **({} if begin is None else {"start": begin.record}),
-            **provenance(),
-        },
-    )
+    config = {
+        "experiment": asdict(experiment),
+        "name": experiment.name,
+        "task": experiment.task,
+        "seed": experiment.seed,
+        "class_names": labelled.class_names,
+        "data": fingerprints((source, target)),
+        "command": command,
+        **({} if begin is None else {"start": begin.record}),
+        **provenance(),
+    }
+    record = leader_first(lambda: open_record(folder, config))._replace(writes=leads(), clock=Clock())
     known = not (target.labels("test") == UNLABELLED).any()
-    if record.finished() and (folder / ("final.npz" if known else "predictions.npz")).exists():
+    # Process 0 decides for all: a network disk may show the others an older state.
+    if from_each(record.finished() and (folder / outcome_file(known)).exists())[0]:
         return None
-    began = time.monotonic()
+    infer = make_inference(program, target)
     scores = {"text": ""}
 
-    def calibrated(state: TrainState, params: Params) -> States:
-        states = States(state.model, state.method)
-        if program.method.calibrate is None:
-            return states
-
-        def recompute():
-            batches = unlabelled_batches(target, "train", EVALUATION_ROWS)
-            stats = statistics_for(states.model, "source")
-            return recompute_statistics(program.net, params, stats, (b.inputs[b.mask] for b in batches))
-
-        return program.method.calibrate(params, states, recompute)
-
-    def refresh(state: TrainState) -> TrainState:
-        def look() -> Outputs:
-            parts = []
-            for b in unlabelled_batches(target, "train", EVALUATION_ROWS):
-                outputs = program.predict_target(state.params, state.model, jnp.asarray(b.inputs))
-                parts.append(jax.tree.map(lambda x, b=b: np.asarray(x)[b.mask], outputs._replace(hidden={})))
-            return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-
-        assert program.method.refresh is not None
-        states = program.method.refresh(state.params, States(state.model, state.method), look)
-        return state.replace(model=states.model, method=states.method)
-
-    def predictors(state: TrainState):
-        params = evaluation_params(program.method, state.params, States(state.model, state.method))
-        model = calibrated(state, params).model
-        return (
-            lambda x: program.predict_source(params, model, jnp.asarray(x)),
-            lambda x: program.predict_target(params, model, jnp.asarray(x)),
-        )
-
     def evaluate(state: TrainState) -> list[dict[str, Any]]:
-        on_source, on_target = predictors(state)
+        on_source, on_target = infer.predictors(state)
         if not known:
             mine = score(lambda x: on_source(x).logits, evaluation_batches(source, "test", EVALUATION_ROWS))
             scores["text"] = f"accuracy source {mine.accuracy:.3f}"
@@ -253,16 +222,16 @@ def open_run(
             encoder = load(experiment.encoder, weights=experiment.weights, **dict(experiment.encoder_options))[1]
         return program.init(jax.random.key(experiment.seed), sample, variables, encoder)
 
-    def finish(state: TrainState) -> None:
-        if known:
-            write_atomically(folder / "final.npz", _final(predictors(state), source, target))
-        else:
-            write_atomically(folder / "predictions.npz", _predictions(predictors(state)[1], target))
-        final = evaluation_params(program.method, state.params, States(state.model, state.method))
-        stats = statistics_for(state.model, "source")
-        weights = {"params": {g: final[g] for g in NET_GROUPS if g in final}, "batch_stats": stats}
-        save_variables(folder / "weights.safetensors", weights)
-        record.write("end", experiment.steps, seconds=round(time.monotonic() - began, 3))
+    def finish(state: TrainState, together: int = 1) -> None:
+        write_outcome(
+            folder,
+            predictors=infer.predictors(state),
+            variables=infer.variables(state),
+            domains=(source, target),
+            labelled=known,
+            writes=leads(),
+        )
+        record.write("end", experiment.steps, together=together)
 
     return Run(
         experiment=experiment,
@@ -272,52 +241,7 @@ def open_run(
         target=target,
         initial=initial,
         evaluate=evaluate,
-        refresh=refresh if program.method.refresh else None,
+        refresh=infer.refresh,
         finish=finish,
         text=lambda: scores["text"],
     )
-
-
-def _final(predictors: Any, source: Domain, target: Domain) -> bytes:
-    """Confusion matrix on the target's test split, and features of both test splits for the pictures."""
-    on_source, on_target = predictors
-    confusion = oracle_score(lambda x: on_target(x).logits, evaluation_batches(target, "test", EVALUATION_ROWS))
-    arrays: dict[str, np.ndarray] = {"confusion": confusion.target_confusion}
-    for side, domain, predict in (("source", source, on_source), ("target", target, on_target)):
-        features, labels, predictions = [], [], []
-        for batch in evaluation_batches(domain, "test", EVALUATION_ROWS):
-            outputs = predict(batch.inputs)
-            features.append(np.asarray(outputs.features, np.float32)[batch.mask])
-            predictions.append(np.asarray(outputs.logits.argmax(-1), np.int32)[batch.mask])
-            labels.append(batch.labels[batch.mask])
-        rows = np.random.default_rng(0).permutation(sum(map(len, labels)))[:PICTURE_ROWS]
-        arrays[f"features_{side}"] = np.concatenate(features)[rows]
-        arrays[f"labels_{side}"] = np.concatenate(labels)[rows]
-        arrays[f"predictions_{side}"] = np.concatenate(predictions)[rows]
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
-    return file.getvalue()
-
-
-def _predictions(on_target: Any, target: Domain) -> bytes:
-    """For a target without labels: ``probabilities`` ``[n, C]`` and ``predictions`` ``[n]`` of its test split."""
-    logits = [
-        np.asarray(on_target(batch.inputs).logits, np.float32)[batch.mask]
-        for batch in unlabelled_batches(target, "test", EVALUATION_ROWS)
-    ]
-    probabilities = np.asarray(jax.nn.softmax(np.concatenate(logits)))
-    file = io.BytesIO()
-    np.savez_compressed(file, probabilities=probabilities, predictions=probabilities.argmax(1).astype(np.int32))
-    return file.getvalue()
-
-
-_prints: dict[int, tuple[Domain, tuple[str, str]]] = {}
-
-
-def _fingerprint(domain: Domain) -> tuple[str, str]:
-    """Name with the shape of an example, and fingerprint, computed once per object."""
-    if id(domain) not in _prints:
-        shape = np.shape(domain.split("train").__getitems__([0])[0][0])
-        name = f"{domain.name} {'×'.join(map(str, shape))}"
-        _prints[id(domain)] = (domain, (name, domain.fingerprint()))
-    return _prints[id(domain)][1]

@@ -1,29 +1,60 @@
 """The run record: a folder with what was asked (``config.json``) and what happened (``record.jsonl``).
 
-``record.jsonl`` holds one JSON object a line: ``{"event": "train" | "evaluate" | "end", "step": ..., ...}``. After a
-resume the lines behind the restored step are cut off, so that the record of a killed and resumed run has no step twice.
+``record.jsonl`` holds one JSON object a line: ``{"event": "train" | "evaluate" | "end", "step": ..., ...}``. A
+checkpoint knows how many lines there were; after a resume the lines behind them are cut off, so that the record of a
+killed and resumed run has no step twice and none missing.
 """
 
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from dalib.checks import InputError
+from dalib.files import leftovers, write_atomically
 
 FORMAT = 1
 PACKAGES = ("dalib-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+TIMED = ("train", "end")
+
+
+class StorageError(OSError):
+    """A full or failing disk; the message names the file, what is kept and how to go on."""
+
+
+class Clock:
+    """Seconds of training, over all stretches of a run that was stopped and went on; lost work does not count."""
+
+    def __init__(self) -> None:
+        self.start(0.0)
+
+    def start(self, seconds: float) -> None:
+        """Goes on from ``seconds``."""
+        self._zero = time.monotonic() - seconds
+
+    def __call__(self) -> float:
+        return round(time.monotonic() - self._zero, 3)
 
 
 class Record(NamedTuple):
-    """An open run folder."""
+    """An open run folder.
+
+    Attributes:
+        folder: where it is.
+        writes: False on all but one of several processes: these only read.
+        clock: its reading becomes the field ``seconds`` of "train" and "end" lines; None leaves it out.
+    """
 
     folder: Path
+    writes: bool = True
+    clock: Clock | None = None
 
     @property
     def path(self) -> Path:
@@ -31,10 +62,17 @@ class Record(NamedTuple):
         return self.folder / "record.jsonl"
 
     def write(self, event: str, step: int, **fields: Any) -> None:
-        """Appends one line and flushes it to the operating system."""
+        """Appends one line, whole or not at all, and hands it to the operating system.
+
+        Raises:
+            StorageError: when the disk is full or fails; the lines before stay.
+        """
+        if not self.writes:
+            return
+        if self.clock is not None and event in TIMED:
+            fields["seconds"] = self.clock()
         line = json.dumps({"event": event, "step": int(step), **fields}, default=_plain, allow_nan=True)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        _append(self.path, (line + "\n").encode())
 
     def events(self) -> list[dict[str, Any]]:
         """All complete lines; a last line cut off by a kill is left out."""
@@ -44,11 +82,53 @@ class Record(NamedTuple):
         """Whether the run has ended."""
         return any(e["event"] == "end" for e in self.events())
 
+    def check_writable(self) -> None:
+        """Raises an InputError when nothing can be written here; to be called before hours of training, not after."""
+        try:
+            if not os.access(self.folder, os.W_OK):
+                raise PermissionError(None, "no permission to write, or a read-only disk")
+            open(self.path, "ab").close()
+        except OSError as error:
+            raise InputError(
+                f"run folder: {self.path if self.path.exists() else self.folder} can't be written ({error.strerror})"
+                "\n  expected: permission to write there; nothing was changed"
+                "\n  what to do: choose another --out, or mend the permissions"
+            ) from None
+
+    def stretch(self, steps: Sequence[int], **fields: Any) -> None:
+        """Notes in ``stretches.jsonl`` that the run goes on now, and on what; each start of a run is a stretch of it.
+
+        Args:
+            steps: of which there are checkpoints, ascending.
+            **fields: what is particular to this stretch, e.g. its devices.
+        """
+        if self.writes:
+            device = {"platform": jax.default_backend(), "device": jax.local_devices()[0].device_kind}
+            line = json.dumps({"from": [0, *steps][-1], **fields, **device, **provenance()}, default=_plain)
+            _append(self.folder / "stretches.jsonl", (line + "\n").encode())
+
+    def lines(self) -> int:
+        """The number of complete lines."""
+        return len(self.events())
+
+    def keep(self, lines: int) -> None:
+        """Drops all but the first ``lines`` lines (what came later will happen again), atomically."""
+        self._rewrite(self.events()[:lines])
+
     def cut_after(self, step: int) -> None:
         """Drops every event behind ``step`` (they will happen again) and a half-written last line, atomically."""
-        if self.path.exists():
-            kept = [e for e in self.events() if e["step"] <= step and e["event"] != "end"]
-            write_atomically(self.path, "".join(json.dumps(e, allow_nan=True) + "\n" for e in kept).encode())
+        self._rewrite([e for e in self.events() if e["step"] <= step and e["event"] != "end"])
+
+    def _rewrite(self, events: list[dict[str, Any]]) -> None:
+        if self.clock is not None:
+            self.clock.start(next((float(e["seconds"]) for e in reversed(events) if "seconds" in e), 0.0))
+        if not self.writes:
+            return
+        data = "".join(json.dumps(e, allow_nan=True) + "\n" for e in events).encode()
+        for old in leftovers(self.folder):
+            old.unlink(missing_ok=True)
+        if self.path.exists() and self.path.read_bytes() != data:
+            write_atomically(self.path, data)
 
 
 def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
@@ -81,7 +161,8 @@ def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
                 + "\n  what to do: choose another --out, or give the same options again; nothing there was changed"
             )
         return Record(folder)
-    if folder.exists() and any(folder.iterdir()):
+    # A run killed while its configuration was being written has left nothing else.
+    if folder.exists() and set(folder.iterdir()) - set(leftovers(folder, path.name)):
         raise InputError(
             f"run folder: {folder} exists, is not empty and has no config.json"
             "\n  expected: a new folder or one of a run\n  what to do: choose another --out"
@@ -90,7 +171,10 @@ def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(config, indent=1, sort_keys=True).encode())
     except OSError as error:
-        raise InputError(f"run folder: {folder} can't be written ({error.strerror})") from None
+        raise InputError(
+            f"run folder: {folder} can't be written ({error.strerror})\n  expected: a folder with room and permission "
+            "to write\n  what to do: choose another --out, or mend the disk"
+        ) from None
     return Record(folder)
 
 
@@ -103,19 +187,6 @@ def provenance() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return {"versions": versions, "git": _git_commit()}
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader or a kill sees either the old content or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _git_commit() -> str | None:
@@ -132,6 +203,26 @@ def _git_commit() -> str | None:
         return None
 
 
+def _append(path: Path, data: bytes) -> None:
+    """Appends all of ``data`` in one write, or leaves the file as it was."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        before = os.fstat(file).st_size
+        try:
+            if (written := os.write(file, data)) < len(data):
+                # A disk that takes a part has no room for the rest; the second write says why.
+                os.write(file, data[written:])
+                os.fsync(file)
+        except OSError as error:
+            os.ftruncate(file, before)
+            raise StorageError(
+                f"run record: {path} can't be written ({error.strerror})\n  kept: all {before} bytes that were there"
+                "\n  what to do: make room or mend the disk; the same command goes on from the last checkpoint"
+            ) from error
+    finally:
+        os.close(file)
+
+
 def _complete_lines(path: Path):
     if not path.exists():
         return
@@ -146,7 +237,9 @@ def _complete_lines(path: Path):
                 return
             raise InputError(
                 f"run record: line {number} of {path} is not JSON; the file was changed by hand or "
-                "the disk is damaged\n  what to do: move this run folder away and run again"
+                f"the disk is damaged\n  kept: everything; {number - 1} lines before it are whole\n  what to do: "
+                "delete that line and all behind it: the run goes on from a checkpoint before it, if there is one; or "
+                "move this run folder away and run again"
             ) from None
 
 

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from dalib.checks import input_error
 from dalib.methods.base import Context, Forward, Method, States, apply_loss, cross_entropy, trained_groups
-from dalib.train.forward import evaluate_outputs
 from dalib.train.optimizer import Optimizer
-from dalib.train.sharding import batch_sharding, replicated
+from dalib.train.sharding import GATHERED, batch_sharding, gather, replicated, scatter
 from dalib.train.state import TrainState
-from dalib.types import Array, Batch, Metrics, Outputs, PyTree
+from dalib.types import Array, Batch, Metrics, Params
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -27,6 +27,7 @@ def training_step(
     total_steps: int,
     num_classes: int,
     task_loss: Callable[[Array, Array], Array] = cross_entropy,
+    state_sharding: TrainState | None = None,
 ) -> Step:
     """The step as a pure function, to be jitted, scanned or vmapped by the caller.
 
@@ -37,10 +38,22 @@ def training_step(
     The default task loss is NaN where a label is outside [0, C), which ``dalib.train.run`` reports as an error at that
     step; the readers of :mod:`dalib.data` refuse such labels before.
 
+    Args:
+        state_sharding: where the parts of the state lie between steps, of :func:`dalib.train.fully_sharded`; None for
+            a whole state on every device.
+
     Returns:
         ``(state, batch) -> (state, metrics)``; metrics are scalars, among them ``loss/total`` and ``gradient_norm`` of
         each update and ``learning_rate``.
     """
+
+    def whole(params: Params, states: States) -> tuple[Params, States]:
+        if state_sharding is None:
+            return params, states
+        return gather((params, states), _parts(state_sharding))
+
+    def in_place(states: States) -> States:
+        return states if state_sharding is None else scatter(states, _parts(state_sharding)[1])
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         progress = state.step.astype(jnp.float32) / total_steps
@@ -57,11 +70,16 @@ def training_step(
                 draw += 1
 
                 def objective(trained, params=params, states=states, own=own, update=update):
-                    result = apply_loss(method, update, params | trained, states, batch, forward, own)
+                    params, states = whole(params | trained, states)
+                    result = apply_loss(method, update, params, states, batch, forward, own)
                     return result.value, (result.states, result.metrics)
 
+                if state_sharding is not None:
+                    # All that the backward pass needs is kept but what was gathered, which is gathered again.
+                    objective = jax.checkpoint(objective, policy=_KEEP_ALL_BUT_GATHERED)
                 trained = {g: params[g] for g in groups}
                 (value, (states, more)), gradients = jax.value_and_grad(objective, has_aux=True)(trained)
+                states = in_place(states)
                 more = {**more, "loss/total": value, "gradient_norm": optax.tree.norm(gradients)}
                 metrics |= {prefix + name: metric for name, metric in more.items()}
                 params, moments = dict(params), dict(moments)
@@ -69,7 +87,7 @@ def training_step(
                     params[g], moments[g] = optimizer.update(g, gradients[g], moments[g], params[g], progress)
         if method.finish is not None:
             key = jax.random.fold_in(context.key, draw)
-            states = method.finish(params, states, batch, forward, context._replace(key=key))
+            states = in_place(method.finish(*whole(params, states), batch, forward, context._replace(key=key)))
         new = dataclasses.replace(
             state, step=state.step + 1, params=params, optimizer=moments, model=states.model, method=states.method
         )
@@ -78,33 +96,42 @@ def training_step(
     return step
 
 
+_KEEP_ALL_BUT_GATHERED = jax.checkpoint_policies.save_anything_except_these_names(GATHERED)
+
+
+def _parts(state: TrainState) -> tuple[Params, States]:
+    return state.params, States(state.model, state.method)
+
+
 def make_step(
-    method: Method, forward: Forward, optimizer: Optimizer, *, mesh: Mesh | None = None, **settings: Any
+    method: Method,
+    forward: Forward,
+    optimizer: Optimizer,
+    *,
+    mesh: Mesh | None = None,
+    state_sharding: TrainState | None = None,
+    **settings: Any,
 ) -> Step:
-    """:func:`training_step` under ``jit``: state donated and replicated, batch split over the mesh's ``data`` axis."""
-    step = training_step(method, forward, optimizer, **settings)
-    if mesh is None:
-        return jax.jit(step, donate_argnums=0)
-    everywhere = replicated(mesh)
-    return jax.jit(
-        step,
-        donate_argnums=0,
-        in_shardings=(everywhere, batch_sharding(mesh)),
-        out_shardings=(everywhere, everywhere),
-    )
-
-
-def make_predict(method: Method, forward: Forward, domain: str) -> Callable[[Any, PyTree, Array], Outputs]:
-    """``(params, model state, inputs) -> Outputs`` in evaluation mode, jitted, with the method's own prediction.
+    """:func:`training_step` under ``jit``: state donated, batch split over the mesh's ``data`` axis.
 
     Args:
-        domain: "source" or "target": whose batch statistics normalise.
+        mesh: None for the default device alone.
+        state_sharding: where the parts of the state lie, of :func:`dalib.train.fully_sharded`; None for a whole state
+            on every device.
+        **settings: of :func:`training_step`.
+
+    Raises:
+        InputError: for a ``state_sharding`` without a mesh.
     """
-
-    def predict(params, model: PyTree, inputs: Array) -> Outputs:
-        outputs = evaluate_outputs(forward, params, model, inputs, domain)
-        if method.predict is None:
-            return outputs
-        return outputs._replace(logits=method.predict(params, outputs, forward))
-
-    return jax.jit(predict)
+    if mesh is None:
+        if state_sharding is not None:
+            raise input_error("state_sharding", got="one without a mesh", expected="mesh= beside it")
+        return jax.jit(training_step(method, forward, optimizer, **settings), donate_argnums=0)
+    everywhere = replicated(mesh)
+    places = everywhere if state_sharding is None else state_sharding
+    return jax.jit(
+        training_step(method, forward, optimizer, state_sharding=state_sharding, **settings),
+        donate_argnums=0,
+        in_shardings=(places, batch_sharding(mesh)),
+        out_shardings=(places, everywhere),
+    )

@@ -49,6 +49,7 @@ def test_a_run_leaves_a_whole_record(finished):
     assert {p.name for p in run.iterdir()} == {
         "config.json",
         "record.jsonl",
+        "stretches.jsonl",
         "final.npz",
         "weights.safetensors",
         "checkpoints",

@@ -1,0 +1,89 @@
+"""What a run asks its net for between steps: predictions, recomputed batch statistics, the look at the whole target."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dalib.data import Domain, unlabelled_batches
+from dalib.methods import NET_GROUPS, States, evaluation_params
+from dalib.train import TrainState, recompute_statistics
+from dalib.train.distributed import local, replicate
+from dalib.train.forward import statistics_for
+from dalib.types import Outputs, Params, PyTree
+from experiments.program import Program
+
+EVALUATION_ROWS = 250
+
+Predict = Callable[[Any], Outputs]
+"""``inputs [n, ...] -> Outputs`` in evaluation mode, the whole result on one device."""
+
+
+class Inference(NamedTuple):
+    """Functions of a run's state. Where there are several processes, all must call them.
+
+    Attributes:
+        predictors: ``state -> (on source, on target)``, with the parameters and statistics that are evaluated.
+        refresh: ``state -> state``: the method's look at the whole target; None if it takes none.
+        variables: ``state -> {"params", "batch_stats"}`` of the net as it is evaluated on the source.
+    """
+
+    predictors: Callable[[TrainState], tuple[Predict, Predict]]
+    refresh: Callable[[TrainState], TrainState] | None
+    variables: Callable[[TrainState], PyTree]
+
+
+def make_inference(program: Program, target: Domain) -> Inference:
+    """Binds a program to the target whose ``train`` split it may look at, without labels."""
+    method, mesh = program.method, program.mesh
+
+    def evaluated(state: TrainState) -> Params:
+        return evaluation_params(method, state.params, States(state.model, state.method))
+
+    def calibrated(state: TrainState, params: Params) -> PyTree:
+        if method.calibrate is None:
+            return state.model
+        own, states = local((params, States(state.model, state.method)))
+
+        def recompute() -> PyTree:
+            # Every process goes through all of the target: each batch is normalised by itself on the way, so that
+            # batches of another size would give other statistics.
+            batches = unlabelled_batches(target, "train", EVALUATION_ROWS)
+            stats = statistics_for(states.model, "source")
+            return recompute_statistics(program.net, own, stats, (b.inputs[b.mask] for b in batches))
+
+        return method.calibrate(own, states, recompute).model
+
+    def predictors(state: TrainState) -> tuple[Predict, Predict]:
+        params = evaluated(state)
+        params, model = replicate((params, calibrated(state, params)), mesh)
+        return (
+            lambda inputs: program.predict_source(params, model, inputs),
+            lambda inputs: program.predict_target(params, model, inputs),
+        )
+
+    def refresh(state: TrainState) -> TrainState:
+        params, states = local((state.params, States(state.model, state.method)))
+        spread = replicate((state.params, state.model), mesh)
+
+        def look() -> Outputs:
+            parts = []
+            for b in unlabelled_batches(target, "train", EVALUATION_ROWS):
+                outputs = program.predict_target(*spread, b.inputs)
+                parts.append(jax.tree.map(lambda x, b=b: np.asarray(x)[b.mask], outputs))
+            return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+
+        assert method.refresh is not None
+        states = method.refresh(params, states, look)
+        if len(state.step.sharding.device_set) > 1:
+            states = replicate(states, mesh)
+        return state.replace(model=states.model, method=states.method)
+
+    def variables(state: TrainState) -> PyTree:
+        params, model = local((evaluated(state), state.model))
+        net = {group: params[group] for group in NET_GROUPS if group in params}
+        return {"params": net, "batch_stats": statistics_for(model, "source")}
+
+    return Inference(predictors, refresh if method.refresh else None, variables)
