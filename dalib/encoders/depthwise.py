@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from dalib.backend import platform
 from dalib.checks import input_error, unknown_name
 from dalib.encoders.layers import CONVOLUTIONS
 from dalib.types import Array
@@ -163,7 +164,7 @@ def depthwise(
     """
     if form not in CONVOLUTIONS:
         raise unknown_name("conv", form, CONVOLUTIONS)
-    taps = form == "patches" or (form == "auto" and jax.default_backend() == "cpu")
+    taps = form == "patches" or (form == "auto" and platform() == "cpu")
     return nn.Conv(
         channels,
         (size, size),

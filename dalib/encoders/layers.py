@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dalib.backend import platform
 from dalib.checks import input_error, unknown_name
 from dalib.types import Array
 
@@ -71,13 +71,13 @@ def convolution_as_matrix(inputs: Array, kernel: Array, window_strides: Any, pad
 
 
 CONVOLUTIONS: tuple[str, ...] = ("auto", "library", "patches")
-"""Forms of the convolution; parameters and results are the same in all. ``auto`` is ``patches`` where JAX's default
-backend is a CPU and ``library`` elsewhere."""
+"""Forms of the convolution; parameters and results are the same in all. ``auto`` is ``patches`` where functions
+are traced for a CPU (:func:`dalib.backend.platform`) and ``library`` elsewhere."""
 
 
 def _convolution(form: str) -> Callable[..., Array] | None:
     if form == "auto":
-        form = "patches" if jax.default_backend() == "cpu" else "library"
+        form = "patches" if platform() == "cpu" else "library"
     table: dict[str, Callable[..., Array] | None] = {"library": None, "patches": convolution_as_matrix}
     if form not in table:
         raise unknown_name("conv", form, CONVOLUTIONS)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dalib.backend import platform
 from dalib.types import Array
 
 
@@ -22,7 +22,7 @@ def max_pool(x: Array, size: int, stride: int, *, padding: int = 0, ceil: bool =
             inside the map or the padding before it.
     """
     pads = [_pads(side, size, stride, padding, ceil) for side in x.shape[1:3]]
-    if jax.default_backend() == "cpu":
+    if platform() == "cpu":
         return maximum_of_slices(x, size, stride, pads)
     return nn.max_pool(x, (size, size), (stride, stride), pads)
 

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dalib.backend import platform
 from dalib.checks import input_error
 from dalib.encoders.attention import blocks, layer_norm
 from dalib.encoders.inputs import check_waveforms
@@ -179,7 +180,7 @@ class Wav2Vec2(nn.Module):
             (self.position_kernel,),
             padding=((self.position_kernel // 2, (self.position_kernel - 1) // 2),),
             feature_group_count=self.position_groups,
-            conv_general_dilated=_grouped if jax.default_backend() == "cpu" else None,
+            conv_general_dilated=_grouped if platform() == "cpu" else None,
             dtype=self.dtype,
             name="positions",
         )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from dalib.checks import choose, input_error
 from dalib.discrepancy import entropies
 from dalib.methods.base import Context, Forward, Method, Pass, Spec, weigh
-from dalib.methods.discriminator import Discriminator, discriminate, domain_loss
+from dalib.methods.discriminator import Discriminator, discriminate_both, domain_loss
 from dalib.methods.reversal import Reversal, dann_schedule, reverse_by
 from dalib.types import Array, Outputs, Params, PyTree
 
@@ -101,11 +101,10 @@ def cdan(
 
     def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
         del forward
-        rows = jnp.concatenate([product(outputs.source, state), product(outputs.target, state)])
-        rows, coefficient = reverse_by(reversal, context.progress, rows)
-        logits = discriminate(net, params["discriminator"], rows, context.key)
-        n = outputs.source.features.shape[0]
-        loss, accuracy = domain_loss(logits[:n], logits[n:], **(weights(outputs) if entropy else {}))
+        products = product(outputs.source, state), product(outputs.target, state)
+        products, coefficient = reverse_by(reversal, context.progress, products)
+        logits = discriminate_both(net, params["discriminator"], *products, context.key)
+        loss, accuracy = domain_loss(*logits, **(weights(outputs) if entropy else {}))
         metrics = {"loss/cdan": loss, "cdan/domain_accuracy": accuracy, "cdan/reversal": coefficient}
         return weigh(weight, context) * loss, state, metrics
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, supervised_loss, weigh
-from dalib.methods.discriminator import Discriminator, discriminate, domain_loss
+from dalib.methods.discriminator import Discriminator, discriminate_both, domain_loss
 from dalib.types import Array, Batch, Params, PyTree
 
 
@@ -41,10 +41,7 @@ def confusion(
         return {"discriminator": net.init(key, jnp.zeros((2, spec.width)))["params"]}, {}
 
     def domain_logits(discriminator: PyTree, outputs: Pass, key: Array) -> tuple[Array, Array]:
-        rows = jnp.concatenate([outputs.source.features, outputs.target.features])
-        logits = discriminate(net, discriminator, rows, key)
-        n = outputs.source.features.shape[0]
-        return logits[:n], logits[n:]
+        return discriminate_both(net, discriminator, outputs.source.features, outputs.target.features, key)
 
     def discriminator_loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
         # The running statistics advance once per step, in the update of the net.

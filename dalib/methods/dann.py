@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from dalib.methods.base import Context, Forward, Method, Pass, Spec, weigh
-from dalib.methods.discriminator import Discriminator, discriminate, domain_loss
+from dalib.methods.discriminator import Discriminator, discriminate_both, domain_loss
 from dalib.methods.reversal import Reversal, dann_schedule, reverse_by
 from dalib.types import Array, Params, PyTree
 
@@ -41,11 +41,8 @@ def dann(
 
     def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
         del forward
-        rows = jax.numpy.concatenate([outputs.source.features, outputs.target.features])
-        rows, coefficient = reverse_by(reversal, context.progress, rows)
-        logits = discriminate(net, params["discriminator"], rows, context.key)
-        n = outputs.source.features.shape[0]
-        loss, accuracy = domain_loss(logits[:n], logits[n:])
+        both, coefficient = reverse_by(reversal, context.progress, (outputs.source.features, outputs.target.features))
+        loss, accuracy = domain_loss(*discriminate_both(net, params["discriminator"], *both, context.key))
         metrics = {"loss/dann": loss, "dann/domain_accuracy": accuracy, "dann/reversal": coefficient}
         return weigh(weight, context) * loss, state, metrics
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dalib.methods.domains import apart, together
 from dalib.types import Array, PyTree
 
 
@@ -58,6 +59,13 @@ def discriminate(net: Discriminator, params: PyTree, rows: Array, key: Array | N
     rngs = None if key is None else {"dropout": key}
     logits: Any = net.apply({"params": params}, rows, deterministic=net.dropout == 0 or key is None, rngs=rngs)
     return logits
+
+
+def discriminate_both(
+    net: Discriminator, params: PyTree, source: Array, target: Array, key: Array | None = None
+) -> tuple[Array, Array]:
+    """Logits ``[n]`` and ``[m]`` of both domains' rows ``[n, d]``, ``[m, d]`` from one pass over all of them."""
+    return apart(discriminate(net, params, together(source, target), key), source.shape[0])
 
 
 def domain_loss(

@@ -1,4 +1,4 @@
-"""Several source domains in one batch: how their rows lie, and how to take them apart.
+"""Several domains in one batch: how their rows lie, and how to take them apart.
 
 A batch of k source domains interleaves them: row r belongs to domain r mod k, so every domain has n/k rows and each
 device holds all domains. :func:`dalib.data.paired_stream` lays them so when it is given several sources.
@@ -12,6 +12,29 @@ import jax.numpy as jnp
 from dalib.checks import InputError, input_error
 from dalib.methods.base import Context
 from dalib.types import Array
+
+
+def together(first: Array, second: Array) -> Array:
+    """Rows of two domains in one array ``[n + m, ...]``, for one pass through a net.
+
+    Equal numbers are interleaved, so that every example stays on its device when batches are split over several;
+    concatenation, which is left for unequal ones, would re-deal the rows between devices.
+
+    Args:
+        first: ``[n, ...]``.
+        second: ``[m, ...]``.
+    """
+    if first.shape[0] != second.shape[0]:
+        return jnp.concatenate([first, second])
+    return jnp.stack([first, second], 1).reshape(2 * first.shape[0], *first.shape[1:])
+
+
+def apart(rows: Array, n: int) -> tuple[Array, Array]:
+    """What came of the first ``n`` and of the other rows of :func:`together`, in their order."""
+    if rows.shape[0] != 2 * n:
+        return rows[:n], rows[n:]
+    pairs = rows.reshape(n, 2, *rows.shape[1:])
+    return pairs[:, 0], pairs[:, 1]
 
 
 def split_domains(x: Any, sources: int) -> list[Any]:

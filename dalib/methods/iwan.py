@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from dalib.discrepancy import mean_entropy
 from dalib.methods.base import Context, Forward, Method, Pass, Spec, weigh
-from dalib.methods.discriminator import Discriminator, discriminate, domain_loss
+from dalib.methods.discriminator import Discriminator, discriminate, discriminate_both, domain_loss
 from dalib.methods.reversal import dann_schedule, reverse_by
 from dalib.methods.reweighting import importance_weights
 from dalib.types import Array, Params, PyTree
@@ -57,16 +57,15 @@ def iwan(
 
     def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
         del forward
-        features = jnp.concatenate([outputs.source.features, outputs.target.features])
-        n = outputs.source.features.shape[0]
+        features = outputs.source.features, outputs.target.features
         keys = jax.random.split(context.key)
-        seen = discriminate(net, params["weigher"], jax.lax.stop_gradient(features), keys[0])
-        own, own_accuracy = domain_loss(seen[:n], seen[n:])
+        seen = discriminate_both(net, params["weigher"], *jax.lax.stop_gradient(features), keys[0])
+        own, own_accuracy = domain_loss(*seen)
         # The weights come from a pass of the source alone, without dropout: with BatchNorm it is not the pass above.
         weights = importance_weights(discriminate(net, params["weigher"], outputs.source.features))
         turned, coefficient = reverse_by(reversal, context.progress, features)
-        logits = discriminate(net, params["discriminator"], turned, keys[1])
-        loss, accuracy = domain_loss(logits[:n], logits[n:], source_weights=weights)
+        logits = discriminate_both(net, params["discriminator"], *turned, keys[1])
+        loss, accuracy = domain_loss(*logits, source_weights=weights)
         assert outputs.target.logits is not None
         uncertainty = mean_entropy(outputs.target.logits)
         squares = jnp.square(weights).mean()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from dalib.checks import check_positive, choose, input_error
 from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, source_quality, weigh
-from dalib.methods.discriminator import Discriminator, discriminate, domain_loss
+from dalib.methods.discriminator import Discriminator, discriminate_both, domain_loss
 from dalib.methods.reversal import dann_schedule, reverse_by
 from dalib.methods.reweighting import SCALES, class_weights
 from dalib.types import Array, Batch, Outputs, Params, PyTree
@@ -84,13 +84,11 @@ def pada(
 
     def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
         del forward
-        rows = jnp.concatenate([outputs.source.features, outputs.target.features])
-        rows, coefficient = reverse_by(reversal, context.progress, rows)
-        logits = discriminate(net, params["discriminator"], rows, context.key)
-        n = outputs.source.features.shape[0]
+        both, coefficient = reverse_by(reversal, context.progress, (outputs.source.features, outputs.target.features))
+        source, target = discriminate_both(net, params["discriminator"], *both, context.key)
         weights = row_weights(state, outputs.batch.source.labels)
-        on_target = jnp.full_like(logits[n:], 1.0) * weights.mean() if balance_target else None
-        loss, accuracy = domain_loss(logits[:n], logits[n:], source_weights=weights, target_weights=on_target)
+        on_target = jnp.full_like(target, 1.0) * weights.mean() if balance_target else None
+        loss, accuracy = domain_loss(source, target, source_weights=weights, target_weights=on_target)
         metrics = {
             "loss/pada": loss,
             "pada/domain_accuracy": accuracy,

@@ -38,9 +38,12 @@ def _backward(coefficient, g):
 reverse_gradient.defvjp(_forward, _backward)
 
 
-def reverse_by(reversal: Reversal, progress: Array, x: Array) -> tuple[Array, Array]:
-    """``(x behind reversal, coefficient)`` with the coefficient that ``reversal`` has at this progress."""
-    coefficient = jnp.asarray(reversal(progress) if callable(reversal) else reversal, x.dtype)
+def reverse_by(reversal: Reversal, progress: Array, x: PyTree) -> tuple[Any, Array]:
+    """``(x behind reversal, coefficient)`` with the coefficient that ``reversal`` has at this progress.
+
+    ``x`` is an array or a tree of arrays, all of one dtype.
+    """
+    coefficient = jnp.asarray(reversal(progress) if callable(reversal) else reversal, jax.tree.leaves(x)[0].dtype)
     return reverse_gradient(x, coefficient), coefficient
 
 

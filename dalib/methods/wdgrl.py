@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from dalib.checks import input_error
 from dalib.discrepancy import safe_norm
 from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, supervised_loss, weigh
-from dalib.methods.discriminator import Discriminator, discriminate
+from dalib.methods.discriminator import Discriminator, discriminate, discriminate_both
 from dalib.types import Array, Batch, Params, PyTree
 
 
@@ -46,8 +46,8 @@ def wdgrl(
         return {"critic": net.init(key, jnp.zeros((2, spec.width)))["params"]}, {}
 
     def distance(critic: PyTree, source: Array, target: Array) -> Array:
-        values = discriminate(net, critic, jnp.concatenate([source, target]))
-        return values[: source.shape[0]].mean() - values[source.shape[0] :].mean()
+        of_source, of_target = discriminate_both(net, critic, source, target)
+        return of_source.mean() - of_target.mean()
 
     def slopes(critic: PyTree, rows: Array) -> Array:
         return safe_norm(jax.vmap(jax.grad(lambda h: discriminate(net, critic, h[None])[0]))(rows))

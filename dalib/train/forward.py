@@ -20,10 +20,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from dalib.checks import InputError, choose
 from dalib.methods.base import NET_GROUPS, Forward, Pass
+from dalib.methods.domains import apart, together
 from dalib.types import Array, Batch, Outputs, Params, PyTree
 
 CONVENTIONS = {
@@ -99,27 +99,16 @@ def make_forward(net: Any, convention: str) -> Forward:
             outputs, changed = net.apply(variables, inputs, train=train, rngs=rngs, mutable=["batch_stats"])
             return outputs, changed["batch_stats"]
 
-    def together(params: Params, stats: PyTree, batch: Batch, key: Array, *, by_batch: bool):
+    def both(params: Params, stats: PyTree, batch: Batch, key: Array, *, by_batch: bool):
         source, target = batch.source.inputs, batch.target.inputs
         n = source.shape[0]
-        if equal := n == target.shape[0]:
-            # Interleaving keeps every example on its device; concatenation would re-deal them between devices.
-            inputs = jnp.stack([source, target], 1).reshape(2 * n, *source.shape[1:])
-        else:
-            inputs = jnp.concatenate([source, target])
-        outputs, stats = apply(params, stats, inputs, key, train=True, batch=by_batch)
-
-        def part(x: Array, i: int) -> Array:
-            return x.reshape(n, 2, *x.shape[1:])[:, i] if equal else (x[:n], x[n:])[i]
-
-        return (
-            Pass(jax.tree.map(lambda x: part(x, 0), outputs), jax.tree.map(lambda x: part(x, 1), outputs), batch),
-            stats,
-        )
+        outputs, stats = apply(params, stats, together(source, target), key, train=True, batch=by_batch)
+        parts = [jax.tree.map(lambda x, i=i: apart(x, n)[i], outputs) for i in range(2)]
+        return Pass(*parts, batch), stats
 
     def pair(params: Params, model: PyTree, batch: Batch, key: Array) -> tuple[Pass, PyTree]:
         if convention in ("joint", "frozen"):
-            outputs, stats = together(params, model["shared"], batch, key, by_batch=convention == "joint")
+            outputs, stats = both(params, model["shared"], batch, key, by_batch=convention == "joint")
             return outputs, {**model, "shared": stats}
         keys = jax.random.split(key)
         source, model = one(params, model, batch.source.inputs, "source", keys[0], True)
