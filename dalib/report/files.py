@@ -1,10 +1,9 @@
 """Files that appear whole or not at all."""
 
-import contextlib
 import os
-import tempfile
 from pathlib import Path
 
+from dalib import files
 from dalib.checks import input_error
 
 
@@ -30,14 +29,4 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
     """
     path = check_file_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    return path
+    return files.write_atomically(path, content)

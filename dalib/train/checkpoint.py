@@ -1,6 +1,7 @@
 """Checkpoints of the state pytree through orbax: atomic, the last few kept, exact on restore."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,25 +11,38 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from dalib.checks import InputError
+from dalib.train.record import StorageError
 
 logger = logging.getLogger(__name__)
+
+Notes = dict[str, Any]
+
+
+def _no_objection(step: int, notes: Notes) -> None:
+    del step, notes
 
 
 class Checkpoints(NamedTuple):
     """An open checkpoint folder.
 
     Attributes:
-        save: ``(step, state) -> None``; blocks until the checkpoint is complete on disk.
-        restore: ``(state) -> state or None``: the newest checkpoint with the structure, shapes, dtypes and shardings
-            of the given state (whose values don't matter); None when there is none yet.
+        save: ``(step, state, notes={}) -> None``; blocks until the checkpoint is complete on disk. ``notes`` are JSON
+            and become part of it.
+        restore: ``(state, check=...) -> state or None``: the newest checkpoint with the structure, shapes, dtypes and
+            shardings of the given state (whose values don't matter); None when there is none yet. ``check(step,
+            notes)`` may raise to have one passed over.
         steps: the steps on disk, ascending.
         load: ``(step, state) -> state``: the checkpoint of that step, or whatever error its damage raises.
+        notes: ``(step) -> notes``; ``{}`` where none were saved.
+        drop_after: ``(step) -> None``: deletes the checkpoints of later steps.
     """
 
-    save: Callable[[int, Any], None]
-    restore: Callable[[Any], Any]
+    save: Callable[..., None]
+    restore: Callable[..., Any]
     steps: Callable[[], list[int]]
     load: Callable[[int, Any], Any]
+    notes: Callable[[int], Notes]
+    drop_after: Callable[[int], None]
 
 
 @contextmanager
@@ -39,18 +53,37 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
     the one before it. A damaged newest checkpoint is passed over with a warning when an older one is whole.
 
     Raises:
-        InputError: on restore, when checkpoints exist and none can be read into this state.
+        InputError: when the folder can't be made or written to; on restore, when checkpoints exist and none can be
+            read into this state.
+        StorageError: on save, when the disk is full or fails; the earlier checkpoints stay.
     """
+    folder = folder.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(None, "no permission to write, or a read-only disk")
+    except OSError as error:
+        raise InputError(
+            f"checkpoints: {folder} can't be written ({error.strerror})\n  expected: a folder with permission to write"
+            "\n  what to do: choose another --out, or mend its permissions"
+        ) from None
     policy = ocp.training.preservation_policies.LatestN(keep)
-    with ocp.training.Checkpointer(
-        folder.resolve(), preservation_policy=policy, cleanup_tmp_directories=True
-    ) as checkpointer:
+    with ocp.training.Checkpointer(folder, preservation_policy=policy, cleanup_tmp_directories=True) as checkpointer:
 
         def steps() -> list[int]:
             return sorted(c.step for c in checkpointer.checkpoints)
 
-        def save(step: int, state: Any) -> None:
-            checkpointer.save(step, state, overwrite=step in steps())
+        def save(step: int, state: Any, notes: Notes | None = None) -> None:
+            try:
+                saved = checkpointer.save(step, state, overwrite=step in steps(), custom_metadata=notes or {})
+            except Exception as error:  # orbax raises many kinds for disks that fail
+                raise StorageError(
+                    f"checkpoint: that of step {step} can't be written to {folder} ({_first_line(error)})\n  kept: "
+                    f"{_listed(s for s in _complete(folder) if s != step)}\n  what to do: make room or mend the disk; "
+                    "the same command goes on from there"
+                ) from error
+            if not saved:
+                raise RuntimeError(f"checkpoint: orbax saved nothing at step {step}; there are {steps()} in {folder}")
 
         def load(step: int, state: Any) -> Any:
             abstract = jax.tree.map(_abstract, state)
@@ -58,10 +91,18 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
             _check_same(abstract, loaded)
             return loaded
 
-        def restore(state: Any) -> Any:
+        def notes(step: int) -> Notes:
+            return dict(checkpointer.checkpointables_metadata(step).custom_metadata or {})
+
+        def drop_after(step: int) -> None:
+            for later in (s for s in steps() if s > step):
+                checkpointer.delete(later)
+
+        def restore(state: Any, check: Callable[[int, Notes], None] = _no_objection) -> Any:
             problems = []
             for step in reversed(steps()):
                 try:
+                    check(step, notes(step))
                     loaded = load(step, state)
                 except Exception as error:  # orbax raises many kinds for damaged files
                     problems.append(f"  step {step}: {_first_line(error)}")
@@ -78,7 +119,18 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
                 )
             return None
 
-        yield Checkpoints(save, restore, steps, load)
+        yield Checkpoints(save, restore, steps, load, notes, drop_after)
+
+
+def _complete(folder: Path) -> list[int]:
+    """The steps whose folders stand under their final names."""
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+
+
+def _listed(steps: Any) -> str:
+    """For messages."""
+    found = [str(s) for s in steps]
+    return f"the checkpoint{'s' * (len(found) > 1)} of step {' and '.join(found)}" if found else "no checkpoint"
 
 
 def _abstract(x: Any) -> jax.ShapeDtypeStruct:

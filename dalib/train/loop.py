@@ -2,6 +2,9 @@
 
 Everything here is host code. Metrics stay on the device and are fetched once per ``cadence.log`` steps; every step's
 values are checked, and a checkpoint is written only when all of them up to it were finite.
+
+A run that is asked to stop ends with the step under way: it saves there, off the cadence if need be, together with the
+metrics that are not yet in the record (:mod:`dalib.train.place`), so that the record ends up the same.
 """
 
 import math
@@ -13,12 +16,15 @@ import numpy as np
 
 from dalib.checks import input_error
 from dalib.train.checkpoint import Checkpoints
+from dalib.train.place import Place, Preempted, Stop, check_lines, never, return_to, save_place
 from dalib.train.record import Record
 from dalib.train.state import TrainState
 from dalib.train.step import Step
 from dalib.types import Batch
 
 Report = Callable[[int, dict[str, float]], None]
+AHEAD = 4
+"""Steps that the host may be ahead of the device: enough to keep it busy, few enough to stop soon."""
 
 
 class Cadence(NamedTuple):
@@ -58,11 +64,12 @@ def run(
     refresh: Callable[[TrainState], TrainState] | None = None,
     refresh_every: int = 500,
     report: Report = lambda step, metrics: None,
+    stop: Stop = never,
 ) -> TrainState:
     """Trains from ``state`` (or the newest checkpoint) to ``total_steps``.
 
-    Killed anywhere and called again with the same arguments it ends with the same parameters, bit for bit on one
-    topology, and the same record: the batch is a function of the step, randomness of ``fold_in(key, step)``.
+    Killed or stopped anywhere and called again with the same arguments it ends with the same parameters, bit for bit on
+    one topology, and the same record: the batch is a function of the step, randomness of ``fold_in(key, step)``.
 
     Args:
         step: a jitted step, from :func:`dalib.train.make_step`.
@@ -77,41 +84,69 @@ def run(
             function of the state, so a resumed run does the same.
         refresh_every: steps between two refreshes.
         report: called with the step and the means just logged, for progress displays.
+        stop: asked after every step; once it is true the run saves and raises :class:`Preempted`. An evaluation that is
+            due then is left to the next start.
 
     Raises:
         NonFiniteError: at the first step with a non-finite metric.
-        InputError: for a cadence that would break exact resume.
+        InputError: for a cadence that would break exact resume, or a run folder that can't be written.
+        StorageError: when the disk is full or fails.
+        Preempted: when ``stop`` said so.
     """
     check_cadence(cadence)
-    restored = checkpoints.restore(state)
-    start = 0 if restored is None else int(restored.step)
-    state = state if restored is None else restored
-    record.cut_after(start if start else -1)
+    record.check_writable()
+    restored = checkpoints.restore(state, check_lines(record))
     if restored is None:
-        checkpoints.save(0, state)
-    if start == 0:
-        for event in evaluate(state):
-            record.write("evaluate", 0, **event)
-    pending: list[Any] = []
-    stream = batches(start)
-    for number in range(start + 1, total_steps + 1):
-        if refresh is not None and (number - 1) % refresh_every == 0:
-            state = refresh(state)
+        record.keep(0)
+        place = Place(0, [], True)
+        save_place(checkpoints, record, state, place)
+    else:
+        state = restored
+        place = return_to(int(restored.step), record, checkpoints)
+    number, pending, due = place.step, list[Any](place.pending), place.due
+
+    def halt() -> Preempted:
+        if pending:
+            step_means(pending, number, checkpoints)  # a state behind a NaN is not worth saving
+        save_place(checkpoints, record, state, Place(number, pending, due))
+        return Preempted(f"saved at step {number} of {total_steps}")
+
+    stream = batches(number)
+    stopping = stop()
+    while True:
+        if due and not stopping:
+            try:
+                events = evaluate(state)
+            except Preempted:
+                stopping = True
+            else:
+                for event in events:
+                    record.write("evaluate", number, **event)
+                due = False
+        if number % cadence.save == 0 or number == total_steps:
+            save_place(checkpoints, record, state, Place(number, pending, due))
+        if refresh is not None and not stopping and number < total_steps and number % refresh_every == 0:
+            try:
+                state = refresh(state)
+            except Preempted:
+                stopping = True
+        if stopping:
+            raise halt()
+        if number == total_steps:
+            return state
         state, metrics = step(state, next(stream))
+        number += 1
         pending.append(metrics)
-        last = number == total_steps
-        if number % cadence.log and not last:
+        if len(pending) > AHEAD:
+            jax.block_until_ready(pending[-1 - AHEAD])
+        stopping = stop()
+        if number % cadence.log and number < total_steps:
             continue
         means = step_means(pending, number, checkpoints)
         pending = []
         record.write("train", number, metrics=means)
         report(number, means)
-        if number % cadence.evaluate == 0 or last:
-            for event in evaluate(state):
-                record.write("evaluate", number, **event)
-        if number % cadence.save == 0 or last:
-            checkpoints.save(number, state)
-    return state
+        due = number % cadence.evaluate == 0 or number == total_steps
 
 
 def step_means(pending: list[Any], number: int, checkpoints: Checkpoints) -> dict[str, float]:

@@ -15,6 +15,7 @@ import numpy as np
 from dalib.checks import InputError, input_error
 from dalib.train.checkpoint import Checkpoints
 from dalib.train.loop import DEFAULT_CADENCE, Cadence, NonFiniteError, check_cadence, step_means
+from dalib.train.place import Place, Preempted, Stop, check_lines, never, return_to, save_place
 from dalib.train.population import Pool, Population, Rows, member_of, pad_rows, stack_members
 from dalib.train.record import Record
 from dalib.train.state import TrainState
@@ -40,6 +41,7 @@ def run_members(
     refresh_every: int = 500,
     names: Sequence[str] | None = None,
     report: Callable[[int, list[dict[str, float]]], None] = lambda step, means: None,
+    stop: Stop = never,
 ) -> list[TrainState]:
     """Trains all members from their states (or their newest common checkpoint) to ``total_steps``.
 
@@ -61,11 +63,15 @@ def run_members(
         refresh_every: steps between two refreshes.
         names: of the members, for messages.
         report: called with the step and each member's means.
+        stop: asked whenever the program has come back to the host; once it is true all members are saved and
+            :class:`Preempted` is raised.
 
     Raises:
         NonFiniteError: at the first step with a non-finite metric; it names the member.
         InputError: for a cadence that would break exact resume, lists of different lengths, or members that are at
-            different places (see :func:`common_steps`).
+            different places (see :func:`common_steps`), or a run folder that can't be written.
+        StorageError: when the disk is full or fails.
+        Preempted: when ``stop`` said so.
     """
     check_cadence(cadence)
     count = len(states)
@@ -73,15 +79,10 @@ def run_members(
     for argument, given in {"rows": rows, "records": records, "checkpoints": checkpoints, "names": names}.items():
         if len(given) != count:
             raise input_error(argument, got=f"{len(given)} for {count} members", expected="one for each member")
-    start, states = _start(states, checkpoints, names)
-    for i, (record, folder) in enumerate(zip(records, checkpoints, strict=True)):
-        record.cut_after(start if start else -1)
-        if start == 0:
-            folder.save(0, states[i])
-            for event in evaluate(i, states[i]):
-                record.write("evaluate", 0, **event)
-    if start >= total_steps:
-        return list(states)
+    for record in records:
+        record.check_writable()
+    places, states = _start(states, records, checkpoints, names)
+    number, due = places[0].step, [place.due for place in places]
 
     devices = 1 if population.mesh is None else population.mesh.size
     whole = -(-count // devices) * devices
@@ -92,37 +93,60 @@ def run_members(
     hypers = stack_members(
         [jax.tree.map(jnp.asarray, h) for h in members + [members[-1]] * (whole - count)], population.mesh
     )
-    pending: list[Any] = []
-    number = start
-    while number < total_steps:
-        if refresh is not None and number % refresh_every == 0:
-            fresh = [refresh(i, member_of(stacked, i)) for i in range(count)]
-            stacked = stack_members([*fresh, *[member_of(stacked, i) for i in range(count, whole)]], population.mesh)
-        stop = min(_next(number, cadence.log), total_steps)
+    pending = _stacked([place.pending for place in places])
+
+    def save() -> None:
+        for i, own in enumerate(_by_member(pending, count)):
+            save_place(checkpoints[i], records[i], member_of(stacked, i), Place(number, own, due[i]))
+
+    def halt() -> Preempted:
+        if pending:
+            _means(pending, number, checkpoints, names)  # states behind a NaN are not worth saving
+        save()
+        return Preempted(f"saved {count} runs at step {number} of {total_steps}")
+
+    stopping = stop()
+    while True:
+        for i in [i for i in range(count) if due[i] and not stopping]:
+            try:
+                events = evaluate(i, member_of(stacked, i))
+            except Preempted:
+                stopping = True
+                break
+            for event in events:
+                records[i].write("evaluate", number, **event)
+            due[i] = False
+        if number % cadence.save == 0 or number == total_steps:
+            save()
+        if refresh is not None and not stopping and number < total_steps and number % refresh_every == 0:
+            try:
+                fresh = [refresh(i, member_of(stacked, i)) for i in range(count)]
+            except Preempted:
+                stopping = True
+            else:
+                fillers = [member_of(stacked, i) for i in range(count, whole)]
+                stacked = stack_members([*fresh, *fillers], population.mesh)
+        if stopping:
+            raise halt()
+        if number == total_steps:
+            return [member_of(stacked, i) for i in range(count)]
+        until = min(_next(number, cadence.log), total_steps)
         if refresh is not None:
-            stop = min(stop, _next(number, refresh_every))
-        parts = [own(number, stop) for own in rows]
+            until = min(until, _next(number, refresh_every))
+        parts = [own(number, until) for own in rows]
         taken = pad_rows(Rows(*(np.stack(side) for side in zip(*parts, strict=True))), whole)
         stacked, metrics = population.advance(stacked, pool, taken, hypers)
         pending.append(metrics)
-        number = stop
-        last = number == total_steps
-        if number % cadence.log and not last:
+        number = until
+        stopping = stop()
+        if number % cadence.log and number < total_steps:
             continue
         means = _means(pending, number, checkpoints, names)
         pending = []
         for record, own in zip(records, means, strict=True):
             record.write("train", number, metrics=own)
-        evaluates, saves = number % cadence.evaluate == 0 or last, number % cadence.save == 0 or last
-        for i in range(count if evaluates or saves else 0):
-            state = member_of(stacked, i)
-            if evaluates:
-                for event in evaluate(i, state):
-                    records[i].write("evaluate", number, **event)
-            if saves:
-                checkpoints[i].save(number, state)
         report(number, means)
-    return [member_of(stacked, i) for i in range(count)]
+        due = [number % cadence.evaluate == 0 or number == total_steps] * count
 
 
 def common_steps(checkpoints: Sequence[Checkpoints]) -> list[int] | None:
@@ -139,8 +163,8 @@ def common_steps(checkpoints: Sequence[Checkpoints]) -> list[int] | None:
 
 
 def _start(
-    states: Sequence[TrainState], checkpoints: Sequence[Checkpoints], names: Sequence[str]
-) -> tuple[int, list[TrainState]]:
+    states: Sequence[TrainState], records: Sequence[Record], checkpoints: Sequence[Checkpoints], names: Sequence[str]
+) -> tuple[list[Place], list[TrainState]]:
     """The newest step that all members have whole, and their states there."""
     shared = common_steps(checkpoints)
     if shared is None:
@@ -151,13 +175,15 @@ def _start(
     problems = []
     for step in reversed(shared):
         try:
+            for record, folder in zip(records, checkpoints, strict=True):
+                check_lines(record)(step, folder.notes(step))
             loaded = [folder.load(step, state) for folder, state in zip(checkpoints, states, strict=True)]
         except Exception as error:  # orbax raises many kinds for damaged files
             problems.append(f"  step {step}: {type(error).__name__}: {str(error).strip().splitlines()[:1]}")
             continue
         if problems:
             logger.warning("passed over damaged checkpoints:\n%s", "\n".join(problems))
-        return step, loaded
+        return [return_to(step, record, folder) for record, folder in zip(records, checkpoints, strict=True)], loaded
     if problems:
         raise InputError(
             "checkpoint: none that all members have can be read into this population's states:\n"
@@ -165,7 +191,10 @@ def _start(
             + "\n  expected: checkpoints of these very configurations, complete"
             "\n  what to do: move these run folders away to start again, or choose another --out"
         )
-    return 0, list(states)
+    for state, record, folder in zip(states, records, checkpoints, strict=True):
+        record.keep(0)
+        save_place(folder, record, state, Place(0, [], True))
+    return [Place(0, [], True)] * len(states), list(states)
 
 
 def _next(number: int, every: int) -> int:
@@ -173,17 +202,31 @@ def _next(number: int, every: int) -> int:
     return (number // every + 1) * every
 
 
+def _by_member(pending: list[Any], count: int) -> list[list[dict[str, float]]]:
+    """The metrics of each member, one dict a step."""
+    if not pending:
+        return [[] for _ in range(count)]
+    parts = jax.device_get(pending)
+    values = {name: np.concatenate([part[name][:count] for part in parts], axis=1) for name in parts[0]}
+    steps = range(next(iter(values.values())).shape[1])
+    return [[{k: v[i, t] for k, v in values.items()} for t in steps] for i in range(count)]
+
+
+def _stacked(pending: Sequence[list[dict[str, float]]]) -> list[Any]:
+    """The inverse of :func:`_by_member`."""
+    if not pending[0]:
+        return []
+    return [{name: np.array([[metrics[name] for metrics in own] for own in pending]) for name in pending[0][0]}]
+
+
 def _means(
     pending: list[Any], number: int, checkpoints: Sequence[Checkpoints], names: Sequence[str]
 ) -> list[dict[str, float]]:
     """Each member's means over the steps since the last line, all values checked."""
-    parts = jax.device_get(pending)
-    values = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
     found = []
-    for i, (folder, name) in enumerate(zip(checkpoints, names, strict=True)):
-        steps = range(next(iter(values.values())).shape[1])
+    for own, folder, name in zip(_by_member(pending, len(names)), checkpoints, names, strict=True):
         try:
-            found.append(step_means([{k: v[i, t] for k, v in values.items()} for t in steps], number, folder))
+            found.append(step_means(own, number, folder))
         except NonFiniteError as error:
             raise NonFiniteError(f"{name}: {error}") from None
     return found

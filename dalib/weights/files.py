@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from dalib.checks import InputError, input_error
+from dalib.files import replacing
 from dalib.types import PyTree
 from dalib.weights.readers.safetensors_file import read_safetensors
 
@@ -31,12 +32,8 @@ def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
     if not path.parent.is_dir():
         raise input_error("path", got=path, expected="a file in a folder that exists", todo=f"make {path.parent}")
     arrays = {name: np.ascontiguousarray(jax.device_get(x)) for name, x in flatten(variables).items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         save_file(arrays, temporary, metadata={"format": "dalib variables 1"})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_variables(path: str | os.PathLike[str], like: PyTree, *, without: Sequence[str] = ()) -> PyTree:

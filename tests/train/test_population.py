@@ -1,5 +1,6 @@
 """A population is its members: the loop's numbers, exact resume, several devices, memory counted before it starts."""
 
+import itertools
 from contextlib import ExitStack
 
 import jax
@@ -14,6 +15,7 @@ from dalib.train import (
     Cadence,
     NonFiniteError,
     Pool,
+    Preempted,
     Rows,
     augmented,
     common_steps,
@@ -205,7 +207,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing in the library catches it."""
 
 
-def train(folder, plain, *, seeds=(0, 5), total=12, stop=None, population=None, refresh=None, augment=None):
+def train(folder, plain, *, seeds=(0, 5), total=12, stop=None, population=None, refresh=None, asked=lambda: False):
     made, init = plain
     population = population or made
 
@@ -219,10 +221,10 @@ def train(folder, plain, *, seeds=(0, 5), total=12, stop=None, population=None, 
         checkpoints = [stack.enter_context(open_checkpoints(r.folder / "checkpoints")) for r in records]
 
         def saver(i, save):
-            def checked(step, state):
+            def checked(step, state, notes):
                 if stop == ("save", step, i):
                     raise Killed
-                save(step, state)
+                save(step, state, notes)
 
             return checked
 
@@ -240,6 +242,7 @@ def train(folder, plain, *, seeds=(0, 5), total=12, stop=None, population=None, 
             refresh=refresh,
             refresh_every=3,
             names=[f"seed {s}" for s in seeds],
+            stop=asked,
         )
     return states, [r.events() for r in records]
 
@@ -259,6 +262,34 @@ def test_killed_and_resumed_is_the_same_population(tmp_path, plain, place):
     with pytest.raises(Killed):
         train(tmp_path / "killed", plain, stop=place)
     resumed, again = train(tmp_path / "killed", plain)
+    assert all(same(a, b) for a, b in zip(straight, resumed, strict=True)) and again == events
+
+
+@pytest.mark.parametrize(
+    "at", [pytest.param(0, marks=pytest.mark.slow), 1, 3, pytest.param(99, marks=pytest.mark.slow)]
+)
+def test_asked_to_stop_all_members_are_saved_and_go_on_to_the_same_end(tmp_path, plain, at):
+    """With a refresh every 3 steps the program comes back between two lines of the record as well."""
+    refresh = lambda i, state: state  # noqa: E731
+    straight, events = train(tmp_path / "straight", plain, total=7, refresh=refresh)
+    calls = itertools.count()
+    with pytest.raises(Preempted, match="saved 2 runs at step"):
+        train(tmp_path / "s", plain, total=7, refresh=refresh, asked=lambda: next(calls) >= at or at > 50)
+    resumed, again = train(tmp_path / "s", plain, total=7, refresh=refresh)
+    assert all(same(a, b) for a, b in zip(straight, resumed, strict=True)) and again == events
+
+
+@pytest.mark.slow
+def test_a_stop_that_saved_some_members_only_is_undone(tmp_path, plain):
+    """The member that was saved goes back to the step that all have, and its newer checkpoint does not linger: kept
+    there, the next kill between two saves would leave no step that all members have."""
+    straight, events = train(tmp_path / "straight", plain, total=14)
+    calls = itertools.count()
+    with pytest.raises(Killed):
+        train(tmp_path / "s", plain, total=14, stop=("save", 6, 1), asked=lambda: next(calls) >= 3)
+    with pytest.raises(Killed):
+        train(tmp_path / "s", plain, total=14, stop=("save", 8, 1))
+    resumed, again = train(tmp_path / "s", plain, total=14)
     assert all(same(a, b) for a, b in zip(straight, resumed, strict=True)) and again == events
 
 

@@ -1,0 +1,53 @@
+"""Files that appear whole or not at all.
+
+A leaf module: it imports nothing of dalib's and every room may import it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary path in the same folder, whose file takes the place of ``path`` when the block ends well.
+
+    After an error, or a kill at any moment, ``path`` is what it was. What killed processes left of the same file is
+    removed first.
+    """
+    path = Path(path)
+    for old in leftovers(path.parent, path.name):
+        old.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Writes a file so that a reader or a kill sees either the old content or the new."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    return Path(path)
+
+
+def leftovers(folder: Path, name: str = "*") -> list[Path]:
+    """Temporary files of :func:`replacing` in ``folder`` whose process is gone."""
+    return [p for p in folder.glob(f".{name}.*.tmp") if not _alive(p.name.split(".")[-2])]
+
+
+def _alive(process: str) -> bool:
+    if not process.isdigit():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return int(process) != os.getpid()
