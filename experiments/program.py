@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
+from dalib.backend import platform
 from dalib.encoders import BOTTLENECKS, Classifier, make_encoder
 from dalib.methods import METHODS, Forward, Method
 from dalib.methods.base import smoothed_cross_entropy
@@ -122,12 +123,14 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
 @lru_cache(maxsize=32)
 def _program(experiment: Experiment, classes: int, mesh: Mesh | None) -> Program:
     net, method, forward, optimizer, settings, init = make_parts(experiment, classes)
-    pure = training_step(method, forward, optimizer, **settings)
     own = [] if mesh is None else list(mesh.local_devices)
+    # Under vmap over members a CPU needs another form of convolution.
+    together = net.with_convolution("patches") if platform() == "cpu" else net
+    member = training_step(method, make_forward(together, experiment.batch_norm), optimizer, **settings)
 
     @lru_cache
     def population(devices: int) -> Population:
-        return make_population(lambda hyper: pure, mesh=make_mesh(own[:devices]) if devices > 1 else None)
+        return make_population(lambda hyper: member, mesh=make_mesh(own[:devices]) if devices > 1 else None)
 
     return Program(
         net,

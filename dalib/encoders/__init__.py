@@ -35,6 +35,7 @@ from dalib.encoders.convnext import ConvNeXt as ConvNeXt
 from dalib.encoders.convnext import convnext_base as convnext_base
 from dalib.encoders.convnext import convnext_small as convnext_small
 from dalib.encoders.convnext import convnext_tiny as convnext_tiny
+from dalib.encoders.convolution import CONVOLUTIONS as CONVOLUTIONS
 from dalib.encoders.densenet import DenseNet as DenseNet
 from dalib.encoders.densenet import densenet121 as densenet121
 from dalib.encoders.densenet import densenet161 as densenet161
@@ -56,7 +57,6 @@ from dalib.encoders.fpn import fasterrcnn_resnet50_fpn as fasterrcnn_resnet50_fp
 from dalib.encoders.gpt2 import GPT2 as GPT2
 from dalib.encoders.gpt2 import gpt2 as gpt2
 from dalib.encoders.gpt2 import gpt2_medium as gpt2_medium
-from dalib.encoders.layers import CONVOLUTIONS as CONVOLUTIONS
 from dalib.encoders.loading import load as load
 from dalib.encoders.logmel import LogMelCNN as LogMelCNN
 from dalib.encoders.mlp import MLP as MLP

@@ -51,7 +51,7 @@ class CIFARResNet(nn.Module):
         depth: blocks a stage, the paper's n: 3 is ResNet-20, 5 ResNet-32, 7 ResNet-44, 9 ResNet-56.
         width: channels of the first stage.
         num_classes: classes of the published head; 0 has no head and no logits.
-        conv: form of the convolution, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: weight of the old running statistics.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
         remat: activations inside the blocks are computed again in the backward pass instead of being kept.

@@ -246,3 +246,13 @@ class Classifier(nn.Module):
             if hasattr(module := getattr(self, name), "bn_momentum")
         }
         return self.clone(**changed)
+
+    def with_convolution(self, form: str) -> "Classifier":
+        """The same net with its encoder's convolutions in another form, a name of ``CONVOLUTIONS``.
+
+        For ``vmap`` over parameters, as a population does it, on a CPU that is ``"patches"``; an encoder whose form was
+        chosen by name (anything but ``"auto"``), or that has no convolutions, stays as it is.
+        """
+        if getattr(self.encoder, "conv", None) != "auto":
+            return self
+        return self.clone(encoder=self.encoder.clone(conv=form))

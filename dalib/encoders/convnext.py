@@ -54,7 +54,7 @@ class ConvNeXt(nn.Module):
         layer_scale: initial scale of every branch.
         drop_path: rate of stochastic depth at the last block; it grows linearly from 0 at the first. In training it
             needs a ``dropout`` key.
-        conv: form of the convolutions, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the convolutions, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: without effect, the net has no BatchNorm.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters are float32.
         remat: activations inside the blocks are computed again in the backward pass instead of being kept.

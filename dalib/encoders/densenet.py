@@ -66,7 +66,7 @@ class DenseNet(nn.Module):
         width: channels of the stem.
         dropout: rate on each layer's new channels in training (the published weights were trained without).
         num_classes: classes of the published head; 0 has no head and no logits.
-        conv: form of the convolution, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: weight of the old running statistics.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
         remat: activations inside the layers are computed again in the backward pass instead of being kept.

@@ -16,7 +16,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from dalib.backend import platform
 from dalib.checks import input_error, unknown_name
-from dalib.encoders.layers import CONVOLUTIONS
+from dalib.encoders.convolution import CONVOLUTIONS
 from dalib.types import Array
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -153,7 +153,7 @@ def depthwise(
         size: of the kernel.
         stride: in both directions.
         padding: zeros on every side, or ``"SAME"`` (TensorFlow's: an odd zero goes behind).
-        form: one of ``CONVOLUTIONS``; ``"patches"`` is :func:`depthwise_as_taps` here.
+        form: one of ``CONVOLUTIONS``; ``"canonical"`` and ``"patches"`` are :func:`depthwise_as_taps` here.
         use_bias: one bias a channel.
         kernel_init: initialiser.
         dtype: compute dtype; None takes that of inputs and parameters.
@@ -164,7 +164,7 @@ def depthwise(
     """
     if form not in CONVOLUTIONS:
         raise unknown_name("conv", form, CONVOLUTIONS)
-    taps = form == "patches" or (form == "auto" and platform() == "cpu")
+    taps = form in ("canonical", "patches") or (form == "auto" and platform() == "cpu")
     return nn.Conv(
         channels,
         (size, size),

@@ -26,7 +26,7 @@ class LeNet(nn.Module):
         width: units of the linear layer; None: no such layer, the features are the flattened convolutions.
         norm: BatchNorm after every convolution and the linear layer.
         dropout: rate, on whole channels after the last convolution and on the units after the linear layer.
-        conv: form of the convolution, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: weight of the old running statistics.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
     """
@@ -95,7 +95,7 @@ class DTN(nn.Module):
         channels: of the convolutions.
         width: units of the linear layer.
         dropout: rates on whole channels after each convolution, and last the rate after the linear layer.
-        conv: form of the convolution, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: weight of the old running statistics.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
     """

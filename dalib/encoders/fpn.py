@@ -40,7 +40,7 @@ class ResNetFPN(nn.Module):
             in the published detector. Without it BatchNorm is the usual one.
         bn_epsilon: added to the variances. The published detector (COCO, first version) was trained with 0, and
             torchvision sets 0 when it loads those weights; elsewhere torchvision uses 1e-5.
-        conv: form of the convolution, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: weight of the old running statistics, where BatchNorm is not frozen.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
         remat: activations inside the blocks are computed again in the backward pass instead of being kept.

@@ -28,7 +28,7 @@ class LogMelCNN(nn.Module):
         channels: of the convolutions; each halves time and bands.
         width: units of the linear layer – BatchNorm – ReLU at the end, the features.
         dropout: rate on the features in training.
-        conv: form of the convolution, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: weight of the old running statistics.
         dtype: compute dtype after the spectrum; None takes float32. Parameters and statistics are float32.
     """

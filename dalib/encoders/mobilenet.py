@@ -44,7 +44,7 @@ class MobileNetV2(nn.Module):
         width: factor on all channels (but the last convolution's if < 1).
         num_classes: classes of the published head; 0 has no head and no logits.
         dropout: rate before the published head.
-        conv: form of the convolutions, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the convolutions, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: weight of the old running statistics.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
         remat: activations inside the blocks are computed again in the backward pass instead of being kept.

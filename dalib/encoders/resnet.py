@@ -84,7 +84,7 @@ class ResNet(nn.Module):
         group_width: channels of one group in the first stage, where ``width`` is 64; one group of 128 is a "wide" net.
         num_classes: classes of the published head; 0 has no head and no logits.
         zero_init_residual: the last BatchNorm scale of every block starts at 0, so that blocks start as the identity.
-        conv: form of the convolution, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result);
+        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result);
             ``"patches"`` needs nine times the memory of a 3×3 convolution's input.
         bn_momentum: weight of the old running statistics.
         bn_epsilon: added to the variances.

@@ -46,7 +46,7 @@ class SqueezeNet(nn.Module):
         num_classes: classes of the published head; 0 has no head and no logits. The head is a 1×1 convolution with a
             ReLU before the pool, so that the published logits are never negative.
         dropout: rate on the last map before the head, in training.
-        conv: form of the convolution, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: not used, there is no BatchNorm.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters are float32.
         remat: activations inside the fire modules are computed again in the backward pass instead of being kept.

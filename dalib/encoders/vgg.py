@@ -61,7 +61,7 @@ class VGG(nn.Module):
             parameters; the published head needs fc7.
         dropout: rate after ``fc6`` and ``fc7`` in training.
         num_classes: classes of the published head; 0 has no head and no logits.
-        conv: form of the convolution, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: weight of the old running statistics.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
         remat: activations inside the stages are computed again in the backward pass instead of being kept.

@@ -52,7 +52,7 @@ class ViT(nn.Module):
         dropout: rate after the positions, after each attention and in each MLP, in training.
         attention_dropout: rate on the attention's softmax in training.
         stochastic_depth: rate in training at which the last block's branches are skipped, rising from 0 at the first.
-        conv: form of the patch embedding, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the patch embedding, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: of no effect: there is no BatchNorm. Every encoder has this field.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters are float32.
         remat: store only the blocks' inputs for the gradient and compute the rest again.

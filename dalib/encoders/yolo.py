@@ -102,7 +102,7 @@ class YOLOv5(nn.Module):
         depth_multiple: of the numbers of bottlenecks 3, 6, 9 and 3.
         width_multiple: of the channels 64 … 1024, which are then rounded up to multiples of 8.
         num_classes: classes of a linear head on the features; there is no published one, so it starts from random.
-        conv: form of the convolution, ``"auto"``, ``"library"`` or ``"patches"`` (same parameters, same result).
+        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: weight of the old running statistics (the published training has 0.03 on the new ones).
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
         remat: activations inside the blocks are computed again in the backward pass instead of being kept.

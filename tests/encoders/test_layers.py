@@ -1,4 +1,7 @@
-"""The two forms of a convolution are one function; the pool is the library's."""
+"""The forms of a convolution are one function; the pool is the library's."""
+
+import re
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -8,13 +11,18 @@ import pytest
 from jax import lax
 
 from dalib.checks import InputError
-from dalib.encoders.layers import conv, convolution_as_matrix, max_pool_2x2
+from dalib.encoders.convolution import convolution_as_matrix, convolution_canonical
+from dalib.encoders.layers import conv, max_pool_2x2
 
 
-@pytest.mark.parametrize("stride, padding, side", [(1, 0, (8, 8)), (2, 2, (9, 7)), (5, 0, (17, 11)), (5, 1, (13, 8))])
-def test_patches_equal_the_library_forward_and_backward(stride, padding, side):
-    x = np.random.default_rng(0).normal(size=(3, *side, 4)).astype(np.float32)
-    nets = {form: conv(6, 5, stride=stride, padding=padding, form=form) for form in ("library", "patches")}
+FORMS = ("library", "canonical", "patches")
+GEOMETRY = [(1, 0, (8, 8), 5), (2, 2, (9, 7), 5), (2, 3, (10, 13), 4), (5, 0, (17, 11), 4), (5, 1, (13, 8), 4)]
+
+
+@pytest.mark.parametrize("stride, padding, side, channels", GEOMETRY)
+def test_all_forms_equal_the_library_forward_and_backward(stride, padding, side, channels):
+    x = np.random.default_rng(0).normal(size=(3, *side, channels)).astype(np.float32)
+    nets = {form: conv(6, 5, stride=stride, padding=padding, form=form) for form in FORMS}
     variables = nets["library"].init(jax.random.key(1), x)
     shape = jax.eval_shape(nets["library"].apply, variables, x).shape
     weights = np.random.default_rng(1).normal(size=shape).astype(np.float32)
@@ -23,11 +31,10 @@ def test_patches_equal_the_library_forward_and_backward(stride, padding, side):
         scalar = jax.value_and_grad(lambda v, x: jnp.sum(weights * nets[form].apply(v, x)), argnums=(0, 1))
         return jax.jit(scalar)(variables, x)
 
-    same_variables = nets["patches"].init(jax.random.key(1), x)
-    jax.tree.map(np.testing.assert_array_equal, variables, same_variables)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4), value("library"), value("patches")
-    )
+    expected = value("library")
+    for form in FORMS[1:]:
+        jax.tree.map(np.testing.assert_array_equal, variables, nets[form].init(jax.random.key(1), x))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4), expected, value(form))
 
 
 def test_patches_equal_the_library_in_float64():
@@ -39,6 +46,53 @@ def test_patches_equal_the_library_in_float64():
         ours = jax.jit(lambda x, kernel: convolution_as_matrix(x, kernel, (2, 1), padding))(x, kernel)
         assert ours.dtype == jnp.float64
         np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_canonical_gradients_are_canonical_convolutions_in_a_loop_too():
+    """XLA on a CPU has no fast path for any other layout where it does not bring it about itself."""
+
+    def body(carry, _):
+        x, kernel = carry
+        pull = jax.vjp(lambda *both: convolution_canonical(*both, (2, 2), ((1, 1), (1, 1))), x, kernel)[1]
+        return jax.tree.map(lambda a, b: a - 0.1 * b, carry, pull(jnp.ones((2, 4, 4, 6)))), None
+
+    def loop(x, kernel):
+        return lax.scan(body, (x, kernel), None, length=3)[0]
+
+    text = str(jax.make_jaxpr(loop)(jnp.ones((2, 8, 8, 5)), jnp.ones((3, 3, 5, 6))))
+    layouts = re.findall(r"ConvDimensionNumbers\(\s*lhs_spec=(.*?), rhs_spec=(.*?), out_spec=(.*?)\)\s", text)
+    # Forward, gradient of x, gradient of the kernel.
+    assert layouts == [("(0, 3, 1, 2)", "(3, 2, 0, 1)", "(0, 3, 1, 2)")] * 3
+
+
+def test_canonical_in_forward_mode_and_twice():
+    random = np.random.default_rng(0)
+    x, kernel, direction = (jnp.asarray(random.normal(size=s)) for s in ((2, 6, 5, 5), (3, 3, 5, 4), (2, 6, 5, 5)))
+
+    def slope(convolve):
+        """Forward over reverse, as virtual adversarial training needs it."""
+
+        def loss(x, kernel):
+            return jnp.sum(jnp.tanh(convolve(x, kernel, (1, 1), ((1, 1), (1, 1)))) ** 2)
+
+        def along(kernel):
+            return jax.jvp(lambda x: loss(x, kernel), (x,), (direction,))[1]
+
+        return jax.value_and_grad(along)(kernel)
+
+    def library(*arguments):
+        return lax.conv_general_dilated(*arguments, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, slope(convolution_canonical), slope(library))
+
+
+def test_canonical_hands_groups_and_dilations_to_the_library():
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
+    for fields in ({"feature_group_count": 2}, {"kernel_dilation": 2}):
+        nets = [nn.Conv(4, (3, 3), conv_general_dilated=form, **fields) for form in (None, convolution_canonical)]
+        variables = nets[0].init(jax.random.key(0), x)
+        np.testing.assert_array_equal(*(net.apply(variables, x) for net in nets))
 
 
 def test_patches_refuse_what_they_cannot_do():
