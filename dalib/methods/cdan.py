@@ -102,8 +102,8 @@ def cdan(
     def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
         del forward
         products = product(outputs.source, state), product(outputs.target, state)
-        products, coefficient = reverse_by(reversal, context.progress, products)
-        logits = discriminate_both(net, params["discriminator"], *products, context.key)
+        (source, target), coefficient = reverse_by(reversal, context.progress, products)
+        logits = discriminate_both(net, params["discriminator"], source, target, context.key)
         loss, accuracy = domain_loss(*logits, **(weights(outputs) if entropy else {}))
         metrics = {"loss/cdan": loss, "cdan/domain_accuracy": accuracy, "cdan/reversal": coefficient}
         return weigh(weight, context) * loss, state, metrics

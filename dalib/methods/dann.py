@@ -41,8 +41,9 @@ def dann(
 
     def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
         del forward
-        both, coefficient = reverse_by(reversal, context.progress, (outputs.source.features, outputs.target.features))
-        loss, accuracy = domain_loss(*discriminate_both(net, params["discriminator"], *both, context.key))
+        features = outputs.source.features, outputs.target.features
+        (source, target), coefficient = reverse_by(reversal, context.progress, features)
+        loss, accuracy = domain_loss(*discriminate_both(net, params["discriminator"], source, target, context.key))
         metrics = {"loss/dann": loss, "dann/domain_accuracy": accuracy, "dann/reversal": coefficient}
         return weigh(weight, context) * loss, state, metrics
 

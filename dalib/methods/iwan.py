@@ -58,13 +58,14 @@ def iwan(
     def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
         del forward
         features = outputs.source.features, outputs.target.features
+        source, target = jax.lax.stop_gradient(features)
         keys = jax.random.split(context.key)
-        seen = discriminate_both(net, params["weigher"], *jax.lax.stop_gradient(features), keys[0])
+        seen = discriminate_both(net, params["weigher"], source, target, keys[0])
         own, own_accuracy = domain_loss(*seen)
         # The weights come from a pass of the source alone, without dropout: with BatchNorm it is not the pass above.
         weights = importance_weights(discriminate(net, params["weigher"], outputs.source.features))
-        turned, coefficient = reverse_by(reversal, context.progress, features)
-        logits = discriminate_both(net, params["discriminator"], *turned, keys[1])
+        (source, target), coefficient = reverse_by(reversal, context.progress, features)
+        logits = discriminate_both(net, params["discriminator"], source, target, keys[1])
         loss, accuracy = domain_loss(*logits, source_weights=weights)
         assert outputs.target.logits is not None
         uncertainty = mean_entropy(outputs.target.logits)

@@ -84,8 +84,10 @@ def pada(
 
     def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
         del forward
-        both, coefficient = reverse_by(reversal, context.progress, (outputs.source.features, outputs.target.features))
-        source, target = discriminate_both(net, params["discriminator"], *both, context.key)
+        (source, target), coefficient = reverse_by(
+            reversal, context.progress, (outputs.source.features, outputs.target.features)
+        )
+        source, target = discriminate_both(net, params["discriminator"], source, target, context.key)
         weights = row_weights(state, outputs.batch.source.labels)
         on_target = jnp.full_like(target, 1.0) * weights.mean() if balance_target else None
         loss, accuracy = domain_loss(source, target, source_weights=weights, target_weights=on_target)

@@ -103,8 +103,8 @@ def make_forward(net: Any, convention: str) -> Forward:
         source, target = batch.source.inputs, batch.target.inputs
         n = source.shape[0]
         outputs, stats = apply(params, stats, together(source, target), key, train=True, batch=by_batch)
-        parts = [jax.tree.map(lambda x, i=i: apart(x, n)[i], outputs) for i in range(2)]
-        return Pass(*parts, batch), stats
+        of_source, of_target = (jax.tree.map(lambda x, i=i: apart(x, n)[i], outputs) for i in range(2))
+        return Pass(of_source, of_target, batch), stats
 
     def pair(params: Params, model: PyTree, batch: Batch, key: Array) -> tuple[Pass, PyTree]:
         if convention in ("joint", "frozen"):

@@ -87,7 +87,7 @@ def scatter(tree: PyTree, shardings: PyTree) -> PyTree:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _whole(x: Array, sharding: NamedSharding) -> Array:
-    return jax.lax.with_sharding_constraint(x, replicated(sharding.mesh))
+    return jax.lax.with_sharding_constraint(x, NamedSharding(sharding.mesh, PartitionSpec()))
 
 
 def _whole_forward(x: Array, sharding: NamedSharding) -> tuple[Array, None]:
