@@ -17,6 +17,11 @@ def outputs_of(experiment: Experiment, classes: int) -> int:
     return classes + (setting_of(experiment.method) == ONE_MORE and experiment.role != "oracle")
 
 
+def needs_threshold(method: str) -> bool:
+    """Whether a method says "unknown" by a threshold on its largest probability, having no unknown class itself."""
+    return setting_of(method) not in (ONE_MORE, "universal")
+
+
 def prepared(method: Method, experiment: Experiment) -> Method:
     """The method with the experiment's views of training images, and with an unknown class where the relation has one.
 
@@ -26,9 +31,9 @@ def prepared(method: Method, experiment: Experiment) -> Method:
     if experiment.augment:
         views = [choose("augment", name, VIEWS) for name in experiment.augment.split("+")]
         method = augmented(method, in_turn(views))
-    if experiment.relation not in OPEN or setting_of(experiment.method) in (ONE_MORE, "universal"):
-        return method
-    return with_rejection(method, threshold=experiment.rejection)
+    if experiment.relation in OPEN and needs_threshold(experiment.method):
+        return with_rejection(method, threshold=experiment.rejection)
+    return method
 
 
 def target_metrics(confusion: np.ndarray, experiment: Experiment) -> dict[str, float]:

@@ -11,113 +11,36 @@ label column, each as PATH or name=PATH. Nets and closed-form methods may be mix
 Protocol: all target examples are used without labels, and tested on (transductive), or ``--target-test`` is; the last
 step counts. A fifth of every source class is held out to score the source; closed-form methods train on all of it.
 Target labels serve the oracle's column alone; ``--no-target-labels`` drops them at the door, and what the target's
-examples were taken for is then in ``predictions.npz``. Images are scaled, never augmented.
+examples were taken for is then in ``predictions.npz``. Images are scaled; ``--augment crop flip`` shows the nets random
+views of them in training.
 """
 
 import hashlib
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dalib.checks import input_error
-from dalib.data import Domain, match_classes
+from dalib.data import Domain
 from dalib.methods import METHODS, setting_of
-from experiments.config import SEVERAL, Experiment, flat, main
+from experiments.config import OPEN, SEVERAL, Experiment, flat, main
+from experiments.open_set import needs_threshold
 from experiments.own_classic import run_classic
-from experiments.own_data import Options, Raw, place_of, read
-from experiments.own_inputs import (
-    TEXT_ENCODERS,
-    View,
-    arrays,
-    make_source,
-    make_target,
-    pretrained,
-    same_shape,
-    scaled,
-)
-from experiments.own_plan import Own, Plan, gather, plan
+from experiments.own_data import place_of
+from experiments.own_inputs import View
+from experiments.own_plan import Own, Plan, plan
+from experiments.own_read import encoder_options, read_domains
 from experiments.population import Job, check_population, run_jobs
 from experiments.progress import show_progress
 from experiments.protocols import Settings, settings
 
-DEFAULT_ENCODERS = {"vectors": "mlp", "series": "series_cnn", "images": "dtn", "text": "mlp"}
-
-
-def read_domains(options: Own, todo: Plan) -> tuple[Domain, Domain, View, str]:
-    """Reads and checks all data; returns source, target, how examples became arrays, and the encoder's name."""
-    how = Options(options.kind, options.layout, options.text_column, options.label_column)
-    reads: list[Callable[[], Raw]] = [lambda p=p: read("source", p, how) for p in todo.sources]  # type: ignore[misc]
-    reads += [lambda: read("target", todo.target, how, labelled=options.target_labels)]
-    reads += [lambda: read("target-test", todo.test, how)] if todo.test else []  # type: ignore[arg-type,list-item]
-    raws = gather(reads)
-    kinds = {raw.kind for raw in raws}
-    if len(kinds) > 1:
-        raise input_error("source and target", got=f"{' and '.join(sorted(kinds))}", expected="one kind of examples")
-    kind = raws[0].kind
-    encoder = options.encoder or DEFAULT_ENCODERS[kind]
-    if kind == "images" and todo.classic and not options.frozen_features:
-        todo_text = "add --encoder NAME --weights default --frozen-features"
-        raise input_error("method", got=f"{', '.join(todo.classic)} on images", expected="features", todo=todo_text)
-    fields_of = _encoder_options(options)
-    model = pretrained(encoder, options.weights, fields_of) if options.weights else None
-    view = View(
-        kind,
-        options.size,
-        options.max_length,
-        options.scale,
-        options.tokenizer,
-        kind == "text" and encoder in TEXT_ENCODERS,
-        model,
-        options.frozen_features,
-    )
-    if kind == "text" and not view.tokens and encoder != "mlp":
-        raise input_error("encoder", got=encoder, expected=f"mlp, or a text encoder: {', '.join(TEXT_ENCODERS)}")
-    if todo.classic and kind in ("series", "text") and (kind == "series" or (view.tokens and not view.frozen)):
-        raise input_error("method", got=f"{', '.join(todo.classic)} on {kind}", expected="vectors or frozen features")
-    places = [*todo.sources, todo.target, *([todo.test] if todo.test else [])]
-    xs = gather([lambda p=p, r=r: arrays(str(p.path), r, view) for p, r in zip(places, raws, strict=True)])  # type: ignore[misc]
-    same_shape({place.name: x.shape[1:] for place, x in zip(places, xs, strict=True)})
-    k = len(todo.sources)
-    for place, x in zip(todo.sources, xs, strict=False):
-        if any(np.array_equal(x, other) for other in xs[k:]):
-            got = f"the same data twice: {place.path} and the target"
-            raise input_error("source and target", got=got, expected="two different domains")
-    if kind in ("vectors", "series"):
-        ours, theirs = scaled(xs[:k], xs[k:], options.scale)
-        xs = [*ours, *theirs]
-    parts = [(p.name, x, raw.labels or []) for p, x, raw in zip(todo.sources, xs, raws, strict=False)]
-    source = make_source(parts, holdout=options.holdout)
-    test = (xs[k + 1], raws[k + 1].labels) if todo.test else None
-    target = make_target(todo.target.name, xs[k], raws[k].labels, test, source.class_names)
-    match_classes(source, target, relation=options.relation)
-    return source, target, view, "mlp" if view.frozen else encoder
-
-
-def _encoder_options(options: Own) -> dict[str, Any]:
-    import json
-
-    found = {}
-    for text in options.encoder_options:
-        left, equal, value = text.partition("=")
-        name = left.removeprefix("encoder.")
-        if not equal or not name:
-            raise input_error("encoder-options", got=repr(text), expected="encoder.name=value")
-        try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
-            parsed = value
-        found[name] = tuple(parsed) if isinstance(parsed, list) else parsed
-    return found
-
 
 def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: View, encoder: str) -> list[Experiment]:
     """Every run of a net, checked."""
-    of_encoder = {} if view.frozen else _encoder_options(options)
+    of_encoder = {} if view.frozen else encoder_options(options)
     weights = "" if view.frozen else options.weights
     found = []
     for seed in range(options.seeds):
@@ -144,6 +67,8 @@ def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: 
                     recipe=fixed.recipe,
                     role=role,
                     relation=options.relation,
+                    rejection=options.rejection if options.relation in OPEN and needs_threshold(name) else 0.0,
+                    augment="+".join(options.augment),
                     weights=weights,
                     protocol=stated(options, todo, view),
                     encoder_options=flat(of_encoder),
@@ -210,8 +135,8 @@ def own(options: Own) -> None:
     for name in todo.classic:
         setup = _classic_setup(options, todo, source, target, view, name)
         folder = out / f"{name}+{options.classifier}" / "seed-0"
-        folders.append(run_classic(setup, source, target, folder, command=command))
-    if options.report:
+        folders.append(leader_first(lambda: run_classic(setup, source, target, folder, command=command)))
+    if options.report and leads():
         from dalib import report
 
         runs = report.load_runs(folders)
@@ -234,7 +159,7 @@ def _classic_setup(options: Own, todo: Plan, source: Domain, target: Domain, vie
         "encoder": "features",
         "classifier": options.classifier,
         "relation": options.relation,
-        "method_options": [],
+        "method_options": [list(pair) for pair in flat(todo.arguments.get(name, {}))],
         "protocol": [list(pair) for pair in stated(options, todo, view)],
     }
 

@@ -10,8 +10,9 @@ import tyro
 from dalib.checks import InputError, choose, input_error
 from dalib.encoders import ENCODERS
 from dalib.methods import METHODS, setting_of
+from dalib.methods.augmentation import VIEWS
 from dalib.methods.classic import CLASSIC
-from experiments.config import RELATIONS, SEVERAL, Recipe, method_options
+from experiments.config import OPEN, RELATIONS, SERVES, SEVERAL, Recipe, method_options
 from experiments.own_classic import CLASSIFIERS, WEIGHTING
 from experiments.own_data import KINDS, Place, place_of
 from experiments.own_inputs import SCALES
@@ -51,7 +52,10 @@ class Own:
     oracle: bool = False
     """Also train on the target's own labels, the upper bound; needs --target-test."""
     relation: str = "closed"
-    """How the label sets lie: closed (equal), or partial (the target lacks classes of the source)."""
+    """How the label sets lie: closed (equal), partial (the target lacks classes of the source), open (it has others,
+    which count as one class, unknown), universal (both)."""
+    rejection: float = 0.8
+    """Open and universal: closed-set methods answer "unknown" below this probability (osbp and ovanet need none)."""
     seeds: int = 3
     """Seeds 0 … seeds − 1 of each net; closed-form methods have no randomness."""
     steps: int = 1000
@@ -72,6 +76,8 @@ class Own:
     """Tokens of a text."""
     size: int = 32
     """Height and width of images for encoders without weights."""
+    augment: tuple[str, ...] = ()
+    """Views of training images, of both domains: crop (random resized crop), shift, flip. Default: none."""
     scale: str = "source"
     """Of vectors and series: none, source, domain, l1-domain (rows over their sum, then each domain by itself)."""
     bottleneck: str = "none"
@@ -85,7 +91,7 @@ class Own:
     preset_steps: bool = True
     """--no-preset-steps: keep --steps beside a preset."""
     options: tuple[str, ...] = ()
-    """Hyper-parameters of the nets' methods, e.g. dann.weight=0.5."""
+    """Hyper-parameters of methods, e.g. dann.weight=0.5 tca.dim=30."""
     holdout: float = 0.2
     """Share of every source class that is held out to score the source."""
     benchmark: str = "own"
@@ -142,6 +148,8 @@ def plan(options: Own) -> Plan:
             if name in WEIGHTING and options.classifier == "1nn":
                 got = f"1nn for {name}, which weights source rows"
                 raise input_error("classifier", got=got, expected="svm or logreg")
+            if options.relation in OPEN:
+                raise input_error("relation", got=f"{options.relation}, for {name}", expected="closed or partial")
             return
         setting = setting_of(name)
         if setting.split(",")[0] in SEVERAL:
@@ -150,15 +158,26 @@ def plan(options: Own) -> Plan:
             if options.batch_size % len(options.source):
                 expected = f"a multiple of {len(options.source)}, the sources that {name} interleaves"
                 raise input_error("batch-size", got=options.batch_size, expected=expected)
-        elif setting == "partial" and options.relation != "partial":
-            raise input_error("relation", got=f"{options.relation}, for {name}", expected="--relation partial")
-        elif not setting.startswith("closed set") and setting != "partial":
-            expected = "a method for one target without labels: closed set, partial or several sources"
+        elif setting in SERVES:
+            if options.relation not in SERVES[setting]:
+                expected = " or ".join(f"--relation {relation}" for relation in SERVES[setting])
+                raise input_error("relation", got=f"{options.relation}, for {name}", expected=expected)
+        elif not setting.startswith("closed set"):
+            expected = "a method for one target without labels: closed set, partial, open, universal or several sources"
             raise input_error("method", got=f"{name}, which is for: {setting}", expected=expected)
 
     def check_numbers() -> None:
         if options.seeds < 1:
             raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
+        for view in options.augment:
+            choose("augment", view, VIEWS)
+        if options.augment and options.frozen_features:
+            raise input_error("augment", got="views beside --frozen-features", expected="one or the other")
+        if not 0 <= options.rejection <= 1:
+            raise input_error("rejection", got=options.rejection, expected="a probability in [0, 1]")
+        if options.oracle and options.relation in OPEN:
+            got = f"--oracle beside --relation {options.relation}"
+            raise input_error("oracle", got=got, expected="closed or partial: its classes would be others")
         if options.frozen_features and not options.weights:
             raise input_error("frozen-features", got="no --weights", expected="a pretrained encoder")
         if options.weights and not options.encoder:
@@ -193,7 +212,7 @@ def plan(options: Own) -> Plan:
     checks += [lambda: options.kind is None or choose("kind", options.kind, dict.fromkeys(KINDS))]
     checks += [lambda: options.encoder is None or choose("encoder", options.encoder, ENCODERS), check_numbers]
     gather([*checks, protocol])
-    arguments = method_options(options.options)
+    arguments = method_options(options.options, {**METHODS, **CLASSIC})
     if unused := [name for name in arguments if name not in options.method]:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
     sources = gather([lambda t=text: place_of("source", t) for text in options.source])  # type: ignore[misc]

@@ -30,6 +30,7 @@ from dalib.validate.oracle import oracle_score
 from experiments.config import SEVERAL, Experiment, asdict
 from experiments.inference import EVALUATION_ROWS, make_inference
 from experiments.joined import parts_of
+from experiments.open_set import target_metrics
 from experiments.outcome import fingerprints, outcome_file, write_outcome
 from experiments.program import Program, make_program
 from experiments.start import read_start
@@ -184,7 +185,7 @@ def open_run(
         "name": experiment.name,
         "task": experiment.task,
         "seed": experiment.seed,
-        "class_names": labelled.class_names,
+        "class_names": target.class_names,
         "data": fingerprints((source, target)),
         "command": command,
         **({} if begin is None else {"start": begin.record}),
@@ -205,7 +206,8 @@ def open_run(
             scores["text"] = f"accuracy source {mine.accuracy:.3f}"
             return [{"domain": source.name, "split": "test", "oracle": False, "metrics": mine.metrics()}]
         theirs = oracle_score(lambda x: on_target(x).logits, evaluation_batches(target, "test", EVALUATION_ROWS))
-        event = {"domain": target.name, "split": "test", "oracle": True, "metrics": theirs.metrics()}
+        metrics = {**theirs.metrics(), **target_metrics(theirs.target_confusion, experiment)}
+        event = {"domain": target.name, "split": "test", "oracle": True, "metrics": metrics}
         if oracle:
             scores["text"] = f"accuracy target {theirs.target_accuracy:.3f}"
             return [event]

@@ -217,7 +217,13 @@ def test_faults_of_a_command_come_at_once(tmp_path):
     ("options", "message"),
     [
         ({"source": ()}, "at least one --source"),
-        ({"method": ("osbp",)}, "open set"),
+        ({"method": ("osbp",)}, "--relation open"),
+        ({"method": ("ovanet",)}, "--relation open or --relation universal"),
+        ({"method": ("coral",), "relation": "open"}, "closed or partial"),
+        ({"oracle": True, "target_test": "d.npz", "relation": "open"}, "--oracle beside --relation open"),
+        ({"augment": ("turn",)}, "crop, shift, flip"),
+        ({"method": ("mme",)}, "semi-supervised"),
+        ({"method": ("tca",), "options": ("tca.dims=3",)}, "did you mean 'dim'"),
         ({"method": ("pada",)}, "--relation partial"),
         ({"source": ("a.npz", "b.npz", "d.npz"), "method": ("m3sda",)}, "a multiple of 3"),
         ({"frozen_features": True}, "pretrained encoder"),
@@ -285,6 +291,11 @@ def test_closed_form_methods_leave_the_same_records(tmp_path, pair):
     assert {run.name for run in runs} == {"source_only+svm", "coral+svm"} and all(run.finished for run in runs)
     metrics = runs[0].evaluations[0].metrics
     assert runs[0].evaluations[0].oracle and metrics["accuracy"] == 1.0 and metrics["macro_f1"] == 1.0
+    few = [*command[:-1], "--no-baseline", "--no-report", "--method", "tca", "--options", "tca.dim=2"]
+    assert call(*few, "--out", tmp_path / "few") == 0
+    (tca,) = load_runs(tmp_path / "few")
+    assert tca.experiment["method_options"] == [["dim", 2]]
+    assert tca.final is not None and tca.final.features_target.shape[1] == 2
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.*")}
     assert call(*command, "--out", tmp_path / "out") == 0
     assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.*")}
@@ -315,7 +326,7 @@ def test_classes_that_differ_are_named_before_anything_runs(tmp_path, pair, caps
     x, y = blobs(classes=2, shift=0.3, seed=4)
     target = archive(tmp_path / "two.npz", x, y)
     assert call("--source", pair[0], "--target", target, "--out", tmp_path / "out") == 2
-    assert "only in here: 2" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert "only in here, not in two: 2" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_nets_on_vectors_without_target_labels(tmp_path, pair):

@@ -1,0 +1,55 @@
+"""Views in front of a method: what the loss sees, and that evaluation does not see them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dalib.methods.augmentation import VIEWS, in_turn, random_resized_crop
+from dalib.methods.augmented import SEEN, augmented
+from dalib.methods.base import Context, Method, Result, States, Update
+from dalib.types import Batch, Source, Target
+
+
+def ramp(n=3, size=16):
+    """Images whose value is their column, apart from a constant of each image."""
+    columns = jnp.linspace(0, 1, size)[None, None, :, None] * jnp.ones((n, size, size, 1))
+    return columns + 10.0 * jnp.arange(n)[:, None, None, None]
+
+
+def test_every_update_sees_fresh_views_of_both_domains():
+    def loss(params, states, batch, forward, context):
+        return Result(
+            batch.source.inputs.sum() + 100 * batch.target.inputs.sum(), states, {"labels": batch.source.labels}
+        )
+
+    method = augmented(Method("m", updates=(Update("u", loss),)), lambda key, x: x + jax.random.uniform(key))
+    batch = Batch(Source(jnp.zeros((1, 2)), jnp.array([7])), Target(jnp.zeros((1, 2))))
+
+    def value(seed):
+        context = Context(jnp.int32(0), jnp.float32(0), jax.random.key(seed), 2)
+        return method.updates[0].loss({}, States({}, {}), batch, None, context)
+
+    drawn = [jax.random.uniform(key) for key in jax.random.split(jax.random.fold_in(jax.random.key(0), SEEN))]
+    assert drawn[0] != drawn[1]
+    np.testing.assert_allclose(value(0).value, 2 * drawn[0] + 200 * drawn[1], rtol=1e-5)
+    assert value(0).value == value(0).value != value(1).value and value(0).metrics["labels"] == 7
+
+
+def test_resized_crops_are_enlarged_parts():
+    x = ramp()
+    whole = random_resized_crop(jax.random.key(0), x, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    np.testing.assert_allclose(whole, x, atol=1e-5)
+    quarter = random_resized_crop(jax.random.key(0), x, scale=(0.25, 0.25), ratio=(1.0, 1.0)) - x[:, :1, :1]
+    # Half as wide: the columns of the part run through half of the range, evenly, within the image.
+    steps = np.diff(np.asarray(quarter)[:, 0, :, 0])
+    np.testing.assert_allclose(steps[:, 1:-1], 0.5 / 15, rtol=0.02)
+    assert quarter.min() > -1e-5 and quarter.max() < 1 + 1e-5
+    starts = np.asarray(quarter)[:, 0, 0, 0]
+    assert len(set(starts.round(5))) == 3
+
+
+def test_a_view_of_an_image_does_not_depend_on_its_place():
+    x = jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
+    view = in_turn([VIEWS[name] for name in ("crop", "shift", "flip")])
+    turned = jax.jit(view)(jax.random.key(0), x[::-1])
+    np.testing.assert_allclose(turned[::-1], jax.jit(view)(jax.random.key(0), x), atol=1e-5)
