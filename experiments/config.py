@@ -1,7 +1,9 @@
 """What a run is: frozen dataclasses that the command line fills and the run record keeps whole."""
 
+import contextlib
 import dataclasses
 import inspect
+import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +16,7 @@ from dalib.checks import InputError, choose, input_error
 from dalib.encoders import BOTTLENECKS, ENCODERS, HEADS
 from dalib.methods import METHODS, SETTINGS, setting_of
 from dalib.methods.augmentation import VIEWS
-from dalib.train import CONVENTIONS, SCHEDULES, Cadence, NonFiniteError
+from dalib.train import CONVENTIONS, SCHEDULES, Cadence, NonFiniteError, distributed
 from dalib.train.loop import check_cadence
 from dalib.train.optimizer import KINDS
 from experiments.joined import PLUS
@@ -207,14 +209,20 @@ def main(
 ) -> int:
     """Parses a command line into ``options``, calls ``function``, and turns input errors into exit status 2.
 
-    A loss that is not finite ends with status 1, an interrupt with 130; both say how to go on.
+    A loss that is not finite ends with status 1, an interrupt with 130; both say how to go on. One of several processes
+    (:func:`dalib.train.distributed.initialize`) joins the others first; process 0 alone prints what comes out.
 
     Flags must be written out: an unknown or abbreviated one is an error with a did-you-mean.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         parsed = tyro.cli(options, args=arguments, description=description, prog=_module_of_main())
-        function(parsed)
+        distributed.initialize()
+        with contextlib.ExitStack() as quiet:
+            if not distributed.leads():
+                quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            function(parsed)
+        distributed.from_each(0)  # whoever ends while others are at work ends them
     except InputError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from dalib.checks import choose, input_error
 from dalib.data import Domain
 from dalib.methods import METHODS
+from dalib.train.distributed import leads
 from experiments.array import part, share
 from experiments.config import Experiment, Recipe, flat, method_options
 from experiments.population import Job, check_population, run_jobs
@@ -258,7 +259,7 @@ def run_grid(options: Grid, experiments: Sequence[Experiment], read: Reader) -> 
     if options.array:
         done = f"part {options.array}: {len(todo)} of {len(experiments)} runs are in {out}"
         print(f"{done}\nonce all parts are done: the same command without --array, or python -m dalib.report {out}")
-    elif options.report:
+    elif options.report and leads():
         from dalib import report
 
         runs = report.load_runs([job.folder for job in jobs])

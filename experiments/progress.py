@@ -9,6 +9,8 @@ from typing import NamedTuple
 import rich.console
 import rich.progress
 
+from dalib.train.distributed import leads
+
 PLAIN_SECONDS = 10.0
 
 
@@ -28,8 +30,9 @@ class Progress(NamedTuple):
 
 @contextmanager
 def show_progress(runs: int, steps: int) -> Iterator[Progress]:
-    """Shows ``runs`` runs of ``steps`` steps each; time left counts all of them."""
+    """Shows ``runs`` runs of ``steps`` steps each; time left counts all of them. Of several processes the first shows."""
     console = rich.console.Console(stderr=True)
+    shows = leads()
     bar = rich.progress.Progress(
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(bar_width=20),
@@ -37,7 +40,7 @@ def show_progress(runs: int, steps: int) -> Iterator[Progress]:
         rich.progress.TimeRemainingColumn(),
         rich.progress.TextColumn("{task.fields[text]}"),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (shows and console.is_terminal),
     )
     began = time.monotonic()
     state = {"done": 0, "title": "", "spoken": -PLAIN_SECONDS, "first": 0, "runs": 1}
@@ -47,7 +50,7 @@ def show_progress(runs: int, steps: int) -> Iterator[Progress]:
 
         def say(step: int, text: str, force: bool = False) -> None:
             now = time.monotonic()
-            if console.is_terminal or not (force or now - state["spoken"] > PLAIN_SECONDS):
+            if not shows or console.is_terminal or not (force or now - state["spoken"] > PLAIN_SECONDS):
                 return
             state["spoken"] = now
             taken = state["done"] * steps + step * state["runs"]
