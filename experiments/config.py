@@ -16,10 +16,11 @@ from dalib.checks import InputError, choose, input_error
 from dalib.encoders import BOTTLENECKS, ENCODERS, HEADS
 from dalib.methods import METHODS, SETTINGS, setting_of
 from dalib.methods.augmentation import VIEWS
-from dalib.train import CONVENTIONS, SCHEDULES, Cadence, NonFiniteError, distributed
+from dalib.train import CONVENTIONS, SCHEDULES, Cadence, NonFiniteError, Preempted, StorageError, distributed
 from dalib.train.loop import check_cadence
 from dalib.train.optimizer import KINDS
 from experiments.joined import PLUS
+from experiments.termination import on_sigterm
 
 T = TypeVar("T")
 INVERSE = "inverse"
@@ -209,7 +210,8 @@ def main(
 ) -> int:
     """Parses a command line into ``options``, calls ``function``, and turns input errors into exit status 2.
 
-    A loss that is not finite ends with status 1, an interrupt with 130; both say how to go on. One of several processes
+    A loss that is not finite or a full disk ends with status 1, an interrupt with 130, SIGTERM with 0 as soon as the
+    run under way has saved (:mod:`experiments.termination`); all say how to go on. One of several processes
     (:func:`dalib.train.distributed.initialize`) joins the others first; process 0 alone prints what comes out.
 
     Flags must be written out: an unknown or abbreviated one is an error with a did-you-mean.
@@ -221,14 +223,18 @@ def main(
         with contextlib.ExitStack() as quiet:
             if not distributed.leads():
                 quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            quiet.enter_context(on_sigterm())
             function(parsed)
         distributed.from_each(0)  # whoever ends while others are at work ends them
     except InputError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 2
-    except NonFiniteError as error:
+    except (NonFiniteError, StorageError) as error:
         print(f"\nstopped: {error}", file=sys.stderr)
         return 1
+    except Preempted as reason:
+        print(f"\nterminated, {reason}; the same command goes on from there", file=sys.stderr)
+        return 0
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130

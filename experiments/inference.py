@@ -14,6 +14,7 @@ from dalib.train.distributed import local, replicate
 from dalib.train.forward import statistics_for
 from dalib.types import Outputs, Params, PyTree
 from experiments.program import Program
+from experiments.termination import unless_asked
 
 EVALUATION_ROWS = 250
 
@@ -60,8 +61,8 @@ def make_inference(program: Program, target: Domain) -> Inference:
         params = evaluated(state)
         params, model = replicate((params, calibrated(state, params)), mesh)
         return (
-            lambda inputs: program.predict_source(params, model, inputs),
-            lambda inputs: program.predict_target(params, model, inputs),
+            lambda inputs: unless_asked(program.predict_source)(params, model, inputs),
+            lambda inputs: unless_asked(program.predict_target)(params, model, inputs),
         )
 
     def refresh(state: TrainState) -> TrainState:
@@ -71,7 +72,7 @@ def make_inference(program: Program, target: Domain) -> Inference:
         def look() -> Outputs:
             parts = []
             for b in unlabelled_batches(target, "train", EVALUATION_ROWS):
-                outputs = program.predict_target(*spread, b.inputs)
+                outputs = unless_asked(program.predict_target)(*spread, b.inputs)
                 parts.append(jax.tree.map(lambda x, b=b: np.asarray(x)[b.mask], outputs))
             return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
 

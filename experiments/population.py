@@ -19,6 +19,7 @@ from experiments.config import Experiment
 from experiments.program import make_program
 from experiments.progress import Progress
 from experiments.run import Run, domains_of, losses, open_run, run_experiment
+from experiments.termination import deferred
 
 CHOICES = ("auto", "off")
 RowsOf = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
@@ -130,6 +131,7 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
             mean = {k: float(np.mean([own[k] for own in means])) for k in means[0]}
             progress.step(step, f"{losses(mean)}  {runs[-1].text()}")
 
+        stop = stack.enter_context(deferred())
         states = run_members(
             population,
             [run.initial() for run in runs],
@@ -144,6 +146,7 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
             refresh_every=first.program.method.refresh_every,
             names=names,
             report=report,
+            stop=stop,
         )
     for run, state in zip(runs, states, strict=True):
         run.finish(state, together=len(runs))

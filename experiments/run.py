@@ -34,6 +34,7 @@ from experiments.open_set import target_metrics
 from experiments.outcome import fingerprints, outcome_file, write_outcome
 from experiments.program import Program, make_program
 from experiments.start import read_start
+from experiments.termination import deferred
 
 
 class Run(NamedTuple):
@@ -102,6 +103,7 @@ def run_experiment(
 
     Raises:
         InputError: for bad settings or data, or a batch that the devices do not divide, before anything is written.
+        Preempted: after SIGTERM, saved.
     """
     check_rows(experiment.batch_size, run_mesh())
     opened = open_run(experiment, source, target, folder, start=start, command=command)
@@ -122,7 +124,7 @@ def run_experiment(
     def batches(start: int) -> Iterator[Batch]:
         return (put_batch(batch, mesh) for batch in stream.batches(start))
 
-    with open_checkpoints(folder / "checkpoints") as checkpoints:
+    with open_checkpoints(folder / "checkpoints") as checkpoints, deferred() as stop:
         opened.record.stretch(checkpoints.steps(), devices=1 if mesh is None else mesh.size, processes=process_count())
         state = run(
             opened.program.step,
@@ -136,6 +138,7 @@ def run_experiment(
             report=lambda step, means: report(step, f"{losses(means)}  {opened.text()}"),
             refresh=opened.refresh,
             refresh_every=opened.program.method.refresh_every,
+            stop=stop,
         )
     opened.finish(state)
     return folder

@@ -6,7 +6,7 @@ the record had, the metrics of the steps since the last one, and whether an eval
 All of it is in the checkpoint itself, which appears whole or not at all; so no moment of a kill can part them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +21,11 @@ pass one that gives all of them the same answer."""
 
 
 class Preempted(Exception):
-    """The run was asked to stop, has saved all that it did, and goes on when it is called again."""
+    """The run was asked to stop, has saved all that it did, and goes on when it is called again.
+
+    It may also be raised by ``evaluate`` or ``refresh`` of :func:`dalib.train.run`, where these take long: the run then
+    saves, and does at its next start what was broken off.
+    """
 
 
 class Place(NamedTuple):
@@ -41,19 +45,6 @@ class Place(NamedTuple):
 def never() -> bool:
     """The default of :data:`Stop`."""
     return False
-
-
-def heed(stop: Stop, items: Any) -> Iterator[Any]:
-    """The items as they come, until ``stop`` says so: for the batches of a long evaluation.
-
-    Raises:
-        Preempted: which :func:`dalib.train.run` understands when it comes out of ``evaluate`` or ``refresh``: it saves
-            and leaves what was broken off to the run's next start. In one process only.
-    """
-    for item in items:
-        if stop():
-            raise Preempted
-        yield item
 
 
 def save_place(checkpoints: Checkpoints, record: Record, state: Any, place: Place) -> None:

@@ -11,13 +11,19 @@ import pytest
 from dalib.checks import InputError
 from dalib.methods import dann, from_term
 from dalib.train import Cadence, NonFiniteError, Preempted, open_checkpoints, open_record, put_batch, run
-from dalib.train.place import heed
 from tests.contract.cases import batch, setup
 from tests.train.test_checkpoint import same
 
 CONFIG = {"experiment": {"seed": 0}, "data": {}}
 DANN = dann()
 CADENCE = Cadence(log=2, evaluate=4, save=4)
+
+
+def heed(asked, parts):
+    """A long evaluation of some parts, which asks before each."""
+    for _ in range(parts):
+        if asked():
+            raise Preempted
 
 
 def batches(start):
@@ -48,7 +54,7 @@ def train(folder, method, *, stop=None, total=12, cadence=CADENCE, asked=lambda:
         return jitted(state, b)
 
     def evaluate(state):
-        list(heed(asked, range(3)))
+        heed(asked, 3)
         return [{"domain": "t", "split": "test", "oracle": True, "metrics": {"accuracy": float(state.step)}}]
 
     record = open_record(folder, CONFIG)
@@ -131,7 +137,7 @@ def test_asked_to_stop_again_and_again_it_still_arrives(tmp_path, undisturbed):
 def test_a_stop_during_the_look_at_the_target(tmp_path):
     def look(asked):
         def refresh(state):
-            list(heed(asked, range(2)))
+            heed(asked, 2)
             return state
 
         return refresh
