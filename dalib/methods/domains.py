@@ -14,23 +14,23 @@ from dalib.methods.base import Context
 from dalib.types import Array
 
 
-def together(first: Array, second: Array) -> Array:
-    """Rows of two domains in one array ``[n + m, ...]``, for one pass through a net.
+def together(*samples: Array) -> Array:
+    """Rows of several samples in one array ``[n_1 + n_2 + …, ...]``, for one pass through a net.
 
     Equal numbers are interleaved, so that every example stays on its device when batches are split over several;
     concatenation, which is left for unequal ones, would re-deal the rows between devices.
 
     Args:
-        first: ``[n, ...]``.
-        second: ``[m, ...]``.
+        *samples: ``[n_i, ...]`` each.
     """
-    if first.shape[0] != second.shape[0]:
-        return jnp.concatenate([first, second])
-    return jnp.stack([first, second], 1).reshape(2 * first.shape[0], *first.shape[1:])
+    sizes = {x.shape[0] for x in samples}
+    if len(sizes) > 1:
+        return jnp.concatenate(samples)
+    return jnp.stack(samples, 1).reshape(len(samples) * sizes.pop(), *samples[0].shape[1:])
 
 
 def apart(rows: Array, n: int) -> tuple[Array, Array]:
-    """What came of the first ``n`` and of the other rows of :func:`together`, in their order."""
+    """What came of two samples of :func:`together`, the first of ``n`` rows, in their order."""
     if rows.shape[0] != 2 * n:
         return rows[:n], rows[n:]
     pairs = rows.reshape(n, 2, *rows.shape[1:])

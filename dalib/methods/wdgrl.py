@@ -10,6 +10,7 @@ from dalib.checks import input_error
 from dalib.discrepancy import safe_norm
 from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, supervised_loss, weigh
 from dalib.methods.discriminator import Discriminator, discriminate, discriminate_both
+from dalib.methods.domains import together
 from dalib.types import Array, Batch, Params, PyTree
 
 
@@ -56,7 +57,7 @@ def wdgrl(
         # The running statistics advance once per step, in the update of the net.
         outputs, _ = forward.pair(params, states.model, batch, context.key)
         source, target = jax.lax.stop_gradient((outputs.source.features, outputs.target.features))
-        rows = jnp.concatenate([source, target, between(source, target, jax.random.fold_in(context.key, 1))])
+        rows = together(source, target, between(source, target, jax.random.fold_in(context.key, 1)))
         norms = slopes(params["critic"], rows)
         value = -distance(params["critic"], source, target) + gradient_penalty * jnp.square(norms - 1).mean()
         return Result(value, states, {"loss/critic": value, "wdgrl/gradient_norm": norms.mean()})
