@@ -30,7 +30,7 @@ class Progress(NamedTuple):
 
 @contextmanager
 def show_progress(runs: int, steps: int) -> Iterator[Progress]:
-    """Shows ``runs`` runs of ``steps`` steps each; time left counts all of them. Of several processes the first shows."""
+    """Shows ``runs`` runs of ``steps`` steps each; time left counts all of them. Process 0 alone does."""
     console = rich.console.Console(stderr=True)
     shows = leads()
     bar = rich.progress.Progress(

@@ -1,0 +1,1 @@
+"""Starting one program as several processes: on this machine, under Slurm, on the workers of a TPU slice."""
