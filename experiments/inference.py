@@ -1,5 +1,6 @@
 """What a run asks its net for between steps: predictions, recomputed batch statistics, the look at the whole target."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,8 +19,8 @@ from experiments.termination import unless_asked
 
 EVALUATION_ROWS = 250
 
-Predict = Callable[[Any], Outputs]
-"""``inputs [n, ...] -> Outputs`` in evaluation mode, the whole result on one device."""
+Predict = Callable[[Any], Any]
+"""``inputs [n, ...] -> Outputs`` with logits, in evaluation mode, the whole result on one device."""
 
 
 class Inference(NamedTuple):
@@ -80,7 +81,7 @@ def make_inference(program: Program, target: Domain) -> Inference:
         states = method.refresh(params, states, look)
         if len(state.step.sharding.device_set) > 1:
             states = replicate(states, mesh)
-        return state.replace(model=states.model, method=states.method)
+        return dataclasses.replace(state, model=states.model, method=states.method)
 
     def variables(state: TrainState) -> PyTree:
         params, model = local((evaluated(state), state.model))

@@ -49,7 +49,6 @@ def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain) 
         features, labels, predictions = [], [], []
         for batch in evaluation_batches(domain, "test", EVALUATION_ROWS):
             outputs = predict(batch.inputs)
-            assert outputs.logits is not None
             features.append(np.asarray(outputs.features, np.float32)[batch.mask])
             predictions.append(np.asarray(outputs.logits.argmax(-1), np.int32)[batch.mask])
             labels.append(batch.labels[batch.mask])

@@ -19,6 +19,7 @@ import hashlib
 import shlex
 import sys
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 
 from dalib.data import Domain
 from dalib.methods import METHODS, setting_of
+from dalib.train.distributed import leader_first, leads
 from experiments.config import OPEN, SEVERAL, Experiment, flat, main
 from experiments.open_set import needs_threshold
 from experiments.own_classic import run_classic
@@ -135,7 +137,7 @@ def own(options: Own) -> None:
     for name in todo.classic:
         setup = _classic_setup(options, todo, source, target, view, name)
         folder = out / f"{name}+{options.classifier}" / "seed-0"
-        folders.append(leader_first(lambda: run_classic(setup, source, target, folder, command=command)))
+        folders.append(leader_first(partial(run_classic, setup, source, target, folder, command=command)))
     if options.report and leads():
         from dalib import report
 

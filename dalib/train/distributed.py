@@ -7,7 +7,7 @@ works on local copies (:func:`local`), which hold the same values everywhere.
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -29,13 +29,13 @@ class Processes(NamedTuple):
 
     Attributes:
         coordinator: ``host:port`` of process 0.
-        count: processes in all.
-        index: which one this is, from 0.
+        processes: how many there are.
+        process: which one this is, from 0.
     """
 
     coordinator: str
-    count: int
-    index: int
+    processes: int
+    process: int
 
 
 def initialize(
@@ -60,8 +60,9 @@ def initialize(
     Raises:
         InputError: for settings that are incomplete or make no sense, or processes that do not find each other.
     """
-    if (coordinator, processes, process) != (None, None, None):
-        found = _checked(coordinator, processes, process, "coordinator, processes, process")
+    arguments = (coordinator, processes, process)
+    if any(given is not None for given in arguments):
+        found: Any = _checked(arguments, "coordinator, processes, process")
     else:
         found = asked_for(environment)
         if found is None:
@@ -71,12 +72,15 @@ def initialize(
             jax.distributed.initialize()
         else:
             # Left to itself, jax takes one device a process under Slurm; here a process takes all that it sees.
-            jax.distributed.initialize(*found, cluster_detection_method="deactivate")
+            jax.distributed.initialize(
+                found.coordinator, found.processes, found.process, cluster_detection_method="deactivate"
+            )
     except (RuntimeError, ValueError) as error:
-        raise InputError(
-            f"distributed: the processes did not come together ({str(error).splitlines()[0]})\n"
-            f"  expected: {found if found == 'tpu' else f'{found.count} processes that reach {found.coordinator}'}\n"
-            "  what to do: start all of them with the same coordinator; see experiments/launch"
+        raise input_error(
+            "distributed",
+            got=f"no connection ({str(error).splitlines()[0]})",
+            expected="the workers of a TPU slice" if found == "tpu" else f"processes that meet: {found}",
+            todo="start all with the same coordinator, before anything else touches a device; see experiments/launch",
         ) from error
 
 
@@ -85,7 +89,7 @@ def asked_for(environment: Mapping[str, str]) -> Any:
     names = ("DALIB_COORDINATOR", "DALIB_PROCESSES", "DALIB_PROCESS")
     given = [environment.get(name) for name in names]
     if any(given):
-        return _checked(*given, ", ".join(names))
+        return _checked(given, ", ".join(names))
     way = environment.get("DALIB_DISTRIBUTED", "off")
     if way not in WAYS:
         raise input_error("DALIB_DISTRIBUTED", got=repr(way), expected=f"one of {', '.join(WAYS)}")
@@ -113,7 +117,8 @@ def from_slurm(environment: Mapping[str, str]) -> Processes:
     host = first_host(nodes)
     if not job.isdigit():
         raise input_error("SLURM_JOB_ID", got=repr(job), expected="a number")
-    return _checked(f"{host}:{SLURM_PORTS[int(job) % len(SLURM_PORTS)]}", count, index, "SLURM_NTASKS, SLURM_PROCID")
+    coordinator = f"{host}:{SLURM_PORTS[int(job) % len(SLURM_PORTS)]}"
+    return _checked((coordinator, count, index), "SLURM_NTASKS, SLURM_PROCID")
 
 
 def first_host(nodes: str) -> str:
@@ -128,16 +133,16 @@ def first_host(nodes: str) -> str:
     return "".join(part or "" for part in match.groups())
 
 
-def _checked(coordinator: Any, processes: Any, process: Any, argument: str) -> Processes:
+def _checked(given: Sequence[Any], argument: str) -> Processes:
     try:
-        found = Processes(str(coordinator), int(processes), int(process))
+        found = Processes(str(given[0]), int(given[1]), int(given[2]))
     except (TypeError, ValueError):
         found = Processes("", 0, 0)
     host, _, port = found.coordinator.rpartition(":")
-    if not (host and port.isdigit() and 0 <= found.index < found.count):
+    if not (host and port.isdigit() and 0 <= found.process < found.processes):
         raise input_error(
             argument,
-            got=f"{coordinator}, {processes}, {process}",
+            got=", ".join(map(str, given)),
             expected="host:port, a number of processes ≥ 1, and 0 ≤ process < processes",
         )
     return found
