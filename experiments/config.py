@@ -33,7 +33,7 @@ SERVES = {
     "universal": ("open", "universal"),
 }
 """Relations that a setting of methods is for; closed-set methods run in all of them."""
-LATER = ("head", "rejection", "augment", "label_smoothing")
+LATER = ("head", "head_options", "rejection", "augment", "label_smoothing")
 """Fields that older run folders do not have: written where they are not at their defaults."""
 SEVERAL = ("several sources", "domain generalisation")
 """Settings of methods whose batches interleave several sources."""
@@ -97,6 +97,7 @@ class Experiment:
     protocol: tuple[tuple[str, str], ...] = ()
     encoder_options: tuple[tuple[str, Any], ...] = ()
     bottleneck_options: tuple[tuple[str, Any], ...] = ()
+    head_options: tuple[tuple[str, Any], ...] = ()
     method_options: tuple[tuple[str, Any], ...] = ()
     log_every: int = 20
     evaluate_every: int = 100
