@@ -1,6 +1,7 @@
 """The compiled pieces of a run, built once for all seeds and tasks of one configuration."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -8,7 +9,8 @@ import jax
 from jax.sharding import Mesh
 
 from dalib.backend import platform
-from dalib.encoders import BOTTLENECKS, Classifier, make_encoder
+from dalib.checks import choose
+from dalib.encoders import BOTTLENECKS, Classifier, make_encoder, make_head
 from dalib.methods import METHODS, Forward, Method
 from dalib.methods.base import smoothed_cross_entropy
 from dalib.train import (
@@ -22,11 +24,14 @@ from dalib.train import (
     make_optimizer,
     make_population,
     make_predict,
+    make_predict_members,
     make_step,
     training_step,
 )
 from dalib.train.distributed import run_mesh
+from dalib.train.population_predict import PredictMembers
 from dalib.train.schedules import inverse
+from dalib.train.split import split_init, split_step
 from dalib.types import PyTree
 from experiments.config import INVERSE, Experiment
 from experiments.open_set import outputs_of, prepared
@@ -63,6 +68,7 @@ class Program(NamedTuple):
         population: ``count -> Population``, which takes many runs many steps further; ``count`` runs are split over the
             devices of this process.
         predict_source, predict_target: ``(params, model, inputs) -> Outputs``, on all devices of ``mesh``.
+        predict_members: ``(domain, count) -> PredictMembers`` for a population of ``count`` runs.
         mesh: of all devices of all processes; None where there is but one.
     """
 
@@ -73,16 +79,18 @@ class Program(NamedTuple):
     population: Callable[[int], Population]
     predict_source: Callable[..., Any]
     predict_target: Callable[..., Any]
+    predict_members: Callable[[str, int], PredictMembers]
     mesh: Mesh | None = None
 
 
 def make_program(experiment: Experiment, classes: int) -> Program:
     """Builds (or finds again) the net, method and jitted functions of an experiment; the seed plays no part.
 
-    They are for the devices there are (:func:`dalib.train.distributed.run_mesh`), which are no part of the experiment.
+    They are for the devices there are (:func:`dalib.train.distributed.run_mesh`), which are no part of the experiment;
+    neither is ``DALIB_FSDP=1``, which splits parameters and optimiser state over them (:mod:`dalib.train.split`).
     """
     anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method", "protocol": ()}
-    return _program(Experiment(**{**vars(experiment), **anonymous}), classes, run_mesh())
+    return _program(Experiment(**{**vars(experiment), **anonymous}), classes, run_mesh(), wants_split())
 
 
 def make_parts(experiment: Experiment, classes: int) -> Parts:
@@ -90,7 +98,8 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
     recipe, classes = experiment.recipe, outputs_of(experiment, classes)
     bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
     encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
-    net = Classifier(encoder, classes, bottleneck, experiment.head)
+    head = make_head(experiment.head, classes, **dict(experiment.head_options))
+    net = Classifier(encoder, classes, bottleneck, head)
     method = prepared(METHODS[experiment.method](**dict(experiment.method_options)), experiment)
     if recipe.schedule == INVERSE:
         schedule = inverse(gamma=recipe.gamma, total_steps=experiment.steps)
@@ -120,25 +129,47 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
     return Parts(net, method, forward, optimizer, settings, init)
 
 
+def wants_split(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether ``DALIB_FSDP`` asks for a state that is split over the devices.
+
+    Raises:
+        InputError: for another value than 0 or 1.
+    """
+    return choose("DALIB_FSDP", environment.get("DALIB_FSDP") or "0", {"0": False, "1": True})
+
+
 @lru_cache(maxsize=32)
-def _program(experiment: Experiment, classes: int, mesh: Mesh | None) -> Program:
+def _program(experiment: Experiment, classes: int, mesh: Mesh | None, split: bool) -> Program:
     net, method, forward, optimizer, settings, init = make_parts(experiment, classes)
     own = [] if mesh is None else list(mesh.local_devices)
     # Under vmap over members a CPU needs another form of convolution.
     together = net.with_convolution("patches") if platform() == "cpu" else net
-    member = training_step(method, make_forward(together, experiment.batch_norm), optimizer, **settings)
+    forward_together = make_forward(together, experiment.batch_norm)
+    member = training_step(method, forward_together, optimizer, **settings)
+
+    def mesh_of(devices: int) -> Mesh | None:
+        return make_mesh(own[:devices]) if devices > 1 else None
 
     @lru_cache
     def population(devices: int) -> Population:
-        return make_population(lambda hyper: member, mesh=make_mesh(own[:devices]) if devices > 1 else None)
+        return make_population(lambda hyper: member, mesh=mesh_of(devices))
 
+    @lru_cache
+    def predict_members(domain: str, devices: int) -> PredictMembers:
+        return make_predict_members(method, forward_together, domain, mesh=mesh_of(devices))
+
+    first: Callable[..., TrainState] = jax.jit(init)
+    step = make_step(method, forward, optimizer, mesh=mesh, **settings)
+    if mesh is not None and split:
+        first, step = split_init(init, mesh), split_step(method, forward, optimizer, mesh=mesh, **settings)
     return Program(
         net,
         method,
-        jax.jit(init),
-        make_step(method, forward, optimizer, mesh=mesh, **settings),
+        first,
+        step,
         lambda count: population(min(count, len(own))),
         make_predict(method, forward, "source", mesh=mesh),
         make_predict(method, forward, "target", mesh=mesh),
+        lambda domain, count: predict_members(domain, min(count, len(own))),
         mesh,
     )

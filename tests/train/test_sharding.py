@@ -10,6 +10,7 @@ from dalib.checks import InputError
 from dalib.encoders import Bottleneck, Classifier
 from dalib.methods import METHODS, dann
 from dalib.train import fully_sharded, init_state, make_forward, make_mesh, make_optimizer, make_step, put_batch
+from dalib.train.split import split_init, split_step
 from tests.contract.cases import CLASSES, STEPS, assert_close, batch, classifier, methods, visible
 
 
@@ -129,3 +130,23 @@ def test_shapes_alone_place_a_large_net():
     shapes = jax.eval_shape(net.init, jax.random.key(0), np.zeros((2, 5), np.float32))
     places = fully_sharded(make_mesh(), shapes, min_size=2**10)
     assert places["params"]["bottleneck"]["fc"]["kernel"].spec == P(None, "data")
+
+
+def test_a_run_with_a_split_state():
+    """From its first moment; what the host replaces between steps finds its place again."""
+    method, mesh = dann(hidden=(64, 64)), make_mesh()
+    init, parts = pieces(method)
+    settings = {"total_steps": STEPS, "num_classes": CLASSES}
+    state = split_init(init, mesh, min_size=16)(jax.random.key(0))
+    kernel = state.params["discriminator"]["Dense_1"]["kernel"]
+    assert kernel.addressable_shards[0].data.shape == (8, 64)
+    step = split_step(*parts, mesh=mesh, min_size=16, **settings)
+    whole, usual = jax.jit(init)(jax.random.key(0)), make_step(*parts, mesh=mesh, **settings)
+    whole = jax.device_put(whole, jax.sharding.NamedSharding(mesh, P()))
+    for seed in range(3):
+        b = put_batch(batch("vectors", 24, 24, seed), mesh)
+        state = state.replace(model=jax.tree.map(np.asarray, state.model), step=np.asarray(state.step))
+        state, _ = step(state, b)
+        whole, _ = usual(whole, b)
+    assert_close(visible(whole), visible(state))
+    assert state.params["discriminator"]["Dense_1"]["kernel"].addressable_shards[0].data.shape == (8, 64)
