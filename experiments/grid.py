@@ -198,6 +198,7 @@ def expand(
                         recipe=rule.recipe,
                         role=role,
                         head=rule.head,
+                        head_options=rule.head_options,
                         protocol=protocol,
                         method_options=flat(arguments),
                         **{**common, **net},
@@ -234,13 +235,21 @@ def start_of(experiment: Experiment, out: Path) -> Path | None:
     return out / f"{experiment.source}-{experiment.target}" / "source_only" / f"seed-{experiment.seed}"
 
 
-def run_grid(options: Grid, experiments: Sequence[Experiment], read: Reader) -> Path:
+def run_grid(
+    options: Grid,
+    experiments: Sequence[Experiment],
+    read: Reader,
+    *,
+    also: Callable[[Path, str], Sequence[Path]] = lambda out, command: (),
+) -> Path:
     """Runs everything that is not there yet, then prints the table and writes the report.
 
     Args:
         options: the command line.
         experiments: the whole grid; of it the part that ``options.array`` names is done.
         read: reads and checks the data of the experiments to be done.
+        also: ``(folder, command line) -> run folders``: runs that are no nets (closed-form methods), done after these
+            and put beside them in the report; by the first part of an array.
 
     Returns:
         The folder of the runs.
@@ -249,20 +258,22 @@ def run_grid(options: Grid, experiments: Sequence[Experiment], read: Reader) -> 
         InputError: for bad options or data, before any training.
     """
     at_once = check_population(options.population)
-    todo = part(experiments, *share(options.array))
-    command = f"python -m experiments.{options.benchmark} " + shlex.join(sys.argv[1:])
+    index, count = share(options.array)
+    todo = part(experiments, index, count)
+    command = f"python -m experiments.{options.benchmark} {shlex.join(sys.argv[1:])}".strip()
     out = options.out or default_folder(options)
     domains = read(todo)
     jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]
     with show_progress(len(todo), max((e.steps for e in todo), default=1)) as progress:
-        run_jobs(jobs, progress, members=at_once, command=command.strip())
+        run_jobs(jobs, progress, members=at_once, command=command)
+    beside = list(also(out, command)) if index == 1 and leads() else []
     if options.array:
         done = f"part {options.array}: {len(todo)} of {len(experiments)} runs are in {out}"
         print(f"{done}\nonce all parts are done: the same command without --array, or python -m dalib.report {out}")
     elif options.report and leads():
         from dalib import report
 
-        runs = report.load_runs([job.folder for job in jobs])
+        runs = report.load_runs([job.folder for job in jobs] + beside)
         print(report.to_text(report.accuracy_table(runs)))
         path = report.write_report(runs, out / "report.html")
         print(f"\nreport: {path.resolve()}")

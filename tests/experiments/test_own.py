@@ -221,7 +221,7 @@ def test_faults_of_a_command_come_at_once(tmp_path):
         ({"method": ("ovanet",)}, "--relation open or --relation universal"),
         ({"method": ("coral",), "relation": "open"}, "closed or partial"),
         ({"oracle": True, "target_test": "d.npz", "relation": "open"}, "--oracle beside --relation open"),
-        ({"augment": ("turn",)}, "crop, shift, flip"),
+        ({"augment": ("turn",)}, "augment: got 'turn'"),
         ({"method": ("mme",)}, "semi-supervised"),
         ({"method": ("tca",), "options": ("tca.dims=3",)}, "did you mean 'dim'"),
         ({"method": ("pada",)}, "--relation partial"),
