@@ -22,13 +22,13 @@ NET = Classifier(MLP((6,)), 3, Bottleneck(width=4, norm=True))
 
 
 @lru_cache
-def two_steps(variant: str):
+def two_steps(variant: str, layer: str = "features"):
     """``(variables of stage 1, forward, state before, state after, metrics)``."""
     rng = np.random.default_rng(0)
     variables = jax.jit(lambda key: NET.init(key, jnp.zeros((2, 5))))(jax.random.key(7))
     stats = jax.tree.map(lambda x: jnp.asarray(rng.uniform(0.5, 2, x.shape), x.dtype), variables["batch_stats"])
     variables = {"params": variables["params"], "batch_stats": stats}
-    method, optimizer = adda(variant=variant, hidden=(8,)), make_optimizer(learning_rate=0.1)
+    method, optimizer = adda(variant=variant, layer=layer, hidden=(8,)), make_optimizer(learning_rate=0.1)
     sample = jax.ShapeDtypeStruct((6, 5), jnp.float32)
     state = init_state(
         jax.random.key(0), NET, method, optimizer, sample, batch_norm=method.batch_norm, variables=variables
@@ -57,6 +57,16 @@ def test_source_net_is_frozen_and_the_head_kept(variant):
         assert not same(after.params[group], before.params[group])
     prefix = "discriminator/" if variant == "paper" else ""
     assert 0 <= float(metrics[f"{prefix}adda/domain_accuracy"]) <= 1
+
+
+def test_on_logits_the_copy_includes_the_head():
+    variables, _, before, after, _ = two_steps("paper", "logits")
+    assert before.params["discriminator"]["Dense_0"]["kernel"].shape == (3, 8)
+    assert same(after.method["source_net"], variables["params"])
+    assert not same(after.params["head"], variables["params"]["head"])
+    assert not same(after.params["encoder"], variables["params"]["encoder"])
+    with pytest.raises(InputError, match="layer"):
+        adda(layer="hidden")
 
 
 def test_the_target_encoder_starts_as_the_source_net():
