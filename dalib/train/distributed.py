@@ -167,7 +167,7 @@ def from_each(value: float) -> np.ndarray:
     """``[processes]`` float64: a number of each process. All must call it; it also makes them wait for one another."""
     if process_count() == 1:
         return np.asarray([value], np.float64)
-    bits = np.asarray(value, np.float64).view(np.uint32)  # two words, since jax has no float64 by default
+    bits = np.asarray([value], np.float64).view(np.uint32)  # two words, since jax has no float64 by default
     return np.asarray(multihost_utils.process_allgather(bits)).view(np.float64)[:, 0]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dalib.checks import InputError
-from dalib.data import from_arrays, from_folder, paired_stream, transforms
+from dalib.data import Domain, from_arrays, from_folder, paired_stream, transforms
 from dalib.data import stream as stream_module
 from dalib.types import Batch, Source, Target
 
@@ -98,6 +98,29 @@ def test_slices_of_the_processes_make_the_whole_batch(count, remainder):
         np.testing.assert_array_equal(np.concatenate([p.source.inputs for p in pieces]), whole[step].source.inputs)
         np.testing.assert_array_equal(np.concatenate([p.source.labels for p in pieces]), whole[step].source.labels)
         np.testing.assert_array_equal(np.concatenate([p.target.inputs for p in pieces]), whole[step].target.inputs)
+
+
+def test_a_process_reads_its_own_rows_only():
+    read = {"source": [], "target": []}
+
+    class Watched:
+        def __init__(self, which, split):
+            self.which, self.split = which, split
+
+        def __len__(self):
+            return len(self.split)
+
+        def __getitems__(self, indices):
+            read[self.which] += map(int, indices)
+            return self.split.__getitems__(indices)
+
+        def fingerprint(self):
+            return ""
+
+    watched = [Domain(d.name, d.class_names, {"train": Watched(d.name, d.split("train"))}) for d in (SOURCE, TARGET)]
+    batch = paired_stream(*watched, batch_size=6, seed=0, process_index=1, process_count=3)[2]
+    assert read == {"source": ids([batch]).tolist(), "target": (ids([batch], "target") - 1000).tolist()}
+    assert len(read["source"]) == len(read["target"]) == 2
 
 
 def test_target_labels_cannot_be_reached():

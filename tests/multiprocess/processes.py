@@ -44,4 +44,4 @@ def finish(processes, timeout=300):
             for other in processes:
                 other.kill()
             errors.append(process.communicate()[1] + "\n(timed out)")
-    assert all(process.returncode == 0 for process in processes), "\n---\n".join(e[-3000:] for e in errors)
+    assert all(process.returncode == 0 for process in processes), "\n---\n".join(e[-1500:] for e in errors)

@@ -15,7 +15,7 @@ CORE = ("dan", "dann", "mcd")
 
 def in_two_processes(names, folder):
     file = folder / "two.npz"
-    finish(start(2, 4, "tests.multiprocess.trajectory", file, *names), timeout=560)
+    finish(start(2, 4, "tests.multiprocess.worker", file, *names), timeout=560)
     with np.load(file) as arrays:
         assert (int(arrays["processes"]), int(arrays["devices"])) == (2, 8)
         return {key: arrays[key] for key in arrays.files if "/" in key}

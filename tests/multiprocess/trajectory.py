@@ -1,16 +1,10 @@
-"""A few steps of a method on a small net with BatchNorm, on any number of devices and processes; all that they leave.
-
-As a program it is one of several processes: ``python -m tests.multiprocess.trajectory FILE METHOD…`` writes a file with
-the trajectories of all methods.
-"""
-
-import sys
+"""A few steps of a method on a small net with BatchNorm, on any number of devices and processes: what they leave."""
 
 import jax
 import numpy as np
 
 from dalib.train import put_batch
-from dalib.train.distributed import initialize, leads, local, process_count, process_index, replicate
+from dalib.train.distributed import local, process_count, process_index, replicate
 from dalib.train.sharding import batch_sharding, replicated
 from dalib.types import Batch, Source, Target
 from tests.contract.cases import batch, quick_jit, setup, small_method
@@ -22,7 +16,8 @@ STEPS = 5
 def trajectory(name, mesh=None):
     """``{"<steps>/<part>/<path>": array}`` after 1 and after all steps.
 
-    Parts are metrics, parameters, moments, batch statistics and the method's own state. The moments of SGD after one step are the gradients.
+    Parts are metrics, parameters, moments, batch statistics and the method's own state. The moments of SGD after one
+    step are the gradients.
     """
     state, step = setup(small_method(name), "vectors", norm=True)
     if mesh is None:
@@ -48,17 +43,3 @@ def own_rows(whole):
     part = ROWS // process_count()
     rows = slice(process_index() * part, (process_index() + 1) * part)
     return Batch(Source(whole.source.inputs[rows], whole.source.labels[rows]), Target(whole.target.inputs[rows]))
-
-
-def main(file, *names):
-    from dalib.train import make_mesh
-
-    initialize()
-    mesh = make_mesh()
-    found = {f"{name}/{key}": x for name in names for key, x in trajectory(name, mesh).items()}
-    if leads():
-        np.savez(file, processes=process_count(), devices=mesh.size, **found)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
