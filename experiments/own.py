@@ -145,6 +145,8 @@ def own(options: Own) -> None:
         if any(event.oracle for run in runs for event in run.evaluations):
             print(report.to_text(report.accuracy_table(runs)))
             print(report.to_text(report.accuracy_table(runs, metric="macro_f1")))
+            if options.relation in OPEN:
+                print(report.to_text(report.accuracy_table(runs, metric="h_score")))
         else:
             print(f"no target labels: the predictions are in {out}/<method>/seed-<n>/predictions.npz")
         print(f"\nreport: {report.write_report(runs, out / 'report.html').resolve()}")

@@ -68,6 +68,13 @@ def _head(runs: list[Run], tasks: list[str], title: str) -> str:
     return "".join(parts) + "</header>"
 
 
+SECOND_TABLES = {
+    "h_score": "H-score (harmonic mean of the known classes' mean accuracy and the share of unknowns found)",
+    "mean_class_accuracy": "Mean class accuracy (every class weighs the same)",
+}
+"""Metrics that have a table of their own where a run has recorded them."""
+
+
 def _results(runs: list[Run]) -> str:
     parts = ['<h2 id="results">Results</h2>', to_html(accuracy_table(runs))]
     caption = (
@@ -77,9 +84,10 @@ def _results(runs: list[Run]) -> str:
     )
     alt = "Dot plot of target test accuracy with intervals, one panel a task"
     parts.append(_figure(lambda: figures.accuracy_figure(runs), alt, caption))
-    if any("mean_class_accuracy" in e.metrics for run in finished(runs) for e in run.evaluations if e.oracle):
-        table = to_html(accuracy_table(runs, metric="mean_class_accuracy"))
-        parts.append(page.folded("Mean class accuracy (every class weighs the same)", table))
+    recorded = {name for run in finished(runs) for e in run.evaluations if e.oracle for name in e.metrics}
+    for metric, title in SECOND_TABLES.items():
+        if metric in recorded:
+            parts.append(page.folded(title, to_html(accuracy_table(runs, metric=metric))))
     return "\n".join(parts)
 
 
