@@ -16,6 +16,7 @@ from dalib.train import Pool, Rows, common_steps, fit, open_checkpoints, run_mem
 from dalib.train.distributed import leads, process_count
 from dalib.train.population import memory_limit
 from experiments.config import Experiment
+from experiments.population_scores import make_evaluation
 from experiments.program import make_program
 from experiments.progress import Progress
 from experiments.run import Run, domains_of, losses, open_run, run_experiment
@@ -141,6 +142,7 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
             records=[run.record for run in runs],
             checkpoints=checkpoints,
             evaluate=lambda i, state: runs[i].evaluate(state),
+            evaluate_together=make_evaluation(runs),
             cadence=first.cadence,
             refresh=refresh if first.refresh else None,
             refresh_every=first.program.method.refresh_every,

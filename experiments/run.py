@@ -28,7 +28,7 @@ from dalib.types import Batch
 from dalib.validate import score
 from dalib.validate.oracle import oracle_score
 from experiments.config import SEVERAL, Experiment, asdict
-from experiments.inference import EVALUATION_ROWS, make_inference
+from experiments.inference import EVALUATION_ROWS, Predict, make_inference
 from experiments.joined import parts_of
 from experiments.open_set import target_metrics
 from experiments.outcome import fingerprints, outcome_file, write_outcome
@@ -48,6 +48,8 @@ class Run(NamedTuple):
         target: the domain used without labels.
         initial: ``() -> state`` before the first step.
         evaluate: ``state -> events``.
+        events: ``(predictions on source, on target) -> events``: the same from given predictions of the test splits,
+            batch after batch of :data:`experiments.inference.EVALUATION_ROWS`.
         refresh: ``state -> state``, the method's look at the whole target; None if it takes none.
         finish: ``(state, together=1) -> None``: writes what the end of a run leaves behind; ``together`` is the number
             of runs that were trained at once, whose common wall-clock time each of them records.
@@ -61,6 +63,7 @@ class Run(NamedTuple):
     target: Domain
     initial: Callable[[], TrainState]
     evaluate: Callable[[TrainState], list[dict[str, Any]]]
+    events: Callable[[Predict, Predict], list[dict[str, Any]]]
     refresh: Callable[[TrainState], TrainState] | None
     finish: Callable[..., None]
     text: Callable[[], str]
@@ -202,8 +205,7 @@ def open_run(
     infer = make_inference(program, target)
     scores = {"text": ""}
 
-    def evaluate(state: TrainState) -> list[dict[str, Any]]:
-        on_source, on_target = infer.predictors(state)
+    def events(on_source: Predict, on_target: Predict) -> list[dict[str, Any]]:
         if not known:
             mine = score(lambda x: on_source(x).logits, evaluation_batches(source, "test", EVALUATION_ROWS))
             scores["text"] = f"accuracy source {mine.accuracy:.3f}"
@@ -245,7 +247,8 @@ def open_run(
         labelled=labelled,
         target=target,
         initial=initial,
-        evaluate=evaluate,
+        evaluate=lambda state: events(*infer.predictors(state)),
+        events=events,
         refresh=infer.refresh,
         finish=finish,
         text=lambda: scores["text"],

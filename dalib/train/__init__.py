@@ -21,6 +21,7 @@ from dalib.train.population import member_of as member_of
 from dalib.train.population import stack_members as stack_members
 from dalib.train.population_loop import common_steps as common_steps
 from dalib.train.population_loop import run_members as run_members
+from dalib.train.population_predict import make_predict_members as make_predict_members
 from dalib.train.predict import make_predict as make_predict
 from dalib.train.record import Clock as Clock
 from dalib.train.record import Record as Record
@@ -38,3 +39,5 @@ from dalib.train.step import make_step as make_step
 from dalib.train.step import training_step as training_step
 from dalib.train.test_time import adapt as adapt
 from dalib.train.test_time import make_apply as make_apply
+from dalib.train.whole_run import draw_rows as draw_rows
+from dalib.train.whole_run import whole_run as whole_run

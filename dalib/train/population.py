@@ -70,7 +70,13 @@ def make_population(step_of: Callable[[Any], Step], *, mesh: Mesh | None = None)
     Args:
         step_of: ``hyper -> step``, the training step (:func:`dalib.train.training_step`) of one member. ``hyper`` is
             what ``advance`` got, without the axis of members: traced scalars for weights, learning rates,
-            temperatures. ``lambda hyper: step`` where there is nothing to vary.
+            temperatures. ``lambda hyper: step`` where there is nothing to vary. Its net has, on a CPU, convolutions in
+            the form for ``vmap``: ``net.with_convolution("patches")``. A sweep of learning rate and weight::
+
+                def step_of(hyper):
+                    optimizer = make_optimizer(learning_rate=hyper["rate"])
+                    return training_step(dann(weight=hyper["weight"]), forward, optimizer, ...)
+
         mesh: splits the members over its ``data`` axis: each device trains its own, nothing is exchanged. The number of
             members must be a multiple of the devices.
     """
@@ -79,8 +85,7 @@ def make_population(step_of: Callable[[Any], Step], *, mesh: Mesh | None = None)
         step = step_of(hyper)
 
         def body(state: TrainState, at: Rows) -> tuple[TrainState, Metrics]:
-            source = Source(pool.inputs[at.source], pool.labels[at.source])
-            return step(state, Batch(source, Target(pool.inputs[at.target])))
+            return step(state, draw(pool, at))
 
         return lax.scan(body, state, rows)
 
@@ -95,6 +100,11 @@ def make_population(step_of: Callable[[Any], Step], *, mesh: Mesh | None = None)
         advance, mesh=mesh, in_specs=(members, everywhere, members, members), out_specs=members, check_vma=False
     )
     return Population(jax.jit(split, donate_argnums=0), mesh)
+
+
+def draw(pool: Pool, at: Rows) -> Batch:
+    """The batch of one step: rows ``[n]`` and ``[m]``."""
+    return Batch(Source(pool.inputs[at.source], pool.labels[at.source]), Target(pool.inputs[at.target]))
 
 
 def augmented(step: Step, augment: Callable[[Batch, Array], Batch]) -> Step:

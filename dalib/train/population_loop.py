@@ -23,6 +23,8 @@ from dalib.train.state import TrainState
 logger = logging.getLogger(__name__)
 
 Evaluate = Callable[[int, TrainState], list[dict[str, Any]]]
+EvaluateTogether = Callable[[TrainState], Sequence[list[dict[str, Any]]]]
+"""``states of all members, stacked -> events of each``."""
 
 
 def run_members(
@@ -35,6 +37,7 @@ def run_members(
     records: Sequence[Record],
     checkpoints: Sequence[Checkpoints],
     evaluate: Evaluate,
+    evaluate_together: EvaluateTogether | None = None,
     hyper: Sequence[Any] | None = None,
     cadence: Cadence = DEFAULT_CADENCE,
     refresh: Callable[[int, TrainState], TrainState] | None = None,
@@ -57,6 +60,8 @@ def run_members(
         records: open run folders.
         checkpoints: open checkpoint folders.
         evaluate: ``(member, state) -> events``.
+        evaluate_together: the events of all members at once; None asks ``evaluate`` for one after the other. The
+            stacked states may be more than the members (the last one repeated, to fill the devices).
         hyper: for each member what ``step_of`` of the population gets.
         cadence: as in :func:`dalib.train.run`.
         refresh: ``(member, state) -> state`` before step 0 and every ``refresh_every`` steps.
@@ -107,9 +112,10 @@ def run_members(
 
     stopping = stop()
     while True:
+        together = evaluate_together(stacked) if evaluate_together and any(due) and not stopping else None
         for i in [i for i in range(count) if due[i] and not stopping]:
             try:
-                events = evaluate(i, member_of(stacked, i))
+                events = evaluate(i, member_of(stacked, i)) if together is None else together[i]
             except Preempted:
                 stopping = True
                 break
