@@ -16,13 +16,10 @@ pass. Measured numbers and what remains slower, and why, are in ``RESULTS.md`` b
 """
 
 import json
-import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +27,7 @@ import tyro
 
 from dalib.checks import InputError, input_error, unknown_name
 from experiments.benchmarks.encoders_torch import CLASSES, TOKENS, Calls, has_reference, theirs, watch_memory
+from experiments.benchmarks.turns import begin, end, take_turns
 
 MIB = 2**20
 
@@ -98,55 +96,25 @@ def main(benchmark: Benchmark) -> dict[str, Any]:
 
 def measure(benchmark: Benchmark, name: str) -> dict[str, Any]:
     """One encoder, and its reference in turn with it."""
-    sides = {"ours": ours}
+    builders = {"ours": ours}
     if benchmark.reference != "none" and has_reference(name):
-        sides["torch"] = theirs
-    context = multiprocessing.get_context("spawn")
-    pipes, processes, entry = {}, [], {"encoder": name}
-    for side, build in sides.items():
-        here, there = context.Pipe()
-        processes.append(context.Process(target=worker, args=(there, build, benchmark, name), daemon=True))
-        processes[-1].start()
-        there.close()
-        pipes[side] = here
-        entry[side] = ask(here, side, name)
+        builders["torch"] = theirs
+    arguments = (benchmark, name, *example(benchmark, name))
+    sides = {
+        side: begin(f"{name}, {side}", build, *arguments, threads=benchmark.threads) for side, build in builders.items()
+    }
+    entry: dict[str, Any] = {"encoder": name}
+    entry |= {side: {"compilation_s": opened.facts} for side, opened in sides.items()}
     for kind in ("forward", "train"):
-        times: dict[str, list[float]] = {side: [] for side in sides}
-        for _ in range(benchmark.steps):
-            for side, pipe in pipes.items():
-                pipe.send(kind)
-                times[side].append(ask(pipe, side, name))
+        times = take_turns(sides, kind, benchmark.steps)
         for side in sides:
             entry[side][kind] = {"fastest_s": min(times[side]), "median_s": float(np.median(times[side]))}
-    for side, pipe in pipes.items():
-        pipe.send("end")
-        entry[side]["peak_mib"] = ask(pipe, side, name) / MIB
-    for process in processes:
-        process.join()
+    for side, opened in sides.items():
+        entry[side]["peak_mib"] = end(opened) / MIB
     if "torch" in sides:
         for kind in ("forward", "train"):
             entry[f"{kind}_ratio"] = entry["torch"][kind]["fastest_s"] / entry["ours"][kind]["fastest_s"]
     return entry
-
-
-def ask(pipe: Connection, side: str, name: str) -> Any:
-    """The next answer of a worker."""
-    try:
-        return pipe.recv()
-    except EOFError:
-        raise RuntimeError(f"{name}: the process of {side} has ended; its error is above") from None
-
-
-def worker(pipe: Connection, build: Callable[..., Any], benchmark: Benchmark, name: str) -> None:
-    """Builds both calls, then runs and times whichever it is asked for."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: benchmark.threads])
-    calls, compilation, peak = build(benchmark, name, *example(benchmark, name))
-    pipe.send({"compilation_s": compilation})
-    while (kind := pipe.recv()) != "end":
-        start = time.perf_counter()
-        calls[kind]()
-        pipe.send(time.perf_counter() - start)
-    pipe.send(peak())
 
 
 def example(benchmark: Benchmark, name: str) -> tuple[np.ndarray, np.ndarray]:
