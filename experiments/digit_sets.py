@@ -94,8 +94,9 @@ def stated(protocol: str, source: str, target: str, geometry: str) -> tuple[tupl
     """What a run record says of its data; nothing for the packaged sets, whose fingerprints say it."""
     if protocol == "packaged":
         return ()
+    frame = choose("geometry", geometry, GEOMETRIES)
     found = (("split", "held out"), ("variant", PROTOCOLS[protocol].variant(source, target)))
-    return (*found, ("USPS geometry", GEOMETRIES[geometry])) if "usps" in (source, target) else found
+    return (*found, ("USPS geometry", frame)) if "usps" in (source, target) else found
 
 
 def reader(
