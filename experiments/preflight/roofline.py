@@ -1,4 +1,4 @@
-"""The least time that a step can take on published peaks, and what that assumes."""
+"""An estimate of a step's time from published peaks, and what it assumes."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,8 +10,8 @@ ASSUMPTIONS = (
     "links a chip",
     "float32 products count at the bfloat16 peak: on a TPU XLA rounds their operands unless a higher precision is "
     "asked for (then six passes)",
-    "bytes accessed are the compiler's sum over operations, those that stay in on-chip memory included: memory time "
-    "is an upper bound",
+    "bytes accessed are the compiler's sum over operations, those that stay in on-chip memory included, so "
+    "that memory time is rather too long",
     "collectives go round a ring over all chips: 2 (n−1)/n of the bytes of an all-reduce, (n−1)/n of an all-gather, "
     "(n−1) shards of a reduce-scatter, over all links at once; latencies are left out",
     "between 'overlapped' (the longest of the three) and 'one after the other' (their sum); input pipeline left out",

@@ -72,8 +72,8 @@ def _roofline_lines(topology: Topology, answer: Mapping[str, Any], estimate: Roo
     return [
         f"roofline, bound by {estimate.bound}: compute {estimate.compute * 1e3:.2f} ms, memory "
         f"{estimate.memory * 1e3:.2f} ms, links {estimate.links * 1e3:.2f} ms ({sent / MB:,.1f} MB sent)",
-        f"  a step takes at least {estimate.overlapped * 1e3:.2f} ms (all three overlapped) to "
-        f"{estimate.in_turn * 1e3:.2f} ms (in turn): {fast:,.0f} to {slow:,.0f} examples/s, both domains counted",
+        f"  a step takes {estimate.overlapped * 1e3:.2f} ms (if all three overlap) to "
+        f"{estimate.in_turn * 1e3:.2f} ms (one after the other): {fast:,.0f} to {slow:,.0f} examples/s of both domains",
         "  assumptions:",
         *(f"  - {text}" for text in assumptions(topology.chip)),
     ]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flax import errors, traverse_util
 
+from dalib.backend import tracing_for
 from dalib.checks import InputError
 from dalib.encoders import ENCODERS, LeNet, efficientnet, make_encoder, mobilenet
 from dalib.encoders.mobilenet_v3 import Block as MobileBlock
@@ -308,3 +309,21 @@ def test_common_fields(name):
     if hasattr(encoder, "bn_momentum"):
         assert make_encoder(name, bn_momentum=0.5).bn_momentum == 0.5
     hash(encoder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if CASES[case][0] not in ("mlp", "bert_base", "gpt2", "series_cnn")]
+)
+def test_another_platform_gets_the_librarys_forms(case):
+    """What is chosen by platform (convolutions, pools) is made for a CPU here, and for nothing but a CPU elsewhere."""
+    name, fields, shape, _, _ = CASES[case]
+    net, x = make_encoder(name, **fields), jnp.zeros(shape)
+    variables = jax.eval_shape(lambda: net.init(jax.random.key(0), x))
+    texts = {}
+    for kind in ("cpu", "tpu"):
+        with tracing_for(kind):
+            texts[kind] = str(jax.make_jaxpr(lambda v: net.apply(v, x).features)(variables))
+    assert "conv_general_dilated" in texts["tpu"]
+    assert not any(own in texts["tpu"] for own in ("_canonical", "_taps"))
+    assert texts["tpu"] != texts["cpu"]
