@@ -190,7 +190,9 @@ def test_weight_norm_head_by_hand():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(4, 5)).astype(np.float32)
     params = head.init(jax.random.key(0), features)["params"]
-    np.testing.assert_allclose(head.apply({"params": params}, features), features @ np.asarray(params["direction"]), rtol=2e-5)
+    np.testing.assert_allclose(
+        head.apply({"params": params}, features), features @ np.asarray(params["direction"]), rtol=2e-5
+    )
     changed = {"direction": 5 * params["direction"], "length": 2 * params["length"], "bias": jnp.arange(3.0)}
     expected = 2 * features @ np.asarray(params["direction"]) + np.arange(3)
     np.testing.assert_allclose(head.apply({"params": changed}, features), expected, rtol=2e-5)
