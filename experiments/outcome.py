@@ -56,7 +56,7 @@ def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain) 
         arrays[f"features_{side}"] = np.concatenate(features)[rows]
         arrays[f"labels_{side}"] = np.concatenate(labels)[rows]
         arrays[f"predictions_{side}"] = np.concatenate(predictions)[rows]
-    confusion = np.zeros((len(target.class_names),) * 2, np.int64)
+    confusion = np.zeros((outputs.logits.shape[-1],) * 2, np.int64)
     np.add.at(confusion, (np.concatenate(labels), np.concatenate(predictions)), 1)
     return _packed({"confusion": confusion, **arrays})
 
