@@ -210,6 +210,8 @@ def _all_runs(runs: list[Run]) -> str:
     for run in runs:
         pick = last_step_pick(run)
         seconds = f"{run.end.seconds:.0f} s" if run.end else "unfinished"
+        if run.end and run.end.together > 1:
+            seconds += f" for {run.end.together} runs at once"
         score = f"{100 * pick.accuracy:.1f} %" if pick and run.finished else "–"
         folder = run.path.resolve().relative_to(root).as_posix()
         rows.append((method_label(run), run.task, str(run.seed), str(run.last_step), seconds, score, folder))

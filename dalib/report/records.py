@@ -40,10 +40,11 @@ class Evaluation(NamedTuple):
 
 
 class End(NamedTuple):
-    """The last step of a finished run and its wall time in seconds."""
+    """The last step of a finished run, its wall time in seconds, and how many runs took this time together."""
 
     step: int
     seconds: float
+    together: int = 1
 
 
 class Final(NamedTuple):
@@ -234,7 +235,7 @@ def _read_record(path: Path) -> tuple[tuple[Training, ...], tuple[Evaluation, ..
                 key = (step, str(entry["domain"]), str(entry["split"]))
                 evaluations[key] = Evaluation(*key, bool(entry["oracle"]), _metrics(entry["metrics"]))
             elif kind == "end":
-                end = End(step, float(entry["seconds"]))
+                end = End(step, float(entry["seconds"]), int(entry.get("together", 1)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if number == len(lines) and isinstance(error, ValueError):
                 half_line = True

@@ -28,7 +28,7 @@ def test_reads_what_was_written(tmp_path):
     (run,) = load_runs(folder)
     assert (run.name, run.task, run.seed, run.role) == ("dann", "mnist → optdigits", 4, "method")
     assert (run.source, run.target, run.class_names[3]) == ("mnist", "optdigits", "3")
-    assert run.finished and run.end == (100, 12.25) and run.last_step == 100
+    assert run.finished and run.end == (100, 12.25, 1) and run.last_step == 100
     assert [e.step for e in run.training] == list(range(10, 101, 10))
     assert [(e.step, e.domain, e.oracle, e.metrics["accuracy"]) for e in run.evaluations] == [
         (50, "mnist", False, 0.7),
@@ -68,8 +68,8 @@ def test_a_run_continued_after_its_end_is_unfinished_until_it_ends_again(tmp_pat
     append(folder, '{"event": "train", "step": 320, "metrics": {"loss/task": null}}\n')
     (run,) = load_runs(tmp_path)
     assert not run.finished and run.last_step == 320 and math.isnan(run.training[-1].metrics["loss/task"])
-    append(folder, '{"event": "end", "step": 400, "seconds": 3}\n')
-    assert load_runs(tmp_path)[0].end == (400, 3.0)
+    append(folder, '{"event": "end", "step": 400, "seconds": 3, "together": 5}\n')
+    assert load_runs(tmp_path)[0].end == (400, 3.0, 5)
 
 
 def test_a_step_logged_again_after_a_resume_counts_once_with_the_later_value(tmp_path):
