@@ -198,13 +198,14 @@ def test_lenet_geometries(side, channels, padding, flat):
 @pytest.mark.parametrize("name", ["lenet", "dtn", "resnet18"])
 def test_form_of_the_convolution_is_as_asked(name):
     x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    encoders = {form: make_encoder(name, conv=form) for form in ("library", "patches", "auto")}
+    encoders = {form: make_encoder(name, conv=form) for form in ("library", "canonical", "patches", "auto")}
     variables = {form: jax.eval_shape(encoder.init, jax.random.key(0), x) for form, encoder in encoders.items()}
     assert variables["library"] == variables["patches"]
     programs = {form: str(jax.make_jaxpr(e.apply)(variables[form], x)) for form, e in encoders.items()}
     assert "conv_general_dilated" in programs["library"]
     assert "conv_general_dilated" not in programs["patches"]
-    assert programs["auto"] == programs["patches"]  # the tests run on a CPU
+    assert "_canonical" in programs["canonical"] and "_canonical" not in programs["library"]
+    assert programs["auto"] == programs["canonical"]  # the tests run on a CPU
 
 
 @pytest.mark.parametrize("name, features", [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
