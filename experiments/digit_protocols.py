@@ -7,12 +7,12 @@ and SHOT, which go on from the source net without a task loss, have the rates of
 from dataclasses import replace
 from typing import Any
 
+from dalib.methods import METHODS
 from experiments.config import Recipe
 from experiments.presets import Protocol, Settings, tllib
 
 MU, UM = "mnist → usps", "usps → mnist"
 DROPOUT = (("dropout", 0.5),)
-DISCRIMINATOR = (("hidden", (500, 500)),)
 SMALL_NET = (("channels", (32, 48)), ("width", None))
 TWO_LAYERS = ("widths", (100, 100))
 
@@ -21,19 +21,19 @@ _STAGE_TWO = Recipe(optimizer="adam", learning_rate=2e-4, momentum=0.5, schedule
 _FROM_SOURCE = Recipe(learning_rate=0.01, nesterov=True, weight_decay=1e-3)
 
 
-def _lenet(recipe: Recipe | None = None, **options: Any) -> Settings:
-    own = tuple(sorted(options.items()))
-    return Settings(recipe or _COMMON, "none", None, 32, 1000, "auto", options=own, encoder_options=DROPOUT)
+def _lenet(method: str, recipe: Recipe = _COMMON, **options: Any) -> Settings:
+    own, convention = tuple(sorted(options.items())), METHODS[method](**options).batch_norm
+    return Settings(recipe, "none", None, 32, 1000, convention, options=own, encoder_options=DROPOUT)
 
 
 _LENET = {
-    **dict.fromkeys(("source_only", "dan", "deep_coral", "jan", "mdd", "mcc"), _lenet()),
-    "dann": _lenet(hidden=(500, 500)),
-    "cdan": _lenet(hidden=(500, 500)),
-    "adda": _lenet(_STAGE_TWO),
-    "mcd": _lenet(weight=0.3, balance=0.03),
-    "afn": _lenet(step=0.3, entropy=0.03),
-    "shot": _lenet(_FROM_SOURCE, beta=0.1, refresh_every=60),
+    **{name: _lenet(name) for name in ("source_only", "dan", "deep_coral", "jan", "mdd", "mcc")},
+    "dann": _lenet("dann", hidden=(500, 500)),
+    "cdan": _lenet("cdan", hidden=(500, 500)),
+    "adda": _lenet("adda", _STAGE_TWO),
+    "mcd": _lenet("mcd", weight=0.3, balance=0.03),
+    "afn": _lenet("afn", step=0.3, entropy=0.03),
+    "shot": _lenet("shot", _FROM_SOURCE, beta=0.1, refresh_every=60),
 }
 
 _DANN = Settings(
@@ -95,7 +95,7 @@ DIGIT_PRESETS: dict[str, Protocol] = {
         test_view="values in [−1, 1]",
         selection="last",
         seeds=0,
-        by_task={UM: {"afn": _lenet(step=0.1, entropy=0.03)}},
+        by_task={UM: {"afn": _lenet("afn", step=0.1, entropy=0.03)}},
     ),
     "tllib-digits": Protocol(
         title="thuml/Transfer-Learning-Library (c4aa59eb), recipe of its digit scripts",
