@@ -9,6 +9,7 @@ import numpy as np
 from dalib.checks import choose, input_error
 from dalib.data import Domain, encode, from_arrays, load_tokenizer
 from dalib.data.benchmarks import load as load_benchmark
+from dalib.data.benchmarks.reading import AnyDomain
 from dalib.encoders import load
 from dalib.types import TextPreprocessing
 from experiments.config import Experiment
@@ -100,6 +101,7 @@ def read_reviews(data_dir: Path | None, domains: Sequence[str], split: str) -> d
     """
     found = {}
     for name, domain in load_benchmark("amazon_reviews", data_dir, domains=domains).items():
+        assert isinstance(domain, Domain)
         records = domain.split("train")
         texts, labels = records.__getitems__(range(len(records)))
         found[name] = divide([str(text) for text in texts], np.asarray(labels, np.int32), split)
@@ -122,8 +124,8 @@ def reader(
         names = tuple(dict.fromkeys(name for e in todo for name in (e.source, e.target)))
         pairs: dict[tuple[str, str], tuple[Domain, Domain]] = {}
         if form == "published":
-            whole = load_benchmark("amazon_features", data_dir, domains=names)
-            return lambda e: (_as_float(whole[e.source]), _as_float(whole[e.target]))
+            whole = {n: _as_float(d) for n, d in load_benchmark("amazon_features", data_dir, domains=names).items()}
+            return lambda e: (whole[e.source], whole[e.target])
         reviews = read_reviews(data_dir, names, split)
         inputs = _inputs(form, reviews, weights, max_length, report)
 
@@ -160,7 +162,8 @@ def _domain(name: str, x: np.ndarray, y: np.ndarray, test: np.ndarray, labels: n
     return from_arrays(name, {"train": (x, y), "test": (test, labels)}, class_names=("negative", "positive"))
 
 
-def _as_float(domain: Domain) -> Domain:
+def _as_float(domain: AnyDomain) -> Domain:
+    assert isinstance(domain, Domain)
     splits = {}
     for name, records in domain.splits.items():
         x, y = records.__getitems__(range(len(records)))
@@ -183,12 +186,14 @@ def _inputs(
     if form == "tokens":
         return ids
     process = feature_function(model)
-    return {
-        name: text_features(
-            process, own, tokenizer.pad_id, lambda done, of, n=name: report(f"features of {n}: {done}/{of}")
-        )
-        for name, own in ids.items()
-    }
+
+    def features(name: str) -> np.ndarray:
+        def tell(done: int, of: int) -> None:
+            report(f"features of {name}: {done}/{of}")
+
+        return text_features(process, ids[name], tokenizer.pad_id, tell)
+
+    return {name: features(name) for name in ids}
 
 
 def _counts(reviews: dict[str, Reviews]) -> dict[str, np.ndarray]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from dalib.checks import input_error
 from dalib.data import UNLABELLED, Domain, check_distinct, match_classes
+from dalib.files import write_atomically
 from dalib.methods.classic import CLASSIC, Fitted, nearest_neighbour
 from dalib.train import open_record, provenance
-from dalib.train.record import write_atomically
 from dalib.validate.scores import Scores
 
 WEIGHTING = ("kliep", "ulsif", "odds")

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import dalib
-from dalib.train.record import write_atomically
+from dalib.files import write_atomically
 from dalib.types import PyTree
 from dalib.weights.cache import cache_folder
 

@@ -12,6 +12,7 @@ from dalib.report import load_runs
 from experiments import amazon_data
 from experiments.amazon_data import divide, reader, stated
 from experiments.amazon_reviews import Amazon, amazon, experiments
+from experiments.config import Recipe
 from experiments.published import load
 
 
@@ -97,11 +98,12 @@ def test_the_command_on_counts(small):
         form="counts",
         method=("source_only", "dann"),
         seeds=1,
-        steps=20,
+        steps=60,
         batch_size=8,
-        log_every=10,
-        evaluate_every=20,
-        save_every=20,
+        recipe=Recipe(learning_rate=0.1),
+        log_every=20,
+        evaluate_every=60,
+        save_every=60,
         data_dir=small,
         out=small / "out",
     )
