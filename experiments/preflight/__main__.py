@@ -152,7 +152,7 @@ def _sweep(options: Options, plan: Plan, topology: Topology, devices: int) -> di
                     plan._replace(topology=part.name, batch=batch), folder=options.keep
                 )
             rows.append(Row(mode, part.devices, batch, seen[part.name, batch]))
-            print("\n".join(sweep_lines(rows)[1 if len(rows) > 1 else 0 :][-2 if len(rows) == 1 else -1 :]), flush=True)
+            print("\n".join(sweep_lines(rows)[-2 if len(rows) == 1 else -1 :]), flush=True)
     found = deviations(rows, split=plan.fsdp)
     print(f"deviations from theory: {len(found) or 'none'}")
     for deviation in found:

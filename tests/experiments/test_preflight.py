@@ -257,6 +257,14 @@ def test_answers_are_kept(tmp_path):
     assert compile_plan(plan, make_mesh(), folder=str(tmp_path))["memory"] == first["memory"]
 
 
+def test_runs_split_their_state_when_asked_to():
+    from experiments.program import wants_split
+
+    assert not wants_split({}) and not wants_split({"DALIB_FSDP": ""}) and wants_split({"DALIB_FSDP": "1"})
+    with pytest.raises(InputError, match="DALIB_FSDP: got 'yes'"):
+        wants_split({"DALIB_FSDP": "yes"})
+
+
 def preflight(*arguments):
     environment = {k: v for k, v in os.environ.items() if k not in ("JAX_PLATFORMS", "XLA_FLAGS")} | {
         "JAX_PLATFORMS": "cpu"
