@@ -60,7 +60,7 @@ class Amazon(Grid):
     not scaled."""
     weights: str = "default"
     """Of MiniLM-L6."""
-    max_length: int = 256
+    max_length: int = 128
     """Tokens of a review; the others are cut off."""
 
 
