@@ -7,6 +7,8 @@
 Sources and target are folders of images (one folder a class), list files (``path label`` a line), ``.npz`` archives
 with ``x`` and ``y`` (vectors, images, or series with time or channels first), or ``.jsonl`` / ``.csv`` texts with a
 label column, each as PATH or name=PATH. Nets and closed-form methods may be mixed; source-only runs beside either.
+Label sets may differ: ``--relation partial`` (the target lacks classes), ``open`` (it has others, which count as one
+class, unknown; see osbp, ovanet) or ``universal`` (both).
 
 Protocol: all target examples are used without labels, and tested on (transductive), or ``--target-test`` is; the last
 step counts. A fifth of every source class is held out to score the source; closed-form methods train on all of it.

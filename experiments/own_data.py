@@ -8,16 +8,15 @@ import gzip
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dalib.checks import InputError, input_error
+from dalib.checks import input_error
 from dalib.data import Split, from_folder, from_list_file
-from dalib.data.image_files import IMAGE_SUFFIXES, SHOWN, ImageFiles, read_image
-from dalib.data.transforms import Transform
+from dalib.data.image_files import IMAGE_SUFFIXES, SHOWN, ImageFiles
 
 KINDS = ("vectors", "images", "series", "text")
 LISTS = (".txt", ".lst", ".list")
@@ -219,31 +218,3 @@ def _rows(where: str, path: Path, options: Options, faults: list[str]) -> Iterat
             yield number, row
         else:
             faults.append(f"line {number}: not a JSON object")
-
-
-def decode(argument: str, raw: Raw, transform: Transform, process: Callable[[np.ndarray], np.ndarray] | None = None):
-    """All images of a place as one array, ``[n, …]`` float32, in blocks that ``process`` may shrink to features.
-
-    Raises:
-        InputError: with every file that can't be decoded (ten shown).
-    """
-    generator = np.random.default_rng(0)
-    parts, faults, block = [], [], []
-    for i in range(len(raw.inputs)):
-        try:
-            if isinstance(raw.inputs, ImageFiles):
-                image = read_image(raw.inputs.root / raw.inputs.paths[i], raw.inputs.mode)
-            else:
-                image = raw.inputs[i]
-            block.append(np.asarray(transform(image, generator), np.float32))
-        except InputError as error:
-            faults.append(str(error).split("\n")[0])
-        if len(block) == 64 or (block and i == len(raw.inputs) - 1):
-            stacked = np.stack(block)
-            parts.append(process(stacked) if process and not faults else stacked)
-            block = []
-    if faults:
-        shown = "".join(f"\n    {fault}" for fault in faults[:SHOWN])
-        more = f"\n    … and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        raise input_error(argument, got=f"{len(faults)} unreadable images:{shown}{more}", expected="readable images")
-    return np.concatenate(parts)

@@ -1,5 +1,6 @@
 """From what was read to domains in memory: images to tensors, texts to tokens or word vectors, scaling, splits."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -8,12 +9,13 @@ import numpy as np
 from dalib.checks import InputError, choose, input_error
 from dalib.data import Domain, encode, from_arrays, load_tokenizer
 from dalib.data.domain import stratified_holdout
+from dalib.data.image_files import SHOWN, ImageFiles, read_image
 from dalib.data.transforms import Transform, compose, normalize, published, resize, rgb, to_float
 from dalib.encoders import load
 from dalib.types import ImagePreprocessing, TextPreprocessing
 from experiments.joined import join
-from experiments.own_data import Raw, decode
-from experiments.own_features import Pretrained, feature_function, text_features
+from experiments.own_data import Raw
+from experiments.own_features import Pretrained, Process, feature_function, text_features
 
 TEXT_ENCODERS = (
     *("bert_base", "bert_large", "bert_tiny", "roberta_base", "distilbert_base"),
@@ -64,6 +66,50 @@ def arrays(argument: str, raw: Raw, view: View) -> np.ndarray:
     tokenizer = load_tokenizer(_tokenizer(view))
     ids = encode(tokenizer, raw.inputs, max_length=_length(view))
     return ids if features is None else text_features(features, ids, tokenizer.pad_id)
+
+
+def _check_memory(argument: str, count: int, size: int) -> None:
+    """Refuses images that would take more than half of this machine's memory, instead of being killed later."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if count * size > memory / 2:
+        raise input_error(
+            argument,
+            got=f"{count} images of {size / 2**20:.1f} MiB, {count * size / 2**30:.1f} GiB together",
+            expected=f"at most half of the {memory / 2**30:.1f} GiB of this machine",
+            todo="take --frozen-features, or a smaller --size",
+        )
+
+
+def decode(argument: str, raw: Raw, transform: Transform, process: Process | None = None) -> np.ndarray:
+    """All images of a place as one array, ``[n, …]`` float32, in blocks that ``process`` may shrink to features.
+
+    Raises:
+        InputError: with every file that can't be decoded (ten shown).
+    """
+    generator = np.random.default_rng(0)
+    parts: list[np.ndarray] = []
+    faults: list[str] = []
+    block: list[np.ndarray] = []
+    for i in range(len(raw.inputs)):
+        try:
+            if isinstance(raw.inputs, ImageFiles):
+                image = read_image(raw.inputs.root / raw.inputs.paths[i], raw.inputs.mode)
+            else:
+                image = raw.inputs[i]
+            block.append(np.asarray(transform(image, generator), np.float32))
+        except InputError as error:
+            faults.append(str(error).split("\n")[0])
+        if process is None and len(block) == 1 and not parts:
+            _check_memory(argument, len(raw.inputs), block[0].nbytes)
+        if len(block) == 64 or (block and i == len(raw.inputs) - 1):
+            stacked = np.stack(block)
+            parts.append(process(stacked) if process and not faults else stacked)
+            block = []
+    if faults:
+        shown = "".join(f"\n    {fault}" for fault in faults[:SHOWN])
+        more = f"\n    … and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise input_error(argument, got=f"{len(faults)} unreadable images:{shown}{more}", expected="readable images")
+    return np.concatenate(parts)
 
 
 def word_vectors(texts: Sequence[str]) -> np.ndarray:

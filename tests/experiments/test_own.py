@@ -14,8 +14,8 @@ from experiments.joined import JoinedDomain, join, parts_of
 from experiments.ledger import entries
 from experiments.own import Own, default_folder, own
 from experiments.own_classic import CLASSIFIERS
-from experiments.own_data import Options, decode, place_of, read
-from experiments.own_inputs import class_names, make_target, scaled
+from experiments.own_data import Options, place_of, read
+from experiments.own_inputs import class_names, decode, make_target, scaled
 from experiments.own_plan import plan
 from experiments.published import load
 
@@ -145,6 +145,14 @@ def test_folders_and_truncated_images(tmp_path):
     with pytest.raises(InputError, match="2 unreadable images") as error:
         decode("source photos", found, lambda image, rng: image[:4, :4])
     assert "cat/1.png" in str(error.value) and "dog/2.png" in str(error.value)
+
+
+def test_more_images_than_memory_are_refused(tmp_path, monkeypatch):
+    raw = read_one(images(tmp_path / "photos"))
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1}[name])
+    with pytest.raises(InputError, match="--frozen-features"):
+        decode("source", raw, lambda image, rng: np.zeros((8, 8, 3), np.float32))
+    assert len(decode("source", raw, lambda image, rng: np.zeros((4, 4, 1), np.float32))) == 6
 
 
 def test_unlabelled_folders_may_be_flat(tmp_path):
@@ -381,6 +389,7 @@ def test_images_series_and_texts(tmp_path):
     images(tmp_path / "sketches", n=5, seed=1)
     small = [*SMALL.split(), "--no-baseline", "--method", "dan", "--holdout", "0.4"]
     places = ["--source", tmp_path / "photos", "--target", tmp_path / "sketches", "--size", "16", "--encoder", "lenet"]
+    places += ["--augment", "crop", "flip"]
     assert call(*places, *small, "--out", tmp_path / "images") == 0
     rng = np.random.default_rng(0)
     for name in ("one", "two"):
@@ -392,6 +401,7 @@ def test_images_series_and_texts(tmp_path):
     )
     texts = ["--source", tmp_path / "one.jsonl", "--target", tmp_path / "two.jsonl"]
     assert call(*texts, *small, *MLP.split(), "--out", tmp_path / "t") == 0
+    assert load_runs(tmp_path / "images")[0].experiment["augment"] == "crop+flip"
     assert {load_runs(tmp_path / name)[0].experiment["encoder"] for name in ("images", "s", "t")} == {
         "lenet",
         "series_cnn",
