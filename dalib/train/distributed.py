@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh
 
 from dalib.checks import InputError, input_error
@@ -168,7 +168,7 @@ def from_each(value: float) -> np.ndarray:
     if process_count() == 1:
         return np.asarray([value], np.float64)
     bits = np.asarray([value], np.float64).view(np.uint32)  # two words, since jax has no float64 by default
-    return np.asarray(multihost_utils.process_allgather(bits)).view(np.float64)[:, 0]
+    return np.asarray(process_allgather(bits)).view(np.float64)[:, 0]
 
 
 def any_process(flag: bool) -> bool:
