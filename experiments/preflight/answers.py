@@ -8,9 +8,13 @@ from typing import Any
 from dalib.files import write_atomically
 
 
+FORMAT = 2
+"""Of the answers: another one for other fields."""
+
+
 def key_of(topology: str, versions: dict[str, str], program: str) -> str:
     """A name for a compilation: what the compiler is given (the program as lowered), for what, its version."""
-    text = json.dumps([topology, versions, program], ensure_ascii=False)
+    text = json.dumps([FORMAT, topology, versions, program], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

@@ -21,8 +21,10 @@ from dalib.checks import InputError, input_error
 from experiments.preflight.answers import keep, kept, key_of
 from experiments.preflight.chips import Topology, parse_topology
 from experiments.preflight.collectives import collectives
+from experiments.preflight.hlo import parse
 from experiments.preflight.memory import memory_of
 from experiments.preflight.plan import EFFORTS, Plan, build
+from experiments.preflight.traffic import main_memory_bytes
 
 QUIET = {"TPU_ACCELERATOR_TYPE": "v5litepod-16", "TPU_WORKER_HOSTNAMES": "localhost"}
 TPU_COMPILER = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", **QUIET}
@@ -80,8 +82,8 @@ def compile_plan(plan: Plan, mesh: Mesh | None = None, *, folder: str = "") -> d
 
     Returns:
         A dict in JSON's types: ``fits`` (False where the compiler gave up for want of memory: then only ``needs`` and
-        ``limit`` in bytes are known), ``memory``, ``collectives``, ``flops`` and ``bytes_accessed`` of one device and
-        step, ``seconds`` of lowering and compiling, ``devices``, ``versions``.
+        ``limit`` in bytes are known), ``memory``, ``collectives``, ``flops``, ``bytes_accessed`` (the compiler's) and
+        ``bytes_main_memory`` of one device and step, ``seconds`` of lowering and compiling, ``devices``, ``versions``.
 
     Raises:
         InputError: as :func:`~experiments.preflight.plan.build` does.
@@ -118,14 +120,15 @@ def compile_plan(plan: Plan, mesh: Mesh | None = None, *, folder: str = "") -> d
     seconds = {"lower": lowering, "compile": time.perf_counter() - start}
     costs = compiled.cost_analysis() or {}
     memory = memory_of(step, compiled)
-    hlo = compiled.as_text() or ""
+    program = parse(compiled.as_text() or "")
     answer = {
         **found,
         "fits": memory.peak + memory.code <= found["hbm"] if found["hbm"] else True,
         "memory": {**memory._asdict(), "donated": memory.donated},
-        "collectives": {kind: c._asdict() for kind, c in collectives(hlo).items()},
+        "collectives": {kind: c._asdict() for kind, c in collectives(program).items()},
         "flops": costs.get("flops"),
         "bytes_accessed": costs.get("bytes accessed"),
+        "bytes_main_memory": main_memory_bytes(program),
         "seconds": seconds,
     }
     keep(folder, key, answer)

@@ -10,8 +10,8 @@ ASSUMPTIONS = (
     "links a chip",
     "float32 products count at the bfloat16 peak: on a TPU XLA rounds their operands unless a higher precision is "
     "asked for (then six passes)",
-    "bytes accessed are the compiler's sum over operations, those that stay in on-chip memory included, so "
-    "that memory time is rather too long",
+    "memory time is what operations read from and write to HBM by their layouts, tiles filled up; fusions that slice "
+    "inside count whole operands",
     "collectives go round a ring over all chips: 2 (n−1)/n of the bytes of an all-reduce, (n−1)/n of an all-gather, "
     "(n−1) shards of a reduce-scatter, over all links at once; latencies are left out",
     "between 'overlapped' (the longest of the three) and 'one after the other' (their sum); input pipeline left out",
@@ -83,7 +83,7 @@ def roofline(answer: Mapping[str, Any], chip: Chip, batch: int) -> Roofline:
     sent = link_bytes(answer["collectives"], answer["devices"])
     return Roofline(
         compute=(answer["flops"] or 0) / chip.flops,
-        memory=(answer["bytes_accessed"] or 0) / chip.hbm_bandwidth,
+        memory=answer["bytes_main_memory"] / chip.hbm_bandwidth,
         links=sent / chip.ici_bandwidth,
         examples=2 * batch,
     )

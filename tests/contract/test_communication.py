@@ -6,6 +6,7 @@ import pytest
 from dalib.methods import METHODS
 from dalib.train import make_forward, make_mesh, make_optimizer, make_step
 from experiments.preflight.collectives import REDEALS, collectives
+from experiments.preflight.hlo import parse
 from tests.contract.cases import CLASSES, STEPS, batch, classifier, methods, setup, small_method
 from tests.discrepancy.cases import accepted
 
@@ -30,6 +31,6 @@ def test_examples_stay_on_their_devices(name):
     step = make_step(*parts, mesh=mesh, total_steps=STEPS, num_classes=CLASSES)
     shapes = jax.eval_shape(lambda x: x, (state, batch("vectors", rows, rows)))
     options = accepted({"xla_backend_optimization_level": 0})
-    found = collectives(step.lower(*shapes).compile(compiler_options=options).as_text())
+    found = collectives(parse(step.lower(*shapes).compile(compiler_options=options).as_text()))
     assert "all-reduce" in found
     assert bool(found.keys() & set(REDEALS)) == (name in REDEALING), {kind: c.instructions for kind, c in found.items()}

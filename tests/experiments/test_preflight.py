@@ -15,13 +15,18 @@ import pytest
 from dalib.backend import platform, tracing_for
 from dalib.checks import InputError
 from dalib.train import make_mesh
+from experiments.preflight import compile as module
 from experiments.preflight.chips import CHIPS, GIB, parse_topology, slices
 from experiments.preflight.collectives import Collective, collectives
 from experiments.preflight.compile import compile_plan, out_of_memory
 from experiments.preflight.find_batch import find_batch
-from experiments.preflight.plan import Plan, build, inputs_of
+from experiments.preflight.hlo import parse, sizes
+from experiments.preflight.memory import bytes_on_one
+from experiments.preflight.plan import Plan, build, experiment_of, inputs_of
 from experiments.preflight.roofline import link_bytes, roofline
 from experiments.preflight.sweep import GLOBAL, PER_CHIP, Row, deviations
+from experiments.preflight.traffic import main_memory_bytes
+from experiments.program import make_parts, wants_split
 
 # Written by hand after the forms that XLA prints for TPUs and CPUs.
 PROGRAM = """\
@@ -68,14 +73,33 @@ ENTRY %main.1_spmd (p0: f32[4,8]) -> f32[4,8] {
 
 
 def test_collectives_of_a_program():
-    assert collectives(PROGRAM) == {
+    assert collectives(parse(PROGRAM)) == {
         "all-reduce": Collective(2, 2 * 64 * 4 + 10 * 2),
         "all-gather": Collective(1, 32 * 8 * 4),
         "reduce-scatter": Collective(1, 4 * 128 * 4),
         "all-to-all": Collective(1, 2 * 8 * 2, in_loops=1),
         "collective-permute": Collective(1, 4 * 8 * 4),
     }
-    assert collectives(PROGRAM.replace("all-reduce", "all-together").split("ENTRY")[0]) == {}
+    assert collectives(parse(PROGRAM.split("ENTRY")[0])) == {}
+
+
+TRAFFIC = """\
+ENTRY %main (p: f32[4,8]) -> f32[4,8] {
+  %p = f32[4,8]{1,0:T(8,128)} parameter(0)
+  %copy-start = (f32[4,8]{1,0:T(8,128)S(1)}, f32[4,8]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%p)
+  %copy-done = f32[4,8]{1,0:T(8,128)S(1)} copy-done(%copy-start)
+  %slice-start = ((f32[4,8]{1,0:T(8,128)}), f32[2,8]{1,0:T(2,128)S(1)}, s32[]{:S(2)}) slice-start(%p), slice={[0:2]}
+  %fusion = (f32[4,8]{1,0:T(8,128)}, f32[4,8]{0,1:T(8,128)S(1)}) fusion(%copy-done, %p), kind=kLoop, calls=%body
+  ROOT %get = f32[4,8]{1,0:T(8,128)} get-tuple-element(%fusion), index=0
+}
+"""
+
+
+def test_traffic_of_main_memory_by_hand():
+    """Read by the copy 8 · 128 floats, by the slice 2 · 128; the fusion reads one operand and writes one result."""
+    assert main_memory_bytes(parse(TRAFFIC)) == 4 * (8 * 128 + 2 * 128 + 2 * 8 * 128)
+    assert sizes("bf16[3,5,130]{2,0,1:T(8,128)(2,1)}", padded=True) == [(2 * 8 * 5 * 256, 0)]
+    assert sizes("bf16[3,5,130]{2,0,1:T(8,128)(2,1)S(1)}") == [(2 * 3 * 5 * 130, 1)]
 
 
 def test_collectives_of_what_xla_prints():
@@ -84,7 +108,7 @@ def test_collectives_of_what_xla_prints():
     rows, whole = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (("data",), ()))
     x = jax.ShapeDtypeStruct((16, 4), jnp.float32)
     compiled = jax.jit(lambda x: (x.sum(0), x), in_shardings=rows, out_shardings=whole).lower(x).compile()
-    assert collectives(compiled.as_text()) == {
+    assert collectives(parse(compiled.as_text())) == {
         "all-reduce": Collective(1, 4 * 4),
         "all-gather": Collective(1, 16 * 4 * 4),
     }
@@ -96,7 +120,7 @@ def test_roofline_by_hand():
     assert link_bytes(sent, 4) == 2 * 0.75 * 100 + 3 * 10 + 7
     answer = {
         "flops": 2 * chip.flops,
-        "bytes_accessed": chip.hbm_bandwidth / 2,
+        "bytes_main_memory": chip.hbm_bandwidth / 2,
         "collectives": {"all-gather": {"bytes": 4 * chip.ici_bandwidth}},
         "devices": 4,
     }
@@ -200,8 +224,6 @@ def test_the_compilers_word_on_memory():
 def test_inputs_by_what_the_net_takes():
     def shape_of(**fields):
         plan = Plan("local:8", batch=8, method="dann", **fields)
-        from experiments.preflight.plan import experiment_of
-        from experiments.program import make_parts
 
         found = inputs_of(plan, make_parts(experiment_of(plan), 3).net)
         return found.shape, found.dtype
@@ -214,8 +236,6 @@ def test_inputs_by_what_the_net_takes():
 def test_functions_are_traced_for_another_platform():
     """Convolution and pool take the library's forms; the parameters are those of the host's forms."""
     plan = Plan("local:8", "resnet18", "source_only", 8, image_size=32)
-    from experiments.preflight.plan import experiment_of
-    from experiments.program import make_parts
 
     net = make_parts(experiment_of(plan), 3).net
     x = jnp.zeros((2, 32, 32, 3))
@@ -238,7 +258,6 @@ def test_a_split_state_is_counted_in_shards():
     plan = Plan("local:8", "mlp", "dann", 16, length=64, bottleneck="none", classes=3)
     mesh = make_mesh()
     whole, split = (build(plan._replace(fsdp=fsdp), mesh) for fsdp in (False, True))
-    from experiments.preflight.memory import bytes_on_one
 
     sizes = [bytes_on_one(step.state.params, step.state_places.params) for step in (whole, split)]
     assert sizes[0] == sum(x.size * 4 for x in jax.tree.leaves(whole.state.params))
@@ -258,7 +277,6 @@ def test_answers_are_kept(tmp_path):
 
 
 def test_runs_split_their_state_when_asked_to():
-    from experiments.program import wants_split
 
     assert not wants_split({}) and not wants_split({"DALIB_FSDP": ""}) and wants_split({"DALIB_FSDP": "1"})
     with pytest.raises(InputError, match="DALIB_FSDP: got 'yes'"):
@@ -290,7 +308,6 @@ def test_the_command_on_this_host():
 def test_mistakes_of_the_command(monkeypatch):
     done = preflight("--topology", "v5:4x4")
     assert done.returncode == 2 and "did you mean" in done.stderr
-    from experiments.preflight import compile as module
 
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"dalib-jax\[preflight\]"):
