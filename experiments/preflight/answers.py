@@ -7,7 +7,6 @@ from typing import Any
 
 from dalib.files import write_atomically
 
-
 FORMAT = 2
 """Of the answers: another one for other fields."""
 
