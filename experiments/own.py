@@ -13,7 +13,7 @@ class, unknown; see osbp, ovanet) or ``universal`` (both).
 Protocol: all target examples are used without labels, and tested on (transductive), or ``--target-test`` is; the last
 step counts. A fifth of every source class is held out to score the source; closed-form methods train on all of it.
 Target labels serve the oracle's column alone; ``--no-target-labels`` drops them at the door, and what the target's
-examples were taken for is then in ``predictions.npz``. Images are scaled; ``--augment crop flip`` shows the nets random
+examples were taken for is then in ``predictions.csv``. Images are scaled; ``--augment crop flip`` shows the nets random
 views of them in training.
 """
 
@@ -122,7 +122,7 @@ def own(options: Own) -> None:
     todo = plan(options)
     command = ("python -m experiments.own " + shlex.join(sys.argv[1:])).strip()
     out = (options.out or default_folder(options)) / f"{'+'.join(p.name for p in todo.sources)}-{todo.target.name}"
-    source, target, view, encoder = read_domains(options, todo)
+    source, target, view, encoder, examples = read_domains(options, todo)
     listed = experiments(options, todo, source, target, view, encoder)
     print(_described(source, target), file=sys.stderr)
     jobs = []
@@ -140,6 +140,8 @@ def own(options: Own) -> None:
         setup = _classic_setup(options, todo, source, target, view, name)
         folder = out / f"{name}+{options.classifier}" / "seed-0"
         folders.append(leader_first(partial(run_classic, setup, source, target, folder, command=command)))
+    if not options.target_labels and leads():
+        write_predictions(folders, examples, match_classes(source, target, relation=options.relation).class_names)
     if options.report and leads():
         from dalib import report
 
@@ -150,7 +152,7 @@ def own(options: Own) -> None:
             if options.relation in OPEN:
                 print(report.to_text(report.accuracy_table(runs, metric="h_score")))
         else:
-            print(f"no target labels: the predictions are in {out}/<method>/seed-<n>/predictions.npz")
+            print(f"no target labels: the predictions are in {out}/<method>/seed-<n>/predictions.csv")
         print(f"\nreport: {report.write_report(runs, out / 'report.html').resolve()}")
 
 

@@ -34,7 +34,7 @@ class Own:
     target_test: str | None = None
     """Labelled data of the target to test on. Default: the target itself."""
     target_labels: bool = True
-    """--no-target-labels: read none; no target accuracy then, but predictions.npz."""
+    """--no-target-labels: read none; no target accuracy then, but predictions.csv."""
     kind: str | None = None
     """vectors, images, series or text, where a file could be several. Default: as the file tells."""
     layout: str = "auto"

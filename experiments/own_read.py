@@ -21,6 +21,7 @@ from experiments.own_inputs import (
     scaled,
 )
 from experiments.own_plan import Own, Plan
+from experiments.own_predictions import names_of
 
 T = TypeVar("T")
 DEFAULT_ENCODERS = {"vectors": "mlp", "series": "series_cnn", "images": "dtn", "text": "mlp"}
@@ -35,12 +36,14 @@ class Data(NamedTuple):
         target: with the classes that it has itself.
         view: how examples became arrays.
         encoder: name of the net on top of them.
+        examples: what the target's examples are called, in the order in which they are tested on.
     """
 
     source: Domain
     target: Domain
     view: View
     encoder: str
+    examples: list[str]
 
 
 def read_domains(options: Own, todo: Plan) -> Data:
@@ -90,7 +93,7 @@ def _domains(options: Own, todo: Plan, raws: Sequence[Raw], xs: list[np.ndarray]
     test = (xs[k + 1], raws[k + 1].labels) if todo.test else None
     target = make_target(todo.target.name, xs[k], raws[k].labels, test, source.class_names)
     match_classes(source, target, relation=options.relation)
-    return Data(source, target, view, "mlp" if view.frozen else encoder)
+    return Data(source, target, view, "mlp" if view.frozen else encoder, names_of(raws[-1]))
 
 
 def _try(faults: list[str], attempt: Callable[[], T]) -> T | None:

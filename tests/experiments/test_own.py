@@ -349,6 +349,12 @@ def test_nets_on_vectors_without_target_labels(tmp_path, pair):
         assert found["probabilities"].shape == (24, 3)
         np.testing.assert_allclose(found["probabilities"].sum(1), 1, rtol=1e-5)
         np.testing.assert_array_equal(found["predictions"], found["probabilities"].argmax(1))
+        wanted = [["example", "class", "probability"]] + [
+            [str(i), str(label), f"{found['probabilities'][i, label]:.6f}"]
+            for i, label in enumerate(found["predictions"])
+        ]
+    lines = (run.path / "predictions.csv").read_text().splitlines()
+    assert [line.split(",") for line in lines] == wanted
 
 
 @pytest.mark.slow
