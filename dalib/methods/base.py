@@ -253,6 +253,9 @@ class Method(NamedTuple):
         refresh_every: steps between two refreshes.
         starts_from: "scratch", or "source" for a method whose first step needs the variables of a net trained on the
             source (``init_state(..., variables=...)``).
+        per_example: whether every loss is a sum of means over the examples of each domain and leaves the states as they
+            are, so that the gradients of equal parts of a batch have the whole batch's as their mean
+            (:mod:`dalib.train.accumulate`). False says nothing and is always right.
     """
 
     name: str
@@ -267,6 +270,7 @@ class Method(NamedTuple):
     refresh_every: int = 500
     evaluate_with: Callable[[Params, States], Params] | None = None
     starts_from: str = "scratch"
+    per_example: bool = False
 
 
 def evaluation_params(method: Method, params: Params, states: States) -> Params:
@@ -274,7 +278,9 @@ def evaluation_params(method: Method, params: Params, states: States) -> Params:
     return params if method.evaluate_with is None else method.evaluate_with(params, states)
 
 
-def from_term(name: str, term: Term, *, weight: Any = 1.0, batch_norm: str = "joint") -> Method:
+def from_term(
+    name: str, term: Term, *, weight: Any = 1.0, batch_norm: str = "joint", per_example: bool = False
+) -> Method:
     """Makes a method of a term: ``task loss + weight · term``.
 
     Args:
@@ -282,6 +288,7 @@ def from_term(name: str, term: Term, *, weight: Any = 1.0, batch_norm: str = "jo
         term: ``(source, labels, target, context) -> scalar``.
         weight: trade-off λ; a number, a traced scalar, or a function ``context -> scalar``.
         batch_norm: default BatchNorm convention.
+        per_example: whether the term is a sum of means over the examples of each domain.
 
     Returns:
         A method whose metrics hold ``loss/<name>``, the term before weighting.
@@ -294,7 +301,7 @@ def from_term(name: str, term: Term, *, weight: Any = 1.0, batch_norm: str = "jo
             raise input_error(f"term {name!r}", got=f"shape {jnp.shape(value)}", expected="a scalar")
         return weigh(weight, context) * value, state, {f"loss/{name}": value}
 
-    return Method(name, penalty=penalty, batch_norm=batch_norm)
+    return Method(name, penalty=penalty, batch_norm=batch_norm, per_example=per_example)
 
 
 def weigh(weight: Any, context: Context) -> Array:

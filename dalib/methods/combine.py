@@ -110,6 +110,7 @@ def combine(*methods: Method, name: str | None = None) -> Method:
         refresh_every=refresher.refresh_every if refresher else methods[0].refresh_every,
         evaluate_with=evaluate_with if averager else None,
         starts_from="source" if any(m.starts_from == "source" for m in methods) else "scratch",
+        per_example=all(m.per_example for m in methods),
     )
 
 

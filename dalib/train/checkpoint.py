@@ -1,9 +1,9 @@
 """Checkpoints of the state pytree through orbax: atomic, the last few kept, exact on restore."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +45,7 @@ class Checkpoints(NamedTuple):
     drop_after: Callable[[int], None]
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
     """Opens ``folder`` for saving and restoring, keeping the last ``keep`` checkpoints.
 
@@ -68,58 +68,68 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
             "\n  what to do: choose another --out, or mend its permissions"
         ) from None
     policy = ocp.training.preservation_policies.LatestN(keep)
-    with ocp.training.Checkpointer(folder, preservation_policy=policy, cleanup_tmp_directories=True) as checkpointer:
+    checkpointer = ocp.training.Checkpointer(folder, preservation_policy=policy, cleanup_tmp_directories=True)
+    unsaved: list[int] = []
 
-        def steps() -> list[int]:
-            return sorted(c.step for c in checkpointer.checkpoints)
+    def steps() -> list[int]:
+        return sorted(c.step for c in checkpointer.checkpoints)
 
-        def save(step: int, state: Any, notes: Notes | None = None) -> None:
+    def save(step: int, state: Any, notes: Notes | None = None) -> None:
+        try:
+            saved = checkpointer.save(step, state, overwrite=step in steps(), custom_metadata=notes or {})
+        except Exception as error:  # orbax raises many kinds for disks that fail
+            unsaved.append(step)
+            raise StorageError(
+                f"checkpoint: that of step {step} can't be written to {folder} ({_first_line(error)})\n  kept: "
+                f"{_listed(s for s in _complete(folder) if s != step)}\n  what to do: make room or mend the disk; "
+                "the same command goes on from there"
+            ) from error
+        if not saved:
+            raise RuntimeError(f"checkpoint: orbax saved nothing at step {step}; there are {steps()} in {folder}")
+
+    def load(step: int, state: Any) -> Any:
+        abstract = jax.tree.map(_abstract, state)
+        loaded = checkpointer.load(step, abstract)
+        _check_same(abstract, loaded)
+        return loaded
+
+    def notes(step: int) -> Notes:
+        return dict(checkpointer.checkpointables_metadata(step).custom_metadata or {})
+
+    def drop_after(step: int) -> None:
+        for later in (s for s in steps() if s > step):
+            checkpointer.delete(later)
+
+    def restore(state: Any, check: Callable[[int, Notes], None] = _no_objection) -> Any:
+        problems = []
+        for step in reversed(steps()):
             try:
-                saved = checkpointer.save(step, state, overwrite=step in steps(), custom_metadata=notes or {})
-            except Exception as error:  # orbax raises many kinds for disks that fail
-                raise StorageError(
-                    f"checkpoint: that of step {step} can't be written to {folder} ({_first_line(error)})\n  kept: "
-                    f"{_listed(s for s in _complete(folder) if s != step)}\n  what to do: make room or mend the disk; "
-                    "the same command goes on from there"
-                ) from error
-            if not saved:
-                raise RuntimeError(f"checkpoint: orbax saved nothing at step {step}; there are {steps()} in {folder}")
-
-        def load(step: int, state: Any) -> Any:
-            abstract = jax.tree.map(_abstract, state)
-            loaded = checkpointer.load(step, abstract)
-            _check_same(abstract, loaded)
-            return loaded
-
-        def notes(step: int) -> Notes:
-            return dict(checkpointer.checkpointables_metadata(step).custom_metadata or {})
-
-        def drop_after(step: int) -> None:
-            for later in (s for s in steps() if s > step):
-                checkpointer.delete(later)
-
-        def restore(state: Any, check: Callable[[int, Notes], None] = _no_objection) -> Any:
-            problems = []
-            for step in reversed(steps()):
-                try:
-                    check(step, notes(step))
-                    loaded = load(step, state)
-                except Exception as error:  # orbax raises many kinds for damaged files
-                    problems.append(f"  step {step}: {_first_line(error)}")
-                    continue
-                if problems:
-                    logger.warning("passed over damaged checkpoints in %s:\n%s", folder, "\n".join(problems))
-                return loaded
+                check(step, notes(step))
+                loaded = load(step, state)
+            except Exception as error:  # orbax raises many kinds for damaged files
+                problems.append(f"  step {step}: {_first_line(error)}")
+                continue
             if problems:
-                raise InputError(
-                    f"checkpoint: none in {folder} can be read into this run's state:\n"
-                    + "\n".join(problems)
-                    + "\n  expected: checkpoints of this very configuration, complete"
-                    "\n  what to do: move that folder away to start again, or choose another --out"
-                )
-            return None
+                logger.warning("passed over damaged checkpoints in %s:\n%s", folder, "\n".join(problems))
+            return loaded
+        if problems:
+            raise InputError(
+                f"checkpoint: none in {folder} can be read into this run's state:\n"
+                + "\n".join(problems)
+                + "\n  expected: checkpoints of this very configuration, complete"
+                "\n  what to do: move that folder away to start again, or choose another --out"
+            )
+        return None
 
+    try:
         yield Checkpoints(save, restore, steps, load, notes, drop_after)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            checkpointer.close()
+        raise
+    # Closing raises the error of a save that failed once more, which would hide what was said about it.
+    with contextlib.suppress(*([Exception] if unsaved else [])):
+        checkpointer.close()
 
 
 def _complete(folder: Path) -> list[int]:

@@ -11,6 +11,8 @@ from jax.sharding import Mesh
 
 from dalib.checks import input_error
 from dalib.methods.base import Context, Forward, Method, States, apply_loss, cross_entropy, trained_groups
+from dalib.train.accumulate import averaged, check_parts, refusing
+from dalib.train.accumulate import cached as by_cache
 from dalib.train.optimizer import Optimizer
 from dalib.train.sharding import GATHERED, batch_sharding, gather, replicated, scatter
 from dalib.train.state import TrainState
@@ -28,6 +30,8 @@ def training_step(
     num_classes: int,
     task_loss: Callable[[Array, Array], Array] = cross_entropy,
     state_sharding: TrainState | None = None,
+    accumulate: int = 1,
+    cached: bool = False,
 ) -> Step:
     """The step as a pure function, to be jitted, scanned or vmapped by the caller.
 
@@ -41,11 +45,21 @@ def training_step(
     Args:
         state_sharding: where the parts of the state lie between steps, of :func:`dalib.train.fully_sharded`; None for
             a whole state on every device.
+        accumulate: in how many parts a batch goes through the net, one after the other (:mod:`dalib.train.accumulate`).
+            For methods that declare ``per_example``, on nets without BatchNorm or with frozen statistics.
+        cached: do so by two passes, which is exact for other methods as well.
+
+    Raises:
+        InputError: for a method that the form of accumulation does not serve.
 
     Returns:
         ``(state, batch) -> (state, metrics)``; metrics are scalars, among them ``loss/total`` and ``gradient_norm`` of
         each update and ``learning_rate``.
     """
+
+    check_parts(method, accumulate, cached=cached)
+    if accumulate > 1 and cached and state_sharding is not None:
+        raise input_error("cached", got="True with a split state", expected="a whole state on every device")
 
     def whole(params: Params, states: States) -> tuple[Params, States]:
         if state_sharding is None:
@@ -54,6 +68,9 @@ def training_step(
 
     def in_place(states: States) -> States:
         return states if state_sharding is None else scatter(states, _parts(state_sharding)[1])
+
+    def undivided(params: Params, states: States) -> Forward:
+        return forward
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         progress = state.step.astype(jnp.float32) / total_steps
@@ -69,16 +86,27 @@ def training_step(
                 own = context._replace(key=jax.random.fold_in(context.key, draw))
                 draw += 1
 
-                def objective(trained, params=params, states=states, own=own, update=update):
+                def objective(
+                    trained, batch, key, forward_of=undivided, params=params, states=states, own=own, update=update
+                ):
                     params, states = whole(params | trained, states)
-                    result = apply_loss(method, update, params, states, batch, forward, own)
+                    through = forward_of(params, states)
+                    result = apply_loss(method, update, params, states, batch, through, own._replace(key=key))
                     return result.value, (result.states, result.metrics)
 
                 if state_sharding is not None:
                     # All that the backward pass needs is kept but what was gathered, which is gathered again.
                     objective = jax.checkpoint(objective, policy=_KEEP_ALL_BUT_GATHERED)
                 trained = {g: params[g] for g in groups}
-                (value, (states, more)), gradients = jax.value_and_grad(objective, has_aux=True)(trained)
+                if accumulate == 1:
+                    result, gradients = jax.value_and_grad(objective, has_aux=True)(trained, batch, own.key)
+                elif cached:
+                    what = f"method {method.name!r}, update {update.name!r}"
+                    at = (params, states, batch, own.key, accumulate)
+                    result, gradients = by_cache(objective, forward, trained, *at, what=what)
+                else:
+                    result, gradients = averaged(objective, forward, trained, states, batch, own.key, accumulate)
+                value, (states, more) = result
                 states = in_place(states)
                 more = {**more, "loss/total": value, "gradient_norm": optax.tree.norm(gradients)}
                 metrics |= {prefix + name: metric for name, metric in more.items()}
@@ -87,7 +115,8 @@ def training_step(
                     params[g], moments[g] = optimizer.update(g, gradients[g], moments[g], params[g], progress)
         if method.finish is not None:
             key = jax.random.fold_in(context.key, draw)
-            states = in_place(method.finish(*whole(params, states), batch, forward, context._replace(key=key)))
+            last = forward if accumulate == 1 else refusing(forward, f"method {method.name!r}, at the step's end,")
+            states = in_place(method.finish(*whole(params, states), batch, last, context._replace(key=key)))
         new = dataclasses.replace(
             state, step=state.step + 1, params=params, optimizer=moments, model=states.model, method=states.method
         )

@@ -1,0 +1,201 @@
+"""Gradients of a large batch out of small parts of it, so that only one part's activations are in memory at a time.
+
+Two forms, of one argument:
+
+- :func:`averaged`: the mean of the parts' gradients. That is the batch's gradient only where losses are means over
+  examples, which a method declares (``Method.per_example``): MMD, CORAL and whatever else looks at the distribution of
+  a batch would be another objective, on parts of n/k rows.
+- :func:`cached`: exact for these too ("GradCache", Gao, Zhang, Han, Callan, RepL4NLP 2021, arXiv 2101.06983, §3.2).
+  The parts go through the net without keeping anything but features and logits; the whole objective is differentiated
+  with respect to those of the full batch; then each part goes through the net again, and its share of that gradient is
+  pulled back. One forward pass more, and the method may look at the net only through one common pass.
+
+BatchNorm by the batch's statistics has no part in either: a part's statistics are not the batch's.
+
+Part i of k is rows i, i + k, i + 2k …, so that rows split over devices stay where they are. Dropout is drawn for each
+part by a key of its own, ``fold_in(key, i)``, the same in both passes of :func:`cached`: another draw than that of the
+undivided step, of the same distribution.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dalib.checks import InputError, input_error
+from dalib.methods.base import NET_GROUPS, Forward, Method, Pass
+from dalib.types import Array, Batch, Outputs, Params, PyTree
+
+Objective = Callable[..., tuple[Array, tuple[Any, Any]]]
+"""``(trained, batch, key, forward_of) -> (value, (states, metrics))``. ``forward_of(params, states)`` gives the
+:class:`Forward` with which these parameters are used."""
+
+FULL = "Method.per_example: its losses are means over the examples of each domain"
+
+
+def check_parts(method: Method, parts: int, *, cached: bool) -> None:
+    """Checks what can be checked before a step is traced.
+
+    Raises:
+        InputError: for a number below 1, or a method whose losses are not means over examples where they must be.
+    """
+    if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
+        raise input_error("accumulate", got=repr(parts), expected="a number of parts ≥ 1")
+    if parts > 1 and not cached and not method.per_example:
+        raise input_error(
+            "accumulate",
+            got=f"{parts} with method {method.name!r}, whose losses are not all means over examples",
+            expected=f"a method that declares so ({FULL})",
+            todo="take cached=True (GradCache, two passes), which gives the exact gradient of the whole batch",
+        )
+
+
+def averaged(objective: Objective, forward: Forward, trained: Params, states: Any, batch: Batch, key: Array, k: int):
+    """Value, states, metrics and gradients as means over ``k`` parts; the states stay as they are.
+
+    Returns:
+        ``((value, (states, metrics)), gradients)``, as ``jax.value_and_grad(..., has_aux=True)``.
+    """
+    steady = _steady(forward)
+
+    def part(i: Array, rows: Batch) -> Any:
+        gradient = jax.value_and_grad(lambda *x: objective(*x, lambda params, states: steady), has_aux=True)
+        (value, (_, metrics)), gradients = gradient(trained, rows, jax.random.fold_in(key, i))
+        return value, metrics, gradients
+
+    value, metrics, gradients = _summed(part, k, split_rows(batch, k))
+    mean = lambda tree: jax.tree.map(lambda x: x / k, tree)  # noqa: E731
+    return (mean(value), (states, mean(metrics))), mean(gradients)
+
+
+def cached(
+    objective: Objective,
+    forward: Forward,
+    trained: Params,
+    params: Params,
+    states: Any,
+    batch: Batch,
+    key: Array,
+    k: int,
+    *,
+    what: str,
+):
+    """Value, states, metrics and gradients of the whole batch, by two passes over ``k`` parts.
+
+    Args:
+        what: "method …, update …", for messages.
+
+    Returns:
+        ``((value, (states, metrics)), gradients)``, as ``jax.value_and_grad(..., has_aux=True)``.
+    """
+    steady = _steady(forward)
+    rows, numbers = split_rows(batch, k), jnp.arange(k)
+
+    def outputs_of(own: Params, i: Array, rows: Batch) -> tuple[Outputs, Outputs]:
+        outputs, _ = steady.pair(params | trained | own, states.model, rows, jax.random.fold_in(key, i))
+        # Intermediate activations are what must not be kept.
+        return outputs.source._replace(hidden={}), outputs.target._replace(hidden={})
+
+    _, parts = lax.scan(lambda _, at: (None, outputs_of({}, *at)), None, (numbers, rows))
+    full = jax.tree.map(join_rows, parts)
+
+    def whole(trained: Params, full: tuple[Outputs, Outputs]):
+        return objective(trained, batch, key, lambda params, states: _from_cache(forward, params, batch, full, what))
+
+    result, (direct, seen) = jax.value_and_grad(whole, argnums=(0, 1), has_aux=True)(trained, full)
+    own = {g: x for g, x in trained.items() if g in NET_GROUPS}
+    if not own:
+        return result, direct
+
+    def pulled_back(i: Array, at: tuple[Batch, Any]) -> Params:
+        _, pull = jax.vjp(lambda own: outputs_of(own, i, at[0]), own)
+        return pull(at[1])[0]
+
+    through = _summed(pulled_back, k, (rows, jax.tree.map(lambda x: part_rows(x, k), seen)))
+    return result, {g: jax.tree.map(jnp.add, x, through[g]) if g in own else x for g, x in direct.items()}
+
+
+def split_rows(batch: Batch, k: int) -> Batch:
+    """``[n, ...]`` to ``[k, n/k, ...]`` for every array of a batch.
+
+    Raises:
+        InputError: when the number of source or target examples is not a multiple of ``k``.
+    """
+    for side in ("source", "target"):
+        n = len(jax.tree.leaves(getattr(batch, side))[0])
+        if n % k:
+            raise input_error(
+                "accumulate", got=f"{k} parts of {n} {side} examples", expected="a divisor of that number"
+            )
+    return jax.tree.map(lambda x: part_rows(x, k), batch)
+
+
+def part_rows(x: Array, k: int) -> Array:
+    """``[n, ...]`` to ``[k, n/k, ...]``; part i has rows i, i + k, ..."""
+    return jnp.moveaxis(x.reshape(x.shape[0] // k, k, *x.shape[1:]), 1, 0)
+
+
+def join_rows(x: Array) -> Array:
+    """The inverse of :func:`part_rows`."""
+    return jnp.moveaxis(x, 0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def refusing(forward: Forward, what: str) -> Forward:
+    """A forward whose head is free and whose every pass through the net is refused."""
+
+    def refuse(*arguments: Any, **more: Any) -> Any:
+        raise InputError(
+            f"accumulate: {what} makes a pass through the net of its own, beside the common pass of source and target"
+            "\n  expected: with cached=True, a method that looks at the net only through the outputs of that pass"
+            "\n  what to do: train this method without accumulation"
+        )
+
+    return Forward(refuse, refuse, forward.head)
+
+
+def _from_cache(forward: Forward, params: Params, batch: Batch, full: tuple[Outputs, Outputs], what: str) -> Forward:
+    """A forward whose common pass is there already; any other one is refused."""
+    refused = refusing(forward, what)
+    taken: list[bool] = []
+
+    def pair(own: Params, model: PyTree, rows: Batch, key: Array) -> tuple[Pass, PyTree]:
+        net_is_other = any(own.get(g) is not params.get(g) for g in NET_GROUPS)
+        if taken or net_is_other or rows is not batch:
+            return refused.pair()  # type: ignore[call-arg]
+        taken.append(True)
+        return Pass(*full, batch), model
+
+    return Forward(pair, refused.one, forward.head)
+
+
+def _steady(forward: Forward) -> Forward:
+    """The same forward, which refuses passes that change the batch statistics."""
+
+    def checked(call: Callable[..., tuple[Any, PyTree]]) -> Callable[..., tuple[Any, PyTree]]:
+        def steady(params: Params, model: PyTree, *arguments: Any) -> tuple[Any, PyTree]:
+            outputs, after = call(params, model, *arguments)
+            if any(a is not b for a, b in zip(jax.tree.leaves(model), jax.tree.leaves(after), strict=True)):
+                raise input_error(
+                    "accumulate",
+                    got="a net with BatchNorm that normalises by the batch",
+                    expected="a net without BatchNorm, or the convention batch_norm='frozen'",
+                    todo="a part's statistics are not the batch's: freeze them, or train with smaller whole batches",
+                )
+            return outputs, after
+
+        return steady
+
+    return Forward(checked(forward.pair), checked(forward.one), forward.head)
+
+
+def _summed(part: Callable[[Array, Any], PyTree], k: int, rows: Any) -> PyTree:
+    """The sum of ``part(i, rows of part i)`` over the parts, one after the other."""
+    first = jax.tree.map(lambda x: x[0], rows)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(part, jnp.int32(0), first))
+
+    def add(total: PyTree, at: tuple[Array, Any]) -> tuple[PyTree, None]:
+        return jax.tree.map(jnp.add, total, part(*at)), None
+
+    return lax.scan(add, zeros, (jnp.arange(k), rows))[0]
