@@ -22,6 +22,7 @@ class Settings(NamedTuple):
         bottleneck_options: beside its width.
         head: by name.
         head_options: its fields.
+        augment: views of the training images, joined by ``+``, see :data:`dalib.methods.augmentation.VIEWS`.
     """
 
     recipe: Recipe
@@ -35,6 +36,7 @@ class Settings(NamedTuple):
     bottleneck_options: Options = ()
     head: str = "linear"
     head_options: Options = ()
+    augment: str = ""
 
 
 class Protocol(NamedTuple):

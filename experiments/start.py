@@ -15,7 +15,10 @@ from dalib.types import Array, PyTree
 from dalib.weights import load_variables
 from experiments.config import Experiment, asdict
 
-FREE = ("method", "method_options", "batch_norm", "recipe", "steps", "log_every", "evaluate_every", "save_every")
+FREE = (
+    *("method", "method_options", "batch_norm", "recipe", "steps", "augment"),
+    *("log_every", "evaluate_every", "save_every"),
+)
 """What may differ between a run and the source-only run that it starts from; data, net, batch size and seed may not."""
 
 

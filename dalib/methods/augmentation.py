@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
 
 from dalib.checks import input_error
 from dalib.types import Array
@@ -62,6 +63,23 @@ def random_shift(key: Array, inputs: Array, *, fraction: float = 0.125) -> Array
     rows = start[:, :1] + jnp.arange(height)[None]
     columns = start[:, 1:] + jnp.arange(width)[None]
     return padded[jnp.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def random_rotation(key: Array, inputs: Array, *, degrees: Any = 10.0) -> Array:
+    """Turns each image ``[n, h, w, c]`` about its middle by up to ± ``degrees``, bilinearly; the edge is repeated."""
+    _check_images(inputs)
+    angles = draw_rows(jax.random.uniform, key, inputs, dtype=jnp.float32, minval=-1.0) * degrees * (jnp.pi / 180)
+    sides = jnp.array(inputs.shape[1:3], jnp.float32)
+    rows, columns = jnp.meshgrid(*(jnp.arange(side) - (side - 1) / 2 for side in inputs.shape[1:3]), indexing="ij")
+
+    def turn(image: Array, angle: Array) -> Array:
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        middle = (sides - 1) / 2
+        places = [cos * rows + sin * columns + middle[0], cos * columns - sin * rows + middle[1]]
+        planes = [map_coordinates(image[..., c], places, order=1, mode="nearest") for c in range(image.shape[-1])]
+        return jnp.stack(planes, axis=-1)
+
+    return jax.vmap(turn)(inputs.astype(jnp.float32), angles).astype(inputs.dtype)
 
 
 def horizontal_flip(key: Array, inputs: Array, *, probability: Any = 0.5) -> Array:
@@ -150,7 +168,12 @@ def default_strong(key: Array, inputs: Array, *, flip: bool = False, noise: Any 
     return cutout(keys[0], brightness_contrast(keys[1], default_weak(keys[2], inputs, flip=flip)))
 
 
-VIEWS: dict[str, View] = {"crop": random_resized_crop, "shift": random_shift, "flip": horizontal_flip}
+VIEWS: dict[str, View] = {
+    "crop": random_resized_crop,
+    "shift": random_shift,
+    "flip": horizontal_flip,
+    "rotate": random_rotation,
+}
 """Views of training images by the name on the command line."""
 
 

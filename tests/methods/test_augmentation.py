@@ -74,6 +74,19 @@ def test_flip_cutout_and_contrast():
     assert (ratio > 0.59).all() and (ratio < 1.41).all() and ratio.std() > 0.01
 
 
+def test_rotation_turns_about_the_middle_by_at_most_its_degrees():
+    from scipy.ndimage import rotate
+
+    images = jnp.asarray(IMAGES)
+    np.testing.assert_allclose(A.random_rotation(KEY, images, degrees=0.0), IMAGES, atol=1e-6)
+    drawn = np.asarray(A.draw_rows(jax.random.uniform, KEY, images, dtype=jnp.float32, minval=-1.0))
+    assert np.abs(drawn).max() <= 1 and drawn.std() > 0.1
+    seen = A.random_rotation(KEY, images, degrees=30.0)
+    for image, turned, share in zip(IMAGES, seen, drawn, strict=True):
+        expected = rotate(image, 30.0 * share, reshape=False, order=1, mode="nearest")
+        np.testing.assert_allclose(turned, expected, atol=1e-4)
+
+
 def test_constant_images_are_finite_and_other_shapes_are_refused():
     assert np.isfinite(A.default_strong(KEY, jnp.ones((2, 8, 8, 1)), flip=True)).all()
     with pytest.raises(InputError, match=r"\[n, h, w, c\]"):
