@@ -9,7 +9,16 @@ from jax.sharding import PartitionSpec as P
 from dalib.checks import InputError
 from dalib.encoders import Bottleneck, Classifier
 from dalib.methods import METHODS, dann
-from dalib.train import fully_sharded, init_state, make_forward, make_mesh, make_optimizer, make_step, put_batch
+from dalib.train import (
+    fully_sharded,
+    init_state,
+    make_forward,
+    make_mesh,
+    make_optimizer,
+    make_step,
+    open_checkpoints,
+    put_batch,
+)
 from dalib.train.split import split_init, split_step
 from tests.contract.cases import CLASSES, STEPS, assert_close, batch, classifier, visible
 
@@ -153,3 +162,19 @@ def test_a_run_with_a_split_state():
     assert_close(visible(whole), visible(state))
     assert_close(same, metrics)
     assert state.params["discriminator"]["Dense_1"]["kernel"].addressable_shards[0].data.shape == (8, 64)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_one_placement_resumes_in_another(tmp_path):
+    """Split to split keeps the places; whole to split and split to whole give the same numbers."""
+    init, _ = pieces(dann(hidden=(64, 64)))
+    split = split_init(init, make_mesh(), min_size=16)(jax.random.key(0))
+    whole = jax.jit(init)(jax.random.key(0))
+    for saved, like in ((split, split), (whole, split), (split, whole)):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        with open_checkpoints(folder) as checkpoints:
+            checkpoints.save(1, saved)
+            found = checkpoints.restore(jax.tree.map(jnp.copy, like))
+        assert_close(visible(found), visible(saved), rtol=0, atol=0)
+        for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(like), strict=True):
+            assert x.sharding.is_equivalent_to(y.sharding, x.ndim)
