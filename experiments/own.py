@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from dalib.data import Domain
+from dalib.data import Domain, match_classes
 from dalib.methods import METHODS, setting_of
 from dalib.train.distributed import leader_first, leads
 from experiments.config import OPEN, SEVERAL, Experiment, flat, main
@@ -36,6 +36,7 @@ from experiments.own_classic import run_classic
 from experiments.own_data import place_of
 from experiments.own_inputs import View
 from experiments.own_plan import Own, Plan, plan
+from experiments.own_predictions import write_predictions
 from experiments.own_read import encoder_options, read_domains
 from experiments.population import Job, check_population, run_jobs
 from experiments.progress import show_progress
