@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from dalib.backend import platform
 from dalib.checks import InputError, choose, input_error
 from dalib.data import from_arrays, paired_stream, stream_rows
 from dalib.encoders import MLP, Bottleneck, Classifier, LeNet
@@ -100,10 +101,11 @@ def problem(name: str, benchmark: Benchmark) -> Problem:
     return Problem(name, net, classes, hidden, inputs, labels)
 
 
-def make_pieces(p: Problem, benchmark: Benchmark) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """Jitted initial state, and what a step is made of."""
+def make_pieces(p: Problem, benchmark: Benchmark, *, together: bool) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """Jitted initial state, and what a step is made of; ``together``: for ``vmap`` over members."""
     method, optimizer = dann(hidden=p.hidden), make_optimizer(learning_rate=0.01)
-    forward = make_forward(p.net, "joint")
+    net = p.net.with_convolution("patches") if together and platform() == "cpu" else p.net
+    forward = make_forward(net, "joint")
     sample = jnp.zeros((benchmark.batch_size, *p.inputs.shape[1:]))
     init = jax.jit(lambda key: init_state(key, p.net, method, optimizer, sample, batch_norm="joint"))
     return init, (method, forward, optimizer), sample, {"total_steps": 10**4, "num_classes": p.classes}
@@ -111,7 +113,7 @@ def make_pieces(p: Problem, benchmark: Benchmark) -> tuple[Any, Any, Any, dict[s
 
 def loop_contestant(p: Problem, benchmark: Benchmark) -> Contestant:
     """The one-by-one loop: a jitted step fed by the paired stream."""
-    init, parts, _, settings = make_pieces(p, benchmark)
+    init, parts, _, settings = make_pieces(p, benchmark, together=False)
     step = make_step(*parts, **settings)
     cut, names = EXAMPLES, [str(i) for i in range(p.classes)]
     source = from_arrays("source", {"train": (p.inputs[:cut], p.labels[:cut])}, class_names=names)
@@ -135,7 +137,7 @@ def loop_contestant(p: Problem, benchmark: Benchmark) -> Contestant:
 
 def population_contestant(p: Problem, benchmark: Benchmark, members: int) -> Contestant:
     """``members`` seeds as one population."""
-    init, parts, _, settings = make_pieces(p, benchmark)
+    init, parts, _, settings = make_pieces(p, benchmark, together=True)
     mesh = make_mesh() if benchmark.devices > 1 else None
     step = training_step(*parts, **settings)
     population = make_population(lambda hyper: step, mesh=mesh)

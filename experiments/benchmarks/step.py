@@ -176,8 +176,10 @@ def arrays(benchmark: Benchmark) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return source, target, random.integers(0, benchmark.classes, benchmark.batch).astype(np.int32)
 
 
-def our_step(benchmark: Benchmark, method: str, dtype: str, *, encoder: Any = None) -> tuple[Any, Any, Any]:
-    """A jitted step, a first state and a batch on the device."""
+def our_step(
+    benchmark: Benchmark, method: str, dtype: str, *, encoder: Any = None, shapes: bool = False
+) -> tuple[Any, Any, Any]:
+    """A jitted step, a first state (or its shapes alone) and a batch on the device."""
     import jax
     import jax.numpy as jnp
 
@@ -205,14 +207,15 @@ def our_step(benchmark: Benchmark, method: str, dtype: str, *, encoder: Any = No
         random = np.random.default_rng(0)
         source, target = random.normal(size=(2, benchmark.batch, 2048)).astype(np.float32)
     batch = jax.device_put(Batch(Source(source, labels), Target(target)))
-    variables = fill(jax.eval_shape(net.init, jax.random.key(0), batch.source.inputs))
+    variables = jax.eval_shape(net.init, jax.random.key(0), batch.source.inputs)
 
     def init(key: jax.Array, variables: Any) -> Any:
         return train.init_state(
             key, net, chosen, optimizer, batch.source.inputs, batch_norm="joint", variables=variables
         )
 
-    state = jax.jit(init)(jax.random.key(0), variables)
+    make = jax.eval_shape if shapes else lambda function, key, like: jax.jit(function)(key, fill(like))
+    state = make(init, jax.random.key(0), variables)
     forward = train.make_forward(net, "joint")
     step = train.make_step(chosen, forward, optimizer, total_steps=10**4, num_classes=benchmark.classes)
     return step, state, batch
@@ -261,7 +264,7 @@ def flops(benchmark: Benchmark, method: str, dtype: str) -> float:
     from dalib.backend import tracing_for
 
     with tracing_for("gpu"):
-        step, state, batch = our_step(benchmark, method, dtype)
+        step, state, batch = our_step(benchmark, method, dtype, shapes=True)
         return float(step.lower(state, batch).cost_analysis()["flops"])
 
 
