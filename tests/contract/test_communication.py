@@ -11,9 +11,9 @@ from tests.contract.cases import CLASSES, STEPS, batch, classifier, methods, set
 from tests.discrepancy.cases import accepted
 
 REDEALING = {
-    "dare_gram": "products of all rows with all rows are transposed between devices",
+    "dare_gram": "eigh symmetrises the matrix of all rows' products with all rows, and a device holds rows of it only",
     "deepjdot": "transport alternates between rows and columns of the matrix of all pairs",
-    "dsan": "class-weighted sums run along the rows and along the columns of the matrix of all pairs",
+    "dsan": "the gradient of the matrix of all pairs is needed along its rows and along its columns",
     "swd": "every projection is sorted over the whole batch, so projections change places with rows",
 }
 """Methods whose losses need examples on other devices, and why."""
