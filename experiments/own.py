@@ -20,7 +20,7 @@ views of them in training.
 import hashlib
 import shlex
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from dalib.data import Domain, match_classes
 from dalib.methods import METHODS, setting_of
 from dalib.train.distributed import leader_first, leads
 from experiments.config import OPEN, SEVERAL, Experiment, flat, main
+from experiments.grid import Grid, expand
 from experiments.open_set import needs_threshold
 from experiments.own_classic import run_classic
 from experiments.own_data import place_of
@@ -40,60 +41,42 @@ from experiments.own_predictions import write_predictions
 from experiments.own_read import encoder_options, read_domains
 from experiments.population import Job, check_population, run_jobs
 from experiments.progress import show_progress
-from experiments.protocols import Settings, settings
+
+SHARED = (
+    *("seeds", "steps", "batch_size", "bottleneck", "batch_norm", "recipe", "preset", "preset_steps", "oracle"),
+    *("log_every", "evaluate_every", "save_every"),
+)
+"""Options that mean the same in every benchmark file."""
 
 
 def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: View, encoder: str) -> list[Experiment]:
-    """Every run of a net, checked."""
-    of_encoder = {} if view.frozen else encoder_options(options)
-    weights = "" if view.frozen else options.weights
-    found = []
-    for seed in range(options.seeds):
-        roles = [(name, "method") for name in todo.nets] + [("source_only", "oracle")] * options.oracle
-        for name, role in roles:
-            arguments = todo.arguments.get(name, {})
-            fixed = _fixed(options, name)
-            convention = fixed.batch_norm
-            if convention == "auto":
-                convention = METHODS[name](**arguments).batch_norm
-            found.append(
-                Experiment(
-                    benchmark=options.benchmark,
-                    source=source.name,
-                    target=target.name,
-                    method=name,
-                    seed=seed,
-                    steps=fixed.steps,
-                    batch_size=fixed.batch_size,
-                    encoder=encoder,
-                    bottleneck=fixed.bottleneck,
-                    bottleneck_options=flat({} if fixed.width is None else {"width": fixed.width}),
-                    batch_norm=convention,
-                    recipe=fixed.recipe,
-                    role=role,
-                    relation=options.relation,
-                    rejection=options.rejection if options.relation in OPEN and needs_threshold(name) else 0.0,
-                    augment="+".join(options.augment),
-                    weights=weights,
-                    protocol=stated(options, todo, view),
-                    encoder_options=flat(of_encoder),
-                    method_options=flat(arguments),
-                    log_every=options.log_every,
-                    evaluate_every=options.evaluate_every,
-                    save_every=options.save_every,
-                )
-            )
-    for experiment in found:
-        experiment.check()
+    """Every run of a net, checked; none without nets."""
+    if not todo.nets:
+        return []
+    same = {f.name: getattr(options, f.name) for f in fields(Grid) if f.name in SHARED}
+    texts = [text for text in options.options if text.partition(".")[0] in todo.nets]
+    several = [f"{name}.sources={len(todo.sources)}" for name in todo.nets if "sources" in todo.arguments.get(name, {})]
+    grid = Grid(**{**same, "method": todo.nets, "encoder": encoder, "options": (*several, *texts)})
+    found = expand(
+        grid,
+        [(source.name, target.name)],
+        protocol=stated(options, todo, view),
+        relation=options.relation,
+        augment="+".join(options.augment),
+        weights="" if view.frozen else options.weights,
+        encoder_options=flat({} if view.frozen else encoder_options(options)),
+    )
+    return [replace(experiment, **_particular(options, view, experiment)) for experiment in found]
+
+
+def _particular(options: Own, view: View, experiment: Experiment) -> dict[str, Any]:
+    """Fields that depend on the data or on the method alone."""
+    found: dict[str, Any] = {"benchmark": options.benchmark}
+    if options.relation in OPEN and needs_threshold(experiment.method):
+        found["rejection"] = options.rejection
+    if view.kind != "images" or view.frozen:
+        found["augment"] = ""  # a preset's views are of images
     return found
-
-
-def _fixed(options: Own, method: str) -> Settings:
-    """The preset's settings of a method, or those of the command line."""
-    if not options.preset:
-        return Settings(options.recipe, options.bottleneck, None, options.batch_size, options.steps, options.batch_norm)
-    found = settings(options.preset, method)
-    return found if options.preset_steps else found._replace(steps=options.steps)
 
 
 def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
@@ -105,8 +88,6 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
         facts["features"] = f"{options.encoder}, {options.weights}"
     elif view.kind == "text":
         facts["texts"] = "tokens" if view.tokens else "hashed words and word pairs"
-    if options.preset:
-        facts["preset"] = options.preset
     return tuple({**facts, **dict(todo.protocol)}.items())
 
 
