@@ -108,6 +108,7 @@ DIGIT_PRESETS: dict[str, Protocol] = {
         departures=(
             "geometry is an option: --geometry stretched is theirs",
             "rates of tasks other than usps → mnist: those of mnist → usps",
+            "bottlenecks as in its scripts for Office-31; mcd: heads of one layer",
         ),
         by_task={UM: _tllib_digits(0.1)},
     ),
