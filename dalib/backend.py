@@ -1,4 +1,4 @@
-"""The kind of device that functions are being traced for: what the choices "by backend" look at.
+"""What functions are being traced for, kind and number of devices: what choices of a form look at.
 
 A leaf module: it imports nothing of dalib's and every room may import it.
 """
@@ -10,6 +10,7 @@ from contextvars import ContextVar
 import jax
 
 _PLATFORM: ContextVar[str | None] = ContextVar("platform", default=None)
+_DEVICES: ContextVar[int] = ContextVar("devices", default=1)
 
 
 def platform() -> str:
@@ -31,3 +32,18 @@ def tracing_for(name: str) -> Iterator[None]:
         yield
     finally:
         _PLATFORM.reset(token)
+
+
+def devices() -> int:
+    """Over how many devices the rows of a batch are split in a function that is traced now; 1 unless told."""
+    return _DEVICES.get()
+
+
+@contextmanager
+def tracing_over(count: int) -> Iterator[None]:
+    """Inside this context functions are traced for batches that are split over so many devices."""
+    token = _DEVICES.set(count)
+    try:
+        yield
+    finally:
+        _DEVICES.reset(token)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dalib.backend import platform
+from dalib.backend import devices, platform
 from dalib.checks import input_error
 
 CPU_DENSE_ROWS, CPU_TILE_ROWS = 1024, 256
@@ -38,14 +38,16 @@ def tile_rows(n: int, m: int, tile: int | None) -> int:
         n: rows of the first sample.
         m: rows of the second.
         tile: what the caller asked for: a number of rows, 0 for dense, None for automatic: dense up to ``n + m`` =
-            :data:`CPU_DENSE_ROWS` or :data:`DENSE_ROWS`, by the platform that is traced for, and tiles above.
+            :data:`CPU_DENSE_ROWS` or :data:`DENSE_ROWS`, by the platform that is traced for, and tiles above. Over k
+            devices each holds a k-th of the pair matrices, so the dense form goes up to √k times as many rows; it is
+            shared out among them, while tiles, one after the other, are not.
 
     Raises:
         InputError: if ``tile`` is negative or no integer.
     """
     if tile is None:
         dense, tiled = (DENSE_ROWS, TILE_ROWS) if platform() != "cpu" else (CPU_DENSE_ROWS, CPU_TILE_ROWS)
-        return tiled if n + m > dense else 0
+        return tiled if n + m > dense * devices() ** 0.5 else 0
     if not isinstance(tile, int) or tile < 0:
         raise input_error("tile", got=tile, expected="rows of a tile, 0 for the dense form, None for automatic")
     return min(tile, n + m)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from dalib.backend import tracing_over
 from dalib.checks import input_error
 from dalib.methods.base import Context, Forward, Method, States, apply_loss, cross_entropy, trained_groups
 from dalib.train.accumulate import averaged, check_parts, refusing
@@ -158,8 +159,14 @@ def make_step(
         return jax.jit(training_step(method, forward, optimizer, **settings), donate_argnums=0)
     everywhere = replicated(mesh)
     places = everywhere if state_sharding is None else state_sharding
+    pure = training_step(method, forward, optimizer, state_sharding=state_sharding, **settings)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        with tracing_over(mesh.size):
+            return pure(state, batch)
+
     return jax.jit(
-        training_step(method, forward, optimizer, state_sharding=state_sharding, **settings),
+        step,
         donate_argnums=0,
         in_shardings=(places, batch_sharding(mesh)),
         out_shardings=(places, everywhere),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dalib import discrepancy as D
+from dalib.backend import tracing_over
 from dalib.discrepancy.tiled import CPU_DENSE_ROWS, CPU_TILE_ROWS, tile_rows
 from tests.discrepancy.cases import jit, samples
 
@@ -72,6 +73,8 @@ def test_memory_grows_linearly(name):
 def test_dense_and_tiled_by_size():
     half = CPU_DENSE_ROWS // 2
     assert tile_rows(half, half, None) == 0 and tile_rows(half, half + 1, None) == CPU_TILE_ROWS
+    with tracing_over(4):
+        assert tile_rows(2 * half, 2 * half, None) == 0 and tile_rows(2 * half, 2 * half + 1, None) == CPU_TILE_ROWS
     assert tile_rows(8 * half, half, 0) == 0 and tile_rows(10, 5, 512) == 15
     # Above the size the automatic form is the tiled one: it needs less than one pair matrix.
     assert memory(FORMS["unbiased"], 4 * CPU_DENSE_ROWS, None) < 4 * (4 * CPU_DENSE_ROWS) ** 2
