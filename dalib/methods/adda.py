@@ -128,4 +128,11 @@ def adda(
         ),
         "tllib": (Update("adversarial", reversal_loss, (*LAYERS[layer], "discriminator")),),
     }
-    return Method("adda", init=init, updates=updates[variant], batch_norm="domain", starts_from="source")
+    return Method(
+        "adda",
+        init=init,
+        updates=updates[variant],
+        batch_norm="domain",
+        starts_from="source",
+        per_example=not norm,
+    )

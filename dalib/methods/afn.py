@@ -40,4 +40,4 @@ def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
         }
         return weigh(weight, context) * value + weigh(entropy, context) * uncertainty, state, metrics
 
-    return Method("afn", penalty=penalty, batch_norm="separate")
+    return Method("afn", penalty=penalty, batch_norm="separate", per_example=True)

@@ -108,4 +108,4 @@ def cdan(
         metrics = {"loss/cdan": loss, "cdan/domain_accuracy": accuracy, "cdan/reversal": coefficient}
         return weigh(weight, context) * loss, state, metrics
 
-    return Method("cdan", init=init, penalty=penalty)
+    return Method("cdan", init=init, penalty=penalty, per_example=not (norm or entropy))

@@ -65,4 +65,5 @@ def confusion(
             Update("discriminator", discriminator_loss, ("discriminator",), joins=False),
             Update("task", supervised_loss, ("encoder", "bottleneck", "head")),
         ),
+        per_example=not norm,
     )

@@ -47,4 +47,4 @@ def dann(
         metrics = {"loss/dann": loss, "dann/domain_accuracy": accuracy, "dann/reversal": coefficient}
         return weigh(weight, context) * loss, state, metrics
 
-    return Method("dann", init=init, penalty=penalty)
+    return Method("dann", init=init, penalty=penalty, per_example=not norm)

@@ -23,4 +23,5 @@ def dd(*, weight: Any = 1.0, margin: Any = 1.0, reversal: Reversal = mdd_schedul
 
     Metrics: ``loss/dd``, minus the disparity (what the adversary minimises; of either sign), ``dd/reversal``.
     """
-    return adversarial_head("dd", partial(regression_disparity, margin=margin), weight=weight, reversal=reversal)
+    disparity = partial(regression_disparity, margin=margin)
+    return adversarial_head("dd", disparity, weight=weight, reversal=reversal, per_example=True)

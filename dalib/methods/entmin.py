@@ -26,4 +26,4 @@ def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
         assert target.logits is not None
         return mean_entropy(target.logits, epsilon=epsilon)
 
-    return from_term("entmin", term, weight=weight)
+    return from_term("entmin", term, weight=weight, per_example=True)

@@ -34,11 +34,19 @@ def mcd(*, weight: Any = 1.0, repeats: int = 4, balance: Any = 0.0) -> Method:
         del key
         return classifier_discrepancy(logits_1, logits_2)
 
-    return two_heads("mcd", discrepancy, weight=weight, repeats=repeats, balance=balance)
+    # The mean prediction in the balance is one of a batch.
+    alone = isinstance(balance, int | float) and balance == 0
+    return two_heads("mcd", discrepancy, weight=weight, repeats=repeats, balance=balance, per_example=alone)
 
 
 def two_heads(
-    name: str, discrepancy: Callable[[Array, Array, Array], Array], *, weight: Any, repeats: int, balance: Any = 0.0
+    name: str,
+    discrepancy: Callable[[Array, Array, Array], Array],
+    *,
+    weight: Any,
+    repeats: int,
+    balance: Any = 0.0,
+    per_example: bool = False,
 ) -> Method:
     """MCD's three updates for any ``discrepancy``: ``(logits_1, logits_2, key) -> []`` on the target."""
 
@@ -88,4 +96,5 @@ def two_heads(
         ),
         batch_norm="separate",
         predict=predict,
+        per_example=per_example,
     )

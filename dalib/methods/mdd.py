@@ -38,11 +38,16 @@ def mdd(
     Metrics: ``loss/mdd``, minus the disparity (what the adversary minimises, ≥ 0), ``mdd/reversal``.
     """
     disparity = partial(margin_disparity, margin=margin, shift=shift)
-    return adversarial_head("mdd", disparity, weight=weight, reversal=reversal)
+    return adversarial_head("mdd", disparity, weight=weight, reversal=reversal, per_example=True)
 
 
 def adversarial_head(
-    name: str, disparity: Callable[[Array, Array, Array, Array], Array], *, weight: Any, reversal: Reversal
+    name: str,
+    disparity: Callable[[Array, Array, Array, Array], Array],
+    *,
+    weight: Any,
+    reversal: Reversal,
+    per_example: bool = False,
 ) -> Method:
     """A second head that maximises ``disparity(source, source_adversary, target, target_adversary)`` of the outputs of
     both heads, and an encoder that minimises it behind gradient reversal."""
@@ -63,4 +68,4 @@ def adversarial_head(
         loss = -disparity(outputs.source.logits, source, outputs.target.logits, target)
         return weigh(weight, context) * loss, state, {f"loss/{name}": loss, f"{name}/reversal": coefficient}
 
-    return Method(name, init=init, penalty=penalty)
+    return Method(name, init=init, penalty=penalty, per_example=per_example)

@@ -59,4 +59,4 @@ def osbp(*, weight: Any = 1.0, boundary: Any = 0.5, reversal: Callable[[Array], 
         }
         return weigh(weight, context) * loss, state, metrics
 
-    return Method("osbp", penalty=penalty, batch_norm="separate")
+    return Method("osbp", penalty=penalty, batch_norm="separate", per_example=True)

@@ -81,4 +81,4 @@ def ovanet(*, weight: Any = 1.0, source: Any = 0.5, entropy: Any = 0.1) -> Metho
         assert outputs.logits is not None
         return append_unknown(outputs.logits, judge(params, outputs)[1])
 
-    return Method("ovanet", init=init, penalty=penalty, predict=predict)
+    return Method("ovanet", init=init, penalty=penalty, predict=predict, per_example=True)

@@ -30,4 +30,4 @@ def pseudo_label(*, weight: Any = 1.0, threshold: Any = 0.95) -> Method:
         kept = confident(logits, threshold=threshold).mean(dtype=value.dtype)
         return weigh(weight, context) * value, state, {"loss/pseudo_label": value, "pseudo_label/kept": kept}
 
-    return Method("pseudo_label", penalty=penalty)
+    return Method("pseudo_label", penalty=penalty, per_example=True)

@@ -5,4 +5,4 @@ from dalib.methods.base import Method
 
 def source_only() -> Method:
     """Empirical risk minimisation on the labelled source; the target has no influence, not even on BatchNorm."""
-    return Method("source_only", batch_norm="source")
+    return Method("source_only", batch_norm="source", per_example=True)
