@@ -60,7 +60,7 @@ def feature_function(model: Pretrained) -> Process:
             return known
         filled = np.concatenate([block, np.repeat(block[:1], BLOCK - len(block), axis=0)])
         found = np.asarray(apply(model.variables, jnp.asarray(filled)), np.float32)[: len(block)]
-        # Without waiting for the disk, which took 6 s a block on a busy one: what a crash leaves torn is made again.
+        # Nothing waits for the disk: what a crash leaves torn is made again.
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{name}.{os.getpid()}.npy"
         np.save(temporary, found)
