@@ -9,8 +9,8 @@ from tests.contract.cases import ALL
 from tests.multiprocess.processes import finish, start
 from tests.multiprocess.trajectory import trajectory
 
-CORE = ("dan", "dann", "mcd")
-"""One method of each level of the seam."""
+CORE = ("source_only", "dan", "dann")
+"""No term, a term on all pairs of rows, an adversary with parameters of its own; the others with ``-m slow``."""
 
 
 def in_two_processes(names, folder):
