@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from dalib.checks import input_error
-from dalib.data import UNLABELLED, Domain, check_distinct, evaluation_batches, match_classes, paired_stream
+from dalib.data import (
+    UNLABELLED,
+    Domain,
+    check_distinct,
+    evaluation_batches,
+    match_classes,
+    paired_stream,
+    unlabelled_batches,
+)
 from dalib.encoders import load
 from dalib.methods import setting_of
 from dalib.train import (
@@ -33,6 +41,7 @@ from experiments.joined import parts_of
 from experiments.open_set import target_metrics
 from experiments.outcome import fingerprints, outcome_file, write_outcome
 from experiments.program import Program, make_program
+from experiments.selection import keeping, unlabelled_events
 from experiments.start import read_start
 from experiments.termination import deferred
 
@@ -206,19 +215,24 @@ def open_run(
     scores = {"text": ""}
 
     def events(on_source: Predict, on_target: Predict) -> list[dict[str, Any]]:
-        if not known:
+        target_logits, kept = keeping(on_target)
+        found, accuracies = [], []
+        if not oracle:
             mine = score(lambda x: on_source(x).logits, evaluation_batches(source, "test", EVALUATION_ROWS))
-            scores["text"] = f"accuracy source {mine.accuracy:.3f}"
-            return [{"domain": source.name, "split": "test", "oracle": False, "metrics": mine.metrics()}]
-        theirs = oracle_score(lambda x: on_target(x).logits, evaluation_batches(target, "test", EVALUATION_ROWS))
-        metrics = {**theirs.metrics(), **target_metrics(theirs.target_confusion, experiment)}
-        event = {"domain": target.name, "split": "test", "oracle": True, "metrics": metrics}
-        if oracle:
-            scores["text"] = f"accuracy target {theirs.target_accuracy:.3f}"
-            return [event]
-        mine = score(lambda x: on_source(x).logits, evaluation_batches(source, "test", EVALUATION_ROWS))
-        scores["text"] = f"accuracy source {mine.accuracy:.3f} target {theirs.target_accuracy:.3f}"
-        return [{"domain": source.name, "split": "test", "oracle": False, "metrics": mine.metrics()}, event]
+            # Accuracy on the examples that were trained on selects nothing.
+            where = "train" if source.split("test") is source.split("train") else "test"
+            found.append({"domain": source.name, "split": where, "oracle": False, "metrics": mine.metrics()})
+            accuracies.append(f"source {mine.accuracy:.3f}")
+        if known:
+            theirs = oracle_score(target_logits, evaluation_batches(target, "test", EVALUATION_ROWS))
+            metrics = {**theirs.metrics(), **target_metrics(theirs.target_confusion, experiment)}
+            found.append({"domain": target.name, "split": "test", "oracle": True, "metrics": metrics})
+            accuracies.append(f"target {theirs.target_accuracy:.3f}")
+        else:
+            for batch in unlabelled_batches(target, "test", EVALUATION_ROWS):
+                target_logits(batch.inputs)
+        scores["text"] = f"accuracy {' '.join(accuracies)}"
+        return found if oracle else [*found, *unlabelled_events(target, kept)]
 
     def initial() -> TrainState:
         first = labelled.split("train").__getitems__(range(experiment.batch_size))[0]

@@ -14,6 +14,7 @@ from dalib.report.statistics import (
     mean_interval,
     oracle_pick,
     source_validated_pick,
+    validator_pick,
 )
 from dalib.report.tables import Table, accuracy_table, selection_table, to_html, to_markdown, to_text
 
@@ -33,5 +34,6 @@ __all__ = [
     "to_html",
     "to_markdown",
     "to_text",
+    "validator_pick",
     "write_report",
 ]

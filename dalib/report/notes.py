@@ -9,6 +9,8 @@ from dalib.report.records import Run
 from dalib.report.statistics import finished, last_step_pick
 
 ACCURACY_TOLERANCE = 1e-3
+COLLAPSED = 0.9
+"""Share of one predicted class from which on a model counts as collapsed."""
 
 
 def reading_notes(runs: Sequence[Run]) -> list[str]:
@@ -18,6 +20,9 @@ def reading_notes(runs: Sequence[Run]) -> list[str]:
         "Headline: the score at the last step of each run. No step was chosen by its score, with or without labels.",
         "Source-validated pick: the target score at the evaluation with the best source test accuracy (ties to the "
         "later step). It needs no target label.",
+        "V-measure, IM, BNM, Corr-C, entropy and SND picks: the target score at the evaluation where this score of the "
+        "unlabelled target predictions is best (ties to the later step). None of them needs a label; which of them to "
+        "trust has to be decided before the target scores are seen. SND and entropy do not tell a collapse.",
         "Oracle pick: the best target score of all evaluations. Choosing it takes the target's test labels, so nobody "
         "could choose it in practice; it bounds what any selection rule can reach with these runs.",
         "Intervals: Student's t at 95 % over seeds. They cover what a seed changes (initial parameters, order of "
@@ -67,6 +72,9 @@ def doubts(runs: Sequence[Run]) -> list[str]:
                     f"{run_label(run)}: the confusion matrix gives {100 * share:.2f} % correct, the record "
                     f"{100 * pick.accuracy:.2f} %; final.npz is of another step or another run."
                 )
+        shares = [e.metrics["largest_class"] for e in run.evaluations if "largest_class" in e.metrics]
+        if shares and shares[-1] > COLLAPSED:
+            lines.append(f"{run_label(run)}: {100 * shares[-1]:.0f} % of the target are predicted as one class.")
         broken = sorted({e.step for e in run.training if not all(map(np.isfinite, e.metrics.values()))})
         if broken:
             lines.append(f"{run_label(run)}: some training metrics are not finite, first at step {broken[0]}.")

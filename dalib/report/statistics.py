@@ -167,6 +167,32 @@ def source_validated_pick(run: Run) -> Pick | None:
     return Pick(step, target[step])
 
 
+UNLABELLED = "unlabelled"
+"""The split of an evaluation whose scores were made from the target's inputs alone."""
+VALIDATORS = ("v_measure", "im", "bnm", "corr_c", "entropy", "snd")
+"""Scores of such an evaluation that a step can be picked by, higher is better; see :mod:`dalib.validate`."""
+
+
+def validators(runs: Iterable[Run]) -> list[str]:
+    """Those of :data:`VALIDATORS` that any of the runs recorded, in that order."""
+    seen = {name for run in runs for e in run.evaluations if e.split == UNLABELLED for name in e.metrics}
+    return [name for name in VALIDATORS if name in seen]
+
+
+def validator_pick(run: Run, validator: str) -> Pick | None:
+    """Target accuracy at the step where a score without labels is best, ties to the later step.
+
+    No label of either domain takes part in the choice. None where no step has both, and for the oracle.
+    """
+    target = {e.step: e.metrics["accuracy"] for e in target_scores(run)}
+    scores = [e for e in run.evaluations if e.split == UNLABELLED and e.domain == run.target and e.step in target]
+    values = [(e.metrics[validator], e.step) for e in scores if np.isfinite(e.metrics.get(validator, np.nan))]
+    if run.role == "oracle" or not values:
+        return None
+    step = max(values)[1]
+    return Pick(step, target[step])
+
+
 def oracle_pick(run: Run) -> Pick | None:
     """The step with the best target test accuracy, ties to the later one: uses target labels, so it is a bound only."""
     scores = target_scores(run)

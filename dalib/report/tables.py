@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from html import escape
 from typing import NamedTuple
 
@@ -18,11 +19,21 @@ from dalib.report.statistics import (
     mean_interval,
     oracle_pick,
     source_validated_pick,
+    validator_pick,
+    validators,
 )
 
 SIGNS = {1: "▲", -1: "▼", 0: ""}
 COLUMN_LAST = "last step"
 COLUMN_SOURCE = "source-validated pick"
+COLUMN_VALIDATORS = {
+    "v_measure": "V-measure pick",
+    "im": "IM pick",
+    "bnm": "BNM pick",
+    "corr_c": "Corr-C pick",
+    "entropy": "entropy pick",
+    "snd": "SND pick",
+}
 COLUMN_ORACLE = "oracle pick (uses target labels)"
 
 
@@ -79,9 +90,10 @@ def accuracy_table(runs: Iterable[Run], *, metric: str = "accuracy") -> Table:
 
 
 def selection_table(runs: Iterable[Run], task: str) -> Table:
-    """One task under three selection rules: last step, source-validated pick, oracle pick (uses target labels).
+    """One task by selection rule: last step, source-validated pick, picks of recorded validators, oracle pick.
 
-    The rules are applied to each run and then averaged; signs compare with source-only under the same rule.
+    The oracle pick uses target labels and says so. The rules are applied to each run and then averaged; signs compare
+    with source-only under the same rule.
 
     Raises:
         InputError: if there are no runs of ``task``, or they cannot be grouped.
@@ -89,12 +101,16 @@ def selection_table(runs: Iterable[Run], task: str) -> Table:
     groups = {key: members for key, members in _grouped(runs).items() if key[0] == task}
     if not groups:
         raise input_error("task", got=repr(task), expected="a task that the runs have")
-    rules = [last_step_pick, source_validated_pick, oracle_pick]
+    names = validators(run for members in groups.values() for run in members)
+    rules: list[Rule] = [last_step_pick, source_validated_pick]
+    rules += [partial(validator_pick, validator=name) for name in names]
+    rules.append(oracle_pick)
     rows = []
     for name, first in _methods(groups).items():
         rows.append(Row(method_label(first), tuple(_cells(groups, task, name, rules)), first.role == "oracle"))
     title = f"{task}: target test accuracy (%) by selection rule"
-    return Table(title, (COLUMN_LAST, COLUMN_SOURCE, COLUMN_ORACLE), tuple(rows), _notes(rows))
+    columns = (COLUMN_LAST, COLUMN_SOURCE, *(COLUMN_VALIDATORS[name] for name in names), COLUMN_ORACLE)
+    return Table(title, columns, tuple(rows), _notes(rows))
 
 
 def _grouped(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:

