@@ -17,6 +17,7 @@ from dalib.encoders import BOTTLENECKS, ENCODERS, HEADS
 from dalib.methods import METHODS, SETTINGS, setting_of
 from dalib.methods.augmentation import VIEWS
 from dalib.train import CONVENTIONS, SCHEDULES, Cadence, NonFiniteError, Preempted, StorageError, distributed
+from dalib.train.accumulate import check_parts
 from dalib.train.loop import check_cadence
 from dalib.train.optimizer import KINDS
 from experiments.joined import PLUS
@@ -33,7 +34,7 @@ SERVES = {
     "universal": ("open", "universal"),
 }
 """Relations that a setting of methods is for; closed-set methods run in all of them."""
-LATER = ("head", "head_options", "rejection", "augment", "label_smoothing")
+LATER = ("head", "head_options", "rejection", "augment", "label_smoothing", "accumulate", "gradient_cache")
 """Fields that older run folders do not have: written where they are not at their defaults."""
 SEVERAL = ("several sources", "domain generalisation")
 """Settings of methods whose batches interleave several sources."""
@@ -73,8 +74,9 @@ class Experiment:
     how the label sets lie to one another (closed; partial: the target lacks classes of the source; open: it has others;
     universal: both), and ``rejection`` below which probability a closed-set method answers "unknown" in the last two.
     ``weights`` are those that the encoder starts from, as :func:`dalib.encoders.load` takes them; ``augment`` names
-    views of the training images, joined by ``+``. ``protocol`` holds what no other field says of the data, by name:
-    ``split`` (transductive, held out), ``variant`` …
+    views of the training images, joined by ``+``. ``accumulate`` and ``gradient_cache`` say in how many parts a batch
+    goes through the net, and whether by two passes (:mod:`dalib.train.accumulate`). ``protocol`` holds what no other
+    field says of the data, by name: ``split`` (transductive, held out), ``variant`` …
     """
 
     benchmark: str
@@ -94,6 +96,8 @@ class Experiment:
     head: str = "linear"
     rejection: float = 0.0
     augment: str = ""
+    accumulate: int = 1
+    gradient_cache: bool = False
     protocol: tuple[tuple[str, str], ...] = ()
     encoder_options: tuple[tuple[str, Any], ...] = ()
     bottleneck_options: tuple[tuple[str, Any], ...] = ()
@@ -142,6 +146,9 @@ class Experiment:
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise input_error(name, got=getattr(self, name), expected="an integer ≥ 1")
+        check_parts(METHODS[self.method](**dict(self.method_options)), self.accumulate, cached=self.gradient_cache)
+        if self.batch_size % self.accumulate:
+            raise input_error("accumulate", got=self.accumulate, expected=f"a divisor of batch_size {self.batch_size}")
         if not 0 <= self.recipe.label_smoothing < 1:
             raise input_error("label_smoothing", got=self.recipe.label_smoothing, expected="a number in [0, 1)")
         check_cadence(Cadence(self.log_every, self.evaluate_every, self.save_every))

@@ -21,7 +21,7 @@ from dalib.data import Domain
 from dalib.methods import METHODS
 from dalib.train.distributed import leads
 from experiments.array import part, share
-from experiments.config import Experiment, Recipe, flat, method_options
+from experiments.config import LATER, Experiment, Recipe, flat, method_options
 from experiments.population import Job, check_population, run_jobs
 from experiments.presets import Settings
 from experiments.progress import show_progress
@@ -36,7 +36,9 @@ class Grid:
     """Options that every benchmark shares; a benchmark's own dataclass inherits them and changes defaults."""
 
     benchmark: ClassVar[str] = "grid"
-    """Name in run records and folders, and of the module in ``experiments``."""
+    """Name in run records and folders."""
+    module: ClassVar[str] = ""
+    """Name of the module in ``experiments``; without it that of the benchmark."""
 
     method: tuple[str, ...] = ("source_only", "dan", "deep_coral", "dann")
     """Methods to run, one or more. Those that start from a trained source net (adda, shot) bring source_only along."""
@@ -56,6 +58,11 @@ class Grid:
     """Layers between encoder and head, by name."""
     batch_norm: str = "auto"
     """joint, separate, source, domain, frozen; auto takes each method's own convention."""
+    accumulate: int = 1
+    """In how many parts a batch goes through the net, to save memory: exact where all losses are means over examples,
+    refused for other methods and for BatchNorm by the batch."""
+    gradient_cache: bool = False
+    """With --accumulate: two passes, exact for methods that look at the distribution of a batch as well."""
     recipe: Recipe = Recipe()
     preset: str = ""
     """Recipe, bottleneck, batch, steps and BatchNorm of a published protocol, per method: tllib, deepda, dann-paper,
@@ -165,6 +172,8 @@ def expand(
         protocol = (*protocol, ("preset", options.preset))
     common = {
         "encoder": options.encoder,
+        "accumulate": options.accumulate,
+        "gradient_cache": options.gradient_cache,
         "log_every": options.log_every,
         "evaluate_every": options.evaluate_every,
         "save_every": options.save_every,
@@ -217,7 +226,8 @@ def starts_from_source(method: str, arguments: dict[str, Any]) -> bool:
 
 def default_folder(options: Grid) -> Path:
     """``runs/<benchmark>-<steps or preset>-<hash>``: the hash is of every option that a run depends on."""
-    values = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in NO_PROTOCOL}
+    named = [(f, getattr(options, f.name)) for f in fields(options) if f.name not in NO_PROTOCOL]
+    values = {f.name: value for f, value in named if f.name not in LATER or value != f.default}
     protocol = sorted((name, repr(value)) for name, value in values.items() if value not in (None, ""))
     digest = hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]
     length = options.preset if options.preset and options.preset_steps else options.steps
@@ -261,7 +271,7 @@ def run_grid(
     at_once = check_population(options.population)
     index, count = share(options.array)
     todo = part(experiments, index, count)
-    command = f"python -m experiments.{options.benchmark} {shlex.join(sys.argv[1:])}".strip()
+    command = f"python -m experiments.{options.module or options.benchmark} {shlex.join(sys.argv[1:])}".strip()
     out = options.out or default_folder(options)
     domains = read(todo)
     jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]

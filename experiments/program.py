@@ -117,6 +117,8 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
     )
     forward = make_forward(net, experiment.batch_norm)
     settings: dict[str, Any] = {"total_steps": experiment.steps, "num_classes": classes}
+    if experiment.accumulate > 1:
+        settings |= {"accumulate": experiment.accumulate, "cached": experiment.gradient_cache}
     if recipe.label_smoothing:
         settings["task_loss"] = smoothed_cross_entropy(recipe.label_smoothing)
 
