@@ -21,7 +21,7 @@ from dalib.data import Domain
 from dalib.methods import METHODS
 from dalib.train.distributed import leads
 from experiments.array import part, share
-from experiments.config import LATER, Experiment, Recipe, flat, method_options
+from experiments.config import Experiment, Recipe, flat, method_options
 from experiments.population import Job, check_population, run_jobs
 from experiments.presets import Settings
 from experiments.progress import show_progress
@@ -98,6 +98,8 @@ class Grid:
 
 NO_PROTOCOL = (*("method", "source", "target", "seeds", "oracle", "data_dir", "population", "array", "out", "report"),)
 """Options that say which runs are done and where; they do not change a run."""
+ADDED = ("accumulate", "gradient_cache")
+"""Options that came later: at their defaults they leave the names of older folders as they are."""
 
 
 def pairs(
@@ -227,7 +229,7 @@ def starts_from_source(method: str, arguments: dict[str, Any]) -> bool:
 def default_folder(options: Grid) -> Path:
     """``runs/<benchmark>-<steps or preset>-<hash>``: the hash is of every option that a run depends on."""
     named = [(f, getattr(options, f.name)) for f in fields(options) if f.name not in NO_PROTOCOL]
-    values = {f.name: value for f, value in named if f.name not in LATER or value != f.default}
+    values = {f.name: value for f, value in named if f.name not in ADDED or value != f.default}
     protocol = sorted((name, repr(value)) for name, value in values.items() if value not in (None, ""))
     digest = hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]
     length = options.preset if options.preset and options.preset_steps else options.steps
