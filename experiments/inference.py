@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from dalib.data import Domain, unlabelled_batches
 from dalib.methods import NET_GROUPS, States, evaluation_params
 from dalib.train import TrainState, recompute_statistics
-from dalib.train.distributed import local, replicate
+from dalib.train.distributed import local, process_count, process_index, replicate
 from dalib.train.forward import statistics_for
 from dalib.types import Outputs, Params, PyTree
 from experiments.program import Program
@@ -21,6 +22,14 @@ EVALUATION_ROWS = 250
 
 Predict = Callable[[Any], Any]
 """``inputs [n, ...] -> Outputs`` with logits, in evaluation mode, the whole result on one device."""
+
+
+def shares(mesh: Mesh | None) -> dict[str, Any]:
+    """How an evaluation goes through a split; of several processes each reads its own rows, so devices must divide."""
+    if mesh is None or process_count() == 1:
+        return {"batch_size": EVALUATION_ROWS}
+    rows = -(-EVALUATION_ROWS // mesh.size) * mesh.size
+    return {"batch_size": rows, "process_index": process_index(), "process_count": process_count()}
 
 
 class Inference(NamedTuple):
@@ -72,7 +81,7 @@ def make_inference(program: Program, target: Domain) -> Inference:
 
         def look() -> Outputs:
             parts = []
-            for b in unlabelled_batches(target, "train", EVALUATION_ROWS):
+            for b in unlabelled_batches(target, "train", **shares(mesh)):
                 outputs = unless_asked(program.predict_target)(*spread, b.inputs)
                 parts.append(jax.tree.map(lambda x, b=b: np.asarray(x)[b.mask], outputs))
             return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)

@@ -7,12 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from dalib.data import Domain, evaluation_batches, unlabelled_batches
 from dalib.files import write_atomically
 from dalib.types import PyTree
 from dalib.weights import save_variables
-from experiments.inference import EVALUATION_ROWS, Predict
+from experiments.inference import Predict, shares
 
 PICTURE_ROWS = 400
 
@@ -23,7 +24,14 @@ def outcome_file(labelled: bool) -> str:
 
 
 def write_outcome(
-    folder: Path, *, predictors: tuple[Predict, Predict], variables: PyTree, domains: Any, labelled: bool, writes: bool
+    folder: Path,
+    *,
+    predictors: tuple[Predict, Predict],
+    variables: PyTree,
+    domains: Any,
+    labelled: bool,
+    mesh: Mesh | None = None,
+    writes: bool = True,
 ) -> None:
     """Writes :func:`outcome_file` and ``weights.safetensors``.
 
@@ -33,21 +41,22 @@ def write_outcome(
         variables: the net's, with the source's batch statistics.
         domains: source and target.
         labelled: whether the target's test split has labels.
+        mesh: of the devices that predict.
         writes: False on all but one of several processes, which take part in the predictions only.
     """
     source, target = domains
-    data = _final(predictors, source, target) if labelled else _predictions(predictors[1], target)
+    data = _final(predictors, source, target, mesh) if labelled else _predictions(predictors[1], target, mesh)
     if writes:
         write_atomically(folder / outcome_file(labelled), data)
         save_variables(folder / "weights.safetensors", variables)
 
 
-def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain) -> bytes:
+def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain, mesh: Mesh | None) -> bytes:
     """Confusion matrix on the target's test split, and features of both test splits for the pictures."""
     arrays: dict[str, np.ndarray] = {}
     for side, domain, predict in zip(("source", "target"), (source, target), predictors, strict=True):
         features, labels, predictions = [], [], []
-        for batch in evaluation_batches(domain, "test", EVALUATION_ROWS):
+        for batch in evaluation_batches(domain, "test", **shares(mesh)):
             outputs = predict(batch.inputs)
             features.append(np.asarray(outputs.features, np.float32)[batch.mask])
             predictions.append(np.asarray(outputs.logits.argmax(-1), np.int32)[batch.mask])
@@ -61,11 +70,11 @@ def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain) 
     return _packed({"confusion": confusion, **arrays})
 
 
-def _predictions(on_target: Predict, target: Domain) -> bytes:
+def _predictions(on_target: Predict, target: Domain, mesh: Mesh | None) -> bytes:
     """For a target without labels: ``probabilities`` ``[n, C]`` and ``predictions`` ``[n]`` of its test split."""
     logits = [
         np.asarray(on_target(batch.inputs).logits, np.float32)[batch.mask]
-        for batch in unlabelled_batches(target, "test", EVALUATION_ROWS)
+        for batch in unlabelled_batches(target, "test", **shares(mesh))
     ]
     probabilities = np.asarray(jax.nn.softmax(np.concatenate(logits)))
     return _packed({"probabilities": probabilities, "predictions": probabilities.argmax(1).astype(np.int32)})

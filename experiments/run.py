@@ -8,15 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.checks import input_error
-from dalib.data import (
-    UNLABELLED,
-    Domain,
-    check_distinct,
-    evaluation_batches,
-    match_classes,
-    paired_stream,
-    unlabelled_batches,
-)
+from dalib.data import Domain, check_distinct, match_classes, paired_stream
 from dalib.encoders import load
 from dalib.methods import setting_of
 from dalib.train import (
@@ -33,15 +25,12 @@ from dalib.train import (
 from dalib.train.distributed import from_each, leader_first, leads, process_count, process_index, replicate, run_mesh
 from dalib.train.sharding import check_rows
 from dalib.types import Batch
-from dalib.validate import score
-from dalib.validate.oracle import oracle_score
 from experiments.config import SEVERAL, Experiment, asdict
-from experiments.inference import EVALUATION_ROWS, Predict, make_inference
+from experiments.evaluation import Evaluation
+from experiments.inference import Predict, make_inference
 from experiments.joined import parts_of
-from experiments.open_set import target_metrics
 from experiments.outcome import fingerprints, outcome_file, write_outcome
 from experiments.program import Program, make_program
-from experiments.selection import keeping, unlabelled_events
 from experiments.start import read_start
 from experiments.termination import deferred
 
@@ -187,7 +176,6 @@ def open_run(
     Args and errors: as in :func:`run_experiment`.
     """
     experiment.check()
-    oracle = experiment.role == "oracle"
     labelled, target = domains_of(experiment, source, target)
     for domain in (labelled, target):
         size = len(domain.split("train"))
@@ -207,32 +195,11 @@ def open_run(
         **provenance(),
     }
     record = leader_first(lambda: open_record(folder, config))._replace(writes=leads(), clock=Clock())
-    known = not (target.labels("test") == UNLABELLED).any()
+    evaluation = Evaluation(experiment, source, target, program.mesh)
     # Process 0 decides for all: a network disk may show the others an older state.
-    if from_each(record.finished() and (folder / outcome_file(known)).exists())[0]:
+    if from_each(record.finished() and (folder / outcome_file(evaluation.known)).exists())[0]:
         return None
     infer = make_inference(program, target)
-    scores = {"text": ""}
-
-    def events(on_source: Predict, on_target: Predict) -> list[dict[str, Any]]:
-        target_logits, kept = keeping(on_target)
-        found, accuracies = [], []
-        if not oracle:
-            mine = score(lambda x: on_source(x).logits, evaluation_batches(source, "test", EVALUATION_ROWS))
-            # Accuracy on the examples that were trained on selects nothing.
-            where = "train" if source.split("test") is source.split("train") else "test"
-            found.append({"domain": source.name, "split": where, "oracle": False, "metrics": mine.metrics()})
-            accuracies.append(f"source {mine.accuracy:.3f}")
-        if known:
-            theirs = oracle_score(target_logits, evaluation_batches(target, "test", EVALUATION_ROWS))
-            metrics = {**theirs.metrics(), **target_metrics(theirs.target_confusion, experiment)}
-            found.append({"domain": target.name, "split": "test", "oracle": True, "metrics": metrics})
-            accuracies.append(f"target {theirs.target_accuracy:.3f}")
-        else:
-            for batch in unlabelled_batches(target, "test", EVALUATION_ROWS):
-                target_logits(batch.inputs)
-        scores["text"] = f"accuracy {' '.join(accuracies)}"
-        return found if oracle else [*found, *unlabelled_events(target, kept)]
 
     def initial() -> TrainState:
         first = labelled.split("train").__getitems__(range(experiment.batch_size))[0]
@@ -249,7 +216,8 @@ def open_run(
             predictors=infer.predictors(state),
             variables=infer.variables(state),
             domains=(source, target),
-            labelled=known,
+            labelled=evaluation.known,
+            mesh=program.mesh,
             writes=leads(),
         )
         record.write("end", experiment.steps, together=together)
@@ -261,9 +229,9 @@ def open_run(
         labelled=labelled,
         target=target,
         initial=initial,
-        evaluate=lambda state: events(*infer.predictors(state)),
-        events=events,
+        evaluate=lambda state: evaluation.events(*infer.predictors(state)),
+        events=evaluation.events,
         refresh=infer.refresh,
         finish=finish,
-        text=lambda: scores["text"],
+        text=lambda: evaluation.text,
     )

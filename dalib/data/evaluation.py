@@ -44,7 +44,13 @@ class Pass(Generic[T]):
 
 
 def evaluation_batches(
-    domain: Domain, split: str, batch_size: int, transform: Transform | None = None
+    domain: Domain,
+    split: str,
+    batch_size: int,
+    transform: Transform | None = None,
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Pass[EvaluationBatch]:
     """All examples of a split in their stored order, with labels.
 
@@ -56,12 +62,14 @@ def evaluation_batches(
         split: the name of its split.
         batch_size: rows b of a batch.
         transform: applied to each example; use one without randomness (whatever it draws depends on the row alone).
+        process_index, process_count: process p of P reads the inputs of rows [p·b/P, (p+1)·b/P) of each batch; those
+            of the others are zeros to it. Labels and mask are whole.
 
     Raises:
-        InputError: an unknown split or a batch size below 1; while iterating, an example without label, or examples of
-            several shapes.
+        InputError: an unknown split, a batch size below 1 or not divisible by the number of processes; while
+            iterating, an example without label, or examples of several shapes.
     """
-    rows_of = _read_pass(domain, split, batch_size, transform)
+    rows_of = _read_pass(domain, split, batch_size, transform, process_index, process_count)
 
     def batch(step: int) -> EvaluationBatch:
         inputs, labels, mask = rows_of(step)
@@ -78,10 +86,16 @@ def evaluation_batches(
 
 
 def unlabelled_batches(
-    domain: Domain, split: str, batch_size: int, transform: Transform | None = None
+    domain: Domain,
+    split: str,
+    batch_size: int,
+    transform: Transform | None = None,
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Pass[UnlabelledBatch]:
     """The same pass as :func:`evaluation_batches` without labels, for statistics and scores that must not see them."""
-    rows_of = _read_pass(domain, split, batch_size, transform)
+    rows_of = _read_pass(domain, split, batch_size, transform, process_index, process_count)
 
     def batch(step: int) -> UnlabelledBatch:
         inputs, _, mask = rows_of(step)
@@ -91,19 +105,32 @@ def unlabelled_batches(
 
 
 def _read_pass(
-    domain: Domain, split: str, batch_size: int, transform: Transform | None
+    domain: Domain, split: str, batch_size: int, transform: Transform | None, process: int, processes: int
 ) -> Callable[[int], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
         raise input_error("batch_size", got=repr(batch_size), expected="a whole number ≥ 1")
+    if not 0 <= process < processes or batch_size % processes:
+        raise input_error(
+            "batch_size",
+            got=f"{batch_size} for process {process} of {processes}",
+            expected="a multiple of the number of processes, of which this is one",
+        )
     records = domain.split(split)
     n = len(records)
+    own = slice(process * batch_size // processes, (process + 1) * batch_size // processes)
+    all_labels = domain.labels(split) if processes > 1 else None
 
     def rows_of(step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         places = np.arange(step * batch_size, (step + 1) * batch_size)
         rows = places % n
+        mine = rows[own]
         inputs, labels = read(
-            f"{domain.name}/{split}", records, rows, transform, lambda i: np.random.default_rng(int(rows[i]))
+            f"{domain.name}/{split}", records, mine, transform, lambda i: np.random.default_rng(int(mine[i]))
         )
+        if all_labels is not None:
+            whole = np.zeros((batch_size, *inputs.shape[1:]), inputs.dtype)
+            whole[own] = inputs
+            inputs, labels = whole, all_labels[rows]
         return inputs, labels, places < n
 
     return rows_of

@@ -43,6 +43,21 @@ def test_transform_and_its_randomness_depend_on_the_row_alone():
     assert (np.floor(one[:, 0]) == np.arange(N)).all() and len(np.unique(one % 1)) == N
 
 
+@pytest.mark.parametrize("passed", [evaluation_batches, unlabelled_batches])
+def test_processes_read_their_own_rows(passed):
+    """Put together they are the batch; what others read is zero, labels and mask are whole."""
+    noisy = {"transform": lambda x, rng: x + 1 + rng.uniform()}
+    parts = [passed(DOMAIN, "test", 6, process_index=p, process_count=3, **noisy) for p in range(3)]
+    for whole, *own in zip(passed(DOMAIN, "test", 6, **noisy), *parts, strict=True):
+        np.testing.assert_array_equal(sum(batch.inputs for batch in own), whole.inputs)
+        for p, batch in enumerate(own):
+            assert batch.inputs[2 * p : 2 * p + 2].all() and np.count_nonzero(batch.inputs) == 2
+            for a, b in zip(batch[1:], whole[1:], strict=True):
+                np.testing.assert_array_equal(a, b)
+    with pytest.raises(InputError, match="multiple of the number of processes"):
+        passed(DOMAIN, "test", 5, process_index=0, process_count=3)
+
+
 def test_refused():
     for size in (0, -1, 2.0, True):
         with pytest.raises(InputError, match="batch_size"):
