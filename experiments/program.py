@@ -105,6 +105,7 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
         schedule = inverse(gamma=recipe.gamma, total_steps=experiment.steps)
     else:
         schedule = SCHEDULES[recipe.schedule]
+    identity = dict(experiment.encoder_options).get("widths") == ()
     optimizer = make_optimizer(
         kind=recipe.optimizer,
         learning_rate=recipe.learning_rate,
@@ -112,7 +113,8 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
         schedule=schedule,
-        multipliers={"encoder": recipe.encoder_multiplier},
+        # An encoder that hands features through unchanged has no parameters, and so no rate.
+        multipliers={} if identity else {"encoder": recipe.encoder_multiplier},
         frozen=recipe.frozen,
     )
     forward = make_forward(net, experiment.batch_norm)
