@@ -48,7 +48,7 @@ def check_parts(method: Method, parts: int, *, cached: bool) -> None:
             "accumulate",
             got=f"{parts} with method {method.name!r}, whose losses are not all means over examples",
             expected=f"a method that declares so ({FULL})",
-            todo="take cached=True (GradCache, two passes), which gives the exact gradient of the whole batch",
+            todo="take cached=True, in experiments --gradient-cache (two passes), which is exact for it as well",
         )
 
 
