@@ -7,17 +7,19 @@
 
 A run stands beside a number when benchmark, task, method, setting and (on features) classifier are the same and both do
 not state different forms of the data. What else differs is listed. Ours is the target's test score at the last step,
-mean ± half-width of the 95 % Student-t interval over seeds; where the source chose its epoch on target labels, ours
-under that rule stands beside it. The verdict compares the published number, give or take half a unit of its last digit
-and its own ± where it has one, with our interval: *inside*, or ours is *above* or *below*. Closed-form methods have no
-randomness and so no interval.
+mean ± half-width of the 95 % Student-t interval over seeds; beside it ours with the epoch picked by source accuracy, by
+a validator without labels (V-measure and IM, fixed beforehand) and, labelled, by an oracle on target labels. The
+verdict compares the published number, give or take half a unit of its last digit and its own ± where it has one, with
+our interval at the last step: *inside*, or ours is *above* or *below*. Closed-form methods have no randomness and so no
+interval.
 """
 
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -27,12 +29,28 @@ from dalib.checks import input_error
 from dalib.report import load_runs
 from dalib.report.files import write_atomically
 from dalib.report.records import Run
-from dalib.report.statistics import Interval, last_step_pick, mean_interval, oracle_pick
+from dalib.report.statistics import (
+    Interval,
+    Pick,
+    last_step_pick,
+    mean_interval,
+    oracle_pick,
+    source_validated_pick,
+    validator_pick,
+)
 from experiments.config import main
 from experiments.published import MEAN, Number, load
 
 NOT_RUN = "not run"
 RELATIONS = {"closed": "closed set", "partial": "partial", "open": "open set", "universal": "universal"}
+Rule = Callable[..., Pick | None]
+RULES: dict[str, Rule] = {
+    "source accuracy": source_validated_pick,
+    "V-measure": partial(validator_pick, validator="v_measure"),
+    "IM": partial(validator_pick, validator="im"),
+    "oracle": oracle_pick,
+}
+"""Rules beside the last step; the oracle uses target labels."""
 LAST_RULES = ("last", "fixed hyper-parameters")
 
 
@@ -42,7 +60,8 @@ class Entry(NamedTuple):
     Attributes:
         number: what was published.
         ours: mean and half-width in %, None when not run.
-        same_rule: ours with the epoch chosen on target labels, where the source did so.
+        picks: ours with the epoch chosen by another rule, by the rule's name (:data:`RULES`); the oracle's used target
+            labels.
         seeds: our seeds.
         verdict: inside, above, below (``, one seed`` where nothing is known of the spread) or not run.
         differences: in protocol, and what the records do not say.
@@ -51,7 +70,7 @@ class Entry(NamedTuple):
 
     number: Number
     ours: Interval | None
-    same_rule: Interval | None
+    picks: dict[str, Interval]
     seeds: tuple[int, ...]
     verdict: str
     differences: tuple[str, ...]
@@ -81,7 +100,7 @@ def entries(numbers: Iterable[Number], runs: Iterable[Run]) -> list[Entry]:
     for number in numbers:
         configurations = [tasks for key, tasks in groups.items() if _fits(number, key)]
         compared = [entry for tasks in configurations if (entry := _entry(number, tasks)) is not None]
-        found += compared or [Entry(number, None, None, (), _not_run(number, configurations), ())]
+        found += compared or [Entry(number, None, {}, (), _not_run(number, configurations), ())]
     return found
 
 
@@ -113,7 +132,7 @@ def _groups(runs: Iterable[Run]) -> dict[_Key, _Tasks]:
             variant=_stated(setup).get("variant", ""),
             configuration=json.dumps(own, sort_keys=True),
         )
-        seeds = groups.setdefault(key, {}).setdefault(run.task, {})
+        seeds = groups.setdefault(key, {}).setdefault(plain(run.task), {})
         if run.seed in seeds:
             raise input_error(
                 "runs",
@@ -123,6 +142,11 @@ def _groups(runs: Iterable[Run]) -> dict[_Key, _Tasks]:
             )
         seeds[run.seed] = run
     return groups
+
+
+def plain(task: str) -> str:
+    """A task as it is compared: ``Real_World`` of a folder is ``Real World`` of a table."""
+    return task.replace("_", " ")
 
 
 def _setting(setup: dict[str, Any]) -> str:
@@ -154,25 +178,27 @@ def _on_features(number: Number, key: _Key) -> bool:
 
 
 def _entry(number: Number, tasks: _Tasks) -> Entry | None:
-    if not number.tasks or any(task not in tasks for task in number.tasks):
+    wanted = [plain(task) for task in number.tasks]
+    if not wanted or any(task not in tasks for task in wanted):
         return None
-    seeds = sorted(set.intersection(*(set(tasks[task]) for task in number.tasks)))
+    seeds = sorted(set.intersection(*(set(tasks[task]) for task in wanted)))
     if not seeds:
         return None
-    runs = [[tasks[task][seed] for task in number.tasks] for seed in seeds]
-    scores = [[_score(run, number.metric, oracle=False) for run in row] for row in runs]
-    if any(score is None for row in scores for score in row):
-        return None
+    runs = [[tasks[task][seed] for task in wanted] for seed in seeds]
     sure = bool(runs[0][0].experiment.get("classifier"))
-    ours = _interval(scores, sure)
-    same = None
-    if number.selection == "oracle" and not sure:
-        best = [[_score(run, number.metric, oracle=True) for run in row] for row in runs]
-        same = None if any(score is None for row in best for score in row) else _interval(best, sure)
+
+    def under(rule: Rule) -> Interval | None:
+        scores = [[_score(run, number.metric, rule) for run in row] for row in runs]
+        return None if any(score is None for row in scores for score in row) else _interval(scores, sure)
+
+    ours = under(last_step_pick)
+    if ours is None:
+        return None
+    picks = {} if sure or number.metric not in ("accuracy", "error") else {name: under(rule) for name, rule in RULES.items()}
     return Entry(
         number=number,
         ours=ours,
-        same_rule=same,
+        picks={name: found for name, found in picks.items() if found is not None},
         seeds=tuple(seeds),
         verdict=verdict(number, ours, len(seeds)),
         differences=tuple(_differences(number, runs[0][0])),
@@ -187,19 +213,16 @@ def _interval(scores: Sequence[Sequence[float | None]], sure: bool) -> Interval:
     return mean_interval(means)
 
 
-def _score(run: Run, metric: str, *, oracle: bool) -> float | None:
+def _score(run: Run, metric: str, rule: Rule) -> float | None:
     """A fraction, or None where the run's records do not hold this metric under this rule."""
     if metric.startswith("class_accuracy:"):
         name = metric.partition(":")[2]
-        if oracle or run.final is None or name not in run.class_names:
+        if rule is not last_step_pick or run.final is None or name not in run.class_names:
             return None
         row = run.final.confusion[run.class_names.index(name)]
         return float(row[run.class_names.index(name)] / row.sum()) if row.sum() else None
     recorded = "accuracy" if metric == "error" else metric
-    if oracle:
-        pick = oracle_pick(run) if recorded == "accuracy" else None
-    else:
-        pick = last_step_pick(run, recorded)
+    pick = last_step_pick(run, recorded) if rule is last_step_pick else rule(run) if recorded == "accuracy" else None
     if pick is None:
         return None
     return 1 - pick.accuracy if metric == "error" else pick.accuracy
@@ -234,7 +257,7 @@ def _differences(number: Number, run: Run) -> list[str]:
 
 
 def _not_run(number: Number, configurations: Sequence[_Tasks]) -> str:
-    done = max((sum(task in tasks for task in number.tasks) for tasks in configurations), default=0)
+    done = max((sum(plain(task) in tasks for task in number.tasks) for tasks in configurations), default=0)
     return f"{NOT_RUN} ({done} of {len(number.tasks)} tasks)" if number.task == MEAN and done else NOT_RUN
 
 

@@ -11,8 +11,15 @@ from pathlib import Path, PurePosixPath
 from dalib.checks import input_error
 from dalib.data.image_files import listed
 
+LARGEST = 256 << 30
+"""Bytes that an archive may unpack to by default: more than any data set of the field."""
+RATIO = 200.0
+"""Times its own size that an archive may unpack to by default; deflate reaches about 1,000 on zeros alone."""
+ALWAYS = 64 << 20
+"""Bytes that an archive may unpack to whatever its own size is."""
 
-def unpack(archive: str | Path, out: str | Path) -> Path:
+
+def unpack(archive: str | Path, out: str | Path, *, limit: int = LARGEST, ratio: float = RATIO) -> Path:
     """Unpacks a ``.zip`` or ``.tar`` (also compressed) archive into a folder.
 
     Only plain files and folders inside ``out`` are made; owners and permission bits are not restored. Everything is
@@ -21,24 +28,28 @@ def unpack(archive: str | Path, out: str | Path) -> Path:
     Args:
         archive: the file.
         out: the folder; it may exist, but none of the archive's top-level names may be in it yet.
+        limit: bytes that it may unpack to.
+        ratio: times its own size that it may unpack to, where that is more than 64 MiB.
 
     Returns:
         ``out``.
 
     Raises:
         InputError: no such file, not an archive, or a damaged one; names that are absolute, leave the folder or come
-            twice, and members that are links or devices (all of them in one error, before anything is written); names
-            that exist already.
+            twice, and members that are links or devices (all of them in one error, before anything is written); more
+            than ``limit`` or ``ratio`` allow, before anything is written; names that exist already.
     """
     archive, out = Path(archive).expanduser(), Path(out).expanduser()
     if not archive.is_file():
         raise input_error("archive", got=f"{archive} (no such file)", expected="a zip or tar archive")
     if not (zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive)):
         raise input_error("archive", got=f"{archive}, which is neither zip nor tar", expected="a zip or tar archive")
+    most = min(limit, max(ratio * archive.stat().st_size, ALWAYS))
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".unpacking-") as temporary:
         try:
-            names = _from_zip(archive, temporary) if zipfile.is_zipfile(archive) else _from_tar(archive, temporary)
+            read = _from_zip if zipfile.is_zipfile(archive) else _from_tar
+            names = read(archive, temporary, most)
         except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError) as error:
             raise input_error(
                 "archive", got=f"{archive}: {error}", expected="a whole archive", todo="fetch it again"
@@ -81,9 +92,21 @@ def _refuse(archive: Path, members: list[tuple[str, str]]) -> None:
         )
 
 
-def _from_zip(archive: Path, folder: str) -> list[str]:
+def _bounded(archive: Path, size: int, most: float) -> None:
+    """Readers give no more of a member than its header says, so the sum of the headers bounds what is written."""
+    if size > most:
+        raise input_error(
+            "archive",
+            got=f"{archive} of {archive.stat().st_size} bytes, which unpacks to {size} bytes or more",
+            expected=f"at most {most:.0f} bytes",
+            todo="if you know what is in it, call unpack with another limit or ratio",
+        )
+
+
+def _from_zip(archive: Path, folder: str, most: float) -> list[str]:
     with zipfile.ZipFile(archive) as packed:
         infos = packed.infolist()
+        _bounded(archive, sum(info.file_size for info in infos), most)
         _refuse(archive, [(info.filename, _zip_kind(info)) for info in infos])
         for info in infos:
             target = Path(folder, *PurePosixPath(info.filename.replace("\\", "/")).parts)
@@ -102,9 +125,13 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
     return "link" if stat.S_ISLNK(info.external_attr >> 16) else "file"
 
 
-def _from_tar(archive: Path, folder: str) -> list[str]:
+def _from_tar(archive: Path, folder: str, most: float) -> list[str]:
     with tarfile.open(archive) as packed:
-        members = packed.getmembers()
+        members, size = [], 0
+        for member in packed:  # one by one: what is behind the bound is not even decompressed
+            members.append(member)
+            size += member.size
+            _bounded(archive, size, most)
         _refuse(archive, [(member.name, _tar_kind(member)) for member in members])
         for member in members:
             target = Path(folder, *PurePosixPath(member.name).parts)

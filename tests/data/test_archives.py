@@ -40,6 +40,37 @@ def test_unpacks_zip_and_tar(tmp_path):
         unpack(made, out)
 
 
+def test_an_archive_bomb_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("dalib.data.archives.ALWAYS", 1000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", bytes(2_000_000))
+        archive.writestr("b", bytes(2_000_000))
+    with tarfile.open(tmp_path / "bomb.tgz", "w:gz") as archive:
+        for name in "ab":
+            info = tarfile.TarInfo(name)
+            info.size = 2_000_000
+            archive.addfile(info, io.BytesIO(bytes(info.size)))
+    for name in ("bomb.zip", "bomb.tgz"):
+        out = tmp_path / f"{name}-out"
+        with pytest.raises(InputError, match="unpacks to [24]000000 bytes or more"):
+            unpack(tmp_path / name, out)
+        assert not list(out.iterdir())
+        with pytest.raises(InputError, match="at most 3000000 bytes"):
+            unpack(tmp_path / name, out, ratio=1e9, limit=3_000_000)
+        assert sum(p.stat().st_size for p in unpack(tmp_path / name, out, ratio=1e9).iterdir()) == 4_000_000
+
+
+def test_a_header_that_lies_about_the_size_gives_no_more_than_it_says(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", bytes(5000))
+    raw = (tmp_path / "a.zip").read_bytes()
+    assert raw.count((5000).to_bytes(4, "little")) == 2  # in the member's header and in the directory
+    (tmp_path / "a.zip").write_bytes(raw.replace((5000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    with pytest.raises(InputError, match="whole archive"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_all_unsafe_names_at_once_and_nothing_written(tmp_path):
     kinds = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE]
     members = [("good.txt", "file"), ("../up.txt", "file"), ("/abs.txt", "file"), ("a/../../up", "file")]

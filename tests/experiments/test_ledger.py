@@ -78,14 +78,14 @@ def test_mean_and_interval_over_seeds(tmp_path):
     values = np.array([58.0, 60.0, 65.0])
     assert entry.ours.mean == pytest.approx(61.0) and entry.seeds == (0, 1, 2)
     assert entry.ours.half_width == pytest.approx(4.302653 * values.std(ddof=1) / np.sqrt(3), rel=1e-5)
-    assert entry.verdict == "inside" and entry.differences == () and entry.same_rule is None
+    assert entry.verdict == "inside" and entry.differences == () and set(entry.picks) == {"oracle"}
 
 
 def test_the_rule_of_the_source_stands_beside_the_last_step(tmp_path):
     for seed in range(2):
         run(tmp_path / str(seed), [(5, 0.7), (10, 0.5 + seed / 100)], seed=seed)
     (entry,) = compared(NUMBER._replace(selection="oracle"), tmp_path)
-    assert entry.ours.mean == pytest.approx(50.5) and entry.same_rule.mean == pytest.approx(70)
+    assert entry.ours.mean == pytest.approx(50.5) and entry.picks["oracle"].mean == pytest.approx(70)
     assert "epoch: theirs oracle, ours last" in entry.differences
     assert entry.verdict == "below"
 
@@ -191,7 +191,7 @@ def test_pages_hold_every_table_and_only_recorded_numbers(tmp_path):
     runs = load_runs(tmp_path)
     found = entries([NUMBER, NUMBER._replace(table="two", where="T|2", label="DAN", method="dan")], runs)
     text = to_markdown(found, runs)
-    assert "| DANN (Someone) | a → b | 60.0 | 61.2 ± – | – | 1 | above, one seed | – |" in text
+    assert "| DANN (Someone) | a → b | 60.0 | 61.2 ± – | – | – | – | 61.2 ± – | 1 | above, one seed | – |" in text
     assert "| DAN (Someone) | 60.0 | last; n = 3 | not run |" in text and "0123456789ab" in text
     page = to_html(found, runs)
     assert page.count("<h2>") == 1 and "not run" in page and "<script" not in page
