@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from dalib.backend import tracing_over
+from dalib.backend import platform, tracing_over
 from dalib.checks import input_error
 from dalib.methods.base import Context, Forward, Method, States, apply_loss, cross_entropy, trained_groups
 from dalib.train.accumulate import averaged, check_parts, refusing
@@ -17,7 +17,7 @@ from dalib.train.accumulate import cached as by_cache
 from dalib.train.optimizer import Optimizer
 from dalib.train.sharding import GATHERED, batch_sharding, gather, replicated, scatter
 from dalib.train.state import TrainState
-from dalib.types import Array, Batch, Metrics, Params
+from dalib.types import Array, Batch, Metrics, Params, PyTree
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -112,6 +112,7 @@ def training_step(
                 more = {**more, "loss/total": value, "gradient_norm": optax.tree.norm(gradients)}
                 metrics |= {prefix + name: metric for name, metric in more.items()}
                 params, moments = dict(params), dict(moments)
+                gradients = _once_all_are_there(gradients, more["gradient_norm"])
                 for g in groups:
                     params[g], moments[g] = optimizer.update(g, gradients[g], moments[g], params[g], progress)
         if method.finish is not None:
@@ -171,3 +172,14 @@ def make_step(
         in_shardings=(places, batch_sharding(mesh)),
         out_shardings=(places, everywhere),
     )
+
+
+def _once_all_are_there(gradients: PyTree, norm: Array) -> PyTree:
+    """The gradients unchanged; on a CPU in a form that makes each depend on all, through their norm.
+
+    Otherwise XLA has to suppose that a kernel is updated before the backward pass has read it to the end, and copies
+    every large kernel at every step of a loop. An optimization barrier is gone before the copies are decided on.
+    """
+    if platform() != "cpu":
+        return gradients
+    return jax.tree.map(lambda g: jnp.where(norm < 0, jnp.zeros((), g.dtype), g), gradients)

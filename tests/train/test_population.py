@@ -1,6 +1,7 @@
 """A population is its members: the loop's numbers, exact resume, several devices, memory counted before it starts."""
 
 import itertools
+import re
 from contextlib import ExitStack
 
 import jax
@@ -354,3 +355,13 @@ def test_augmentation_on_the_device_is_a_function_of_key_and_step():
     plainly, _ = make_population(lambda hyper: step).advance(stack_members([state]), pool(), taken((5,), 0, 3), {})
     difference = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), member_of(plainly, 0).params, alone.params)
     assert max(map(float, jax.tree.leaves(difference))) > 1e-4
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="what XLA does on a CPU")
+def test_kernels_are_updated_in_place():
+    """A kernel that is copied at every step costs more than its update."""
+    step, init = member_step(method=lambda weight: dann(weight=weight, hidden=(40, 40)))
+    states = jax.eval_shape(lambda keys: jax.vmap(init)(keys), jax.random.split(jax.random.key(0), 2))
+    compiled = make_population(lambda hyper: step).advance.lower(states, pool(), taken((0, 1), 0, 3), {}).compile()
+    assert "f32[2,40,40]" in compiled.as_text()
+    assert not re.findall(r"= f32\[2,40,40\]\S* copy\(", compiled.as_text())
