@@ -35,6 +35,8 @@ from experiments.own_data import Place, place_of
 from experiments.own_inputs import SCALES, make_source, make_target, scaled
 from experiments.tables import Source, Table, read_tables
 
+NONE = ("none",)
+
 
 @dataclass(frozen=True)
 class FeatureTables(Grid):
@@ -54,7 +56,8 @@ class FeatureTables(Grid):
     """none, source, domain, l1-domain (rows over their sum, then each domain by itself)."""
     method: tuple[str, ...] = ("source_only", "dan", "deep_coral", "dann", "mcc", "im")
     closed_form: tuple[str, ...] = ("coral", "sa", "tca", "jda")
-    """Methods in closed form; source_only with the same classifier comes along. "none" for no such method."""
+    """Methods in closed form; source_only with the same classifier comes along. "none", here and for --method, leaves
+    one kind out."""
     classifier: str = "1nn"
     """On top of closed-form methods: 1nn, svm or logreg."""
     holdout: float = 0.2
@@ -70,7 +73,9 @@ class FeatureTables(Grid):
 
 def check(options: FeatureTables) -> tuple[str, ...]:
     """The closed-form methods, after everything that can be checked without the data."""
-    closed = () if options.closed_form == ("none",) else options.closed_form
+    closed = () if options.closed_form == NONE else options.closed_form
+    if options.closed_form == options.method == NONE:
+        raise input_error("method", got="none, and no closed-form ones", expected="methods of one kind or the other")
     for name in closed:
         choose("closed-form", name, CLASSIC)
         if name in WEIGHTING and options.classifier == "1nn":
@@ -103,7 +108,9 @@ def sources(options: FeatureTables) -> list[Source]:
 
 
 def experiments(options: FeatureTables, names: Sequence[str], closed: Sequence[str]) -> list[Experiment]:
-    """Every run of a net, checked."""
+    """Every run of a net, checked; none for ``--method none``."""
+    if options.method == NONE:
+        return []
     nets = tuple(text for text in options.options if text.partition(".")[0] not in closed)
     found = expand(replace(options, options=nets), pairs(options, names), protocol=facts(options))
     return [replace(experiment, benchmark=options.name or options.benchmark) for experiment in found]

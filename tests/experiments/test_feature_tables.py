@@ -66,6 +66,7 @@ def test_faults_of_all_tables_come_at_once(tmp_path):
         ({"oracle": True}, "would be tested on the rows that it learnt"),
         ({"stated": ("variant",)}, "name=value"),
         ({"scale": "z"}, "scale"),
+        ({"method": ("none",), "closed_form": ("none",)}, "one kind or the other"),
     ],
 )
 def test_commands_that_contradict_themselves(options, message):
@@ -84,6 +85,19 @@ def test_domains_in_one_file(tmp_path):
     runs = experiments(FeatureTables(name="surf", stated=("variant=v",), options=("tca.dim=2",)), ("a", "w"), ("tca",))
     assert {run.benchmark for run in runs} == {"surf"} and dict(runs[0].protocol)["variant"] == "v"
     assert {run.task for run in runs} == {"a → w", "w → a"}
+
+
+def test_closed_form_methods_alone(tmp_path):
+    for name, shift in (("a", 0.0), ("b", 0.5)):
+        x, y = blobs(shift=shift)
+        np.savez(tmp_path / f"{name}.npz", x=x, y=y)
+    tables = [f"--table={tmp_path}/{name}.npz" for name in "ab"]
+    out = ["--out", str(tmp_path / "out"), "--no-report"]
+    assert main(feature_tables, FeatureTables, "", [*tables, "--method", "none", "--closed-form", "coral", *out]) == 0
+    runs = load_runs(tmp_path / "out")
+    assert {(run.name, run.task) for run in runs} == {
+        (name, task) for name in ("source_only+1nn", "coral+1nn") for task in ("a → b", "b → a")
+    }
 
 
 @pytest.mark.slow
