@@ -30,7 +30,8 @@ _LENET = {
     **{name: _lenet(name) for name in ("source_only", "dan", "deep_coral", "jan", "mdd", "mcc")},
     "dann": _lenet("dann", hidden=(500, 500)),
     "cdan": _lenet("cdan", hidden=(500, 500)),
-    "adda": _lenet("adda", _STAGE_TWO),
+    # The frozen source net runs without dropout. If the target's copy had it, dropout itself would tell them apart.
+    "adda": _lenet("adda", _STAGE_TWO)._replace(encoder_options=(("dropout", 0.0),)),
     "mcd": _lenet("mcd", weight=0.3, balance=0.03),
     "afn": _lenet("afn", step=0.3, entropy=0.03),
     "shot": _lenet("shot", _FROM_SOURCE, beta=0.1, refresh_every=60),

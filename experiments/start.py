@@ -69,10 +69,15 @@ def read_start(method: Method, experiment: Experiment, folder: Path | None) -> S
     differences = [
         f"{name}: there {config.get(name)!r}, here {value!r}"
         for name, value in wanted.items()
-        if name not in FREE and config.get(name) != value
+        if name not in FREE and _parameters(name, config.get(name)) != _parameters(name, value)
     ]
     if config.get("method") != "source_only":
         differences.append(f"method: there {config.get('method')!r}, needed 'source_only'")
     if differences:
         raise InputError(f"start: {folder} is a run of another kind:\n" + "\n".join(f"  {d}" for d in differences))
     return Start(weights, {"run": str(Path(*folder.parts[-2:])), "sha256": digest})
+
+
+def _parameters(name: str, value: Any) -> Any:
+    """A field's value as far as it shapes the parameters: dropout does not, so the second stage may do without it."""
+    return [pair for pair in value or [] if pair[0] != "dropout"] if name.endswith("_options") else value

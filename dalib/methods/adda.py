@@ -48,6 +48,8 @@ def adda(
 
     The frozen net's statistics are a copy, so that they stay what stage 1 made them under every BatchNorm convention;
     the convention decides about the target encoder's alone. With "domain", the default, these are the target's own.
+    Give the target encoder a net without dropout: beside a source net that runs without, dropout is what the
+    discriminator would learn to see.
 
     Args:
         weight: of the encoder's loss; with ``variant="tllib"``, of the domain loss.

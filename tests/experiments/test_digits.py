@@ -105,11 +105,9 @@ def test_bad_choices_are_found_before_any_file_is_read(tmp_path):
 
 
 def test_presets_differ_by_task_where_their_source_does():
-    options = {"preset": "tllib-digits", "protocol": "full", "seeds": 1, "oracle": False, "target": None}
-    rates = {
-        (e.task, e.method): e.recipe.learning_rate
-        for e in experiments(Digits(**options, method=("source_only", "dann", "mdd", "afn")))
-    }
+    methods = ("source_only", "dann", "mdd", "afn")
+    grid = Digits(preset="tllib-digits", protocol="full", seeds=1, oracle=False, method=methods)
+    rates = {(e.task, e.method): e.recipe.learning_rate for e in experiments(grid)}
     assert rates["mnist → usps", "dann"] == 0.01 and rates["usps → mnist", "dann"] == 0.1
     assert rates["usps → mnist", "mdd"] == 0.01 and rates["usps → mnist", "afn"] == 0.03
     (e, _) = experiments(Digits(protocol="small", preset="lenet", method=("source_only", "shot"), oracle=False))[1::-1]

@@ -1,5 +1,6 @@
 """Runs that start from the net of a source-only run."""
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -66,6 +67,11 @@ def test_starts_that_do_not_fit_are_refused(folder):
     other = experiments(Digits(method=("adda",), encoder="dtn", **PAIR))[1]
     with pytest.raises(InputError, match="encoder: there 'lenet', here 'dtn'"):
         read_start(adda(), other, folder)
+    without = dataclasses.replace(mine[1], encoder_options=(("dropout", 0.0),))
+    assert read_start(adda(), without, folder).weights.exists()
+    narrow = dataclasses.replace(mine[1], encoder_options=(("dropout", 0.0), ("width", 100)))
+    with pytest.raises(InputError, match="encoder_options"):
+        read_start(adda(), narrow, folder)
     (folder / "config.json").write_text(
         json.dumps({"experiment": asdict(experiments(Digits(method=("dan",), **PAIR))[0])})
     )
