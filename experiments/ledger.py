@@ -194,7 +194,8 @@ def _entry(number: Number, tasks: _Tasks) -> Entry | None:
     ours = under(last_step_pick)
     if ours is None:
         return None
-    picks = {} if sure or number.metric not in ("accuracy", "error") else {name: under(rule) for name, rule in RULES.items()}
+    rules = {} if sure or number.metric not in ("accuracy", "error") else RULES
+    picks = {name: under(rule) for name, rule in rules.items()}
     return Entry(
         number=number,
         ours=ours,

@@ -2,7 +2,7 @@
 
 They are computed from the predictions on the target's **test** inputs that an evaluation makes anyway, without labels:
 these rows are not trained on where the split is held out (a method that minimises an entropy has a low one on the rows
-it trained on), and they cost no further pass. At most 1,000 rows, the same ones at every step, for every method and
+it trained on), and they cost no further pass. At most 500 rows, the same ones at every step, for every method and
 seed. Clusters are those of the logits. The event stands apart from the oracle's, as split ``unlabelled``.
 """
 
@@ -17,7 +17,7 @@ from dalib.data import Domain
 from dalib.types import Array
 from dalib.validate import target_scores
 
-ROWS = 1000
+ROWS = 500
 SPLIT = "unlabelled"
 
 _scores = jax.jit(target_scores)
