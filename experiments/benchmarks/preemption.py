@@ -131,7 +131,9 @@ def ask(process: subprocess.Popen[bytes], out: Path, cadences: Cadences, rng: ra
     return time.monotonic() - asked
 
 
-def under_fire(benchmark: Benchmark, mode: str, kills: int, terms: int, folder: Path, say: Callable[[str], None]):
+def under_fire(
+    benchmark: Benchmark, mode: str, folder: Path, *, kills: int, terms: int, say: Callable[[str], None]
+) -> dict[str, Any]:
     """All rounds of one mode.
 
     Returns:
@@ -152,6 +154,8 @@ def under_fire(benchmark: Benchmark, mode: str, kills: int, terms: int, folder: 
     if process.wait() != 0:
         raise RuntimeError(f"the undisturbed run ended with status {process.returncode}:\n{errors.read_text()[-2000:]}")
     undisturbed = time.monotonic() - began
+    lines = min(run.lines.count(("evaluate", benchmark.steps)) for run in runs_in(straight).values())
+    cadences = cadences._replace(lines=lines)
     hits: Counter[str] = Counter()
     waits: list[float] = []
     starts = rounds = 0
@@ -207,13 +211,13 @@ def main(benchmark: Benchmark) -> dict[str, Any]:
     results = {}
     with tempfile.TemporaryDirectory(prefix="preemption-") as temporary:
         for i, mode in enumerate(benchmark.modes):
-            share = [len(range(i, count, len(benchmark.modes))) for count in (benchmark.kills, benchmark.terms)]
+            kills, terms = (len(range(i, n, len(benchmark.modes))) for n in (benchmark.kills, benchmark.terms))
             folder = (benchmark.out or Path(temporary)) / mode.replace(" ", "-")
             if folder.exists():
                 raise input_error("out", got=f"{folder}, which exists", expected="a folder without runs of this")
             folder.mkdir(parents=True)
             say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-            results[mode] = under_fire(benchmark, mode, *share, folder, say)
+            results[mode] = under_fire(benchmark, mode, folder, kills=kills, terms=terms, say=say)
     print(
         f"{'':>12}" + "".join(f"{place:>20}" for place in PLACES) + f"{'SIGTERM':>9}{'starts':>8}{'rounds':>8}{'s':>8}"
     )

@@ -20,17 +20,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 PLACES = ("start-up", "step", "checkpoint write", "evaluation", "end of run")
-EVALUATIONS = 2
-"""Lines of one evaluation: on the source and on the target."""
 
 
 class Cadences(NamedTuple):
-    """Of the experiment, in steps."""
+    """When things happen in the experiment.
+
+    Attributes:
+        log, save, evaluate: steps between two of them.
+        total: steps of a run.
+        lines: of one evaluation in the record.
+    """
 
     log: int
     save: int
     evaluate: int
     total: int
+    lines: int = 2
 
 
 class RunFolder(NamedTuple):
@@ -90,7 +95,7 @@ def stage(run: RunFolder, cadences: Cadences) -> str:
     if not run.lines:
         return "evaluation" if 0 in run.checkpoints else "start-up"
     evaluated = run.step % cadences.evaluate == 0 or run.step == cadences.total
-    if evaluated and run.lines.count(("evaluate", run.step)) < EVALUATIONS:
+    if evaluated and run.lines.count(("evaluate", run.step)) < cadences.lines:
         return "evaluation"
     if run.step == cadences.total and cadences.total in run.checkpoints:
         return "end of run"
