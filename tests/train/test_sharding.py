@@ -23,6 +23,10 @@ from dalib.train.split import split_init, split_step
 from tests.contract.cases import CLASSES, STEPS, assert_close, batch, classifier, visible
 
 
+DIFFERENT = ("dan", "dann", "irm", "mcd", "mean_teacher", "pada", "wdgrl")
+"""A term, a penalty, second derivatives, three updates, a teacher in the state, class weights in the state, repeats."""
+
+
 def shape(*sizes):
     return jax.ShapeDtypeStruct(sizes, jnp.float32)
 
@@ -84,7 +88,7 @@ def train(method, *, split, kind="vectors", steps=5):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", DIFFERENT)
 def test_a_split_state_trains_as_a_whole_one(name):
     """Parameters within 1e-5 after five steps, and every part of the state is back in its place."""
     method = METHODS[name]() if name != "dann" else dann(hidden=(64, 64))
