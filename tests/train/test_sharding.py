@@ -22,7 +22,6 @@ from dalib.train import (
 from dalib.train.split import split_init, split_step
 from tests.contract.cases import CLASSES, STEPS, assert_close, batch, classifier, visible
 
-
 DIFFERENT = ("dan", "dann", "irm", "mcd", "mean_teacher", "pada", "wdgrl")
 """A term, a penalty, second derivatives, three updates, a teacher in the state, class weights in the state, repeats."""
 
