@@ -13,6 +13,7 @@ from dalib.train.population import memory_limit
 from dalib.types import Outputs
 from experiments.inference import EVALUATION_ROWS, Predict
 from experiments.run import Run
+from experiments.termination import unless_asked
 
 MEMBER_ROWS = 50
 """Examples of each member in a batch of the program; divides EVALUATION_ROWS."""
@@ -45,7 +46,7 @@ def make_evaluation(runs: Sequence[Run]) -> Callable[[TrainState], list[list[dic
             assert side is not None
             inputs, rows, lengths = side
             filled = np.concatenate([rows, np.repeat(rows[-1:], whole - len(rows), 0)])
-            logits = program.predict_members(domain, len(runs))(states, inputs, filled)
+            logits = unless_asked(program.predict_members(domain, len(runs)))(states, inputs, filled)
             predicted.append([x[:n] for x, n in zip(np.asarray(logits), lengths, strict=False)])
         return [run.events(_replay(a), _replay(b)) for run, a, b in zip(runs, *predicted, strict=True)]
 

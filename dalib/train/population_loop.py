@@ -112,9 +112,11 @@ def run_members(
 
     stopping = stop()
     while True:
-        together = evaluate_together(stacked) if evaluate_together and any(due) and not stopping else None
+        together = None
         for i in [i for i in range(count) if due[i] and not stopping]:
             try:
+                if evaluate_together and together is None:
+                    together = evaluate_together(stacked)
                 events = evaluate(i, member_of(stacked, i)) if together is None else together[i]
             except Preempted:
                 stopping = True

@@ -84,6 +84,8 @@ class Record(NamedTuple):
 
     def check_writable(self) -> None:
         """Raises an InputError when nothing can be written here; to be called before hours of training, not after."""
+        if not self.writes:
+            return
         try:
             if not os.access(self.folder, os.W_OK):
                 raise PermissionError(None, "no permission to write, or a read-only disk")
