@@ -102,10 +102,10 @@ def test_closed_form_methods_alone(tmp_path):
 
 @pytest.mark.slow
 def test_the_command(tmp_path):
-    for name, shift, seed in (("a", 0.0, 0), ("b", 0.5, 1), ("c", -0.5, 2)):
+    for name, shift, seed in (("a", 0.0, 0), ("b", 0.5, 1)):
         x, y = blobs(shift=shift, seed=seed)
         np.savez(tmp_path / f"{name}.npz", x=x, y=y)
-    tables = [f"--table {tmp_path}/{name}.npz".split() for name in "abc"]
+    tables = [f"--table {tmp_path}/{name}.npz".split() for name in "ab"]
     small = "--steps 4 --batch-size 4 --seeds 2 --log-every 2 --evaluate-every 2 --save-every 4 --method dann"
     closed = "--closed-form tca --options tca.dim=2 dann.hidden=[8]"
     arguments = [*sum(tables, []), *small.split(), *closed.split(), "--out", str(tmp_path / "out")]
@@ -113,5 +113,5 @@ def test_the_command(tmp_path):
     runs = load_runs(tmp_path / "out")
     names = {run.name for run in runs}
     assert names == {"dann", "source_only+1nn", "tca+1nn"} and all(run.finished for run in runs)
-    assert sum(run.name == "dann" for run in runs) == 12 and sum(run.name == "tca+1nn" for run in runs) == 6
+    assert sum(run.name == "dann" for run in runs) == 4 and sum(run.name == "tca+1nn" for run in runs) == 2
     assert "tca+1nn" in (tmp_path / "out" / "report.html").read_text()
