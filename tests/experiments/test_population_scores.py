@@ -1,0 +1,58 @@
+"""A population's evaluation in one program: every run's events are those of its own evaluation."""
+
+import numpy as np
+import pytest
+
+from dalib.data import from_arrays
+from dalib.train import stack_members
+from experiments.config import Experiment, Recipe
+from experiments.population_scores import make_evaluation
+from experiments.run import open_run
+
+
+def domain(name, tests, shift):
+    rng = np.random.default_rng(len(name) + tests)
+    x = rng.normal(size=(40 + tests, 6)).astype(np.float32)
+    y = np.arange(len(x)) % 3
+    x[:, 0] += 2 * y + shift
+    return from_arrays(name, {"train": (x[:40], y[:40]), "test": (x[40:], y[40:])})
+
+
+def experiment(source, target, seed, **fields):
+    settings = {"encoder_options": (("widths", (8,)),), **fields}
+    recipe = Recipe(learning_rate=0.05)
+    return Experiment("toy", source, target, "source_only", seed, 4, 8, "mlp", "none", "source", recipe, **settings)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two tasks with test splits of different lengths (one, and two batches), and an oracle's run."""
+    a, bb, ccc = domain("a", 30, 0.0), domain("bb", 20, 1.0), domain("ccc", 270, -1.0)
+    jobs = [
+        (experiment("a", "bb", 0), a, bb),
+        (experiment("a", "ccc", 1), a, ccc),
+        (experiment("ccc", "bb", 2, role="oracle"), ccc, bb),
+    ]
+    return [open_run(e, source, target, tmp_path / str(i)) for i, (e, source, target) in enumerate(jobs)]
+
+
+def test_events_are_those_of_each_run(runs):
+    states = [run.initial() for run in runs]
+    events = make_evaluation(runs)(stack_members([*states, states[-1]]))  # one more, as a mesh would fill up
+    assert len(events) == len(runs)
+    for run, state, together in zip(runs, states, events, strict=True):
+        alone = run.evaluate(state)
+        assert [{k: v for k, v in e.items() if k != "metrics"} for e in together] == [
+            {k: v for k, v in e.items() if k != "metrics"} for e in alone
+        ]
+        for one, other in zip(together, alone, strict=True):
+            assert one["metrics"] == pytest.approx(other["metrics"])
+    seen = {tuple(e["metrics"].items()) for own in events for e in own}
+    assert len(seen) > 2, "nets that all predict alike would show nothing"
+
+
+def test_methods_that_look_at_the_target_are_evaluated_one_by_one(tmp_path):
+    a, bb = domain("a", 30, 0.0), domain("bb", 20, 1.0)
+    e = experiment("a", "bb", 0, encoder_options=(("widths", (8,)), ("norm", True)))
+    e = Experiment(**{**vars(e), "method": "adabn"})
+    assert make_evaluation([open_run(e, a, bb, tmp_path / "run")]) is None
