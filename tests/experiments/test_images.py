@@ -1,0 +1,177 @@
+"""The image benchmarks on made-up pictures in the published layouts: from the command line to the report."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import experiments.images
+from dalib.checks import InputError
+from dalib.data import benchmarks as data
+from dalib.data.arrays import ArraySplit
+from dalib.encoders import LeNet
+from dalib.types import ImagePreprocessing
+from experiments import domainnet, office31, office_caltech_images, office_home, pacs, visda
+from experiments.config import main
+from experiments.image_splits import Rows, ViewedImages
+from tests.data.tiny_benchmark import picture
+
+EACH = 2
+FEW = 3
+FOLDERS = {
+    "office31": lambda domain: f"{domain}/images",
+    "office_home": lambda domain: domain.replace("_", " "),
+    "visda2017": {"synthetic": "train", "real": "validation"}.__getitem__,
+    "domainnet": lambda domain: domain,
+    "pacs": lambda domain: domain,
+    "office_caltech10": lambda domain: f"office_caltech10/images/{domain}",
+}
+COMMANDS = {
+    "office31": (office31.office31, office31.Office31, ("dslr", "webcam")),
+    "office_home": (office_home.office_home, office_home.OfficeHome, ("Art", "Real_World")),
+    "visda2017": (visda.visda, visda.Visda, ("synthetic", "real")),
+    "domainnet": (domainnet.domainnet, domainnet.DomainNet, ("clipart", "sketch")),
+    "pacs": (pacs.pacs, pacs.Pacs, ("photo", "sketch")),
+    "office_caltech10": (
+        office_caltech_images.office_caltech_images,
+        office_caltech_images.OfficeCaltechImages,
+        ("dslr", "webcam"),
+    ),
+}
+SMALL = "--encoder lenet --size 28 --steps 4 --batch-size 4 --log-every 2 --evaluate-every 2 --save-every 4 --seeds 1"
+
+
+def benchmark(name, root, monkeypatch):
+    """The benchmark with two pictures of each class (DomainNet: of three classes), in its published layout."""
+    real = data.BENCHMARKS[name]
+    facts, domains = real.facts, real.facts.domains
+    most = FEW if name == "domainnet" else None
+    classes = {domain: facts.classes[domain][:most] for domain in domains}
+    splits = ("train", "test") if name == "domainnet" else ("all",)
+    small = dataclasses.replace(
+        facts,
+        classes=classes,
+        counts={domain: {split: (EACH,) * len(classes[domain]) for split in splits} for domain in domains},
+        sizes={},
+        fingerprints={},
+    )
+    monkeypatch.setitem(data.BENCHMARKS, name, dataclasses.replace(real, manifest=small))
+    for d, domain in enumerate(domains if name == "pacs" else COMMANDS[name][2]):
+        for split in splits:
+            lines = []
+            for c, kind in enumerate(classes[domain]):
+                for i in range(EACH):
+                    path = f"{FOLDERS[name](domain)}/{kind}/{split}{i}.png"
+                    picture(root / path, seed=1000 * d + 10 * c + i + len(split), size=(40, 30))
+                    lines.append(f"{path} {c}\n")
+            if name == "domainnet":
+                (root / f"{domain}_{split}.txt").write_text("".join(lines))
+    return root
+
+
+def call(name, root, *arguments):
+    function, options, (source, target) = COMMANDS[name]
+    out = ["--data-dir", str(root), "--out", str(root / "runs"), *SMALL.split()]
+    if "--several" not in arguments:
+        out += ["--source", source, "--target", target]
+    return main(function, options, "", [*out, *arguments])
+
+
+def events(folder):
+    return [json.loads(line) for line in (folder / "record.jsonl").read_text().splitlines()]
+
+
+def check(name, root, bottleneck="none"):
+    assert call(name, root, "--weights", "", "--bottleneck", bottleneck, "--method", "source_only") == 0
+    (folder,) = (path.parent for path in (root / "runs").rglob("config.json"))
+    config = json.loads((folder / "config.json").read_text())
+    assert config["experiment"]["benchmark"] == name and config["experiment"]["augment"] == "crop+flip"
+    kinds = {(e["domain"], e["split"]) for e in events(folder) if e["event"] == "evaluate"}
+    source, target = COMMANDS[name][2]
+    held = "test" if name in ("domainnet", "office_caltech10") else "train"
+    assert kinds == {(source, held), (target, "test"), (target, "unlabelled")}
+    assert "by selection rule" in (root / "runs" / "report.html").read_text()
+
+
+def test_fine_tuning_from_pictures_to_the_report(tmp_path, monkeypatch):
+    check("office31", benchmark("office31", tmp_path, monkeypatch))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "office31"])
+def test_every_benchmark_runs(name, tmp_path, monkeypatch):
+    check(name, benchmark(name, tmp_path, monkeypatch))
+
+
+@pytest.mark.slow
+def test_frozen_features_and_several_sources(tmp_path, monkeypatch):
+    root = benchmark("pacs", tmp_path, monkeypatch)
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    net = LeNet()
+    variables = net.init(jax.random.key(0), jnp.zeros((1, 28, 28, 3)))
+    prepared = ImagePreprocessing(size=28, resize=32)
+    monkeypatch.setattr(experiments.images, "load", lambda name, weights: (net, variables, prepared))
+    several = ["--frozen-features", "--several", "--target", "sketch", "--method", "source_only", "m3sda"]
+    assert call("pacs", root, *several, "--options", "m3sda.sources=3", "--batch-size", "6") == 0
+    folder = root / "runs" / "art_painting + cartoon + photo-sketch" / "m3sda" / "seed-0"
+    config = json.loads((folder / "config.json").read_text())["experiment"]
+    assert (
+        config["encoder"] == "mlp" and config["weights"] == "" and ["features", "lenet, default"] in config["protocol"]
+    )
+    features = np.load(folder / "final.npz")["features_target"]
+    assert (
+        features.shape == (len(data.BENCHMARKS["pacs"].facts.classes["sketch"]) * EACH, 256)
+        and np.isfinite(features).all()
+    )
+
+
+def test_all_faults_of_the_data_at_once_and_nothing_written(tmp_path, monkeypatch, capsys):
+    root = benchmark("office31", tmp_path, monkeypatch)
+    cut = next((root / "dslr/images").rglob("*.png"))
+    cut.write_bytes(cut.read_bytes()[:60])
+    next((root / "webcam/images").rglob("*.png")).unlink()
+    picture(root / "webcam/images/zebra/a.png")
+    assert call("office31", root, "--weights", "") == 2
+    text = capsys.readouterr().err
+    assert str(cut) in text and "zebra" in text and "back_pack" in text and not (root / "runs").exists()
+
+
+def test_tasks_and_what_contradicts():
+    def tasks(module, options):
+        return [(e.source, e.target) for e in module.experiments(options)]
+
+    one = {"method": ("source_only",), "seeds": 1}
+    assert len(tasks(office31, office31.Office31(**one))) == 6
+    assert len(tasks(office_home, office_home.OfficeHome(**one))) == 12
+    assert tasks(visda, visda.Visda(**one)) == [("synthetic", "real")]
+    assert len(tasks(domainnet, domainnet.DomainNet(**one))) == 12
+    assert tasks(pacs, pacs.Pacs(**one, several=True, target="photo")) == [("art_painting + cartoon + sketch", "photo")]
+    frozen = office31.experiments(office31.Office31(**one, frozen_features=True))[0]
+    assert frozen.encoder == "mlp" and frozen.encoder_options == (("widths", ()),) and not frozen.augment
+    preset = office31.experiments(office31.Office31(**one, preset="tllib"))[0]
+    assert preset.steps == 2_500 and preset.bottleneck == "none" and preset.encoder == "resnet50"
+    for bad, message in (
+        ({"oracle": True}, "oracle"),
+        ({"frozen_features": True, "weights": ""}, "frozen-features"),
+        ({"holdout": 1.0}, "holdout"),
+        ({"method": ("m3sda",)}, "--several"),
+        ({"several": True, "source": "dslr"}, "beside --several"),
+        ({"source": "dlsr"}, "did you mean 'dslr'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            office31.experiments(office31.Office31(**{**one, **bad}))
+
+
+def test_rows_and_views():
+    base = ArraySplit(np.arange(48, dtype=np.uint8).reshape(4, 2, 2, 3), np.arange(4, dtype=np.int32))
+    some = Rows(base, np.array([3, 1]))
+    x, y = some.__getitems__([1, 0])
+    assert y.tolist() == [1, 3] and some.labels.tolist() == [3, 1] and (x[0] == base.inputs[1]).all()
+    assert some.fingerprint() != Rows(base, np.array([1, 3])).fingerprint() != base.fingerprint()
+    seen = ViewedImages(some, lambda image, rng: image.astype(np.float32) / 2)
+    x, y = seen.__getitems__(range(2))
+    assert x.dtype == np.float32 and y.tolist() == [3, 1]
+    np.testing.assert_array_equal(x, base.inputs[[3, 1]].astype(np.float32) / 2)
