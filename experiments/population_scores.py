@@ -80,6 +80,9 @@ def _place(domains: Sequence[Domain]) -> tuple[jax.Array, np.ndarray, list[int]]
 
 
 def _replay(logits: np.ndarray) -> Predict:
-    """Gives out predictions ``[batches, b, C]`` in the order in which the test split is asked for."""
+    """Gives out predictions ``[batches, b, C]`` in the order in which the test split is asked for.
+
+    An evaluation reads nothing but logits; the features have width 0, so that reading them would not go unnoticed.
+    """
     parts = iter(logits.reshape(-1, EVALUATION_ROWS, logits.shape[-1]))
-    return lambda inputs: Outputs(inputs, jnp.asarray(next(parts)))
+    return lambda inputs: Outputs(jnp.zeros((EVALUATION_ROWS, 0)), jnp.asarray(next(parts)))
