@@ -84,8 +84,11 @@ def events(folder):
     return [json.loads(line) for line in (folder / "record.jsonl").read_text().splitlines()]
 
 
-def check(name, root, bottleneck="none"):
-    assert call(name, root, "--weights", "", "--bottleneck", bottleneck, "--method", "source_only") == 0
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_fine_tuning_from_pictures_to_the_report(name, tmp_path, monkeypatch):
+    root = benchmark(name, tmp_path, monkeypatch)
+    assert call(name, root, "--weights", "", "--bottleneck", "none", "--method", "source_only") == 0
     (folder,) = (path.parent for path in (root / "runs").rglob("config.json"))
     config = json.loads((folder / "config.json").read_text())
     assert config["experiment"]["benchmark"] == name and config["experiment"]["augment"] == "crop+flip"
@@ -94,16 +97,6 @@ def check(name, root, bottleneck="none"):
     held = "test" if name in ("domainnet", "office_caltech10") else "train"
     assert kinds == {(source, held), (target, "test"), (target, "unlabelled")}
     assert "by selection rule" in (root / "runs" / "report.html").read_text()
-
-
-def test_fine_tuning_from_pictures_to_the_report(tmp_path, monkeypatch):
-    check("office31", benchmark("office31", tmp_path, monkeypatch))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "office31"])
-def test_every_benchmark_runs(name, tmp_path, monkeypatch):
-    check(name, benchmark(name, tmp_path, monkeypatch))
 
 
 @pytest.mark.slow
@@ -118,21 +111,18 @@ def test_frozen_features_and_several_sources(tmp_path, monkeypatch):
     assert call("pacs", root, *several, "--options", "m3sda.sources=3", "--batch-size", "6") == 0
     folder = root / "runs" / "art_painting + cartoon + photo-sketch" / "m3sda" / "seed-0"
     config = json.loads((folder / "config.json").read_text())["experiment"]
-    assert (
-        config["encoder"] == "mlp" and config["weights"] == "" and ["features", "lenet, default"] in config["protocol"]
-    )
+    assert config["encoder"] == "mlp" and config["weights"] == ""
+    assert ["features", "lenet, default"] in config["protocol"]
     features = np.load(folder / "final.npz")["features_target"]
-    assert (
-        features.shape == (len(data.BENCHMARKS["pacs"].facts.classes["sketch"]) * EACH, 256)
-        and np.isfinite(features).all()
-    )
+    classes = len(data.BENCHMARKS["pacs"].facts.classes["sketch"])
+    assert features.shape == (classes * EACH, 256) and np.isfinite(features).all()
 
 
 def test_all_faults_of_the_data_at_once_and_nothing_written(tmp_path, monkeypatch, capsys):
     root = benchmark("office31", tmp_path, monkeypatch)
     cut = next((root / "dslr/images").rglob("*.png"))
     cut.write_bytes(cut.read_bytes()[:60])
-    next((root / "webcam/images").rglob("*.png")).unlink()
+    (root / "webcam/images/back_pack/all0.png").unlink()
     picture(root / "webcam/images/zebra/a.png")
     assert call("office31", root, "--weights", "") == 2
     text = capsys.readouterr().err
