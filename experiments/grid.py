@@ -19,12 +19,13 @@ from typing import Any, ClassVar
 from dalib.checks import choose, input_error
 from dalib.data import Domain
 from dalib.methods import METHODS
+from dalib.train import NonFiniteError
 from dalib.train.distributed import leads
 from experiments.array import part, share
 from experiments.config import Experiment, Recipe, flat, method_options
 from experiments.population import Job, check_population, run_jobs
 from experiments.presets import Settings
-from experiments.progress import show_progress
+from experiments.progress import Progress, show_progress
 from experiments.protocols import settings
 
 Reader = Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, Domain]]]
@@ -248,6 +249,34 @@ def start_of(experiment: Experiment, out: Path) -> Path | None:
     return out / f"{experiment.source}-{experiment.target}" / "source_only" / f"seed-{experiment.seed}"
 
 
+def run_methods(jobs: Sequence[Job], progress: Progress, *, members: int | None, command: str) -> list[NonFiniteError]:
+    """All jobs, method by method; one whose loss is not finite does not keep the others from running.
+
+    Args: as in :func:`experiments.population.run_jobs`.
+
+    Returns:
+        What went wrong, for :func:`tell`, once what did finish is reported.
+
+    Raises:
+        NonFiniteError: of source-only, on which the comparison, and some methods' start, rest.
+    """
+    wrong = []
+    for name in dict.fromkeys(job.experiment.method for job in jobs):
+        try:
+            run_jobs([j for j in jobs if j.experiment.method == name], progress, members=members, command=command)
+        except NonFiniteError as error:
+            if name == "source_only":
+                raise
+            wrong.append(error if name in str(error) else NonFiniteError(f"{name}, {error}"))
+    return wrong
+
+
+def tell(wrong: Sequence[NonFiniteError]) -> None:
+    """Raises one error for all of them, if there are any."""
+    if wrong:
+        raise NonFiniteError("\n".join(map(str, wrong))) from wrong[0]
+
+
 def run_grid(
     options: Grid,
     experiments: Sequence[Experiment],
@@ -269,6 +298,7 @@ def run_grid(
 
     Raises:
         InputError: for bad options or data, before any training.
+        NonFiniteError: at the end, when a method's loss was not finite; the others are done and reported then.
     """
     at_once = check_population(options.population)
     index, count = share(options.array)
@@ -278,7 +308,7 @@ def run_grid(
     domains = read(todo)
     jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]
     with show_progress(len(todo), max((e.steps for e in todo), default=1)) as progress:
-        run_jobs(jobs, progress, members=at_once, command=command)
+        wrong = run_methods(jobs, progress, members=at_once, command=command)
     beside = list(also(out, command)) if index == 1 and leads() else []
     if options.array:
         done = f"part {options.array}: {len(todo)} of {len(experiments)} runs are in {out}"
@@ -286,8 +316,9 @@ def run_grid(
     elif options.report and leads():
         from dalib import report
 
-        runs = report.load_runs([job.folder for job in jobs] + beside)
+        runs = report.load_runs([job.folder for job in jobs if job.folder.is_dir()] + beside)
         print(report.to_text(report.accuracy_table(runs)))
         path = report.write_report(runs, out / "report.html")
         print(f"\nreport: {path.resolve()}")
+    tell(wrong)
     return out

@@ -31,7 +31,7 @@ from dalib.data import Domain, match_classes
 from dalib.methods import METHODS, setting_of
 from dalib.train.distributed import leader_first, leads
 from experiments.config import OPEN, SEVERAL, Experiment, flat, main
-from experiments.grid import Grid, expand
+from experiments.grid import Grid, expand, run_methods, tell
 from experiments.open_set import needs_threshold
 from experiments.own_classic import run_classic
 from experiments.own_data import place_of
@@ -39,7 +39,7 @@ from experiments.own_inputs import View
 from experiments.own_plan import Own, Plan, plan
 from experiments.own_predictions import write_predictions
 from experiments.own_read import encoder_options, read_domains
-from experiments.population import Job, check_population, run_jobs
+from experiments.population import Job, check_population
 from experiments.progress import show_progress
 
 SHARED = (
@@ -115,9 +115,9 @@ def own(options: Own) -> None:
     interleaved = [job for job in jobs if setting_of(job.experiment.method).split(",")[0] in SEVERAL]
     with show_progress(len(jobs), max([job.experiment.steps for job in jobs], default=1)) as progress:
         plain = [job for job in jobs if job not in interleaved]
-        run_jobs(plain, progress, members=check_population(options.population), command=command)
-        run_jobs(interleaved, progress, members=1, command=command)
-    folders = [job.folder for job in jobs]
+        wrong = run_methods(plain, progress, members=check_population(options.population), command=command)
+        wrong += run_methods(interleaved, progress, members=1, command=command)
+    folders = [job.folder for job in jobs if job.folder.is_dir()]
     for name in todo.classic:
         setup = _classic_setup(options, todo, source, target, view, name)
         folder = out / f"{name}+{options.classifier}" / "seed-0"
@@ -136,6 +136,7 @@ def own(options: Own) -> None:
         else:
             print(f"no target labels: the predictions are in {out}/<method>/seed-<n>/predictions.csv")
         print(f"\nreport: {report.write_report(runs, out / 'report.html').resolve()}")
+    tell(wrong)
 
 
 def _classic_setup(options: Own, todo: Plan, source: Domain, target: Domain, view: View, name: str) -> dict[str, Any]:

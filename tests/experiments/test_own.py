@@ -413,3 +413,23 @@ def test_images_series_and_texts(tmp_path):
         "series_cnn",
         "mlp",
     }
+
+
+@pytest.mark.slow
+def test_a_method_that_diverges_leaves_the_others_alone(tmp_path, pair, capsys):
+    command = [
+        "--source",
+        pair[0],
+        "--target",
+        pair[1],
+        "--method",
+        "dan",
+        "im",
+        *SMALL.replace("--no-report", "").split(),
+        *MLP.split(),
+    ]
+    out = tmp_path / "out"
+    assert call(*command, "--options", "dan.weight=1e38", "--out", out) == 1
+    assert "dan" in capsys.readouterr().err.split("stopped:")[1]
+    assert {run.name: run.finished for run in load_runs(out)} == {"source_only": True, "dan": False, "im": True}
+    assert "im" in (out / "here-there" / "report.html").read_text()
