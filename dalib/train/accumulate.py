@@ -28,9 +28,10 @@ from dalib.checks import InputError, input_error
 from dalib.methods.base import NET_GROUPS, Forward, Method, Pass
 from dalib.types import Array, Batch, Outputs, Params, PyTree
 
-Objective = Callable[..., tuple[Array, tuple[Any, Any]]]
-"""``(trained, batch, key, forward_of) -> (value, (states, metrics))``. ``forward_of(params, states)`` gives the
-:class:`Forward` with which these parameters are used."""
+Objective = Callable[[Params, Batch, Array], tuple[Array, tuple[Any, Any]]]
+"""``(trained, batch, key) -> (value, (states, metrics))``."""
+ObjectiveOf = Callable[[Callable[[Params], Forward]], Objective]
+"""``forward_of -> objective``; ``forward_of(params)`` gives the :class:`Forward` that these parameters go with."""
 
 FULL = "Method.per_example: its losses are means over the examples of each domain"
 
@@ -52,16 +53,18 @@ def check_parts(method: Method, parts: int, *, cached: bool) -> None:
         )
 
 
-def averaged(objective: Objective, forward: Forward, trained: Params, states: Any, batch: Batch, key: Array, k: int):
+def averaged(
+    objective_of: ObjectiveOf, forward: Forward, trained: Params, states: Any, batch: Batch, key: Array, k: int
+):
     """Value, states, metrics and gradients as means over ``k`` parts; the states stay as they are.
 
     Returns:
         ``((value, (states, metrics)), gradients)``, as ``jax.value_and_grad(..., has_aux=True)``.
     """
     steady = _steady(forward)
+    gradient = jax.value_and_grad(objective_of(lambda params: steady), has_aux=True)
 
     def part(i: Array, rows: Batch) -> Any:
-        gradient = jax.value_and_grad(lambda *x: objective(*x, lambda params, states: steady), has_aux=True)
         (value, (_, metrics)), gradients = gradient(trained, rows, jax.random.fold_in(key, i))
         return value, metrics, gradients
 
@@ -71,7 +74,7 @@ def averaged(objective: Objective, forward: Forward, trained: Params, states: An
 
 
 def cached(
-    objective: Objective,
+    objective_of: ObjectiveOf,
     forward: Forward,
     trained: Params,
     params: Params,
@@ -102,7 +105,7 @@ def cached(
     full = jax.tree.map(join_rows, parts)
 
     def whole(trained: Params, full: tuple[Outputs, Outputs]):
-        return objective(trained, batch, key, lambda params, states: _from_cache(forward, params, batch, full, what))
+        return objective_of(lambda params: _from_cache(forward, params, batch, full, what))(trained, batch, key)
 
     result, (direct, seen) = jax.value_and_grad(whole, argnums=(0, 1), has_aux=True)(trained, full)
     own = {g: x for g, x in trained.items() if g in NET_GROUPS}

@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 
 from dalib.backend import platform, tracing_over
 from dalib.checks import input_error
-from dalib.methods.base import Context, Forward, Method, States, apply_loss, cross_entropy, trained_groups
-from dalib.train.accumulate import averaged, check_parts, refusing
+from dalib.methods.base import Context, Forward, Method, States, Update, apply_loss, cross_entropy, trained_groups
+from dalib.train.accumulate import Objective, ObjectiveOf, averaged, check_parts, refusing
 from dalib.train.accumulate import cached as by_cache
 from dalib.train.optimizer import Optimizer
 from dalib.train.sharding import GATHERED, batch_sharding, gather, replicated, scatter
@@ -70,8 +70,22 @@ def training_step(
     def in_place(states: States) -> States:
         return states if state_sharding is None else scatter(states, _parts(state_sharding)[1])
 
-    def undivided(params: Params, states: States) -> Forward:
-        return forward
+    def objectives(update: Update, params: Params, states: States, context: Context) -> ObjectiveOf:
+        """The loss of an update as a function of what it trains, of a batch and a key, with a forward to be chosen."""
+
+        def objective_of(forward_of: Callable[[Params], Forward]) -> Objective:
+            def objective(trained: Params, batch: Batch, key: Array):
+                at = whole(params | trained, states)
+                own = context._replace(key=key)
+                result = apply_loss(method, update, *at, batch, forward_of(at[0]), own)
+                return result.value, (result.states, result.metrics)
+
+            if state_sharding is None:
+                return objective
+            # All that the backward pass needs is kept but what was gathered, which is gathered again.
+            return jax.checkpoint(objective, policy=_KEEP_ALL_BUT_GATHERED)
+
+        return objective_of
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         progress = state.step.astype(jnp.float32) / total_steps
@@ -87,26 +101,17 @@ def training_step(
                 own = context._replace(key=jax.random.fold_in(context.key, draw))
                 draw += 1
 
-                def objective(
-                    trained, batch, key, forward_of=undivided, params=params, states=states, own=own, update=update
-                ):
-                    params, states = whole(params | trained, states)
-                    through = forward_of(params, states)
-                    result = apply_loss(method, update, params, states, batch, through, own._replace(key=key))
-                    return result.value, (result.states, result.metrics)
-
-                if state_sharding is not None:
-                    # All that the backward pass needs is kept but what was gathered, which is gathered again.
-                    objective = jax.checkpoint(objective, policy=_KEEP_ALL_BUT_GATHERED)
                 trained = {g: params[g] for g in groups}
+                objective_of = objectives(update, params, states, own)
                 if accumulate == 1:
+                    objective = objective_of(lambda params: forward)
                     result, gradients = jax.value_and_grad(objective, has_aux=True)(trained, batch, own.key)
                 elif cached:
                     what = f"method {method.name!r}, update {update.name!r}"
                     at = (params, states, batch, own.key, accumulate)
-                    result, gradients = by_cache(objective, forward, trained, *at, what=what)
+                    result, gradients = by_cache(objective_of, forward, trained, *at, what=what)
                 else:
-                    result, gradients = averaged(objective, forward, trained, states, batch, own.key, accumulate)
+                    result, gradients = averaged(objective_of, forward, trained, states, batch, own.key, accumulate)
                 value, (states, more) = result
                 states = in_place(states)
                 more = {**more, "loss/total": value, "gradient_norm": optax.tree.norm(gradients)}
@@ -161,6 +166,23 @@ def make_step(
     everywhere = replicated(mesh)
     places = everywhere if state_sharding is None else state_sharding
     pure = training_step(method, forward, optimizer, state_sharding=state_sharding, **settings)
+
+    def objectives(update: Update, params: Params, states: States, context: Context) -> ObjectiveOf:
+        """The loss of an update as a function of what it trains, of a batch and a key, with a forward to be chosen."""
+
+        def objective_of(forward_of: Callable[[Params], Forward]) -> Objective:
+            def objective(trained: Params, batch: Batch, key: Array):
+                at = whole(params | trained, states)
+                own = context._replace(key=key)
+                result = apply_loss(method, update, *at, batch, forward_of(at[0]), own)
+                return result.value, (result.states, result.metrics)
+
+            if state_sharding is None:
+                return objective
+            # All that the backward pass needs is kept but what was gathered, which is gathered again.
+            return jax.checkpoint(objective, policy=_KEEP_ALL_BUT_GATHERED)
+
+        return objective_of
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         with tracing_over(mesh.size):

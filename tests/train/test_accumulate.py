@@ -9,7 +9,16 @@ from dalib.checks import InputError
 from dalib.encoders import MLP, Classifier
 from dalib.encoders.classifier import MLPHead
 from dalib.methods import cdan, combine, dan, dann, from_term, mcd, source_only
-from dalib.train import init_state, make_forward, make_mesh, make_optimizer, make_step, put_batch, training_step
+from dalib.train import (
+    fully_sharded,
+    init_state,
+    make_forward,
+    make_mesh,
+    make_optimizer,
+    make_step,
+    put_batch,
+    training_step,
+)
 from dalib.train.accumulate import join_rows, part_rows
 from dalib.train.sharding import replicated
 from dalib.types import Batch, Source, Target
@@ -175,6 +184,25 @@ def test_eight_devices_equal_one(form):
 
 
 @pytest.mark.slow
+def test_a_split_state_goes_in_parts_too():
+    method, net, optimizer = small_method("dann"), classifier("vectors"), make_optimizer(learning_rate=0.05)
+    b = batch("vectors", 32, 32)
+    state, step, _ = setup(method, net, b)
+    one, _ = steps(step(), state, b)
+    mesh = make_mesh(jax.devices()[:8])
+    places = fully_sharded(mesh, state, min_size=32)
+    settings = {"total_steps": 20, "num_classes": CLASSES, "accumulate": 2, "state_sharding": places}
+    forward = make_forward(net, method.batch_norm)
+    split = make_step(method, forward, optimizer, mesh=mesh, **settings)
+    eight = jax.device_put(state, places)
+    for _ in range(3):
+        eight, _ = split(eight, put_batch(b, mesh))
+    assert distance(one.params, jax.device_get(eight.params), state.params) < 1e-5
+    with pytest.raises(InputError, match="a whole state on every device"):
+        make_step(method, forward, optimizer, mesh=mesh, cached=True, **settings)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ({}, {"cached": True}), ids=str)
 def test_temporary_memory_shrinks(form):
     """4,096 rows through eight layers of 64: activations are most of what a whole step holds."""
@@ -182,7 +210,7 @@ def test_temporary_memory_shrinks(form):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4096, 16)).astype(np.float32)
     b = Batch(Source(x, (np.arange(4096) % CLASSES).astype(np.int32)), Target(x + 1))
-    state, step, _ = setup(small_method("dann")._replace(), net, b)
+    state, step, _ = setup(small_method("dann"), net, b)
 
     def temporaries(**form):
         return jax.jit(step(**form), donate_argnums=0).lower(state, b).compile().memory_analysis().temp_size_in_bytes
