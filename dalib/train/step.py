@@ -167,23 +167,6 @@ def make_step(
     places = everywhere if state_sharding is None else state_sharding
     pure = training_step(method, forward, optimizer, state_sharding=state_sharding, **settings)
 
-    def objectives(update: Update, params: Params, states: States, context: Context) -> ObjectiveOf:
-        """The loss of an update as a function of what it trains, of a batch and a key, with a forward to be chosen."""
-
-        def objective_of(forward_of: Callable[[Params], Forward]) -> Objective:
-            def objective(trained: Params, batch: Batch, key: Array):
-                at = whole(params | trained, states)
-                own = context._replace(key=key)
-                result = apply_loss(method, update, *at, batch, forward_of(at[0]), own)
-                return result.value, (result.states, result.metrics)
-
-            if state_sharding is None:
-                return objective
-            # All that the backward pass needs is kept but what was gathered, which is gathered again.
-            return jax.checkpoint(objective, policy=_KEEP_ALL_BUT_GATHERED)
-
-        return objective_of
-
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         with tracing_over(mesh.size):
             return pure(state, batch)
