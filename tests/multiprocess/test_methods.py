@@ -12,6 +12,16 @@ from tests.multiprocess.trajectory import trajectory
 CORE = ("source_only", "dan", "dann")
 """No term, a term on all pairs of rows, an adversary with parameters of its own; the others with ``-m slow``."""
 
+WORSE = {
+    # A sine near 0 is the root of 1 − cos², so that the last digits of a cosine near 1 are the first of the sine.
+    "rsd": (1e-2, 1e-2),
+    # Logarithms of eigenvalues that are 0 but for the ridge: 6e-6 was seen.
+    "log_coral": (1e-4, 1e-4),
+    # Two projections that agree to rounding may change places in the sort, and their gradients with them.
+    "swd": (1e-5, 1e-2),
+}
+"""Relative differences that are allowed after one step and after all, where 1e-5 is not to be had."""
+
 
 def in_two_processes(names, folder):
     file = folder / "two.npz"
@@ -51,8 +61,11 @@ def part(found, name):
 def compare(one, other, name):
     assert one.keys() == other.keys()
     assert any("statistics" in key for key in one)
+    first, last = WORSE.get(name, (1e-5, 1e-5))
     for key, x in one.items():
         # A sum of terms that cancel is as exact as its largest terms: those of the same part of the state.
         part = key.rsplit("/", 2)[0]
         scale = max(float(np.abs(y).max(initial=0)) for k, y in one.items() if k.startswith(part))
-        np.testing.assert_allclose(other[key], x, rtol=1e-5, atol=1e-5 * scale, err_msg=f"{name} {key}")
+        tolerance = first if key.startswith("1/") else last
+        message = f"{name} {key}"
+        np.testing.assert_allclose(other[key], x, rtol=tolerance, atol=tolerance * scale, err_msg=message)
