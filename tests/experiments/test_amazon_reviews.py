@@ -79,6 +79,23 @@ def test_published_counts_are_the_form_of_the_published_rows():
     assert not {dict(stated(form, "dann", 256))["variant"] for form in ("minilm", "counts", "tokens")} & variants
 
 
+def test_the_published_counts_are_read_as_they_are(tmp_path, monkeypatch):
+    for name in ("books", "dvd"):
+        (tmp_path / f"{name}_train.svmlight").write_text("-1 0:2 7:1\n1 4999:3\n-1 1:1\n1 2:1\n")
+        (tmp_path / f"{name}_test.svmlight").write_text(f"-1 0:{len(name)}\n1 3:1\n")
+    old = BENCHMARKS["amazon_features"]
+    counts = {name: {"train": np.array([2, 2]), "test": np.array([1, 1])} for name in amazon_data.FOUR}
+    facts = dataclasses.replace(old.facts, counts=counts, fingerprints={})
+    monkeypatch.setitem(BENCHMARKS, "amazon_features", dataclasses.replace(old, manifest=facts))
+    todo = experiments(Amazon(source="books", target="dvd", form="published", seeds=1, method=("dann",)))
+    read = reader(form="published", split="dann", scale="none", weights="", max_length=8, data_dir=tmp_path)
+    source, target = read(todo)(todo[0])
+    x, y = source.split("train").__getitems__(range(4))
+    assert x.shape == (4, 5000) and x.dtype == np.float32 and y.tolist() == [0, 1, 0, 1]
+    assert (x[0, 0], x[0, 7], x[1, 4999]) == (2, 1, 3)
+    assert target.split("test").__getitems__([0])[0][0, 0] == 3
+
+
 def test_options_that_contradict_one_another():
     with pytest.raises(InputError, match="their own split"):
         experiments(Amazon(form="published", split="hatn"))
