@@ -52,7 +52,7 @@ class Grid:
     steps: int = 500
     """Training steps of a run."""
     batch_size: int = 32
-    """Examples of each domain in a step."""
+    """Examples of each domain in a step, on all devices together; their number must divide it."""
     encoder: str = "mlp"
     """Net in front of the classifier."""
     bottleneck: str = "none"
