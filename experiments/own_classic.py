@@ -82,7 +82,8 @@ def run_classic(setup: dict[str, Any], source: Domain, target: Domain, folder: P
         return folder
     record.cut_after(-1)
     began = time.monotonic()
-    parts = [_rows(source, split) for split in ("train", "test")]
+    # A domain whose splits are one pool is read once.
+    parts = [_rows(source, split) for split in {id(source.split(name)): name for name in ("train", "test")}.values()]
     x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     unread, (rows, labels) = _rows(target, "train")[0], _rows(target, "test")
     fitted = Fitted(x, unread, np.asarray, np.asarray)

@@ -6,9 +6,15 @@ import os
 import numpy as np
 import pytest
 
+from dalib.data.arrays import ArraySplit
+from dalib.data.benchmarks import BENCHMARKS
+from dalib.data.benchmarks.reading import pool
+from dalib.report import load_runs
 from experiments import office_caltech
 from experiments.config import main
-from experiments.office_caltech import DOMAINS, SIZES, TASKS, OfficeCaltech
+from experiments.ledger import entries
+from experiments.office_caltech import DOMAINS, ROWS, TASKS, OfficeCaltech, accuracy, load, published_numbers
+from experiments.published import load as load_published
 
 EXACT = (23.70, 25.76, 25.48, 26.00, 29.83, 25.48, 19.86, 22.96, 59.24, 26.27, 28.50, 63.39)
 
@@ -19,11 +25,12 @@ def _command(*arguments: str) -> int:
 
 @pytest.fixture
 def folder(tmp_path):
-    """An archive of the right shapes in which twenty words for each class tell it."""
+    """An archive of the manifest's counts in which twenty words for each class tell it."""
     rng = np.random.default_rng(0)
     arrays = {}
-    for initial, domain in DOMAINS.items():
-        labels = np.arange(SIZES[initial]) % 10
+    counts = BENCHMARKS["office_caltech10_surf"].facts.counts
+    for domain in DOMAINS.values():
+        labels = np.repeat(np.arange(10), counts[domain]["all"])
         rates = np.where(np.arange(800)[None] // 20 == labels[:, None], 3.0, 0.5)
         arrays[f"surf_{domain}_x"] = rng.poisson(rates).astype(np.uint16)
         arrays[f"surf_{domain}_y"] = labels.astype(np.int8)
@@ -32,8 +39,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_prints_a_table_and_one_json_line(folder, capsys):
-    assert _command("--data-dir", str(folder), "--method", "nearest", "svm", "sa", "--tasks", "W-D", "D-W") == 0
+def test_prints_a_table_and_one_json_line_and_leaves_records_for_the_ledger(folder, capsys):
+    out = folder / "runs"
+    options = ["--data-dir", str(folder), "--out", str(out), "--method", "nearest", "svm", "sa"]
+    assert _command(*options, "--tasks", "W-D", "D-W") == 0
     *table, last = capsys.readouterr().out.splitlines()
     assert (
         "W-D" in table[0] and table[1].startswith("nearest") and table[2].split()[:3] == ["published", "59.2", "63.4"]
@@ -45,16 +54,24 @@ def test_prints_a_table_and_one_json_line(folder, capsys):
     assert all(row["mean"] > 80 for row in found["rows"].values())
     for row in found["rows"].values():
         assert row["mean"] == pytest.approx(np.mean(list(row["accuracy"].values())))
+    numbers = [n for n in load_published() if n.table == "surf-full" and n.task == "webcam → dslr"]
+    compared = {e.number.label: e for e in entries(numbers, load_runs(out)) if e.ours is not None}
+    assert set(compared) == {"1NN", "1NN, recomputed", "SVM"} and compared["1NN"].differences == ()
+    assert compared["1NN"].ours.mean == pytest.approx(found["rows"]["nearest"]["accuracy"]["W-D"])
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+    assert _command(*options, "--tasks", "W-D", "D-W") == 0
+    assert before == {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
 
 
-def test_target_labels_change_the_score_alone(folder):
-    domains = office_caltech.load(office_caltech.find(folder))
-    source, target = domains["D"], domains["W"]
-    row = office_caltech.ROWS["tca"]
-    right = office_caltech.accuracy(row, source, target)
-    shifted = target._replace(y=(target.y + 1) % 10)
-    assert office_caltech.accuracy(row, source, target) == right
-    assert office_caltech.accuracy(row, source, shifted) <= 100 - right
+def test_target_labels_change_the_score_alone(folder, tmp_path):
+    domains = load(folder)
+    source, target = domains["dslr"], domains["webcam"]
+    split = target.split("train")
+    shifted = pool("webcam", target.class_names, ArraySplit(split.inputs, (split.labels + 1) % 10))
+    right = accuracy(ROWS["sa"], source, target, tmp_path / "a")
+    assert accuracy(ROWS["sa"], source, target, tmp_path / "b") == right
+    assert accuracy(ROWS["sa"], source, shifted, tmp_path / "c") <= 100 - right
+    assert len(split) == 295  # all rows once
 
 
 def test_missing_data_is_an_error_that_says_where_it_looked(tmp_path, monkeypatch, capsys):
@@ -64,7 +81,7 @@ def test_missing_data_is_an_error_that_says_where_it_looked(tmp_path, monkeypatc
     monkeypatch.setenv("DALIB_DATA", str(tmp_path))
     assert _command() == 2
     message = capsys.readouterr().err
-    assert str(tmp_path / "surf.npz") in message and str(tmp_path / "office_caltech10" / "surf.npz") in message
+    assert str(tmp_path) in message and "surf.npz" in message and "webcam_SURF_L10.mat" in message
 
 
 def test_a_wrong_archive_is_an_error_that_lists_all_faults(folder, capsys):
@@ -77,7 +94,7 @@ def test_a_wrong_archive_is_an_error_that_lists_all_faults(folder, capsys):
     np.savez(file, **arrays)
     assert _command("--data-dir", str(folder)) == 2
     message = capsys.readouterr().err
-    assert all(word in message for word in ("surf_amazon_x", "(100, 800)", "surf_webcam has labels"))
+    assert all(word in message for word in ("surf_amazon_y", "(100, 800)", "webcam: labels from 1 to 10"))
 
 
 def test_unknown_rows_and_tasks(capsys):
@@ -88,16 +105,18 @@ def test_unknown_rows_and_tasks(capsys):
 
 
 def test_published_rows_have_every_task():
-    for name, row in office_caltech.ROWS.items():
-        assert row.published == () or len(row.published) == len(TASKS) == 12, name
-    np.testing.assert_allclose(EXACT, office_caltech.ROWS["nearest"].published, atol=0.051)
+    for name, row in ROWS.items():
+        assert set(published_numbers(row)) in (set(), set(TASKS)), name
+    nearest = published_numbers(ROWS["nearest"])
+    np.testing.assert_allclose(EXACT, [nearest[task] for task in TASKS], atol=0.051)
+    assert published_numbers(ROWS["coral+svm"])["C-A"] == 52.1 and not published_numbers(ROWS["ot"])
 
 
 @pytest.mark.data
-def test_nearest_neighbour_row_is_exact():
+def test_nearest_neighbour_row_is_exact(tmp_path):
     if not os.environ.get("DALIB_DATA"):
         pytest.skip("DALIB_DATA is not set")
-    domains = office_caltech.load(office_caltech.find(None))
-    row = office_caltech.ROWS["nearest"]
-    found = [office_caltech.accuracy(row, domains[task[0]], domains[task[2]]) for task in TASKS]
+    domains = load(None)
+    pairs = [[domains[DOMAINS[initial]] for initial in task.split("-")] for task in TASKS]
+    found = [accuracy(ROWS["nearest"], source, target, tmp_path) for source, target in pairs]
     np.testing.assert_allclose(found, EXACT, atol=0.005001)
