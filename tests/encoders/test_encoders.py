@@ -205,7 +205,7 @@ def test_form_of_the_convolution_is_as_asked(name):
     assert "conv_general_dilated" in programs["library"]
     assert "conv_general_dilated" not in programs["patches"]
     assert "_canonical" in programs["canonical"] and "_canonical" not in programs["library"]
-    assert programs["auto"] == programs["canonical"]  # the tests run on a CPU
+    assert programs["auto"] == programs["patches"]  # the tests run on a CPU, and one image is small
 
 
 @pytest.mark.parametrize("name, features", [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])

@@ -11,12 +11,18 @@ import pytest
 from jax import lax
 
 from dalib.checks import InputError
-from dalib.encoders.convolution import convolution_as_matrix, convolution_canonical
+from dalib.encoders.convolution import CACHED, convolution_as_matrix, convolution_by_size, convolution_canonical
 from dalib.encoders.layers import conv, max_pool_2x2
 
-
 FORMS = ("library", "canonical", "patches")
-GEOMETRY = [(1, 0, (8, 8), 5), (2, 2, (9, 7), 5), (2, 3, (10, 13), 4), (5, 0, (17, 11), 4), (5, 1, (13, 8), 4)]
+GEOMETRY = [
+    (1, 0, (8, 8), 5),
+    (1, 1, (8, 9), 1),
+    (2, 2, (9, 7), 5),
+    (2, 3, (10, 13), 4),
+    (5, 0, (17, 11), 4),
+    (5, 1, (13, 8), 4),
+]
 
 
 @pytest.mark.parametrize("stride, padding, side, channels", GEOMETRY)
@@ -87,12 +93,29 @@ def test_canonical_in_forward_mode_and_twice():
     jax.tree.map(close, slope(convolution_canonical), slope(library))
 
 
+def test_the_automatic_form_goes_by_the_size_of_the_patches():
+    def program(form, batch):
+        net = conv(4, 3, padding=1, form=form)
+        x = jax.ShapeDtypeStruct((batch, 32, 32, 8), jnp.float32)
+        variables = jax.eval_shape(net.init, jax.random.key(0), x)
+        return str(jax.make_jaxpr(net.apply)(variables, x))
+
+    most = CACHED // (32 * 32 * 9 * 8 * 4)
+    assert program("auto", most) == program("patches", most) != program("canonical", most)
+    assert program("auto", most + 1) == program("canonical", most + 1)
+
+
 def test_canonical_hands_groups_and_dilations_to_the_library():
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
     for fields in ({"feature_group_count": 2}, {"kernel_dilation": 2}):
-        nets = [nn.Conv(4, (3, 3), conv_general_dilated=form, **fields) for form in (None, convolution_canonical)]
+        nets = [
+            nn.Conv(4, (3, 3), conv_general_dilated=form, **fields)
+            for form in (None, convolution_canonical, convolution_by_size)
+        ]
         variables = nets[0].init(jax.random.key(0), x)
-        np.testing.assert_array_equal(*(net.apply(variables, x) for net in nets))
+        expected, *others = (net.apply(variables, x) for net in nets)
+        for other in others:
+            np.testing.assert_array_equal(expected, other)
 
 
 def test_patches_refuse_what_they_cannot_do():
