@@ -68,7 +68,9 @@ def convolution_by_size(inputs: Array, kernel: Array, window_strides: Any, paddi
 
 
 def convolution_canonical(inputs: Array, kernel: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
-    """The library's convolution with gradients in the layout that is fast on a CPU; 1×1 and windows side by side as a product.
+    """The library's convolution with gradients in the layout that is fast on a CPU.
+
+    Windows of one pixel and windows side by side are a matrix product; stride 2 on few channels becomes stride 1.
 
     Args:
         inputs: ``[n, h, w, c]``.
