@@ -22,7 +22,7 @@ from dalib.train import (
     put_batch,
     run,
 )
-from dalib.train.distributed import from_each, leader_first, leads, process_count, process_index, replicate, run_mesh
+from dalib.train.distributed import leader_first, leaders, leads, process_count, process_index, replicate, run_mesh
 from dalib.train.sharding import check_rows
 from dalib.types import Batch
 from experiments.config import SEVERAL, Experiment, asdict
@@ -197,7 +197,7 @@ def open_run(
     record = leader_first(lambda: open_record(folder, config))._replace(writes=leads(), clock=Clock())
     evaluation = Evaluation(experiment, source, target, program.mesh)
     # Process 0 decides for all: a network disk may show the others an older state.
-    if from_each(record.finished() and (folder / outcome_file(evaluation.known)).exists())[0]:
+    if leaders(record.finished() and (folder / outcome_file(evaluation.known)).exists()):
         return None
     infer = make_inference(program, target)
 

@@ -11,6 +11,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from dalib.checks import InputError
+from dalib.train.distributed import any_process, leaders
 from dalib.train.record import StorageError
 
 logger = logging.getLogger(__name__)
@@ -102,12 +103,18 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
 
     def restore(state: Any, check: Callable[[int, Notes], None] = _no_objection) -> Any:
         problems = []
-        for step in reversed(steps()):
+        own = steps()[::-1]
+        for i in range(int(leaders(len(own)))):
+            step = int(leaders(own[i] if i < len(own) else -1))
+            problem, loaded = "", None
             try:
                 check(step, notes(step))
                 loaded = load(step, state)
             except Exception as error:  # orbax raises many kinds for damaged files
-                problems.append(f"  step {step}: {_first_line(error)}")
+                problem = _first_line(error)
+            # Several processes go on from the same checkpoint, or all from the one before it.
+            if any_process(bool(problem)):
+                problems.append(f"  step {step}: {problem or 'another process could not read it'}")
                 continue
             if problems:
                 logger.warning("passed over damaged checkpoints in %s:\n%s", folder, "\n".join(problems))

@@ -50,6 +50,7 @@ def initialize(
     Asked for are, in this order: the three arguments; the variables ``DALIB_COORDINATOR`` (``host:port`` of process 0),
     ``DALIB_PROCESSES`` and ``DALIB_PROCESS``; ``DALIB_DISTRIBUTED=slurm``, where Slurm's variables say the same; and
     ``DALIB_DISTRIBUTED=tpu`` on the workers of a TPU slice, which know each other. Otherwise the process stays alone.
+    Does nothing when it has joined already.
 
     Args:
         coordinator: ``host:port`` of process 0, where the others find it.
@@ -60,6 +61,8 @@ def initialize(
     Raises:
         InputError: for settings that are incomplete or make no sense, or processes that do not find each other.
     """
+    if jax.distributed.is_initialized():
+        return
     arguments = (coordinator, processes, process)
     if any(given is not None for given in arguments):
         found: Any = _checked(arguments, "coordinator, processes, process")
@@ -169,6 +172,11 @@ def from_each(value: float) -> np.ndarray:
         return np.asarray([value], np.float64)
     bits = np.asarray([value], np.float64).view(np.uint32)  # two words, since jax has no float64 by default
     return np.asarray(process_allgather(bits)).view(np.float64)[:, 0]
+
+
+def leaders(value: float) -> float:
+    """Process 0's number. All must call it; for what each would read off a shared disk, which may lag behind."""
+    return float(from_each(value)[0])
 
 
 def any_process(flag: bool) -> bool:

@@ -13,6 +13,7 @@ import jax
 
 from dalib.checks import InputError
 from dalib.train.checkpoint import Checkpoints, Notes
+from dalib.train.distributed import leaders
 from dalib.train.record import Record
 
 Stop = Callable[[], bool]
@@ -58,7 +59,7 @@ def save_place(checkpoints: Checkpoints, record: Record, state: Any, place: Plac
 
 def check_lines(record: Record) -> Callable[[int, Notes], None]:
     """A check for ``Checkpoints.restore``: the record must have the lines that it had when the checkpoint was saved."""
-    there = record.lines()
+    there = int(leaders(record.lines()))
 
     def check(step: int, notes: Notes) -> None:
         if notes.get("lines", 0) > there:
