@@ -1,5 +1,6 @@
 """Intervals against scipy and by hand, selection rules on known curves, and groups that must not be averaged."""
 
+import json
 import math
 
 import numpy as np
@@ -15,8 +16,9 @@ from dalib.report import (
     mean_interval,
     oracle_pick,
     source_validated_pick,
+    validator_pick,
 )
-from dalib.report.statistics import compare, stack_curves
+from dalib.report.statistics import compare, stack_curves, validators
 from tests.report.synthetic import write_run
 
 
@@ -71,6 +73,33 @@ def test_three_selection_rules(tmp_path):
 def test_source_validated_pick_follows_the_source_alone(tmp_path):
     write_run(tmp_path, target_accuracy=[0.5, 0.3, 0.9], source_accuracy=[0.8, 0.96, 0.95])
     assert source_validated_pick(load_runs(tmp_path)[0]) == (200, 0.3)
+
+
+def unlabelled(folder, scores, domain="optdigits"):
+    """Adds evaluations at steps 100, 200 … whose scores were made without labels."""
+    with open(folder / "record.jsonl", "a") as file:
+        for i, metrics in enumerate(scores, 1):
+            event = {"event": "evaluate", "step": 100 * i, "domain": domain, "split": "unlabelled", "oracle": False}
+            file.write(json.dumps({**event, "metrics": metrics}) + "\n")
+    return folder
+
+
+def test_a_validator_picks_by_its_own_score_alone(tmp_path):
+    folder = write_run(tmp_path, target_accuracy=[0.5, 0.3, 0.9], source_accuracy=[0.8, 0.96, 0.95])
+    scores = [{"im": 1.0, "snd": None}, {"im": 2.0, "snd": 1.0}, {"im": 2.0, "snd": None}]
+    (run,) = load_runs(unlabelled(folder, scores))
+    assert validators([run]) == ["im", "snd"]
+    assert validator_pick(run, "im") == (300, 0.9)  # a tie goes to the later step
+    assert validator_pick(run, "snd") == (200, 0.3)  # what is not finite is no candidate
+    assert validator_pick(run, "bnm") is None
+    assert last_step_pick(run) == (300, 0.9) and source_validated_pick(run) == (200, 0.3)
+
+
+def test_scores_of_the_source_or_of_an_oracle_pick_nothing(tmp_path):
+    unlabelled(write_run(tmp_path / "a"), [{"im": 1.0}], domain="mnist")
+    unlabelled(write_run(tmp_path / "b", "oracle", role="oracle"), [{"im": 1.0}])
+    assert [validator_pick(run, "im") for run in load_runs(tmp_path)] == [None, None]
+    assert validators(load_runs(tmp_path / "a")) == ["im"]
 
 
 def test_picks_that_do_not_apply(tmp_path):

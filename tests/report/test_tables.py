@@ -1,9 +1,12 @@
 """Tables from known records, number by number and sign by sign."""
 
+import json
+
 import pytest
 
 from dalib.checks import InputError
 from dalib.report import accuracy_table, load_runs, selection_table, to_html, to_markdown, to_text
+from dalib.report.notes import doubts
 from dalib.report.tables import Cell, format_cell
 from tests.report.synthetic import write_run
 
@@ -73,6 +76,28 @@ def test_selection_columns(runs):
     assert [cell.mean for cell in dann.cells] == pytest.approx([0.6, 0.9, 0.9])
     oracle = table.rows[-1]
     assert oracle.cells[1] is None and oracle.cells[2].mean == pytest.approx(0.95)
+
+
+def test_columns_of_the_validators_that_were_recorded(tmp_path):
+    for seed in (0, 1):
+        folder = write_run(
+            tmp_path, "dann", seed=seed, target_accuracy=[0.3, 0.9, 0.6], source_accuracy=[0.9, 0.95, 0.94]
+        )
+        with open(folder / "record.jsonl", "a") as file:
+            for step, (im, share) in {100: (2.0, 0.1), 200: (1.0, 0.1), 300: (1.5, 0.95)}.items():
+                event = {
+                    "event": "evaluate",
+                    "step": step,
+                    "domain": "optdigits",
+                    "split": "unlabelled",
+                    "oracle": False,
+                }
+                file.write(json.dumps({**event, "metrics": {"im": im, "largest_class": share}}) + "\n")
+    runs = load_runs(tmp_path)
+    table = selection_table(runs, "mnist → optdigits")
+    assert table.columns == ("last step", "source-validated pick", "IM pick", "oracle pick (uses target labels)")
+    assert [cell.mean for cell in table.rows[0].cells] == pytest.approx([0.6, 0.9, 0.3, 0.9])
+    assert sum("95 % of the target are predicted as one class" in line for line in doubts(runs)) == 2
 
 
 def test_other_metric(runs):
