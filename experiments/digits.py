@@ -1,4 +1,4 @@
-"""Digits: adaptation between three real domains that come inside ordinary packages.
+"""Digits: MNIST, USPS and MNIST-M from their files, and three domains that come inside ordinary packages.
 
 Commands:
 
@@ -6,13 +6,37 @@ Commands:
     python -m experiments.digits --seeds 5 --steps 2000                                    # the README's table
     python -m experiments.digits --method dann --source mnist --target optdigits --seeds 1 --steps 50
 
-Protocol: LeNet (20-50-500, no BatchNorm) on 16×16 images from scratch, values in [−1, 1]; SGD with momentum 0.9, rate
-0.03/(1 + 10p)^0.75, 32 labelled source and 32 unlabelled target examples a step; λ = 1 for every method.
-All of the target's train split is used without labels, its test split is scored once the run has ended (the last
-step counts; nothing is selected). The rate was chosen among 0.01, 0.03, 0.1 by the accuracy of source-only on held-out
-source examples. Domains, splits and geometry: :mod:`dalib.data.digits`.
+and with the files of MNIST, USPS and BSDS500 below a folder DIR:
 
-Ours, mean ± 95 % interval over seeds 0–4, target test accuracy in %, from the second command (Python 3.11, jax 0.10.2):
+    python -m experiments.digits --data-dir DIR --protocol small --preset lenet --method source_only dann --seeds 5
+    python -m experiments.digits --data-dir DIR --protocol full --preset tllib-digits --geometry stretched
+    python -m experiments.digits --data-dir DIR --protocol full --preset dann-paper --target mnist_m --method dann
+
+Protocols (``--protocol``), all with the last step's score on the target's test images, nothing selected:
+
+- ``packaged``, the default: LeNet (20-50-500, no BatchNorm) on 16×16 images from scratch, values in [−1, 1]; SGD with
+  momentum 0.9, rate 0.03/(1 + 10p)^0.75, 32 labelled source and 32 unlabelled target examples a step; λ = 1 for every
+  method. The rate was chosen among 0.01, 0.03, 0.1 by the accuracy of source-only on held-out source examples. Domains,
+  splits and geometry: :mod:`dalib.data.digits`.
+- ``small``: 2,000 MNIST and 1,800 USPS training images, drawn anew for each seed, the target's whole official test set
+  (as MCD's code; ADDA's and CoGAN's papers have the same numbers of images).
+- ``full``: official training and test sets; MNIST-M blended from MNIST and the training photographs of BSDS500 (every
+  fifth photograph for test images only), the same images every time: they are made in two seconds, and the run record
+  holds their fingerprint.
+
+USPS's 16×16 pixels become 28×28 in one of three ways (``--geometry``). ``centred`` is MNIST's own frame, a box of
+20×20 with the centre of mass in the middle. ADDA's code and TLlib's scripts stretch the whole image instead.
+Recipes (``--preset``): :mod:`experiments.digit_protocols`. ``lenet`` is one recipe for all methods, with dropout 0.5.
+
+Published (``experiments/published.toml`` has all): MNIST → USPS and USPS → MNIST with 2,000 and 1,800 images,
+source-only 75.2 ± 1.6 and 57.1 ± 1.7, DANN 77.1 and 73.0, ADDA 89.4 and 90.1 (Tzeng et al., CVPR 2017), MCD 94.2 and
+94.1 (Saito et al., CVPR 2018); with all images, TLlib v0.3 (best epoch on target labels): source-only 82.1 and 74.6,
+DANN 91.7 and 95.2, CDAN 96.0 and 97.7. MNIST → MNIST-M (Ganin et al., JMLR 2016, table 2): source-only 52.25, DANN
+76.66, trained on target 95.96. No publication that we know adapts between MNIST and optdigits.
+
+Ours, target test accuracy in %, mean ± 95 % interval over seeds 0–4 (Python 3.11, jax 0.10.2).
+
+``packaged``, second command:
 
                  mnist → optdigits   optdigits → mnist   mnist → mnist_m
     source-only     82.3 ± 1.8          60.5 ± 3.3          49.7 ± 1.5
@@ -21,9 +45,6 @@ Ours, mean ± 95 % interval over seeds 0–4, target test accuracy in %, from th
     Deep CORAL      91.1 ± 2.9          65.0 ± 4.9          44.7 ± 2.1
     oracle          98.6 ± 0.2          97.1 ± 0.3          86.6 ± 1.2
 
-Published numbers for the comparable task, MNIST → MNIST-M with all 60,000 digits and BSDS500 photographs (Ganin et
-al., JMLR 2016, table 2): source-only 52.25, DANN 76.66, trained on target 95.96. No publication that we know adapts
-between MNIST and optdigits; its cousin is MNIST → USPS (source-only 75–82, DANN 77–92, depending on the protocol).
 """
 
 import sys
@@ -46,7 +67,7 @@ class Digits(Grid):
     recipe: Recipe = Recipe(learning_rate=0.03)
     protocol: str = "packaged"
     """packaged: mnist, optdigits, mnist_m out of packages. small: 2,000 MNIST and 1,800 USPS images for training, drawn
-    for each seed; full: mnist, usps and mnist_m whole. The last two read files below --data-dir and want --size 28."""
+    for each seed; full: mnist, usps and mnist_m whole. The last two read files below --data-dir."""
     geometry: str = "centred"
     """How USPS's 16×16 pixels enter 28×28: centred (like MNIST), boxed or stretched."""
     size: int | None = None
