@@ -89,6 +89,7 @@ def test_a_checkpoint_that_the_disk_has_no_room_for_leaves_the_earlier_ones(fini
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["12", "16"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_disk_was_full_goes_on_to_the_same_end(tmp_path, finished):
     _, final, events = finished
     record = open_record(tmp_path / "full", CONFIG)
@@ -118,6 +119,7 @@ def test_folders_that_can_not_be_written_are_refused_before_training(tmp_path, m
         open_record(tmp_path / "b", CONFIG).check_writable()
 
 
+@pytest.mark.slow
 def test_a_cut_newest_checkpoint_is_passed_over_and_the_run_ends_the_same(finished, caplog):
     folder, final, events = finished
     damage(folder / "checkpoints" / "12")

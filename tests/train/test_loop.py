@@ -101,7 +101,7 @@ def stop_after(calls):
 
 
 # 1 question at the start, 3 in each of 4 evaluations, 12 after steps.
-QUESTIONS = [pytest.param(n, marks=() if n in (1, 5, 8, 25) else pytest.mark.slow) for n in range(1, 26)]
+QUESTIONS = [pytest.param(n, marks=() if n in (3, 9) else pytest.mark.slow) for n in range(1, 26)]
 
 
 @pytest.fixture(scope="module")

@@ -267,7 +267,13 @@ def test_killed_and_resumed_is_the_same_population(tmp_path, plain, place):
 
 
 @pytest.mark.parametrize(
-    "at", [pytest.param(0, marks=pytest.mark.slow), 1, 3, pytest.param(99, marks=pytest.mark.slow)]
+    "at",
+    [
+        pytest.param(0, marks=pytest.mark.slow),
+        pytest.param(1, marks=pytest.mark.slow),
+        3,
+        pytest.param(99, marks=pytest.mark.slow),
+    ],
 )
 def test_asked_to_stop_all_members_are_saved_and_go_on_to_the_same_end(tmp_path, plain, at):
     """With a refresh every 3 steps the program comes back between two lines of the record as well."""
