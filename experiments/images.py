@@ -9,6 +9,8 @@ Where a benchmark's domains are pools, all target images are used without labels
 source is all its images, or without ``--holdout`` of each class, which then score the source.
 """
 
+import hashlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,13 +26,15 @@ from dalib.data.benchmarks.base import is_pool
 from dalib.data.domain import Split, split_labels, stratified_holdout
 from dalib.data.transforms import Transform, center_crop, compose, published, resize, rgb
 from dalib.encoders import ENCODERS, load
+from dalib.files import write_atomically
 from dalib.methods import setting_of
 from dalib.types import ImagePreprocessing
+from dalib.weights.cache import cache_folder
 from experiments.config import SEVERAL, Experiment, Recipe, flat
 from experiments.grid import Grid, expand, pairs
 from experiments.image_splits import Rows, ViewedImages
 from experiments.joined import PLUS, join
-from experiments.own_features import BLOCK, Pretrained, feature_function
+from experiments.own_features import BLOCK, Pretrained, feature_function, fingerprint
 
 
 @dataclass(frozen=True)
@@ -164,10 +168,18 @@ def _view(options: Images) -> Callable[[Domain], Domain]:
     model = Pretrained(*load(options.encoder, weights=options.weights))
     assert isinstance(model.preprocessing, ImagePreprocessing)
     transform = compose(rgb(), published(model.preprocessing))
-    process = feature_function(model)
-    return lambda domain: _mapped(
-        domain, lambda name, split: ArraySplit(_features(name, split, transform, process), split_labels(split))
-    )
+    process, folder = feature_function(model), cache_folder() / "features" / fingerprint(model)[:16]
+
+    def change(name: str, split: Split) -> Split:
+        key = hashlib.sha256(f"{split.fingerprint()} {model.preprocessing}".encode()).hexdigest()
+        file = folder / f"whole-{key[:32]}.npy"
+        if not file.is_file():
+            buffer = io.BytesIO()
+            np.save(buffer, _features(name, split, transform, process))
+            write_atomically(file, buffer.getvalue())
+        return ArraySplit(np.load(file, allow_pickle=False), split_labels(split))
+
+    return lambda domain: _mapped(domain, change)
 
 
 def _test_view(options: Images) -> Transform:
