@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from dalib.data import Domain, match_classes
@@ -115,7 +116,7 @@ def own(options: Own) -> None:
     interleaved = [job for job in jobs if setting_of(job.experiment.method).split(",")[0] in SEVERAL]
     with show_progress(len(jobs), max([job.experiment.steps for job in jobs], default=1)) as progress:
         plain = [job for job in jobs if job not in interleaved]
-        wrong = run_methods(plain, progress, members=check_population(options.population), command=command)
+        wrong = run_methods(plain, progress, members=_members(options, view), command=command)
         wrong += run_methods(interleaved, progress, members=1, command=command)
     folders = [job.folder for job in jobs if job.folder.is_dir()]
     for name in todo.classic:
@@ -137,6 +138,14 @@ def own(options: Own) -> None:
             print(f"no target labels: the predictions are in {out}/<method>/seed-<n>/predictions.csv")
         print(f"\nreport: {report.write_report(runs, out / 'report.html').resolve()}")
     tell(wrong)
+
+
+def _members(options: Own, view: View) -> int | None:
+    """How many runs at once; on a CPU convolutions of several members are many times slower than one after the other."""
+    convolutions = view.kind in ("images", "series") and not view.frozen
+    if options.population == "auto" and convolutions and jax.default_backend() == "cpu":
+        return 1
+    return check_population(options.population)
 
 
 def _classic_setup(options: Own, todo: Plan, source: Domain, target: Domain, view: View, name: str) -> dict[str, Any]:

@@ -105,7 +105,8 @@ class Own:
     save_every: int = 500
     """Steps between two checkpoints, a multiple of log_every."""
     population: str = "auto"
-    """auto trains the runs of one method together; a number limits how many; off trains one run after the other."""
+    """auto trains the runs of one method together (on a CPU not those of convolutional nets); a number limits how many;
+    off trains one run after the other."""
     out: Path | None = None
     """Folder of the run records and the report. Default: a folder in runs/ named after the options."""
     report: bool = True
