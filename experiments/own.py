@@ -141,7 +141,7 @@ def own(options: Own) -> None:
 
 
 def _members(options: Own, view: View) -> int | None:
-    """How many runs at once; on a CPU convolutions of several members are many times slower than one after the other."""
+    """How many runs at once; on a CPU convolutions of several members together are many times slower."""
     convolutions = view.kind in ("images", "series") and not view.frozen
     if options.population == "auto" and convolutions and jax.default_backend() == "cpu":
         return 1
