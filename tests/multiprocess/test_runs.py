@@ -45,7 +45,8 @@ def straight(tmp_path_factory):
         return on(monkeypatch, 1, tmp_path_factory.mktemp("one") / "dann")
 
 
-@pytest.mark.parametrize("begin, go_on", [(8, 1), pytest.param(1, 8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("begin, go_on", [(8, 1), (1, 8)])
 def test_killed_on_some_devices_and_resumed_on_others(begin, go_on, straight, tmp_path, monkeypatch):
     folder = on(monkeypatch, begin, tmp_path / "dann", until=6)
     assert lines(folder)[-1]["step"] == 6
