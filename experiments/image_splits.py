@@ -37,10 +37,19 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class ViewedImages:
-    """Images through a transform without randomness, decoded when they are asked for, in as many threads as cores."""
+    """Images through transforms without randomness, decoded when they are asked for, in as many threads as cores.
+
+    Attributes:
+        base: images of any size.
+        geometry: to uint8 images of one size, which are kept where all of them take at most ``keep`` bytes.
+        finish: from these to what enters the net.
+        keep: 2 GiB; 0 keeps nothing.
+    """
 
     base: Split
-    transform: Transform
+    geometry: Transform
+    finish: Transform
+    keep: int = 2 << 30
 
     def __len__(self) -> int:
         return len(self.base)
@@ -48,21 +57,29 @@ class ViewedImages:
     def __getitems__(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """float32 images ``[b, height, width, 3]`` and labels."""
         rows = [int(i) for i in indices]
-        examples = list(self._pool.map(self._one, rows))
-        return np.stack([x for x, _ in examples]), np.array([y for _, y in examples], np.int32)
+        return np.stack(list(self._pool.map(self._one, rows))), self.labels[rows]
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
+        """All labels ``[n]``."""
         return split_labels(self.base)
 
     def fingerprint(self) -> str:
         """That of the images as they are stored."""
         return self.base.fingerprint()
 
-    def _one(self, row: int) -> tuple[np.ndarray, int]:
-        images, labels = self.base.__getitems__([row])
-        view = self.transform(np.asarray(images[0]), np.random.default_rng(0))
-        return np.asarray(view, np.float32), int(labels[0])
+    def _one(self, row: int) -> np.ndarray:
+        generator = np.random.default_rng(0)
+        square = self._kept.get(row)
+        if square is None:
+            square = self.geometry(np.asarray(self.base.__getitems__([row])[0][0]), generator)
+            if square.nbytes * len(self) <= self.keep:
+                self._kept[row] = square
+        return np.asarray(self.finish(square, generator), np.float32)
+
+    @cached_property
+    def _kept(self) -> dict[int, np.ndarray]:
+        return {}
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

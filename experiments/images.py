@@ -163,11 +163,11 @@ def _source(domain: Domain, holdout: float) -> Domain:
 
 def _view(options: Images) -> Callable[[Domain], Domain]:
     if not options.frozen_features:
-        transform = _test_view(options)
-        return lambda domain: _mapped(domain, lambda name, split: ViewedImages(split, transform))
+        geometry, finish = _test_view(options)
+        return lambda domain: _mapped(domain, lambda name, split: ViewedImages(split, geometry, finish))
     model = Pretrained(*load(options.encoder, weights=options.weights))
     assert isinstance(model.preprocessing, ImagePreprocessing)
-    transform = compose(rgb(), published(model.preprocessing))
+    transform = published(model.preprocessing)
     process, folder = feature_function(model), cache_folder() / "features" / fingerprint(model)[:16]
 
     def change(name: str, split: Split) -> Split:
@@ -182,16 +182,16 @@ def _view(options: Images) -> Callable[[Domain], Domain]:
     return lambda domain: _mapped(domain, change)
 
 
-def _test_view(options: Images) -> Transform:
-    """Resize both sides to 256/224 of the size, central crop, and the normalisation of the weights."""
+def _test_view(options: Images) -> tuple[Transform, Transform]:
+    """Resize both sides to 256/224 of the size and central crop; then the normalisation of the weights."""
     prepared = ImagePreprocessing()
     if options.weights:
         prepared = load(options.encoder, weights=options.weights)[2]
         assert isinstance(prepared, ImagePreprocessing)
     size = options.size
-    here = prepared._replace(resize=size, size=size, keep_aspect=False)
     larger = resize(round(size * 256 / 224), resample=prepared.interpolation)
-    return compose(rgb(), larger, center_crop(size), published(here))
+    here = prepared._replace(resize=size, size=size, keep_aspect=False)
+    return compose(rgb(), larger, center_crop(size)), published(here)
 
 
 def _mapped(domain: Domain, change: Callable[[str, Split], Split]) -> Domain:
@@ -204,7 +204,7 @@ def _mapped(domain: Domain, change: Callable[[str, Split], Split]) -> Domain:
 
 
 def _features(name: str, split: Split, transform: Transform, process: Callable[[Any], np.ndarray]) -> np.ndarray:
-    viewed, parts = ViewedImages(split, transform), []
+    viewed, parts = ViewedImages(split, rgb(), transform, keep=0), []
     for start in range(0, len(split), BLOCK):
         rows = range(start, min(start + BLOCK, len(split)))
         parts.append(process(viewed.__getitems__(rows)[0]))

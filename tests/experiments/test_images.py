@@ -161,7 +161,12 @@ def test_rows_and_views():
     x, y = some.__getitems__([1, 0])
     assert y.tolist() == [1, 3] and some.labels.tolist() == [3, 1] and (x[0] == base.inputs[1]).all()
     assert some.fingerprint() != Rows(base, np.array([1, 3])).fingerprint() != base.fingerprint()
-    seen = ViewedImages(some, lambda image, rng: image.astype(np.float32) / 2)
-    x, y = seen.__getitems__(range(2))
-    assert x.dtype == np.float32 and y.tolist() == [3, 1]
-    np.testing.assert_array_equal(x, base.inputs[[3, 1]].astype(np.float32) / 2)
+    decoded = []
+    for keep in (0, 1 << 20):
+        decoded.clear()
+        seen = ViewedImages(some, lambda image, rng: decoded.append(1) or image[:1], lambda x, rng: x / 2, keep=keep)
+        for _ in range(2):
+            x, y = seen.__getitems__(range(2))
+            assert x.dtype == np.float32 and y.tolist() == [3, 1]
+            np.testing.assert_array_equal(x, base.inputs[[3, 1], :1].astype(np.float32) / 2)
+        assert len(decoded) == (2 if keep else 4)
