@@ -168,7 +168,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     description = (__doc__ or "").strip()
     try:
-        options = tyro.cli(Local, args=arguments[:cut], description=description)
+        options = tyro.cli(
+            Local, args=arguments[:cut], description=description, prog="python -m experiments.launch.local"
+        )
         return launch(options, arguments[cut + 1 :])
     except InputError as error:
         print(f"\nerror: {error}", file=sys.stderr)
