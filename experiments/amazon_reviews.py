@@ -55,6 +55,8 @@ class Amazon(Grid):
     """dann or hatn: which reviews train and test."""
     video: bool = False
     """A fifth domain: 20 tasks."""
+    domains: tuple[str, ...] = ()
+    """The tasks between these domains alone."""
     scale: str = "source"
     """Of features: none, source (mean 0 and deviation 1 of the labelled source) or domain (each by its own). Counts are
     not scaled."""
@@ -71,11 +73,14 @@ def experiments(options: Amazon) -> list[Experiment]:
     if options.form == "published" and (options.split != "dann" or options.video):
         got = "another split or a fifth domain beside --form published"
         raise input_error("form", got=got, expected="its four domains and their own split")
+    known = FIVE if options.video else FOUR
+    for name in options.domains:
+        choose("domains", name, dict.fromkeys(known))
     tokens = options.form == "tokens"
     small = () if tokens else tuple(text for name, text in SMALL_NETS.items() if name in options.method)
     return expand(
         replace(options, options=(*small, *options.options), oracle=options.oracle and options.split == "dann"),
-        pairs(options, FIVE if options.video else FOUR),
+        pairs(options, options.domains or known),
         protocol=(*stated(options.form, options.split, options.max_length), *_scaling(options)),
         encoder="minilm_l6" if tokens else options.encoder,
         encoder_options=() if tokens or options.encoder != "mlp" else flat({"widths": (100,)}),

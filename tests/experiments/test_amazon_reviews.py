@@ -103,6 +103,10 @@ def test_options_that_contradict_one_another():
         experiments(Amazon(scale="l1-domain"))
     assert len(experiments(Amazon(method=("dann",), seeds=1, oracle=False))) == 12
     assert len(experiments(Amazon(method=("dann",), seeds=1, video=True, split="hatn"))) == 20
+    some = experiments(Amazon(method=("dann",), seeds=1, oracle=False, domains=("books", "kitchen")))
+    assert {run.task for run in some} == {"books → kitchen", "kitchen → books"}
+    with pytest.raises(InputError, match="did you mean 'books'"):
+        experiments(Amazon(domains=("book",)))
     mine = experiments(Amazon(method=("dann",), seeds=1, options=("dann.hidden=[7]",)))
     assert dict(mine[0].method_options) == {"hidden": (7,)}
 
