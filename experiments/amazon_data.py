@@ -116,9 +116,13 @@ def reader(
     weights: str,
     max_length: int,
     data_dir: Path | None,
+    vocabulary: Sequence[str] = FOUR,
     report: Callable[[str], None] = lambda text: None,
 ) -> Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, Domain]]]:
-    """A reader for :func:`experiments.grid.run_grid`; arguments as in :class:`experiments.amazon_reviews.Amazon`."""
+    """A reader for :func:`experiments.grid.run_grid`; arguments as in :class:`experiments.amazon_reviews.Amazon`.
+
+    Counts are of the words of all domains in ``vocabulary``, whatever tasks are run.
+    """
 
     def read(todo: Sequence[Experiment]) -> Callable[[Experiment], tuple[Domain, Domain]]:
         names = tuple(dict.fromkeys(name for e in todo for name in (e.source, e.target)))
@@ -126,7 +130,7 @@ def reader(
         if form == "published":
             whole = {n: _as_float(d) for n, d in load_benchmark("amazon_features", data_dir, domains=names).items()}
             return lambda e: (whole[e.source], whole[e.target])
-        reviews = read_reviews(data_dir, names, split)
+        reviews = read_reviews(data_dir, vocabulary if form == "counts" else names, split)
         inputs = _inputs(form, reviews, weights, max_length, report)
 
         def domains(e: Experiment) -> tuple[Domain, Domain]:

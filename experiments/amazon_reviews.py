@@ -102,6 +102,7 @@ def amazon(options: Amazon) -> None:
         weights=options.weights,
         max_length=options.max_length,
         data_dir=options.data_dir,
+        vocabulary=FIVE if options.video else FOUR,
         report=lambda text: print(f"\r{text}", end="", file=sys.stderr),
     )
     run_grid(options, todo, read)

@@ -97,7 +97,9 @@ class Grid:
     """Write report.html at the end."""
 
 
-NO_PROTOCOL = (*("method", "source", "target", "seeds", "oracle", "data_dir", "population", "array", "out", "report"),)
+NO_PROTOCOL = (
+    *("method", "source", "target", "domains", "seeds", "oracle", "data_dir", "population", "array", "out", "report"),
+)
 """Options that say which runs are done and where; they do not change a run."""
 ADDED = ("accumulate", "gradient_cache")
 """Options that came later: at their defaults they leave the names of older folders as they are."""

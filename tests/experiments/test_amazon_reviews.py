@@ -62,6 +62,9 @@ def test_scales_of_a_task(small):
     read = lambda scale: reader(  # noqa: E731
         form="counts", split="dann", scale=scale, weights="", max_length=8, data_dir=small
     )(todo)(todo[0])
+    several = experiments(Amazon(target="dvd", form="counts", seeds=1, method=("source_only",), oracle=False))
+    wider = reader(form="counts", split="dann", scale="none", weights="", max_length=8, data_dir=small)(several)
+    assert wider(several[0])[0].fingerprint() == read("none")[0].fingerprint()
     plain, (by_source, theirs), (own, other) = (read(scale) for scale in ("none", "source", "domain"))
     rows = lambda domain, split: domain.split(split).__getitems__(range(len(domain.split(split))))[0]  # noqa: E731
     x, t = rows(plain[0], "train"), rows(plain[1], "test")
