@@ -2,8 +2,7 @@
 
     python -m experiments.feature_tables --table a=amazon.npz --table w=webcam.npz --table d=dslr.npz
     python -m experiments.feature_tables --table A.mat --table W.mat --method dann mcc --closed-form coral jda --seeds 5
-    python -m experiments.feature_tables --table surf.npz --domains amazon webcam --x-name 'surf_{domain}_x' --y-name \
-        'surf_{domain}_y' --scale l1-domain
+    python -m experiments.feature_tables --table all.npz --domains amazon webcam --x-name {domain}_x --y-name {domain}_y
 
 A table is an ``.npz`` archive or a MATLAB file (up to version 7.2) with rows ``[n, d]`` and labels ``[n]``; several
 domains may lie in one file, whose arrays are then named with ``{domain}``. Labels are whole numbers or texts.
