@@ -187,12 +187,13 @@ def our_step(
     from dalib.encoders import Bottleneck, Classifier, make_encoder
     from dalib.types import Batch, Source, Target
 
-    chosen = {
+    known: dict[str, Callable[[], Any]] = {
         "dann": methods.dann,
         "dan": methods.dan,
         "deep_coral": lambda: methods.deep_coral(layer="features"),
         NOTHING: lambda: methods.from_term(NOTHING, lambda source, labels, target, context: target.features.mean()),
-    }[method]()
+    }
+    chosen = known[method]()
     compute = None if dtype == "float32" else jnp.dtype(dtype)
     net = Classifier(
         make_encoder(benchmark.encoder, dtype=compute) if encoder is None else encoder,
@@ -206,7 +207,7 @@ def our_step(
     if encoder is not None:
         random = np.random.default_rng(0)
         source, target = random.normal(size=(2, benchmark.batch, 2048)).astype(np.float32)
-    batch = jax.device_put(Batch(Source(source, labels), Target(target)))
+    batch = Batch(Source(jnp.asarray(source), jnp.asarray(labels)), Target(jnp.asarray(target)))
     variables = jax.eval_shape(net.init, jax.random.key(0), batch.source.inputs)
 
     def init(key: jax.Array, variables: Any) -> Any:

@@ -18,7 +18,7 @@ def mk_mmd(x: Any, y: Any) -> Any:
     n, rows = len(x), torch.cat([x, y]).float()
     squared = (rows[None] - rows[:, None]).square().sum(2)
     variance = squared.mean().detach()
-    kernels = sum(torch.exp(-squared / (2 * factor * variance)) for factor in MULTIPLIERS)
+    kernels: Any = sum(torch.exp(-squared / (2 * factor * variance)) for factor in MULTIPLIERS)
     off = 1 - torch.eye(n, device=rows.device)
     within = ((kernels[:n, :n] + kernels[n:, n:]) * off).sum() / (n * (n - 1))
     return within - 2 * kernels[:n, n:].mean()
@@ -60,7 +60,9 @@ def theirs(form: str, benchmark: Any) -> Built:
     linear = last if isinstance(last, nn.Linear) else [m for m in last.modules() if isinstance(m, nn.Linear)][0]
     setattr(encoder, name, nn.Flatten())
     bottleneck = nn.Sequential(nn.Linear(linear.in_features, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU())
-    parts = nn.ModuleDict({"encoder": encoder, "bottleneck": bottleneck, "head": nn.Linear(WIDTH, benchmark.classes)})
+    parts: Any = nn.ModuleDict(
+        {"encoder": encoder, "bottleneck": bottleneck, "head": nn.Linear(WIDTH, benchmark.classes)}
+    )
     parts.to(device, memory_format=layout)
     hidden = (nn.Linear(WIDTH, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 1))
     critic = nn.Sequential(*hidden).to(device)
@@ -95,7 +97,7 @@ def theirs(form: str, benchmark: Any) -> Built:
     finish: Callable[[], Any] = torch.cuda.synchronize if device == "cuda" else lambda: None
 
     def caller(method: str, dtype: str) -> Callable[[], Any]:
-        groups = [
+        groups: Any = [
             {"params": parts["encoder"].parameters(), "lr": 0.001},
             {"params": [*parts["bottleneck"].parameters(), *parts["head"].parameters()]},
         ]
