@@ -45,7 +45,7 @@ from experiments.progress import show_progress
 
 SHARED = (
     *("seeds", "steps", "batch_size", "bottleneck", "batch_norm", "recipe", "preset", "preset_steps", "oracle"),
-    *("log_every", "evaluate_every", "save_every"),
+    *("accumulate", "gradient_cache", "log_every", "evaluate_every", "save_every"),
 )
 """Options that mean the same in every benchmark file."""
 

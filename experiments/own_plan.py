@@ -84,6 +84,11 @@ class Own:
     """Layers between encoder and head, by name."""
     batch_norm: str = "auto"
     """joint, separate, source, domain, frozen; auto takes each method's own convention."""
+    accumulate: int = 1
+    """In how many parts a batch goes through the net, to save memory: exact where all losses are means over examples,
+    refused for other methods and for BatchNorm by the batch."""
+    gradient_cache: bool = False
+    """With --accumulate: two passes, exact for methods that look at the distribution of a batch as well."""
     recipe: Recipe = field(default_factory=Recipe)
     preset: str = ""
     """Recipe, bottleneck, batch, steps and BatchNorm of a published protocol, per method: tllib, deepda, dann-paper,
