@@ -8,20 +8,18 @@ import pytest
 from dalib.checks import InputError
 from dalib.train import make_mesh, put_batch
 from dalib.train.distributed import (
-    Processes,
     any_process,
-    asked_for,
-    first_host,
     from_each,
-    from_slurm,
     initialize,
     leader_first,
+    leaders,
     leads,
     local,
     process_count,
     replicate,
     run_mesh,
 )
+from dalib.train.processes import Processes, asked_for, first_host, from_slurm
 from dalib.train.sharding import check_rows
 
 SLURM = {
@@ -90,7 +88,7 @@ def test_a_process_stays_alone_unless_it_is_asked():
 
 def test_alone():
     assert leads() and process_count() == 1
-    assert from_each(1 / 3) == [1 / 3]
+    assert from_each(1 / 3) == [1 / 3] and leaders(True) == 1
     assert any_process(True) and not any_process(False)
     assert leader_first(lambda: "done") == "done"
     with pytest.raises(ZeroDivisionError):
