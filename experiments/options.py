@@ -1,0 +1,91 @@
+"""The command line that every benchmark file shares, and the folder that its options lead to."""
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar
+
+from experiments.config import Recipe
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Options that every benchmark shares; a benchmark's own dataclass inherits them and changes defaults."""
+
+    benchmark: ClassVar[str] = "grid"
+    """Name in run records and folders."""
+    module: ClassVar[str] = ""
+    """Name of the module in ``experiments``; without it that of the benchmark."""
+
+    method: tuple[str, ...] = ("source_only", "dan", "deep_coral", "dann")
+    """Methods to run, one or more. Those that start from a trained source net (adda, shot) bring source_only along."""
+    source: str | None = None
+    """Labelled domain. Without source and target: the benchmark's usual tasks."""
+    target: str | None = None
+    """Domain to adapt to, used without labels; with a source or a target alone, all tasks from or to it."""
+    seeds: int = 3
+    """Seeds 0 … seeds − 1 of each method and task."""
+    steps: int = 500
+    """Training steps of a run."""
+    batch_size: int = 32
+    """Examples of each domain in a step, on all devices together; their number must divide it."""
+    encoder: str = "mlp"
+    """Net in front of the classifier."""
+    bottleneck: str = "none"
+    """Layers between encoder and head, by name."""
+    batch_norm: str = "auto"
+    """joint, separate, source, domain, frozen; auto takes each method's own convention."""
+    accumulate: int = 1
+    """In how many parts a batch goes through the net, to save memory: exact where all losses are means over examples,
+    refused for other methods and for BatchNorm by the batch."""
+    gradient_cache: bool = False
+    """With --accumulate: two passes, exact for methods that look at the distribution of a batch as well."""
+    recipe: Recipe = Recipe()
+    preset: str = ""
+    """Recipe, bottleneck, batch, steps and BatchNorm of a published protocol, per method: tllib, deepda, dann-paper,
+    adda-paper, mcd-paper, shot; for digits lenet, tllib-digits, shot-digits. It stands in the place of --recipe,
+    --bottleneck, --batch-size, --batch-norm, --steps. Whatever it selected by, the report shows the last step, the
+    validators' picks and, labelled, the oracle's."""
+    preset_steps: bool = True
+    """--no-preset-steps: keep --steps beside a preset."""
+    options: tuple[str, ...] = ()
+    """Hyper-parameters of methods, e.g. dann.weight=0.5 dan.estimator=biased."""
+    oracle: bool = True
+    """Also train on the target's labels: the upper bound, labelled as such."""
+    data_dir: Path | None = None
+    """Folder with the data as their archives unpack. Default: the environment variable DALIB_DATA."""
+    log_every: int = 20
+    """Steps between two lines of the record; each holds means over these steps."""
+    evaluate_every: int = 100
+    """Steps between two evaluations, a multiple of log_every."""
+    save_every: int = 200
+    """Steps between two checkpoints, a multiple of log_every."""
+    population: str = "auto"
+    """auto trains the runs of one method together, as many as fit the device; a number limits how many; off trains one
+    run after the other. Numbers agree to rounding."""
+    array: str = ""
+    """i/n: do the i-th of n parts of the grid only, i = 1 … n; n such commands, on any machines that share the folder,
+    do all of it. The report is left to the same command without --array, or to python -m dalib.report."""
+    out: Path | None = None
+    """Folder of the run records and the report; runs found there are kept, unfinished ones go on. Default: a folder in
+    runs/ named after the protocol, so that other settings get another folder."""
+    report: bool = True
+    """Write report.html at the end."""
+
+
+NO_PROTOCOL = (
+    *("method", "source", "target", "domains", "seeds", "oracle", "data_dir", "population", "array", "out", "report"),
+)
+"""Options that say which runs are done and where; they do not change a run."""
+ADDED = ("accumulate", "gradient_cache")
+"""Options that came later: at their defaults they leave the names of older folders as they are."""
+
+
+def default_folder(options: Grid) -> Path:
+    """``runs/<benchmark>-<steps or preset>-<hash>``: the hash is of every option that a run depends on."""
+    named = [(f, getattr(options, f.name)) for f in fields(options) if f.name not in NO_PROTOCOL]
+    values = {f.name: value for f, value in named if f.name not in ADDED or value != f.default}
+    protocol = sorted((name, repr(value)) for name, value in values.items() if value not in (None, ""))
+    digest = hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]
+    length = options.preset if options.preset and options.preset_steps else options.steps
+    return Path("runs") / f"{options.benchmark}-{length}-{digest}"
