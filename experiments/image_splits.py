@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from dalib.data.domain import Split, split_labels
+from dalib.data.image_files import ImageFiles
 from dalib.data.transforms import Transform
 
 
@@ -33,6 +34,19 @@ class Rows:
     def fingerprint(self) -> str:
         """SHA-256 of the fingerprint of the source below and the rows."""
         return hashlib.sha256(self.base.fingerprint().encode() + self.index.astype(np.int64).tobytes()).hexdigest()
+
+
+def contents(split: Split) -> list[str]:
+    """A digest of each example, the same for equal ones: of a file's bytes, or of an array's."""
+    if isinstance(split, ViewedImages):
+        return contents(split.base)
+    if isinstance(split, ImageFiles):
+        return [hashlib.sha256((split.root / path).read_bytes()).hexdigest() for path in split.paths]
+    found = []
+    for i in range(len(split)):
+        example = np.ascontiguousarray(split.__getitems__([i])[0][0])
+        found.append(hashlib.sha256(f"{example.shape}{example.dtype}".encode() + example.tobytes()).hexdigest())
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import experiments.images
 from dalib.checks import InputError
 from dalib.data import benchmarks as data
 from dalib.data.arrays import ArraySplit
+from dalib.data.benchmarks.reading import pool
 from dalib.encoders import LeNet
 from dalib.types import ImagePreprocessing
 from experiments import domainnet, office31, office_caltech_images, office_home, pacs, visda
@@ -153,6 +154,17 @@ def test_tasks_and_what_contradicts():
     ):
         with pytest.raises(InputError, match=message):
             office31.experiments(office31.Office31(**{**one, **bad}))
+
+
+def test_no_held_out_picture_has_a_twin_among_those_trained_on():
+    x = np.arange(40, dtype=np.float32)[:, None]
+    x[20:] = x[:20]  # every picture twice, of one class
+    whole = ArraySplit(x, np.arange(40, dtype=np.int32) % 2)
+    domain = experiments.images._source(pool("a", ("no", "yes"), whole), 0.3)
+    train, test = (domain.split(name).__getitems__(range(len(domain.split(name))))[0] for name in ("train", "test"))
+    assert len(train) + len(test) == 40 and 0 < len(test) < 12
+    assert not set(train.ravel()) & set(test.ravel())
+    assert experiments.images._source(domain, 0.3) is domain
 
 
 def test_rows_and_views():
