@@ -331,4 +331,4 @@ def test_a_tpu_program(fsdp):
     assert last["roofline"]["seconds_overlapped"] > 0
     if fsdp:
         assert "all-gather" in last["collectives"]
-        assert last["memory"]["parameters"] < 0.2 * 4 * (784 * 0 + 500 * 256 + 256 * 1024 + 1024 * 1024)
+        assert last["memory"]["parameters"] < 2**20, "the discriminator's largest matrix alone has 4 MiB"
