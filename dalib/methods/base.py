@@ -210,17 +210,22 @@ def source_quality(logits: Array, labels: Array) -> Metrics:
 def trained_groups(update: Update, params: Params) -> tuple[str, ...]:
     """The groups of ``params`` that ``update`` trains, in their order there.
 
+    A net may lack a bottleneck, and on features that are given an encoder with parameters.
+
     Raises:
-        InputError: when a name of ``update.trains`` matches no group.
+        InputError: when another name of ``update.trains`` matches no group, or none of them does.
     """
 
     def matches(pattern: str, group: str) -> bool:
         return group.startswith(pattern[:-1]) if pattern.endswith("*") else group == pattern
 
     for pattern in update.trains:
-        if not pattern.endswith("*") and pattern not in params and pattern != "bottleneck":
+        if not pattern.endswith("*") and pattern not in params and pattern not in ("encoder", "bottleneck"):
             raise unknown_name(f"group trained by update {update.name!r}", pattern, params)
-    return tuple(g for g in params if any(matches(p, g) for p in update.trains))
+    found = tuple(g for g in params if any(matches(p, g) for p in update.trains))
+    if not found:
+        raise unknown_name(f"group trained by update {update.name!r}", update.trains[0], params)
+    return found
 
 
 SUPERVISED = Update("supervised", supervised_loss)

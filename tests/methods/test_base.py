@@ -43,3 +43,15 @@ def test_adabn_refuses_a_net_without_statistics_before_training():
         adabn().init(jax.random.key(0), make_spec())
     stats = {"bn": {"mean": jnp.zeros(2), "var": jnp.ones(2)}}
     assert adabn().init(jax.random.key(0), make_spec()._replace(batch_stats=stats)) == ({}, {})
+
+
+def test_groups_that_an_update_trains():
+    from dalib.methods.base import Update, trained_groups
+
+    update = Update("C", lambda *_: None, ("encoder", "bottleneck"))
+    assert trained_groups(update, {"encoder": {}, "head": {}}) == ("encoder",)
+    assert trained_groups(update, {"bottleneck": {}, "head": {}}) == ("bottleneck",)  # a net on given features
+    with pytest.raises(InputError, match="trained by update 'C'.*'encoder'"):
+        trained_groups(update, {"head": {}})
+    with pytest.raises(InputError, match="did you mean 'head'"):
+        trained_groups(Update("A", lambda *_: None, ("encoder", "haed")), {"encoder": {}, "head": {}})
