@@ -1,8 +1,9 @@
 """One mesh with a ``data`` axis: batches split over it; the state replicated, or split over it as well.
 
 Splitting the state changes where it lies between steps, not what a step computes: inside the step each part is gathered
-where it is used, once forward and once backward, and its gradient comes back as a sum that is left split
-(Rajbhandari, Rasley, Ruwase, He, ZeRO, SC 2020, arXiv 1910.02054, stage 3).
+where it is used, and asked for again in the backward pass instead of being kept; its gradient comes back as a sum that
+is left split (Rajbhandari, Rasley, Ruwase, He, ZeRO, SC 2020, arXiv 1910.02054, stage 3). How far a compiler follows is
+its own affair: XLA's for CPUs gathers once, keeps the whole part, and sums gradients whole before it splits them.
 """
 
 import functools
