@@ -1,7 +1,7 @@
 """Office-31: 31 classes of office objects in merchants' pictures, by a webcam and by a reflex camera.
 
     python -m experiments.office31 --data-dir DIR --preset tllib                # ResNet-50 fine-tuned, TLlib's recipe
-    python -m experiments.office31 --data-dir DIR --frozen-features             # heads on its features, on a laptop
+    python -m experiments.office31 --data-dir DIR --frozen-features             # heads on its features
     python -m experiments.office31 --data-dir DIR --source amazon --target webcam --method dann --seeds 5
 
 Protocol: six tasks, all images of the source with labels, all of the target without; the same target images are the
