@@ -3,7 +3,7 @@
 A folder says it all, since it stands still after a kill:
 
 ================== ==================================================================================================
-start-up           no line and no checkpoint is new since this start, and none is being written
+start-up           since this start nothing is new in any run that has not ended, and no checkpoint is being written
 checkpoint write   a temporary folder of orbax lies in ``checkpoints/``
 evaluation         the last line belongs to a step that is evaluated, and the lines of that evaluation are not all there
 end of run         all lines and the checkpoint of the last step are there, but not "end"
