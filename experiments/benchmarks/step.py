@@ -11,8 +11,9 @@ tenth of the rate; ``eager`` as it stands, ``channels_last`` eager in that memor
 same cores that take turns, ``--rounds`` times; the fastest call counts. A form of PyTorch's that does not run here is
 left out, with the reason.
 
-Also measured, in the same run: the ceilings of the machine (a product of 2048² matrices; an addition of large arrays)
-and which fraction of them a step reaches, by the compiler's count of operations; the share of alignment, which is what
+Also measured, in the same run: the ceilings of the machine (a product of 2048² matrices; an addition to a large array)
+and which fraction of them a step reaches, by the compiler's count of operations and of bytes that its pieces read and
+write (more than memory sees: what a cache still holds is counted too); the share of alignment, which is what
 the method's step on frozen features (no encoder) takes longer than the same step with a term that costs nothing;
 the seconds from a new process to the end of its first step, without and with a filled compilation cache; and how many
 images a second the input pipeline delivers (:mod:`experiments.benchmarks.input_pipeline`) against what the step takes.
@@ -227,7 +228,7 @@ def ours(benchmark: Benchmark) -> Built:
     import jax
 
     calls: dict[str, Callable[[], Any]] = {}
-    operations, compilation = {}, {}
+    operations, traffic, compilation = {}, {}, {}
 
     def caller(compiled: Any, state: Any, batch: Any) -> Callable[[], Any]:
         holder = [state]
@@ -247,6 +248,7 @@ def ours(benchmark: Benchmark) -> Built:
             began = time.perf_counter()
             compiled = lowered.compile()
             compilation[f"{method} {dtype}"] = time.perf_counter() - began
+            traffic[f"{method} {dtype}"] = float(compiled.cost_analysis()["bytes accessed"])
             calls[f"{method} {dtype}"] = caller(compiled, state, batch)
             calls[f"{method} {dtype}"]()
     device = jax.devices()[0]
@@ -254,6 +256,7 @@ def ours(benchmark: Benchmark) -> Built:
         "device": f"{device.platform} ({device.device_kind})",
         "ceilings": ceilings(benchmark.dtypes),
         "operations": operations,
+        "bytes": traffic,
         "compilation_s": compilation,
         "alignment_s": {method: alignment(benchmark, method) for method in benchmark.methods},
     }
@@ -299,6 +302,7 @@ def compared(
         "ratio": {side: s / ours for side, s in others.items()},
         "operations": operations,
         "of_matmul_ceiling": operations / ours / facts["ceilings"][f"flops/{dtype}"],
+        "of_memory_ceiling": facts["bytes"][f"{method} {dtype}"] / ours / facts["ceilings"]["bytes"],
         "alignment_share": facts["alignment_s"][method] / ours,
     }
     if others:
