@@ -1,7 +1,7 @@
 """Office-Caltech10 as images: ten classes in four domains, a pretrained MobileNetV2 fine-tuned or frozen.
 
     python -m experiments.office_caltech_images --data-dir DIR --frozen-features --seeds 5     # heads on its features
-    python -m experiments.office_caltech_images --data-dir DIR --size 128 --source webcam --target dslr      # fine-tuned
+    python -m experiments.office_caltech_images --data-dir DIR --size 128 --source webcam --target dslr  # fine-tuned
 
 Protocol: twelve tasks; nine tenths of each source class with labels, the rest scores the source; all target images
 without labels, and they are the test (transductive). MobileNetV2 with published ImageNet weights, bottleneck of 256
