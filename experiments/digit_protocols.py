@@ -2,8 +2,8 @@
 
 The rate of ``lenet`` was chosen among 0.01, 0.03 and 0.1 by source-only's accuracy on the *source's* test images; ADDA
 and SHOT, which go on from the source net without a task loss, have the rates of their authors' code. MDD and AFN
-have TLlib's 0.01 and its bottleneck with BatchNorm: without one, at 0.03 as at 0.01, the task loss on the source went to
-NaN (MDD, in 45 and 123 steps) or to that of chance (AFN).
+have TLlib's 0.01 and its bottleneck with BatchNorm: without one, at 0.03 as at 0.01, the task loss on the source went
+to NaN (MDD, in 45 and 123 steps) or to that of chance (AFN).
 """
 
 from dataclasses import replace
