@@ -249,8 +249,9 @@ def test_functions_are_traced_for_another_platform():
     with tracing_for("tpu"):
         assert platform() == "tpu"
         abroad = text()
-    assert "_canonical" in home and "reduce_window_max" not in home
-    assert "_canonical" not in abroad and "reduce_window_max" in abroad and "conv_general_dilated" in abroad
+    # A host's convolution of this size is a product of patches.
+    assert "conv_general_dilated" not in home and "reduce_window_max" not in home
+    assert "conv_general_dilated" in abroad and "reduce_window_max" in abroad and "_canonical" not in abroad
     assert text() == home, "the context leaves nothing behind"
 
 
