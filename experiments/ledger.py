@@ -251,6 +251,8 @@ def _differences(number: Number, run: Run) -> list[str]:
             found.append(f"{name}: theirs {theirs}, ours {mine}")
     if setup.get("weights"):
         found.append(f"weights: ours {setup['weights']}")
+    if not setup.get("classifier") and setup.get("steps"):
+        found.append(f"ours: {setup['steps']} steps of {setup.get('batch_size')} examples a domain")
     if number.selection not in LAST_RULES:
         found.append(f"epoch: theirs {number.selection}, ours last")
     found += [f"ours: {name} {value}" for name, value in stated.items() if name not in ("split", "variant")]

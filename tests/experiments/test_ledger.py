@@ -140,11 +140,12 @@ def test_another_form_of_the_data_is_not_compared_and_an_unknown_one_is_a_differ
 
 
 def test_differences_of_net_and_split(tmp_path):
-    run(tmp_path / "0", encoder="dtn", protocol=[["split", "transductive"], ["pixels", "16"]])
+    run(tmp_path / "0", encoder="dtn", protocol=[["split", "transductive"], ["pixels", "16"]], steps=9, batch_size=4)
     (entry,) = compared(NUMBER, tmp_path)
     assert entry.differences == (
         "net: theirs lenet, ours dtn",
         "split: theirs held out, ours transductive",
+        "ours: 9 steps of 4 examples a domain",
         "ours: pixels 16",
     )
 
