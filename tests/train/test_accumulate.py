@@ -34,6 +34,10 @@ OWN_PASSES = {
 
 SAME_ALL_THE_SAME = {
     "adabn": "source_only's loss; its point is BatchNorm, where accumulation is refused",
+    "fixmatch": "no target example is confident before training: source_only's loss",
+    "mean_teacher": "no target example is confident before training: source_only's loss",
+    "mixstyle": "a net on vectors has no feature maps whose styles could be mixed: source_only's loss",
+    "pada": "before their first update the class weights are even: DANN's loss",
     "mme": "means over examples, but its metrics count domains that lie interleaved in the whole batch",
 }
 """Methods that declare nothing and whose gradients are those of the whole batch even so."""
@@ -41,7 +45,8 @@ SAME_ALL_THE_SAME = {
 
 def setup(method, net=None, b=None, convention=None):
     net = net or classifier("vectors", method.name == "adabn")
-    b = b or batch("vectors", 12, 12)
+    rows = 6 if method.name == "rsd" else 12  # its spans need fewer rows than features
+    b = b or batch("vectors", rows, rows)
     convention = convention or ("frozen" if method.name == "adabn" else method.batch_norm)
     optimizer = make_optimizer(learning_rate=0.05)
     init = quick_jit(
@@ -176,6 +181,7 @@ def test_eight_devices_equal_one(form):
     b = batch("vectors", 32, 32)
     state, step, _ = setup(method, net, b)
     one, _ = steps(step(), state, b)
+    start = jax.tree.map(jnp.copy, state.params)  # a step consumes its state, and placing may share its memory
     mesh = make_mesh(jax.devices()[:8])
     settings = {"total_steps": 20, "num_classes": CLASSES, "accumulate": 2, **form}
     split = make_step(method, make_forward(net, method.batch_norm), optimizer, mesh=mesh, **settings)
@@ -185,7 +191,7 @@ def test_eight_devices_equal_one(form):
     assert "all-to-all" not in text and "collective-permute" not in text
     for _ in range(3):
         eight, _ = split(eight, placed)
-    assert distance(one.params, jax.device_get(eight.params), state.params) < 1e-5
+    assert distance(one.params, jax.device_get(eight.params), start) < 1e-5
 
 
 @pytest.mark.slow
@@ -194,6 +200,7 @@ def test_a_split_state_goes_in_parts_too():
     b = batch("vectors", 32, 32)
     state, step, _ = setup(method, net, b)
     one, _ = steps(step(), state, b)
+    start = jax.tree.map(jnp.copy, state.params)
     mesh = make_mesh(jax.devices()[:8])
     places = fully_sharded(mesh, state, min_size=32)
     settings = {"total_steps": 20, "num_classes": CLASSES, "accumulate": 2, "state_sharding": places}
@@ -202,7 +209,7 @@ def test_a_split_state_goes_in_parts_too():
     eight = jax.device_put(state, places)
     for _ in range(3):
         eight, _ = split(eight, put_batch(b, mesh))
-    assert distance(one.params, jax.device_get(eight.params), state.params) < 1e-5
+    assert distance(one.params, jax.device_get(eight.params), start) < 1e-5
     with pytest.raises(InputError, match="a whole state on every device"):
         make_step(method, forward, optimizer, mesh=mesh, cached=True, **settings)
 
@@ -210,12 +217,15 @@ def test_a_split_state_goes_in_parts_too():
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ({}, {"cached": True}), ids=str)
 def test_temporary_memory_shrinks(form):
-    """4,096 rows through eight layers of 64: activations are most of what a whole step holds."""
+    """4,096 rows through eight layers of 64: the net's activations are most of what a whole step holds.
+
+    The cached form takes what follows the net on the whole batch, so the discriminator has to be small here.
+    """
     net = Classifier(MLP((64,) * 8), CLASSES)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4096, 16)).astype(np.float32)
     b = Batch(Source(x, (np.arange(4096) % CLASSES).astype(np.int32)), Target(x + 1))
-    state, step, _ = setup(small_method("dann"), net, b)
+    state, step, _ = setup(dann(hidden=(4,)), net, b)
 
     def temporaries(**form):
         return jax.jit(step(**form), donate_argnums=0).lower(state, b).compile().memory_analysis().temp_size_in_bytes
