@@ -1,5 +1,8 @@
 """One device, eight, and two processes of four each: the same losses, gradients, statistics and steps."""
 
+import fcntl
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -23,9 +26,16 @@ WORSE = {
 """Relative differences that are allowed after one step and after all, where 1e-5 is not to be had."""
 
 
-def in_two_processes(names, folder):
+def in_two_processes(names, tmp_path_factory, what):
+    """Arrays of all methods; the first of pytest's own workers that comes computes them, the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"two-processes-{what}"
+    folder.mkdir(exist_ok=True)
     file = folder / "two.npz"
-    finish(start(2, 4, "tests.multiprocess.worker", file, *names), timeout=560)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            finish(start(2, 4, "tests.multiprocess.worker", file, *names), timeout=560)
     with np.load(file) as arrays:
         assert (int(arrays["processes"]), int(arrays["devices"])) == (2, 8)
         return {key: arrays[key] for key in arrays.files if "/" in key}
@@ -33,12 +43,12 @@ def in_two_processes(names, folder):
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory):
-    return in_two_processes(CORE, tmp_path_factory.mktemp("core"))
+    return in_two_processes(CORE, tmp_path_factory, "core")
 
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
-    return in_two_processes(ALL, tmp_path_factory.mktemp("all"))
+    return in_two_processes(ALL, tmp_path_factory, "all")
 
 
 @pytest.mark.parametrize("name", CORE)
