@@ -130,7 +130,8 @@ def test_every_preset_makes_a_net_for_28_pixels(preset, method):
 
 
 @pytest.mark.slow
-def test_a_run_end_to_end_states_its_protocol(files, tmp_path):
+def test_a_run_end_to_end_states_its_protocol(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(digit_sets, "SUBSETS", {"mnist": 36, "usps": 32})  # a batch of the preset
     digits(
         Digits(
             protocol="small",
@@ -139,7 +140,6 @@ def test_a_run_end_to_end_states_its_protocol(files, tmp_path):
             method=("source_only", "shot"),
             source="usps",
             target="mnist",
-            batch_size=4,
             steps=2,
             log_every=2,
             evaluate_every=2,

@@ -63,8 +63,9 @@ def test_step_alone():
     for entry in summary["steps"].values():
         assert list(entry["seconds"]) == ["ours"] and "ratio" in entry and "over_fastest" not in entry
         assert entry["examples_per_s"]["ours"] == pytest.approx(4 / entry["seconds"]["ours"])
-        # ResNet-18 at 32² is 37 million multiplications and additions an image, three times that with both gradients.
-        assert 4 * 3 * 2 * 36e6 < entry["operations"] < 4 * 3 * 2 * 60e6
+        # ResNet-18 at 32² is 37 million multiplications and additions an image, three times that with both gradients;
+        # the compiler leaves out those with padding, most of a 3×3 window on the last maps of one pixel.
+        assert 4 * 3 * 2 * 25e6 < entry["operations"] < 4 * 3 * 2 * 60e6
     assert 0 < entry["of_memory_ceiling"]
     assert summary["first_step_s"]["cached"] < summary["first_step_s"]["cold"]
     assert summary["input"]["times_the_appetite"] > 0
