@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.benchmarks.reversal_torch import gradient_reversal
+
 
 def torch_contestant(problem: Any, benchmark: Any) -> Callable[[], int]:
     """A loop of DANN steps on one run: the same net, losses, batch sizes and optimiser, on the GPU if there is one."""
@@ -15,15 +17,7 @@ def torch_contestant(problem: Any, benchmark: Any) -> Callable[[], int]:
     torch.set_num_threads(benchmark.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
-    class Reverse(torch.autograd.Function):
-        @staticmethod
-        def forward(context: Any, x: Any, factor: float) -> Any:
-            context.factor = factor
-            return x.view_as(x)
-
-        @staticmethod
-        def backward(context: Any, *gradients: Any) -> Any:
-            return -context.factor * gradients[0], None
+    reverse = gradient_reversal()
 
     if problem.name == "lenet":
         side = ((benchmark.size - 4) // 2 - 4) // 2
@@ -53,7 +47,7 @@ def torch_contestant(problem: Any, benchmark: Any) -> Callable[[], int]:
             source, target = rows[:b], rows[b:] + half
             features = encoder(torch.cat([x[source], x[target]]))
             loss = F.cross_entropy(head(features[:b]), y[source])
-            logits = critic(Reverse.apply(features, step / benchmark.steps))[:, 0]
+            logits = critic(reverse(features, step / benchmark.steps))[:, 0]
             loss = loss + F.binary_cross_entropy_with_logits(logits, domain)
             optimizer.zero_grad()
             loss.backward()

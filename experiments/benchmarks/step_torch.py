@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.benchmarks.encoders_torch import reference
+from experiments.benchmarks.reversal_torch import gradient_reversal
 from experiments.benchmarks.turns import Built
 
 FORMS = ("eager", "channels_last", "compiled")
@@ -45,15 +46,7 @@ def theirs(form: str, benchmark: Any) -> Built:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layout = torch.contiguous_format if form == "eager" else torch.channels_last
 
-    class Reverse(torch.autograd.Function):
-        @staticmethod
-        def forward(context: Any, x: Any, factor: float) -> Any:
-            context.factor = factor
-            return x.view_as(x)
-
-        @staticmethod
-        def backward(context: Any, *gradients: Any) -> Any:
-            return -context.factor * gradients[0], None
+    reverse = gradient_reversal()
 
     encoder = reference(benchmark.encoder, benchmark.image_size)
     name, last = list(encoder.named_children())[-1]
@@ -87,7 +80,7 @@ def theirs(form: str, benchmark: Any) -> Built:
     domain = torch.cat([torch.ones(n), torch.zeros(n)]).to(device)
 
     def adversarial(features: Any) -> Any:
-        return F.binary_cross_entropy_with_logits(critic(Reverse.apply(features, 0.5))[:, 0].float(), domain)
+        return F.binary_cross_entropy_with_logits(critic(reverse(features, 0.5))[:, 0].float(), domain)
 
     losses: dict[str, Callable[[Any], Any]] = {
         "dann": adversarial,

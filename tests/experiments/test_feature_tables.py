@@ -9,14 +9,7 @@ from experiments.config import main
 from experiments.feature_tables import FeatureTables, check, experiments, feature_tables, sources
 from experiments.own_data import place_of
 from experiments.tables import Source, read_tables
-
-
-def blobs(n=30, classes=3, shift=0.0, seed=0, width=5):
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % classes
-    x = rng.normal(size=(n, width)) * 0.3
-    x[np.arange(n), y] += 3
-    return (x + shift).astype(np.float32), y
+from tests.experiments.own_data import blobs
 
 
 def source(text, **names):
