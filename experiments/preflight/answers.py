@@ -7,7 +7,7 @@ from typing import Any
 
 from dalib.files import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 """Of the answers: another one for other fields."""
 
 

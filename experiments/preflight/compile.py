@@ -82,8 +82,9 @@ def compile_plan(plan: Plan, mesh: Mesh | None = None, *, folder: str = "") -> d
 
     Returns:
         A dict in JSON's types: ``fits`` (False where the compiler gave up for want of memory: then only ``needs`` and
-        ``limit`` in bytes are known), ``memory``, ``collectives``, ``flops``, ``bytes_accessed`` (the compiler's) and
-        ``bytes_main_memory`` of one device and step, ``seconds`` of lowering and compiling, ``devices``, ``versions``.
+        ``limit`` in bytes are known), ``memory``, ``collectives``, ``flops``, ``bytes_accessed`` (the compiler's),
+        ``bytes_main_memory`` and ``bytes_unpadded`` (the same without what fills up tiles) of one device and step,
+        ``seconds`` of lowering and compiling, ``devices``, ``versions``.
 
     Raises:
         InputError: as :func:`~experiments.preflight.plan.build` does.
@@ -129,6 +130,7 @@ def compile_plan(plan: Plan, mesh: Mesh | None = None, *, folder: str = "") -> d
         "flops": costs.get("flops"),
         "bytes_accessed": costs.get("bytes accessed"),
         "bytes_main_memory": main_memory_bytes(program),
+        "bytes_unpadded": main_memory_bytes(program, padded=False),
         "seconds": seconds,
     }
     keep(folder, key, answer)

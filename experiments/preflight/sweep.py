@@ -142,7 +142,20 @@ def explanation(name: str, row: Row, rows: Sequence[Row], split: bool) -> str:
         used = row.answer["memory"]["peak"] / row.answer["hbm"]
         if used > 0.8:
             reasons.append(f"{used:.0%} of the memory is used: the compiler recomputes and reorders to fit")
+        shares = {other.chips: padding(other.answer) for other in rows}
+        least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+        if shares[most] - shares[least] > TOLERANCE:
+            reasons.append(
+                f"{shares[row.chips]:.0%} of the bytes it moves fill up tiles, between {shares[least]:.0%} on {least} "
+                f"chips and {shares[most]:.0%} on {most}"
+            )
     return "; ".join(reasons) or "not explained by the program: the compiler laid out or fused other operations"
+
+
+def padding(answer: Mapping[str, Any]) -> float:
+    """Share of the bytes that a step moves which only fill up tiles: axes of 64 in tiles of 128 make it a half."""
+    moved = answer.get("bytes_main_memory", 0)
+    return 1 - answer.get("bytes_unpadded", moved) / moved if moved else 0.0
 
 
 def describe(counts: Mapping[str, int]) -> str:

@@ -16,8 +16,13 @@ NAMES_ONLY = ("parameter", "get-tuple-element", "tuple", "bitcast", "constant", 
 SLICES = ("slice", "dynamic-slice", "slice-start", "dynamic-slice-start")
 
 
-def main_memory_bytes(program: Program) -> int:
-    """Bytes read from and written to main memory by one run of the program on one device."""
+def main_memory_bytes(program: Program, *, padded: bool = True) -> int:
+    """Bytes read from and written to main memory by one run of the program on one device.
+
+    Args:
+        program: as parsed.
+        padded: count axes filled up to whole tiles, as they lie in memory; False counts the elements alone.
+    """
     total, waiting = 0, [program.entry]
     seen: set[str] = set()
     while waiting:
@@ -28,20 +33,20 @@ def main_memory_bytes(program: Program) -> int:
         computation = program.computations.get(name, [])
         results = {instruction.name: instruction.result for instruction in computation}
         for instruction in computation:
-            total += _moved(instruction, results)
+            total += _moved(instruction, results, padded)
             if instruction.operation in ("while", "conditional", "call"):
                 waiting += called(instruction)
     return total
 
 
-def _moved(instruction: Instruction, results: Mapping[str, str]) -> int:
+def _moved(instruction: Instruction, results: Mapping[str, str], padded: bool) -> int:
     operation = instruction.operation
     if operation in NAMES_ONLY or operation.endswith(("-done", "-update")):
         return 0
     if operation == "custom-call" and '"ConcatBitcast"' in instruction.text:
         return 0
-    written = sizes(arrives(instruction), padded=True)
-    operands = [part for name in instruction.operands for part in sizes(results.get(name, ""), padded=True)]
+    written = sizes(arrives(instruction), padded=padded)
+    operands = [part for name in instruction.operands for part in sizes(results.get(name, ""), padded=padded)]
     if operation in SLICES:
         space = operands[0][1] if operands else 0
         operands = [(size, space) for size, _ in written]

@@ -98,6 +98,7 @@ ENTRY %main (p: f32[4,8]) -> f32[4,8] {
 def test_traffic_of_main_memory_by_hand():
     """Read by the copy 8 · 128 floats, by the slice 2 · 128; the fusion reads one operand and writes one result."""
     assert main_memory_bytes(parse(TRAFFIC)) == 4 * (8 * 128 + 2 * 128 + 2 * 8 * 128)
+    assert main_memory_bytes(parse(TRAFFIC), padded=False) == 4 * (4 * 8 + 2 * 8 + 2 * 4 * 8)
     assert sizes("bf16[3,5,130]{2,0,1:T(8,128)(2,1)}", padded=True) == [(2 * 8 * 5 * 256, 0)]
     assert sizes("bf16[3,5,130]{2,0,1:T(8,128)(2,1)S(1)}") == [(2 * 3 * 5 * 130, 1)]
 
@@ -181,6 +182,15 @@ def test_deviations_are_found_and_explained():
     small = deviations(rows, split=False)
     assert {(d.quantity, d.chips) for d in small} >= {("temporaries", 256)}
     assert any("1 examples of a domain a chip do not fill" in str(d) for d in small)
+    filled = [
+        Row(GLOBAL, n, 2**13, answer(batch=640 / n, temporaries=9e3 / n * (1 + n // 64)) | {"bytes_main_memory": 100})
+        for n in chips
+    ]
+    for row in filled:
+        row.answer["bytes_unpadded"] = 100 if row.chips < 64 else 50
+    assert any(
+        "50% of the bytes it moves fill up tiles, between 0% on 4" in str(d) for d in deviations(filled, split=False)
+    )
     moved = [Row(PER_CHIP, n, 8 * n, answer(moved=1.0)) for n in chips]
     assert [d.quantity for d in deviations(moved, split=False)] == ["re-dealt rows"] * 4
     split = [Row(PER_CHIP, n, 8 * n, answer(state=800 / n + 3, reduced=8 + 80 / n, gathered=200)) for n in chips]
