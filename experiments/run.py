@@ -22,6 +22,7 @@ from dalib.train import (
     put_batch,
     run,
 )
+from dalib.train.accumulate import check_statistics
 from dalib.train.distributed import leader_first, leaders, leads, process_count, process_index, replicate, run_mesh
 from dalib.train.sharding import check_rows
 from dalib.types import Batch
@@ -183,6 +184,9 @@ def open_run(
             raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
     program = make_program(experiment, len(labelled.class_names))
     begin = read_start(program.method, experiment, start)
+    if experiment.accumulate > 1:
+        first = jnp.asarray(labelled.split("train").__getitems__(range(experiment.batch_size))[0])
+        check_statistics(jax.eval_shape(program.init, jax.random.key(0), first).model, experiment.batch_norm)
     config = {
         "experiment": asdict(experiment),
         "name": experiment.name,

@@ -53,6 +53,29 @@ def check_parts(method: Method, parts: int, *, cached: bool) -> None:
         )
 
 
+def check_statistics(model: PyTree, batch_norm: str) -> None:
+    """Checks that a net can go through in parts; the step itself finds out only when it is traced.
+
+    Args:
+        model: the net's batch statistics, or their shapes; empty where it has no BatchNorm.
+        batch_norm: the convention (:mod:`dalib.train.forward`).
+
+    Raises:
+        InputError: if passes would normalise by the batch.
+    """
+    if jax.tree.leaves(model) and batch_norm != "frozen":
+        raise _unsteady()
+
+
+def _unsteady() -> InputError:
+    return input_error(
+        "accumulate",
+        got="a net with BatchNorm that normalises by the batch",
+        expected="a net without BatchNorm, or the convention batch_norm='frozen'",
+        todo="a part's statistics are not the batch's: freeze them, or train with smaller whole batches",
+    )
+
+
 def averaged(
     objective_of: ObjectiveOf, forward: Forward, trained: Params, states: Any, batch: Batch, key: Array, k: int
 ):
@@ -180,12 +203,7 @@ def _steady(forward: Forward) -> Forward:
         def steady(params: Params, model: PyTree, *arguments: Any) -> tuple[Any, PyTree]:
             outputs, after = call(params, model, *arguments)
             if any(a is not b for a, b in zip(jax.tree.leaves(model), jax.tree.leaves(after), strict=True)):
-                raise input_error(
-                    "accumulate",
-                    got="a net with BatchNorm that normalises by the batch",
-                    expected="a net without BatchNorm, or the convention batch_norm='frozen'",
-                    todo="a part's statistics are not the batch's: freeze them, or train with smaller whole batches",
-                )
+                raise _unsteady()
             return outputs, after
 
         return steady

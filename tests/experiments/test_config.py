@@ -4,12 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dalib.checks import InputError
-from experiments.config import main, method_options
+from dalib.data import from_arrays
+from experiments.config import Experiment, Recipe, main, method_options
 from experiments.digits import Digits, digits, experiments
 from experiments.grid import default_folder
+from experiments.run import run_experiment
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,3 +80,25 @@ def test_input_errors_end_with_status_2_on_one_screen(capsys, tmp_path):
     text = capsys.readouterr().err
     assert "did you mean 'dann'" in text and "Traceback" not in text and text.count("\n") < 20
     assert not (tmp_path / "r").exists()
+
+
+def test_parts_of_a_batch_with_batch_norm_are_refused_before_anything_is_written(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32), np.arange(24) % 3
+    here, there = (from_arrays(name, {s: (x + i, y) for s in ("train", "test")}) for i, name in enumerate("ab"))
+    experiment = Experiment(
+        benchmark="tiny",
+        source="a",
+        target="b",
+        method="dann",
+        seed=0,
+        steps=20,
+        recipe=Recipe(),
+        batch_size=8,
+        encoder="mlp",
+        bottleneck="linear-bn-relu",
+        batch_norm="joint",
+        accumulate=2,
+    )
+    with pytest.raises(InputError, match="(?s)BatchNorm that normalises by the batch.*frozen"):
+        run_experiment(experiment, here, there, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
