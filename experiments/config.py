@@ -14,6 +14,7 @@ import tyro
 
 from dalib.checks import InputError, choose, input_error
 from dalib.encoders import BOTTLENECKS, ENCODERS, HEADS
+from dalib.host_memory import keep_memory
 from dalib.methods import METHODS, SETTINGS, setting_of
 from dalib.methods.augmentation import VIEWS
 from dalib.train import CONVENTIONS, SCHEDULES, Cadence, NonFiniteError, Preempted, StorageError, distributed
@@ -227,6 +228,7 @@ def main(
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         parsed = tyro.cli(options, args=arguments, description=description, prog=_module_of_main())
+        keep_memory()
         distributed.initialize()
         with contextlib.ExitStack() as quiet:
             if not distributed.leads():

@@ -8,8 +8,9 @@ as the field's libraries do it: torchvision's net, both domains concatenated int
 with BatchNorm, the same three losses on its features, SGD with Nesterov's momentum and weight decay, the encoder at a
 tenth of the rate; ``eager`` as it stands, ``channels_last`` eager in that memory format, ``compiled`` also through
 ``torch.compile``. ``bfloat16`` is our nets' compute dtype there and PyTorch's autocast. All sides are processes on the
-same cores that take turns, ``--rounds`` times; the fastest call counts. A form of PyTorch's that does not run here is
-left out, with the reason.
+same cores that take turns, ``--rounds`` times; the fastest call counts. Ours keeps the memory that it frees, as our
+experiments do (:func:`dalib.host_memory.keep_memory`; ``--keep all`` gives PyTorch's processes the same). A form of
+PyTorch's that does not run here is left out, with the reason.
 
 Also measured, in the same run: the ceilings of the machine (a product of 2048² matrices; an addition to a large array)
 and which fraction of them a step reaches, by the compiler's count of operations and of bytes that its pieces read and
@@ -47,6 +48,7 @@ from experiments.benchmarks.turns import Built, begin, end, take_turns
 
 METHODS = ("dann", "dan", "deep_coral")
 DTYPES = ("float32", "bfloat16")
+KEEPERS = {"none": (), "ours": ("ours",), "all": ("ours", *FORMS)}
 NOTHING = "nothing"
 """The step with a term that costs nothing: the mean of the target's features, so that both domains go through."""
 WIDTH = 256
@@ -72,6 +74,8 @@ class Benchmark:
     """Calls of each step; the fastest counts."""
     threads: int = 2
     """Cores, and threads, of each side on a CPU."""
+    keep: str = "ours"
+    """Who keeps freed memory between two steps: ours (as our experiments do), all (PyTorch's processes too) or none."""
     reference: tuple[str, ...] = FORMS
     """Forms of PyTorch's side; none: --reference none."""
     first_step: bool = True
@@ -83,7 +87,8 @@ class Benchmark:
 def main(benchmark: Benchmark) -> dict[str, Any]:
     """Measures everything asked for, prints it as it comes, and returns what the last line holds."""
     benchmark = check(benchmark)
-    sides = {"ours": begin("ours", ours, benchmark, threads=benchmark.threads)}
+    keepers = KEEPERS[benchmark.keep]
+    sides = {"ours": begin("ours", ours, benchmark, threads=benchmark.threads, keep="ours" in keepers)}
     facts = sides["ours"].facts
     print(f"{facts['device']}; {benchmark.encoder}, {benchmark.batch} + {benchmark.batch} images of", end=" ")
     print(
@@ -95,7 +100,8 @@ def main(benchmark: Benchmark) -> dict[str, Any]:
             left_out[form] = "torchvision is not installed"
             continue
         try:
-            sides[form] = begin(form, partial(theirs, form), benchmark, threads=benchmark.threads)
+            build = partial(theirs, form)
+            sides[form] = begin(form, build, benchmark, threads=benchmark.threads, keep=form in keepers)
         except RuntimeError as error:
             left_out[form] = str(error)
     for form, reason in left_out.items():
@@ -138,6 +144,7 @@ def check(benchmark: Benchmark) -> Benchmark:
     from dalib.encoders import ENCODERS
 
     choose("encoder", benchmark.encoder, ENCODERS)
+    choose("keep", benchmark.keep, KEEPERS)
     for field, known in (("methods", METHODS), ("dtypes", DTYPES), ("reference", (*FORMS, "none"))):
         for name in getattr(benchmark, field):
             choose(field, name, dict.fromkeys(known))

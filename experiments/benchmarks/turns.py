@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+from dalib.host_memory import keep_memory
+
 Built = tuple[dict[str, Callable[[], Any]], Any, Callable[[], Any]]
 """What a contestant builds in its process: calls that return when their work is done, facts that it tells at once, and
 a function whose value it tells at the end."""
@@ -38,7 +40,7 @@ class Failure(NamedTuple):
     text: str
 
 
-def begin(name: str, build: Callable[..., Built], *arguments: Any, threads: int) -> Side:
+def begin(name: str, build: Callable[..., Built], *arguments: Any, threads: int, keep: bool = False) -> Side:
     """Starts a process that builds a contestant, and waits until it has.
 
     Args:
@@ -46,13 +48,14 @@ def begin(name: str, build: Callable[..., Built], *arguments: Any, threads: int)
         build: called with ``arguments`` in the new process; both are pickled.
         *arguments: its arguments.
         threads: the process stays on the first so many of this process's cores.
+        keep: it keeps the memory that it frees (:func:`dalib.host_memory.keep_memory`).
 
     Raises:
         RuntimeError: when building it fails; its traceback is on stderr.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_worker, args=(there, build, arguments, threads), daemon=True)
+    process = context.Process(target=_worker, args=(there, build, arguments, threads, keep), daemon=True)
     process.start()
     there.close()
     try:
@@ -90,7 +93,9 @@ def _answer(name: str, pipe: Connection) -> Any:
     return found
 
 
-def _worker(pipe: Connection, build: Callable[..., Built], arguments: Any, threads: int) -> None:
+def _worker(pipe: Connection, build: Callable[..., Built], arguments: Any, threads: int, keep: bool) -> None:
+    if keep:
+        keep_memory()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     try:
         calls, facts, last = build(*arguments)
