@@ -13,6 +13,12 @@ from experiments.preflight.hlo import Program, arrives, reached, sizes
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 REDEALS = ("all-to-all", "collective-permute")
 """Kinds that move examples between devices and have no place in a step whose losses are sums over the batch."""
+MOVES = "examples change their device in this step"
+MOVES_OR_RINGS = (
+    "parameters and gradients on their way around a ring, a part a turn (products that gather or reduce meanwhile), or "
+    "examples that change their device: the program does not tell them apart"
+)
+"""What these kinds mean where the state is replicated, and where it is split."""
 
 
 class Collective(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.preflight.chips import GIB, Topology
-from experiments.preflight.collectives import REDEALS
+from experiments.preflight.collectives import MOVES, MOVES_OR_RINGS, REDEALS
 from experiments.preflight.plan import Plan
 from experiments.preflight.roofline import Roofline, assumptions, link_bytes
 
@@ -55,7 +55,7 @@ def table(plan: Plan, topology: Topology, answer: Mapping[str, Any], estimate: R
     if not answer["collectives"]:
         lines.append("  none")
     if any(kind in answer["collectives"] for kind in REDEALS):
-        lines.append("  examples change their device in this step (all-to-all, collective-permute)")
+        lines.append(f"  {' and '.join(REDEALS)}: {MOVES_OR_RINGS if plan.fsdp else MOVES}")
     if answer["flops"]:
         total = answer["flops"] * answer["devices"]
         lines += ["", f"FLOPs: {answer['flops'] / 1e9:,.1f} G a device, {total / 1e9:,.0f} G in all"]
