@@ -1,4 +1,4 @@
-"""Freed memory stays with the process when asked for; tried in processes of their own, since it holds for a whole one."""
+"""Freed memory stays with the process when asked for; tried in new processes, since it holds for a whole one."""
 
 import platform
 import subprocess
