@@ -27,31 +27,25 @@ import importlib.util
 import json
 import multiprocessing
 import os
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import tyro
 
 from dalib.checks import InputError, choose, input_error
-from experiments.benchmarks.ceilings import ceilings
-from experiments.benchmarks.encoders import fill, versions
+from experiments.benchmarks.encoders import versions
 from experiments.benchmarks.input_pipeline import Pipeline, folder_of_images, rates
+from experiments.benchmarks.step_ours import first_step, ours
 from experiments.benchmarks.step_torch import FORMS, theirs
-from experiments.benchmarks.turns import Built, begin, end, take_turns
+from experiments.benchmarks.turns import begin, end, take_turns
 
 METHODS = ("dann", "dan", "deep_coral")
 DTYPES = ("float32", "bfloat16")
 KEEPERS = {"none": (), "ours": ("ours",), "all": ("ours", *FORMS)}
-NOTHING = "nothing"
-"""The step with a term that costs nothing: the mean of the target's features, so that both domains go through."""
-WIDTH = 256
 
 
 @dataclass(frozen=True)
@@ -176,127 +170,6 @@ def _tell_platform(pipe: Any) -> None:
     pipe.send(jax.default_backend())
 
 
-def arrays(benchmark: Benchmark) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images of source and target ``[batch, side, side, 3]`` and labels ``[batch]``."""
-    random = np.random.default_rng(0)
-    shape = (2, benchmark.batch, benchmark.image_size, benchmark.image_size, 3)
-    source, target = random.normal(size=shape).astype(np.float32)
-    return source, target, random.integers(0, benchmark.classes, benchmark.batch).astype(np.int32)
-
-
-def our_step(
-    benchmark: Benchmark, method: str, dtype: str, *, encoder: Any = None, shapes: bool = False
-) -> tuple[Any, Any, Any]:
-    """A jitted step, a first state (or its shapes alone) and a batch on the device."""
-    import jax
-    import jax.numpy as jnp
-
-    from dalib import methods, train
-    from dalib.encoders import Bottleneck, Classifier, make_encoder
-    from dalib.types import Batch, Source, Target
-
-    known: dict[str, Callable[[], Any]] = {
-        "dann": methods.dann,
-        "dan": methods.dan,
-        "deep_coral": lambda: methods.deep_coral(layer="features"),
-        NOTHING: lambda: methods.from_term(NOTHING, lambda source, labels, target, context: target.features.mean()),
-    }
-    chosen = known[method]()
-    compute = None if dtype == "float32" else jnp.dtype(dtype)
-    net = Classifier(
-        make_encoder(benchmark.encoder, dtype=compute) if encoder is None else encoder,
-        benchmark.classes,
-        Bottleneck(WIDTH, dtype=compute),
-    )
-    optimizer = train.make_optimizer(
-        learning_rate=0.01, nesterov=True, weight_decay=1e-3, multipliers={} if encoder else {"encoder": 0.1}
-    )
-    source, target, labels = arrays(benchmark)
-    if encoder is not None:
-        random = np.random.default_rng(0)
-        source, target = random.normal(size=(2, benchmark.batch, 2048)).astype(np.float32)
-    batch = Batch(Source(jnp.asarray(source), jnp.asarray(labels)), Target(jnp.asarray(target)))
-    variables = jax.eval_shape(net.init, jax.random.key(0), batch.source.inputs)
-
-    def init(key: jax.Array, variables: Any) -> Any:
-        return train.init_state(
-            key, net, chosen, optimizer, batch.source.inputs, batch_norm="joint", variables=variables
-        )
-
-    make = jax.eval_shape if shapes else lambda function, key, like: jax.jit(function)(key, fill(like))
-    state = make(init, jax.random.key(0), variables)
-    forward = train.make_forward(net, "joint")
-    step = train.make_step(chosen, forward, optimizer, total_steps=10**4, num_classes=benchmark.classes)
-    return step, state, batch
-
-
-def ours(benchmark: Benchmark) -> Built:
-    """Our steps, compiled; the device, ceilings, operations, seconds of compilation and of alignment as facts."""
-    import jax
-
-    calls: dict[str, Callable[[], Any]] = {}
-    operations, traffic, compilation = {}, {}, {}
-
-    def caller(compiled: Any, state: Any, batch: Any) -> Callable[[], Any]:
-        holder = [state]
-
-        def call() -> None:
-            holder[0], metrics = compiled(holder[0], batch)
-            jax.block_until_ready((holder[0], metrics))
-
-        return call
-
-    for dtype in benchmark.dtypes:
-        for method in benchmark.methods:
-            step, state, batch = our_step(benchmark, method, dtype)
-            lowered = step.lower(state, batch)
-            # Before any rewriting by the compiler, so that the form of a convolution does not count.
-            operations[f"{method} {dtype}"] = flops(benchmark, method, dtype)
-            began = time.perf_counter()
-            compiled = lowered.compile()
-            compilation[f"{method} {dtype}"] = time.perf_counter() - began
-            traffic[f"{method} {dtype}"] = float(compiled.cost_analysis()["bytes accessed"])
-            calls[f"{method} {dtype}"] = caller(compiled, state, batch)
-            calls[f"{method} {dtype}"]()
-    device = jax.devices()[0]
-    facts = {
-        "device": f"{device.platform} ({device.device_kind})",
-        "ceilings": ceilings(benchmark.dtypes),
-        "operations": operations,
-        "bytes": traffic,
-        "compilation_s": compilation,
-        "alignment_s": {method: alignment(benchmark, method) for method in benchmark.methods},
-    }
-    return calls, facts, lambda: None
-
-
-def flops(benchmark: Benchmark, method: str, dtype: str) -> float:
-    """Floating-point operations of the step with plain convolutions, by the compiler's count."""
-    from dalib.backend import tracing_for
-
-    with tracing_for("gpu"):
-        step, state, batch = our_step(benchmark, method, dtype, shapes=True)
-        return float(step.lower(state, batch).cost_analysis()["flops"])
-
-
-def alignment(benchmark: Benchmark, method: str) -> float:
-    """Seconds that the method's term and its own parameters add to a step on frozen features of width 2048."""
-    import jax
-
-    from dalib.encoders import MLP
-
-    sides = {name: list(our_step(benchmark, name, "float32", encoder=MLP(()))) for name in (method, NOTHING)}
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(40):
-        for name, side in sides.items():
-            step, state, batch = side
-            start = time.perf_counter()
-            side[1] = jax.block_until_ready(step(state, batch))[0]
-            if turn >= 5:
-                times[name].append(time.perf_counter() - start)
-    return statistics.median(times[method]) - statistics.median(times[NOTHING])
-
-
 def compared(
     benchmark: Benchmark, facts: dict[str, Any], method: str, dtype: str, seconds: dict[str, float]
 ) -> dict[str, Any]:
@@ -327,17 +200,6 @@ def first_steps(benchmark: Benchmark) -> dict[str, float]:
             end(begin(f"first step, {name}", first_step, benchmark, folder, threads=benchmark.threads))
             found[name] = time.perf_counter() - start
     return found
-
-
-def first_step(benchmark: Benchmark, cache: str) -> Built:
-    """Compiles and runs one step of the first method."""
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    step, state, batch = our_step(benchmark, benchmark.methods[0], benchmark.dtypes[0])
-    jax.block_until_ready(step(state, batch))
-    return {}, None, lambda: None
 
 
 def appetite(benchmark: Benchmark, steps: dict[str, Any]) -> dict[str, float]:

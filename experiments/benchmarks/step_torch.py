@@ -40,7 +40,7 @@ def theirs(form: str, benchmark: Any) -> Built:
     from torch import nn
     from torch.nn import functional as F
 
-    from experiments.benchmarks.step import WIDTH, arrays
+    from experiments.benchmarks.step_ours import WIDTH, arrays
 
     torch.set_num_threads(benchmark.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
