@@ -14,43 +14,27 @@ our interval at the last step: *inside*, or ours is *above* or *below*. Closed-f
 interval.
 """
 
-import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import tyro
 
-from dalib.checks import input_error
 from dalib.report import load_runs
 from dalib.report.files import write_atomically
 from dalib.report.records import Run
 from dalib.report.statistics import (
     Interval,
-    Pick,
     last_step_pick,
-    mean_interval,
-    oracle_pick,
-    source_validated_pick,
-    validator_pick,
 )
 from experiments.config import main
+from experiments.configurations import RULES, Key, Rule, Tasks, groups_of, interval_of, plain, score_of, stated_of
 from experiments.published import MEAN, Number, load
 
 NOT_RUN = "not run"
-RELATIONS = {"closed": "closed set", "partial": "partial", "open": "open set", "universal": "universal"}
-Rule = Callable[..., Pick | None]
-RULES: dict[str, Rule] = {
-    "source accuracy": source_validated_pick,
-    "V-measure": partial(validator_pick, validator="v_measure"),
-    "IM": partial(validator_pick, validator="im"),
-    "oracle": oracle_pick,
-}
-"""Rules beside the last step; the oracle uses target labels."""
 LAST_RULES = ("last", "fixed hyper-parameters")
 
 
@@ -95,72 +79,17 @@ def entries(numbers: Iterable[Number], runs: Iterable[Run]) -> list[Entry]:
     Raises:
         InputError: for two finished runs of the same configuration, task and seed.
     """
-    groups = _groups(runs)
+    groups = groups_of(runs)
     found = []
     for number in numbers:
-        configurations = [tasks for key, tasks in groups.items() if _fits(number, key)]
+        configurations = [tasks for key, tasks in groups.items() if fits(number, key)]
         compared = [entry for tasks in configurations if (entry := _entry(number, tasks)) is not None]
         found += compared or [Entry(number, None, {}, (), _not_run(number, configurations), ())]
     return found
 
 
-class _Key(NamedTuple):
-    benchmark: str
-    method: str
-    setting: str
-    classifier: str
-    variant: str
-    configuration: str
-
-
-_Tasks = dict[str, dict[int, Run]]
-
-
-def _groups(runs: Iterable[Run]) -> dict[_Key, _Tasks]:
-    """Finished runs by configuration, then task, then seed."""
-    groups: dict[_Key, _Tasks] = {}
-    for run in runs:
-        if not run.finished:
-            continue
-        setup = run.experiment
-        own = {k: v for k, v in setup.items() if k not in ("seed", "source", "target")}
-        key = _Key(
-            benchmark=str(setup.get("benchmark", "")),
-            method="oracle" if run.role == "oracle" else str(setup.get("method", run.name)),
-            setting=_setting(setup),
-            classifier=str(setup.get("classifier", "")),
-            variant=_stated(setup).get("variant", ""),
-            configuration=json.dumps(own, sort_keys=True),
-        )
-        seeds = groups.setdefault(key, {}).setdefault(plain(run.task), {})
-        if run.seed in seeds:
-            raise input_error(
-                "runs",
-                got=f"the same run twice: {seeds[run.seed].path} and {run.path}",
-                expected="every seed of a configuration once",
-                todo="pass only one of the two folders",
-            )
-        seeds[run.seed] = run
-    return groups
-
-
-def plain(task: str) -> str:
-    """A task as it is compared: ``Real_World`` of a folder is ``Real World`` of a table."""
-    return task.replace("_", " ")
-
-
-def _setting(setup: dict[str, Any]) -> str:
-    if " + " in str(setup.get("source", "")):
-        return "several sources"
-    return RELATIONS.get(str(setup.get("relation", "closed")), str(setup.get("relation")))
-
-
-def _stated(setup: dict[str, Any]) -> dict[str, str]:
-    """What the experiment says of its data: ``split``, ``variant`` …"""
-    return {str(name): str(value) for name, value in setup.get("protocol", ())}
-
-
-def _fits(number: Number, key: _Key) -> bool:
+def fits(number: Number, key: Key) -> bool:
+    """Whether runs of a configuration may stand beside a number."""
     same = (number.benchmark, number.method, number.setting) == (key.benchmark, key.method, key.setting)
     forms = not (number.variant and key.variant) or number.variant == key.variant
     return (
@@ -172,12 +101,12 @@ def _fits(number: Number, key: _Key) -> bool:
     )
 
 
-def _on_features(number: Number, key: _Key) -> bool:
+def _on_features(number: Number, key: Key) -> bool:
     """A number that names no classifier is a net's; only what was made on features may stand beside one that does."""
     return bool(key.classifier) == bool(number.classifier or number.backbone == "features")
 
 
-def _entry(number: Number, tasks: _Tasks) -> Entry | None:
+def _entry(number: Number, tasks: Tasks) -> Entry | None:
     wanted = [plain(task) for task in number.tasks]
     if not wanted or any(task not in tasks for task in wanted):
         return None
@@ -188,8 +117,8 @@ def _entry(number: Number, tasks: _Tasks) -> Entry | None:
     sure = bool(runs[0][0].experiment.get("classifier"))
 
     def under(rule: Rule) -> Interval | None:
-        scores = [[_score(run, number.metric, rule) for run in row] for row in runs]
-        return None if any(score is None for row in scores for score in row) else _interval(scores, sure)
+        scores = [[score_of(run, number.metric, rule) for run in row] for row in runs]
+        return None if any(score is None for row in scores for score in row) else interval_of(scores, sure)
 
     ours = under(last_step_pick)
     if ours is None:
@@ -207,28 +136,6 @@ def _entry(number: Number, tasks: _Tasks) -> Entry | None:
     )
 
 
-def _interval(scores: Sequence[Sequence[float | None]], sure: bool) -> Interval:
-    means = [100 * sum(x for x in row if x is not None) / len(row) for row in scores]
-    if sure and len(set(means)) == 1:
-        return Interval(means[0], 0.0)
-    return mean_interval(means)
-
-
-def _score(run: Run, metric: str, rule: Rule) -> float | None:
-    """A fraction, or None where the run's records do not hold this metric under this rule."""
-    if metric.startswith("class_accuracy:"):
-        name = metric.partition(":")[2]
-        if rule is not last_step_pick or run.final is None or name not in run.class_names:
-            return None
-        row = run.final.confusion[run.class_names.index(name)]
-        return float(row[run.class_names.index(name)] / row.sum()) if row.sum() else None
-    recorded = "accuracy" if metric == "error" else metric
-    pick = last_step_pick(run, recorded) if rule is last_step_pick else rule(run) if recorded == "accuracy" else None
-    if pick is None:
-        return None
-    return 1 - pick.accuracy if metric == "error" else pick.accuracy
-
-
 def verdict(number: Number, ours: Interval, seeds: int) -> str:
     """Where ours lies: ``inside`` when the published band and our interval meet, else ``above`` or ``below``."""
     spread = 0.0 if math.isnan(number.spread) else number.spread
@@ -241,7 +148,7 @@ def verdict(number: Number, ours: Interval, seeds: int) -> str:
 
 def _differences(number: Number, run: Run) -> list[str]:
     setup, found = run.experiment, []
-    stated = _stated(setup)
+    stated = stated_of(setup)
     net = "features" if setup.get("classifier") else str(setup.get("encoder", "not recorded"))
     if net != number.backbone:
         found.append(f"net: theirs {number.backbone}, ours {net}")
@@ -259,18 +166,19 @@ def _differences(number: Number, run: Run) -> list[str]:
     return found
 
 
-def _not_run(number: Number, configurations: Sequence[_Tasks]) -> str:
+def _not_run(number: Number, configurations: Sequence[Tasks]) -> str:
     done = max((sum(plain(task) in tasks for task in number.tasks) for tasks in configurations), default=0)
     return f"{NOT_RUN} ({done} of {len(number.tasks)} tasks)" if number.task == MEAN and done else NOT_RUN
 
 
 def ledger(options: Ledger) -> None:
     """Compares and writes."""
+    from experiments.ledger_alone import alone
     from experiments.ledger_pages import to_html, to_markdown
 
     runs = load_runs(options.runs) if options.runs else []
     found = entries(load(), runs)
-    text = (to_html if options.html else to_markdown)(found, runs)
+    text = (to_html if options.html else to_markdown)(found, runs, alone(load(), runs))
     if options.out is None:
         print(text)
         return

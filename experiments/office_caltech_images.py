@@ -10,6 +10,19 @@ units with BatchNorm, SGD 0.01·(1 + 0.001 t)^−0.75 (a tenth of it in the enco
 Views and features as in :mod:`experiments.images`. SURF features of the same images: :mod:`experiments.office_caltech`.
 
 Published: experiments/published.toml has no number for this net and protocol.
+
+Ours, first command: heads on frozen features, 1,000 steps, seeds 0–4, target accuracy in %, last step, mean ± 95 %
+interval (Python 3.11, jax 0.10.2):
+
+                 A→C   A→D   A→W   C→A   C→D   C→W   D→A   D→C   D→W   W→A   W→C   W→D    mean
+    source-only  90.3  86.8  86.6  93.9  90.4  93.0  89.3  85.9  98.5  91.1  85.8 100.0   91.0 ± 0.6
+    DAN          90.8  90.4  94.8  94.4  89.0  95.1  91.1  88.5  97.3  94.5  90.6  99.9   93.0 ± 0.3
+    Deep CORAL   89.3  86.0  93.5  93.8  87.5  93.3  83.3  81.3  96.9  91.1  86.1  99.9   90.2 ± 0.4
+    DANN         91.0  89.8  89.2  93.5  87.5  91.3  91.1  88.3  98.4  91.4  88.6  99.7   91.7 ± 0.5
+    CDAN         92.6  94.9  93.9  95.0  96.1  97.0  94.2  89.9  98.1  95.1  92.0 100.0   94.9 ± 0.4
+    MCC          93.8  97.3  94.4  95.9  96.3  97.4  95.8  93.7  97.7  95.7  93.1 100.0   95.9 ± 0.3
+
+DAN, CDAN and MCC lie above source-only with disjoint intervals of the mean; Deep CORAL's and DANN's overlap with it.
 """
 
 import sys

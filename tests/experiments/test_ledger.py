@@ -11,6 +11,7 @@ from dalib.report import load_runs
 from dalib.report.statistics import Interval
 from experiments.config import main
 from experiments.ledger import NOT_RUN, Ledger, entries, ledger, verdict
+from experiments.ledger_alone import alone
 from experiments.ledger_pages import to_html, to_markdown
 from experiments.published import Number, load
 
@@ -185,6 +186,25 @@ def test_closed_form_results_need_no_interval(tmp_path):
     number = NUMBER._replace(method="source_only", classifier="1nn", backbone="features", value=23.7)
     (entry,) = compared(number, tmp_path)
     assert entry.verdict == "inside" and entry.ours.half_width == 0
+
+
+def test_runs_without_a_number_stand_in_tables_of_their_own_beside_source_only(tmp_path):
+    numbers = [NUMBER, NUMBER._replace(table="two", method="source_only")]
+    for seed in (0, 1):
+        run(tmp_path / f"d{seed}", seed=seed)
+        run(tmp_path / f"s{seed}", ((10, 0.5 + seed / 10),), seed=seed, method="source_only")
+        run(tmp_path / f"c{seed}", ((10, 0.7),), seed=seed, method="cdan", method_options=[["weight", 2.0]])
+        run(tmp_path / f"m{seed}", ((10, 0.9),), seed=seed, method="cdan", encoder="mlp")
+        run(tmp_path / f"b{seed}", ((10, 0.8),), seed=seed, method="cdan", encoder="mlp", source="b", target="a")
+    run(tmp_path / "short", ((10, 0.1),), method="mcc", encoder="mlp", end=False)
+    first, second = alone(numbers, load_runs([tmp_path]))
+    assert [row.method for row in first.rows] == ["source_only", "cdan (weight=2.0)"]  # dann stands beside its number
+    assert first.rows[0].cells["a → b"].mean == pytest.approx(55) and first.rows[0].seeds == 2
+    assert second.tasks == ("a → b", "b → a") and [row.method for row in second.rows] == ["cdan"]
+    assert second.rows[0].mean.mean == pytest.approx(85)
+    text = to_markdown(entries(numbers, load_runs([tmp_path])), load_runs([tmp_path]), [first, second])
+    assert "| cdan | 90.0 ± 0.0 | 80.0 ± 0.0 | 85.0 ± 0.0 |" in text and "Ours without a published number" in text
+    assert "cdan (weight=2.0)" in to_html([], [], [first, second])
 
 
 def test_pages_hold_every_table_and_only_recorded_numbers(tmp_path):
