@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -220,7 +221,8 @@ def main(
     """Parses a command line into ``options``, calls ``function``, and turns input errors into exit status 2.
 
     A loss that is not finite or a full disk ends with status 1, an interrupt with 130, SIGTERM with 0 as soon as the
-    run under way has saved (:mod:`experiments.termination`); all say how to go on. One of several processes
+    run under way has saved (:mod:`experiments.termination`); all say how to go on. Memory that is freed stays with the
+    process (:func:`dalib.host_memory.keep_memory`) unless ``DALIB_KEEP_MEMORY=0``. One of several processes
     (:func:`dalib.train.distributed.initialize`) joins the others first; process 0 alone prints what comes out.
 
     Flags must be written out: an unknown or abbreviated one is an error with a did-you-mean.
@@ -228,7 +230,8 @@ def main(
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         parsed = tyro.cli(options, args=arguments, description=description, prog=_module_of_main())
-        keep_memory()
+        if choose("DALIB_KEEP_MEMORY", os.environ.get("DALIB_KEEP_MEMORY") or "1", {"0": False, "1": True}):
+            keep_memory()
         distributed.initialize()
         with contextlib.ExitStack() as quiet:
             if not distributed.leads():

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Commands that tests call in their own process would make it keep all memory that any later test frees.
+os.environ["DALIB_KEEP_MEMORY"] = "0"
 
 import jax
 import pytest

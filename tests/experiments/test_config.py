@@ -102,3 +102,12 @@ def test_parts_of_a_batch_with_batch_norm_are_refused_before_anything_is_written
     with pytest.raises(InputError, match="(?s)BatchNorm that normalises by the batch.*frozen"):
         run_experiment(experiment, here, there, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("value", "kept", "status"), [("", 1, 0), ("1", 1, 0), ("0", 0, 0), ("no", 0, 2)])
+def test_a_command_keeps_its_memory_unless_told(monkeypatch, value, kept, status):
+    calls = []
+    monkeypatch.setattr("experiments.config.keep_memory", lambda: calls.append(True))
+    monkeypatch.setenv("DALIB_KEEP_MEMORY", value)
+    assert main(lambda options: None, Digits, "nothing", []) == status
+    assert len(calls) == kept
