@@ -52,7 +52,11 @@ def alone(numbers: Iterable[Number], runs: Iterable[Run]) -> list[Together]:
     for (title, facts), every in tables.items():
         if all(beside for *_, beside in every):
             continue
-        members = [(key, tasks) for key, tasks, beside in every if not beside or key.method == "source_only"]
+        members = [
+            (key, {next(iter(runs.values())).task: runs for runs in tasks.values()})
+            for key, tasks, beside in every
+            if not beside or key.method == "source_only"
+        ]
         known = tuple(sorted({task for _, tasks in members for task in tasks}))
         members.sort(key=lambda member: (_place(member[0].method), member[0].method))
         found.append(Together(title, facts, known, tuple(_row(key, tasks, known) for key, tasks in members)))
