@@ -58,11 +58,11 @@ Geometry is worth more than any method here: in MNIST's own frame source-only, 9
 ADDA and CoGAN. Stretched, against the paper's rows, DANN (both ways), ADDA from USPS and source-only from USPS come out
 as published or a little above; source-only and ADDA from MNIST lie 5 points below, after 600 steps of 32 + 32 examples
 where the paper has 10,000 of 128 + 128. MCD lies 21 to 22 points below its paper, which has another net,
-Adam and 100 times the steps (``--preset mcd-paper``, not run). ADDA's target encoder must run without dropout: with it the discriminator's
-loss fell to 0.002 and the target accuracy to that of chance, since the frozen source net has none.
+Adam and 100 times the steps (``--preset mcd-paper``, not run). ADDA's target encoder must run without dropout: with it
+the discriminator's loss fell to 0.002 and the target accuracy to that of chance, since the frozen source net has none.
 
-``full``, mnist → mnist_m, ``--preset lenet --no-preset-steps --steps 1000 --population off``: source-only 60.4 ± 1.3, DAN
-52.4 ± 1.7, DANN 60.1 ± 7.4, CDAN 61.1 ± 10.6, MCC 55.2 ± 19.2 (SHOT not finished). DAN loses clearly; the others spread
+``full``, mnist → mnist_m, ``--preset lenet --no-preset-steps --steps 1000 --population off``: source-only 60.4 ± 1.3,
+DAN 52.4 ± 1.7, DANN 60.1 ± 7.4, CDAN 61.1 ± 10.6, MCC 55.2 ± 19.2 (SHOT not finished). DAN loses clearly; the others spread
 between seeds so much that nothing is shown: after 1,000 steps, at a rate chosen for MNIST and USPS.
 
 ``packaged``, second command:
