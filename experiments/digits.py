@@ -62,8 +62,8 @@ Adam and 100 times the steps (``--preset mcd-paper``, not run). ADDA's target en
 the discriminator's loss fell to 0.002 and the target accuracy to that of chance, since the frozen source net has none.
 
 ``full``, mnist → mnist_m, ``--preset lenet --no-preset-steps --steps 1000 --population off``: source-only 60.4 ± 1.3,
-DAN 52.4 ± 1.7, DANN 60.1 ± 7.4, CDAN 61.1 ± 10.6, MCC 55.2 ± 19.2 (SHOT not finished). DAN loses clearly; the others spread
-between seeds so much that nothing is shown: after 1,000 steps, at a rate chosen for MNIST and USPS.
+DAN 52.4 ± 1.7, DANN 60.1 ± 7.4, CDAN 61.1 ± 10.6, MCC 55.2 ± 19.2 (SHOT not finished). DAN loses clearly; the others
+spread between seeds so much that nothing is shown: after 1,000 steps, at a rate chosen for MNIST and USPS.
 
 ``packaged``, second command:
 
