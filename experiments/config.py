@@ -36,7 +36,7 @@ SERVES = {
     "universal": ("open", "universal"),
 }
 """Relations that a setting of methods is for; closed-set methods run in all of them."""
-LATER = ("head", "head_options", "rejection", "augment", "label_smoothing", "accumulate", "gradient_cache")
+LATER = ("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache")
 """Fields that older run folders do not have: written where they are not at their defaults."""
 SEVERAL = ("several sources", "domain generalisation")
 """Settings of methods whose batches interleave several sources."""
@@ -76,7 +76,8 @@ class Experiment:
     how the label sets lie to one another (closed; partial: the target lacks classes of the source; open: it has others;
     universal: both), and ``rejection`` below which probability a closed-set method answers "unknown" in the last two.
     ``weights`` are those that the encoder starts from, as :func:`dalib.encoders.load` takes them; ``augment`` names
-    views of the training images, joined by ``+``. ``accumulate`` and ``gradient_cache`` say in how many parts a batch
+    views of the training images, joined by ``+``, which cut from the whole image, while elsewhere its central square of
+    ``crop`` pixels enters the net (0: all of it). ``accumulate`` and ``gradient_cache`` say in how many parts a batch
     goes through the net, and whether by two passes (:mod:`dalib.train.accumulate`). ``protocol`` holds what no other
     field says of the data, by name: ``split`` (transductive, held out), ``variant`` …
     """
@@ -98,6 +99,7 @@ class Experiment:
     head: str = "linear"
     rejection: float = 0.0
     augment: str = ""
+    crop: int = 0
     accumulate: int = 1
     gradient_cache: bool = False
     protocol: tuple[tuple[str, str], ...] = ()
@@ -140,6 +142,8 @@ class Experiment:
         choose("head", self.head, HEADS)
         for view in self.augment.split("+") if self.augment else ():
             choose("augment", view, VIEWS)
+            if view == "random-crop" and not self.crop:
+                raise input_error("augment", got=view, expected="images that are stored larger than they enter the net")
         if not 0 <= self.rejection <= 1:
             raise input_error("rejection", got=self.rejection, expected="a probability in [0, 1]")
         choose("batch_norm", self.batch_norm, CONVENTIONS)

@@ -120,7 +120,7 @@ def expand(
                 arguments = {**dict(rule.options), **chosen.get(name, {})}
                 # What a preset leaves open is the benchmark's.
                 net: dict[str, Any] = {"encoder_options": rule.encoder_options} if rule.encoder_options else {}
-                net |= {"augment": rule.augment} if rule.augment else {}
+                net |= {"augment": rule.augment} if rule.augment and own.get("augment") != "" else {}
                 width = {} if rule.width is None else {"width": rule.width}
                 convention = rule.batch_norm
                 if convention == "auto":

@@ -1,7 +1,7 @@
 """What the image benchmarks share: options, and reading a data set as images to fine-tune on or as frozen features.
 
-Fine-tuning: every image is resized to 256/224 of the net's size on both sides, its central square enters the net, with
-the normalisation of the weights; ``--augment`` shows training random views of that square, on the device. Frozen
+Fine-tuning: every image is resized to 256/224 of the net's size on both sides and normalised as the weights were made.
+Its central square enters the net; in training, views cut from the whole of it (``--augment``), on the device. Frozen
 features: every image goes once through the pretrained net as its weights were tested; features are kept in the cache,
 and heads of all seeds of a method are trained together as a population.
 
@@ -24,7 +24,7 @@ from dalib.data import benchmarks as data
 from dalib.data.arrays import ArraySplit
 from dalib.data.benchmarks.base import is_pool
 from dalib.data.domain import Split, split_labels, stratified_holdout
-from dalib.data.transforms import Transform, center_crop, compose, published, resize, rgb
+from dalib.data.transforms import Transform, compose, published, resize, rgb
 from dalib.encoders import ENCODERS, load
 from dalib.files import write_atomically
 from dalib.methods import setting_of
@@ -57,7 +57,8 @@ class Images(Grid):
     size: int = 224
     """Height and width of the images that enter the net when it is fine-tuned."""
     augment: tuple[str, ...] = ("crop", "flip")
-    """Random views of training images when fine-tuning: crop, flip, shift, rotate; none without any."""
+    """Random views of training images when fine-tuning: crop (and resize), random-crop, flip, shift, rotate; none
+    without any."""
     holdout: float = 0.0
     """Share of each source class that is held out to score the source; 0 trains on all, as published, and then no step
     can be picked by source accuracy."""
@@ -90,6 +91,7 @@ def image_experiments(
         encoder_options=flat({"widths": ()} if frozen else {}),
         weights="" if frozen else options.weights,
         augment="" if frozen else "+".join(options.augment),
+        crop=0 if frozen else options.size,
     )
 
 
@@ -167,7 +169,7 @@ def _source(domain: Domain, holdout: float) -> Domain:
 
 def _view(options: Images) -> Callable[[Domain], Domain]:
     if not options.frozen_features:
-        geometry, finish = _test_view(options)
+        geometry, finish = _whole(options)
         return lambda domain: _mapped(domain, lambda name, split: ViewedImages(split, geometry, finish))
     model = Pretrained(*load(options.encoder, weights=options.weights))
     assert isinstance(model.preprocessing, ImagePreprocessing)
@@ -186,16 +188,15 @@ def _view(options: Images) -> Callable[[Domain], Domain]:
     return lambda domain: _mapped(domain, change)
 
 
-def _test_view(options: Images) -> tuple[Transform, Transform]:
-    """Resize both sides to 256/224 of the size and central crop; then the normalisation of the weights."""
+def _whole(options: Images) -> tuple[Transform, Transform]:
+    """Resize both sides to 256/224 of the size; then the normalisation of the weights."""
     prepared = ImagePreprocessing()
     if options.weights:
         prepared = load(options.encoder, weights=options.weights)[2]
         assert isinstance(prepared, ImagePreprocessing)
-    size = options.size
-    larger = resize(round(size * 256 / 224), resample=prepared.interpolation)
-    here = prepared._replace(resize=size, size=size, keep_aspect=False)
-    return compose(rgb(), larger, center_crop(size)), published(here)
+    side = round(options.size * 256 / 224)
+    here = prepared._replace(resize=side, size=side, keep_aspect=False)
+    return compose(rgb(), resize(side, resample=prepared.interpolation)), published(here)
 
 
 def _mapped(domain: Domain, change: Callable[[str, Split], Split]) -> Domain:

@@ -1,10 +1,12 @@
 """What a run adds to its method: views of images, and an unknown class where the target has classes of its own."""
 
+from functools import partial
+
 import numpy as np
 
 from dalib.checks import InputError, choose
 from dalib.methods import Method, setting_of, with_rejection
-from dalib.methods.augmentation import VIEWS, in_turn
+from dalib.methods.augmentation import SIZED, VIEWS, View, in_turn
 from dalib.methods.augmented import augmented
 from dalib.validate.open_set import open_set_scores
 from experiments.config import OPEN, Experiment
@@ -29,11 +31,16 @@ def prepared(method: Method, experiment: Experiment) -> Method:
     probability ``experiment.rejection``.
     """
     if experiment.augment:
-        views = [choose("augment", name, VIEWS) for name in experiment.augment.split("+")]
+        views = [_view(name, experiment.crop) for name in experiment.augment.split("+")]
         method = augmented(method, in_turn(views))
     if experiment.relation in OPEN and needs_threshold(experiment.method):
         return with_rejection(method, threshold=experiment.rejection)
     return method
+
+
+def _view(name: str, size: int) -> View:
+    view = choose("augment", name, VIEWS)
+    return partial(view, size=size) if name in SIZED and size else view
 
 
 def target_metrics(confusion: np.ndarray, experiment: Experiment) -> dict[str, float]:

@@ -99,7 +99,7 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
     bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
     encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
     head = make_head(experiment.head, classes, **dict(experiment.head_options))
-    net = Classifier(encoder, classes, bottleneck, head)
+    net = Classifier(encoder, classes, bottleneck, head, experiment.crop)
     method = prepared(METHODS[experiment.method](**dict(experiment.method_options)), experiment)
     if recipe.schedule == INVERSE:
         schedule = inverse(gamma=recipe.gamma, total_steps=experiment.steps)

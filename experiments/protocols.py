@@ -21,6 +21,10 @@ def _deepda(rate: float, gamma: float, decay: float, *, steps: int = 10_000, bat
     return Settings(recipe, "linear-relu", 256, 32, steps, batch_norm)
 
 
+def _seen(settings: dict[str, Settings], views: str) -> dict[str, Settings]:
+    return {name: own._replace(augment=views) for name, own in settings.items()}
+
+
 _SHOT_OBJECTS = Settings(
     Recipe(learning_rate=0.01, encoder_multiplier=0.1, nesterov=True, weight_decay=1e-3, schedule="dann"),
     *("linear-bn", 256, 64, 20_000, "source"),
@@ -31,17 +35,20 @@ PROTOCOLS: dict[str, Protocol] = {
     "tllib": Protocol(
         title="thuml/Transfer-Learning-Library (c4aa59eb), scripts for Office-31",
         benchmark="office31",
-        settings={
-            "source_only": tllib(0.001, bottleneck="none", width=None, steps=2_500, batch_norm="source"),
-            "dan": tllib(0.003, bottleneck="linear-relu-dropout", steps=10_000),
-            "jan": tllib(0.003, bottleneck="linear-bn-relu-dropout", steps=10_000),
-            "dann": tllib(0.01, 1e-3, 1e-3),
-            "cdan": tllib(0.01, 1e-3, 1e-3),
-            "mdd": tllib(0.004, 2e-4, 5e-4, bottleneck="linear-bn-relu-dropout", width=1024),
-            "mcc": tllib(0.005, 1e-3, 1e-3, batch=36, width=1024, steps=10_000),
-            "mcd": tllib(0.001, bottleneck="none", width=None, steps=10_000, constant=True),
-            "afn": tllib(0.001, width=1000, steps=10_000, multiplier=1.0, constant=True, batch_norm="separate"),
-        },
+        settings=_seen(
+            {
+                "source_only": tllib(0.001, bottleneck="none", width=None, steps=2_500, batch_norm="source"),
+                "dan": tllib(0.003, bottleneck="linear-relu-dropout", steps=10_000),
+                "jan": tllib(0.003, bottleneck="linear-bn-relu-dropout", steps=10_000),
+                "dann": tllib(0.01, 1e-3, 1e-3),
+                "cdan": tllib(0.01, 1e-3, 1e-3),
+                "mdd": tllib(0.004, 2e-4, 5e-4, bottleneck="linear-bn-relu-dropout", width=1024),
+                "mcc": tllib(0.005, 1e-3, 1e-3, batch=36, width=1024, steps=10_000),
+                "mcd": tllib(0.001, bottleneck="none", width=None, steps=10_000, constant=True),
+                "afn": tllib(0.001, width=1000, steps=10_000, multiplier=1.0, constant=True, batch_norm="separate"),
+            },
+            "crop+flip",
+        ),
         train_view="256×256, random resized crop 224, flip, ImageNet mean and deviation",
         test_view="256×256, central crop 224",
         selection="oracle",
@@ -55,24 +62,30 @@ PROTOCOLS: dict[str, Protocol] = {
     "deepda": Protocol(
         title="jindongwang/transferlearning, code/DeepDA, unified settings",
         benchmark="office31",
-        settings={
-            "source_only": _deepda(0.01, 1e-3, 1e-3, batch_norm="source"),
-            "dan": _deepda(3e-3, 3e-4, 5e-4),
-            "deep_coral": _deepda(3e-3, 3e-4, 5e-4),
-            "dann": _deepda(0.01, 1e-3, 1e-3),
-            "dsan": _deepda(0.01, 3e-4, 5e-4),
-            "bnm": _deepda(1e-3, 3e-4, 5e-4, steps=6_000),
-        },
+        settings=_seen(
+            {
+                "source_only": _deepda(0.01, 1e-3, 1e-3, batch_norm="source"),
+                "dan": _deepda(3e-3, 3e-4, 5e-4),
+                "deep_coral": _deepda(3e-3, 3e-4, 5e-4),
+                "dann": _deepda(0.01, 1e-3, 1e-3),
+                "dsan": _deepda(0.01, 3e-4, 5e-4),
+                "bnm": _deepda(1e-3, 3e-4, 5e-4, steps=6_000),
+            },
+            "random-crop+flip",
+        ),
         train_view="256×256, random crop 224, flip",
         test_view="224×224, no crop",
         selection="oracle",
         seeds=0,
-        departures=("source_only: the source states no settings of its own; those of dann",),
+        departures=(
+            "source_only: the source states no settings of its own; those of dann",
+            "test images: 256×256, central crop 224",
+        ),
     ),
     "shot": Protocol(
         title="tim-learn/SHOT (f7d555a), objects",
         benchmark="office31",
-        settings={"source_only": _SHOT_OBJECTS, "shot": _SHOT_OBJECTS._replace(steps=1_000)},
+        settings=_seen({"source_only": _SHOT_OBJECTS, "shot": _SHOT_OBJECTS._replace(steps=1_000)}, "random-crop+flip"),
         train_view="256×256, random crop 224, flip",
         test_view="256×256, central crop 224",
         selection="last",

@@ -176,6 +176,18 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+def central(images: Array, size: int) -> Array:
+    """The central square ``[n, size, size, c]`` of images ``[n, h, w, c]``.
+
+    Raises:
+        InputError: for other arrays, or smaller images.
+    """
+    if images.ndim != 4 or min(images.shape[1:3]) < size:
+        raise input_error("inputs", got=f"shape {images.shape}", expected=f"images [n, h, w, c] of at least {size}²")
+    top, left = (round((side - size) / 2) for side in images.shape[1:3])
+    return images[:, top : top + size, left : left + size]
+
+
 class Classifier(nn.Module):
     """Encoder, bottleneck, head; the three are the parameter groups ``encoder``, ``bottleneck``, ``head``.
 
@@ -185,12 +197,15 @@ class Classifier(nn.Module):
         bottleneck: a name of ``BOTTLENECKS`` (then 256 wide), a module from ``[n, d]`` to ``[n, d']``, or None.
         head: a name of ``HEADS`` (with its default fields), or a module from ``[n, d']`` to logits with a field
             ``num_classes`` equal to the classifier's.
+        crop: of larger images ``[n, h, w, c]`` only the central square of so many pixels enters the encoder; 0: all.
+            So one stored image serves training, whose views cut from all of it, and evaluation.
     """
 
     encoder: nn.Module
     num_classes: int
     bottleneck: nn.Module | str | None = None
     head: nn.Module | str = "linear"
+    crop: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_classes, int) or self.num_classes < 2:
@@ -223,7 +238,7 @@ class Classifier(nn.Module):
             ``Outputs``: features ``[n, d']`` after the bottleneck, logits ``[n, C]``, and the encoder's hidden
             activations with its features ``[n, d]`` as ``hidden["encoder"]``.
         """
-        encoded = self.encoder(inputs, train=train)
+        encoded = self.encoder(central(inputs, self.crop) if self.crop else inputs, train=train)
         bottleneck: Any = self.bottleneck
         head: Any = self.head
         features = encoded.features if bottleneck is None else bottleneck(encoded.features, train=train)

@@ -15,7 +15,8 @@ from dalib.checks import input_error
 from dalib.types import Array
 
 View = Callable[[Array, Array], Array]
-"""``(key, inputs [n, ...]) -> inputs [n, ...]``, of the same shape and dtype; the views here also take ``[n]`` keys."""
+"""``(key, inputs [n, ...]) -> inputs [n, ...]``, of the same shape and dtype, crops with ``size`` apart; those here
+also take ``[n]`` keys."""
 
 
 def row_keys(key: Array, inputs: Array) -> Array:
@@ -89,10 +90,27 @@ def horizontal_flip(key: Array, inputs: Array, *, probability: Any = 0.5) -> Arr
     return jnp.where(mirrored, inputs[:, :, ::-1], inputs)
 
 
+def random_crop(key: Array, inputs: Array, *, size: int) -> Array:
+    """A random square of each image ``[n, h, w, c]``, ``[n, size, size, c]``; nothing is resized."""
+    _check_images(inputs)
+    _check_size(size, inputs)
+    most = jnp.array([side - size for side in inputs.shape[1:3]], jnp.float32)
+    share = draw_rows(jax.random.uniform, key, inputs, (2,), dtype=jnp.float32)
+    start = jnp.floor(share * (most + 1)[None]).astype(jnp.int32)
+    return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (*at, 0), (size, size, image.shape[-1])))(
+        inputs, start
+    )
+
+
 def random_resized_crop(
-    key: Array, inputs: Array, *, scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    key: Array,
+    inputs: Array,
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    size: int = 0,
 ) -> Array:
-    """Enlarges a random rectangle of each image ``[n, h, w, c]`` to the whole, bilinearly.
+    """Resizes a random rectangle of each image ``[n, h, w, c]`` to the whole, or to ``size``, bilinearly.
 
     Args:
         key: randomness.
@@ -100,6 +118,7 @@ def random_resized_crop(
         scale: the rectangle's share of the area is uniform in this interval.
         ratio: its width over height, in units of the image's own, is log-uniform in this interval; a side that would
             be longer than the image's is cut to it.
+        size: height and width of the views; 0 is those of the images.
 
     References:
         Szegedy et al., "Going deeper with convolutions", 2015, section 6 (sizes 8 % to 100 %, ratios 3/4 to 4/3).
@@ -110,12 +129,17 @@ def random_resized_crop(
     aspect = jnp.exp(jnp.log(ratio[0]) + (jnp.log(ratio[1]) - jnp.log(ratio[0])) * share[:, 1])
     sides = jnp.minimum(jnp.sqrt(jnp.stack([area / aspect, area * aspect], 1)), 1.0)
     starts = share[:, 2:] * (1 - sides)
-    size = jnp.array(inputs.shape[1:3], jnp.float32)
+    if size:
+        _check_size(size, inputs)
+    shape = (size, size) if size else inputs.shape[1:3]
+    whole = jnp.array(shape, jnp.float32)
+    stretch = whole / jnp.array(inputs.shape[1:3], jnp.float32)
 
     def cut(image: Array, side: Array, start: Array) -> Array:
-        zoom = 1 / side
-        moved = -start * size * zoom
-        return jax.image.scale_and_translate(image, image.shape, (0, 1), zoom, moved, "linear", antialias=False)
+        zoom = stretch / side
+        moved = -start * whole / side
+        target = (*shape, image.shape[-1])
+        return jax.image.scale_and_translate(image, target, (0, 1), zoom, moved, "linear", antialias=False)
 
     return jax.vmap(cut)(inputs, sides, starts).astype(inputs.dtype)
 
@@ -168,13 +192,17 @@ def default_strong(key: Array, inputs: Array, *, flip: bool = False, noise: Any 
     return cutout(keys[0], brightness_contrast(keys[1], default_weak(keys[2], inputs, flip=flip)))
 
 
-VIEWS: dict[str, View] = {
+VIEWS: dict[str, Callable[..., Array]] = {
     "crop": random_resized_crop,
+    "random-crop": random_crop,
     "shift": random_shift,
     "flip": horizontal_flip,
     "rotate": random_rotation,
 }
 """Views of training images by the name on the command line."""
+
+SIZED = ("crop", "random-crop")
+"""Those that take a ``size``; the second must have one."""
 
 
 def in_turn(views: Sequence[View]) -> View:
@@ -191,6 +219,11 @@ def in_turn(views: Sequence[View]) -> View:
 def _split(key: Array, inputs: Array, count: int) -> list[Array]:
     keys = jax.vmap(lambda k: jax.random.split(k, count))(row_keys(key, inputs))
     return [keys[:, i] for i in range(count)]
+
+
+def _check_size(size: int, inputs: Array) -> None:
+    if not 0 < size <= min(inputs.shape[1:3]):
+        raise input_error("size of a crop", got=size, expected=f"at most {min(inputs.shape[1:3])}, the images' side")
 
 
 def _check_images(inputs: Array) -> None:

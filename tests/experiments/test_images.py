@@ -18,6 +18,7 @@ from dalib.types import ImagePreprocessing
 from experiments import domainnet, office31, office_caltech_images, office_home, pacs, visda
 from experiments.config import main
 from experiments.image_splits import Rows, ViewedImages
+from experiments.program import make_parts
 from tests.data.tiny_benchmark import picture
 
 EACH = 2
@@ -144,6 +145,11 @@ def test_tasks_and_what_contradicts():
     assert frozen.encoder == "mlp" and frozen.encoder_options == (("widths", ()),) and not frozen.augment
     preset = office31.experiments(office31.Office31(**one, preset="tllib"))[0]
     assert preset.steps == 2_500 and preset.bottleneck == "none" and preset.encoder == "resnet50"
+    assert preset.augment == "crop+flip" and preset.crop == 224
+    window = office31.experiments(office31.Office31(**one, preset="deepda"))[0]
+    assert window.augment == "random-crop+flip" and window.crop == 224
+    heads = office31.experiments(office31.Office31(**one, preset="deepda", frozen_features=True))[0]
+    assert not heads.augment and not heads.crop
     for bad, message in (
         ({"oracle": True}, "oracle"),
         ({"frozen_features": True, "weights": ""}, "frozen-features"),
@@ -165,6 +171,23 @@ def test_no_held_out_picture_has_a_twin_among_those_trained_on():
     assert len(train) + len(test) == 40 and 0 < len(test) < 12
     assert not set(train.ravel()) & set(test.ravel())
     assert experiments.images._source(domain, 0.3) is domain
+
+
+def test_the_whole_image_is_stored_and_its_centre_enters_the_net():
+    options = office31.Office31(weights="", size=28, method=("source_only",), seeds=1)
+    geometry, finish = experiments.images._whole(options)
+    image = np.zeros((40, 30, 3), np.uint8)
+    image[:, 15:] = 255  # dark on the left, bright on the right
+    stored = finish(geometry(image, np.random.default_rng(0)), np.random.default_rng(0))
+    assert stored.shape == (32, 32, 3) and stored[0, 0, 0] < 0 < stored[0, -1, 0]
+    experiment = office31.experiments(options)[0]
+    net = make_parts(dataclasses.replace(experiment, encoder="lenet", bottleneck="none"), 31).net
+    batch = jnp.asarray(stored, jnp.float32)[None]
+    variables = net.init(jax.random.key(0), batch)
+    centre = net.clone(crop=0).apply(variables, batch[:, 2:30, 2:30])
+    np.testing.assert_array_equal(net.apply(variables, batch).logits, centre.logits)
+    with pytest.raises(InputError, match="at least 28"):
+        net.apply(variables, batch[:, 5:])
 
 
 def test_rows_and_views():

@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from dalib.methods.augmentation import VIEWS, in_turn, random_resized_crop
+from dalib.checks import InputError
+from dalib.methods.augmentation import VIEWS, in_turn, random_crop, random_resized_crop
 from dalib.methods.augmented import SEEN, augmented
 from dalib.methods.base import Context, Method, Result, States, Update
 from dalib.types import Batch, Source, Target
@@ -44,6 +46,23 @@ def test_resized_crops_are_enlarged_parts():
     np.testing.assert_allclose(np.diff(quarter[:, 0, :, 0])[:, 1:-1], 0.5 / 15, rtol=0.02)
     assert quarter.min() > -1e-5 and quarter.max() < 1 + 1e-5
     assert len(set(quarter[:, 0, 0, 0].round(5))) == 3
+
+
+def test_crops_with_a_size_come_from_the_whole_image():
+    x = ramp()
+    # All of the image at half the size: the middles of pairs of columns.
+    half = random_resized_crop(jax.random.key(0), x, scale=(1.0, 1.0), ratio=(1.0, 1.0), size=8)
+    pairs = x.reshape(3, 16, 8, 2, 1).mean(3)[:, ::2]
+    np.testing.assert_allclose(half, pairs, atol=1e-5)
+    keys = jax.random.split(jax.random.key(1), 40)
+    windows = np.asarray(jax.jit(jax.vmap(lambda key: random_crop(key, x, size=12)))(keys))
+    assert windows.shape == (40, 3, 12, 12, 1)
+    left = np.round((windows - 10 * np.arange(3)[None, :, None, None, None])[..., 0, 0, 0] * 15).astype(int)
+    assert set(left.ravel()) == {0, 1, 2, 3, 4}
+    np.testing.assert_array_equal(windows[5, 1], x[1, 3:15, left[5, 1] : left[5, 1] + 12])
+    for crop in (random_crop, random_resized_crop):
+        with pytest.raises(InputError, match="at most 16"):
+            crop(keys[0], x, size=17)
 
 
 def test_a_view_of_an_image_does_not_depend_on_its_place():
