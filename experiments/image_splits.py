@@ -13,6 +13,9 @@ from dalib.data.domain import Split, split_labels
 from dalib.data.image_files import ImageFiles
 from dalib.data.transforms import Transform
 
+KEPT = 2 << 30
+"""Bytes of decoded images that a split may keep in memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -57,13 +60,13 @@ class ViewedImages:
         base: images of any size.
         geometry: to uint8 images of one size, which are kept where all of them take at most ``keep`` bytes.
         finish: from these to what enters the net.
-        keep: 2 GiB; 0 keeps nothing.
+        keep: ``KEPT``; 0 keeps nothing.
     """
 
     base: Split
     geometry: Transform
     finish: Transform
-    keep: int = 2 << 30
+    keep: int = KEPT
 
     def __len__(self) -> int:
         return len(self.base)

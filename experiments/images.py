@@ -12,8 +12,9 @@ source is all its images, or without ``--holdout`` of each class, which then sco
 import hashlib
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from dalib.data import Domain
 from dalib.data import benchmarks as data
 from dalib.data.arrays import ArraySplit
 from dalib.data.benchmarks.base import is_pool
+from dalib.data.benchmarks.reading import AnyDomain
 from dalib.data.domain import Split, split_labels, stratified_holdout
+from dalib.data.prepare import from_prepared
 from dalib.data.transforms import Transform, compose, published, resize, rgb
 from dalib.encoders import ENCODERS, load
 from dalib.files import write_atomically
@@ -32,7 +35,7 @@ from dalib.types import ImagePreprocessing
 from dalib.weights.cache import cache_folder
 from experiments.config import SEVERAL, Experiment, Recipe, flat
 from experiments.grid import Grid, expand, pairs
-from experiments.image_splits import Rows, ViewedImages, contents
+from experiments.image_splits import KEPT, Rows, ViewedImages, contents
 from experiments.joined import PLUS, join
 from experiments.own_features import BLOCK, Pretrained, feature_function, fingerprint
 
@@ -62,6 +65,9 @@ class Images(Grid):
     holdout: float = 0.0
     """Share of each source class that is held out to score the source; 0 trains on all, as published, and then no step
     can be picked by source accuracy."""
+    prepared: Path | None = None
+    """Where python -m dalib.data prepare NAME --form arrays put the data: nothing is decoded again. --size and
+    --resample there must be what is used here; the error says which."""
     several: bool = False
     """All other domains together as the sources of each target, in the place of one source."""
 
@@ -77,6 +83,8 @@ def image_experiments(
         got = "--oracle where a target is tested on the images that it trains on"
         if data.benchmark(options.benchmark).name != "domainnet":
             raise input_error("oracle", got=got, expected="--no-oracle")
+    if options.prepared and options.frozen_features:
+        raise input_error("prepared", got="prepared images for --frozen-features", expected="the files themselves")
     if not 0 <= options.holdout < 1:
         raise input_error("holdout", got=options.holdout, expected="a share in [0, 1)")
     several = [name for name in options.method if setting_of(name).split(",")[0] in SEVERAL]
@@ -134,7 +142,7 @@ def image_reader(
 
     def read(todo: Sequence[Experiment]) -> Callable[[Experiment], tuple[Domain, Domain]]:
         used = {part for e in todo for part in (*e.source.split(PLUS), e.target)}
-        found = data.load(options.benchmark, options.data_dir, domains=[name for name in names if name in used])
+        found = _load(options, [name for name in names if name in used])
         view = _view(options)
         targets = {name: view(domain) for name, domain in found.items() if isinstance(domain, Domain)}
         parts = {name: _source(domain, options.holdout) for name, domain in targets.items()}
@@ -154,6 +162,16 @@ def image_reader(
     return read
 
 
+def _load(options: Images, names: Sequence[str]) -> Mapping[str, AnyDomain]:
+    if options.prepared is None:
+        return data.load(options.benchmark, options.data_dir, domains=names)
+    name, (side, resample, _) = data.benchmark(options.benchmark).name, _stored(options)
+    found = from_prepared(options.prepared / name, name=name, size=side, resample=resample)
+    if missing := [domain for domain in names if domain not in found]:
+        raise input_error("prepared", got=f"{options.prepared / name} without {', '.join(missing)}", expected=names)
+    return found
+
+
 def _source(domain: Domain, holdout: float) -> Domain:
     """A domain as a labelled source: of a pool, ``holdout`` of each class becomes the split ``test``."""
     if not is_pool(domain) or not holdout:
@@ -170,7 +188,8 @@ def _source(domain: Domain, holdout: float) -> Domain:
 def _view(options: Images) -> Callable[[Domain], Domain]:
     if not options.frozen_features:
         geometry, finish = _whole(options)
-        return lambda domain: _mapped(domain, lambda name, split: ViewedImages(split, geometry, finish))
+        keep = 0 if options.prepared else KEPT
+        return lambda domain: _mapped(domain, lambda name, split: ViewedImages(split, geometry, finish, keep))
     model = Pretrained(*load(options.encoder, weights=options.weights))
     assert isinstance(model.preprocessing, ImagePreprocessing)
     transform = published(model.preprocessing)
@@ -189,14 +208,19 @@ def _view(options: Images) -> Callable[[Domain], Domain]:
 
 
 def _whole(options: Images) -> tuple[Transform, Transform]:
-    """Resize both sides to 256/224 of the size; then the normalisation of the weights."""
-    prepared = ImagePreprocessing()
+    """Resize both sides; then the normalisation of the weights."""
+    side, resample, weights = _stored(options)
+    here = weights._replace(resize=side, size=side, keep_aspect=False)
+    return compose(rgb(), resize(side, resample=resample)), published(here)
+
+
+def _stored(options: Images) -> tuple[int, str, ImagePreprocessing]:
+    """Side of a stored image, 256/224 of what enters the net, its filter, and what the weights were tested with."""
+    weights = ImagePreprocessing()
     if options.weights:
-        prepared = load(options.encoder, weights=options.weights)[2]
-        assert isinstance(prepared, ImagePreprocessing)
-    side = round(options.size * 256 / 224)
-    here = prepared._replace(resize=side, size=side, keep_aspect=False)
-    return compose(rgb(), resize(side, resample=prepared.interpolation)), published(here)
+        weights = load(options.encoder, weights=options.weights)[2]
+        assert isinstance(weights, ImagePreprocessing)
+    return round(options.size * 256 / 224), weights.interpolation, weights
 
 
 def _mapped(domain: Domain, change: Callable[[str, Split], Split]) -> Domain:

@@ -86,11 +86,13 @@ class Prepare:
     """arrays, array_record, or auto: arrays up to 8 GiB."""
     size: int = 256
     """Height and width of images in arrays."""
+    resample: str = "bilinear"
+    """Filter for arrays: nearest, bilinear or bicubic. The experiments take that of their encoder's weights."""
 
     def run(self) -> None:
         """Writes the data and says where."""
         domains = benchmarks.load(self.name, self.data_dir, domains=self.domains, decode=False)
-        form, folder = prepare(self.name, domains, self.out, form=self.form, size=self.size)
+        form, folder = prepare(self.name, domains, self.out, form=self.form, size=self.size, resample=self.resample)
         print(f"{form}: {folder}")
 
 

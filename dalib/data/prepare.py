@@ -20,6 +20,7 @@ from dalib.data.benchmarks.pictures import undecodable
 from dalib.data.domain import Domain
 from dalib.data.image_files import ImageFiles, listed, read_image
 from dalib.data.tfds_folders import POOLED, prepare_records, stored_splits
+from dalib.data.transforms import Transform, resize
 
 FORMS = ("auto", "arrays", "array_record")
 LARGEST = 8 << 30
@@ -58,13 +59,19 @@ class PreparedSplit:
 
 
 def prepare(
-    name: str, domains: Mapping[str, Any], out: str | Path, *, form: str = "auto", size: int = 256
+    name: str,
+    domains: Mapping[str, Any],
+    out: str | Path,
+    *,
+    form: str = "auto",
+    size: int = 256,
+    resample: str = "bilinear",
 ) -> tuple[str, Path]:
     """Writes domains in a form that training reads fast.
 
-    ``arrays``: every image is decoded and resized once to ``size`` × ``size`` (bilinear, antialiased, aspect not kept,
-    as the field's recipes do before they crop) and lies in a memory-mapped uint8 file; domains of arrays are written as
-    they are. ``array_record``: the encoded images, through a tensorflow-datasets builder. ``auto``: arrays where they
+    ``arrays``: every image is decoded and resized once to ``size`` × ``size`` (antialiased, aspect not kept, as the
+    field's recipes do before they crop) and lies in a memory-mapped uint8 file; domains of arrays are written as they
+    are. ``array_record``: the encoded images, through a tensorflow-datasets builder. ``auto``: arrays where they
     take 8 GiB at most.
 
     Args:
@@ -73,16 +80,19 @@ def prepare(
         out: a folder, made where it is missing.
         form: ``"auto"``, ``"arrays"`` or ``"array_record"``.
         size: height and width of the stored images.
+        resample: nearest, bilinear or bicubic.
 
     Returns:
         The form that was chosen, and the folder.
 
     Raises:
-        InputError: an unknown form, domains of texts, sentences or recordings (which are read fast as they are), a
-            folder that exists, or images that cannot be decoded (all of them in one error). Nothing is written then.
+        InputError: an unknown form or filter, domains of texts, sentences or recordings (which are read fast as they
+            are), a folder that exists, or images that cannot be decoded (all of them in one error). Nothing is written
+            then.
     """
     choose("form", form, dict.fromkeys(FORMS))
     check_positive(size=size)
+    geometry = resize(size, resample=resample)
     folder = Path(out).expanduser() / name
     if folder.exists():
         raise input_error("out", got=f"{folder}, which exists", expected="a new folder", todo="remove the old one")
@@ -111,8 +121,8 @@ def prepare(
             prepare_records(name, domains, temporary)
             os.replace(temporary / name, folder)
         else:
-            index = {d: _arrays(d, domains[d], splits, temporary, size) for d, splits in sources.items()}
-            form_of = {"size": size, "resample": "bilinear"} if images else {}
+            index = {d: _arrays(d, domains[d], splits, temporary, geometry) for d, splits in sources.items()}
+            form_of = {"size": size, "resample": resample} if images else {}
             text = json.dumps({"name": name, "form": chosen, **form_of, "domains": index}, indent=1, ensure_ascii=False)
             (temporary / INDEX).write_text(text + "\n", encoding="utf-8")
             os.replace(temporary, folder)
@@ -121,11 +131,15 @@ def prepare(
     return chosen, folder
 
 
-def from_prepared(folder: str | Path) -> dict[str, Domain]:
+def from_prepared(folder: str | Path, **expected: Any) -> dict[str, Domain]:
     """The domains that :func:`prepare` wrote as arrays, memory-mapped.
 
+    Args:
+        folder: that :func:`prepare` returned.
+        expected: ``name``, ``size`` or ``resample`` that the data must have been prepared with.
+
     Raises:
-        InputError: no such folder, or files that are missing or cut short.
+        InputError: no such folder, data prepared otherwise, or files that are missing or cut short.
     """
     folder = Path(folder).expanduser()
     if not (folder / INDEX).is_file():
@@ -136,6 +150,13 @@ def from_prepared(folder: str | Path) -> dict[str, Domain]:
             todo="python -m dalib.data prepare NAME --form arrays; array_record is read by dalib.data.tfds_folders",
         )
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    if differs := [f"{key} {index.get(key)}" for key, value in expected.items() if index.get(key) != value]:
+        raise input_error(
+            "folder",
+            got=f"{folder}, prepared with {', '.join(differs)}",
+            expected=", ".join(f"{key} {value}" for key, value in expected.items()),
+            todo="python -m dalib.data prepare NAME --form arrays with these",
+        )
     faults = [
         f"{folder / entry['inputs']}: missing or not of {entry['bytes']} bytes"
         for domain in index["domains"].values()
@@ -156,12 +177,12 @@ def from_prepared(folder: str | Path) -> dict[str, Domain]:
     return domains
 
 
-def _arrays(name: str, domain: Domain, splits: Mapping[str, Any], folder: Path, size: int) -> dict[str, Any]:
+def _arrays(name: str, domain: Domain, splits: Mapping[str, Any], folder: Path, geometry: Transform) -> dict[str, Any]:
     entries = {}
     for split, source in splits.items():
         inputs, labels = f"{name}-{split}.npy", f"{name}-{split}-labels.npy"
         if isinstance(source, ImageFiles):
-            digest = _decode(source, folder / inputs, size)
+            digest = _decode(source, folder / inputs, geometry)
         else:
             np.save(folder / inputs, source.inputs)
             digest = hashlib.sha256(np.ascontiguousarray(source.inputs).view(np.uint8).data).hexdigest()
@@ -176,24 +197,20 @@ def _arrays(name: str, domain: Domain, splits: Mapping[str, Any], folder: Path, 
     return {"class_names": list(domain.class_names), "source": domain.fingerprint(), "splits": entries}
 
 
-def _decode(source: ImageFiles, path: Path, size: int) -> str:
+def _decode(source: ImageFiles, path: Path, geometry: Transform) -> str:
     """Writes all images of a split, resized; returns the SHA-256 of their bytes."""
-    channels = 3 if source.mode == "RGB" else 1
-    stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(source), size, size, channels))
+
+    def read(file: Path) -> np.ndarray:
+        return geometry(read_image(file, source.mode), np.random.default_rng(0))
+
+    shape = (len(source), *read(source.root / source.paths[0]).shape)
+    stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     digest = hashlib.sha256()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(source), CHUNK):
             files = [source.root / name for name in source.paths[start : start + CHUNK]]
-            block = np.stack(list(pool.map(lambda file: _resized(file, source.mode, size), files)))
+            block = np.stack(list(pool.map(read, files)))
             stored[start : start + len(block)] = block
             digest.update(block.data)
     stored.flush()
     return digest.hexdigest()
-
-
-def _resized(path: Path, mode: str, size: int) -> np.ndarray:
-    from PIL import Image
-
-    image = Image.fromarray(read_image(path, mode).squeeze(axis=2) if mode == "L" else read_image(path, mode))
-    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]

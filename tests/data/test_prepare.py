@@ -42,6 +42,11 @@ def test_arrays_hold_the_resized_images(tmp_path):
     _, larger = prepare("tiny", domains, tmp_path / "larger", size=9)
     prints = [from_prepared(place)["far"].fingerprint() for place in (folder, again, larger)]
     assert prints[0] == prints[1] != prints[2]
+    assert from_prepared(folder, name="tiny", size=8, resample="bilinear").keys() == ready.keys()
+    with pytest.raises(InputError, match=r"(?s)with size 8.*expected: size 9, resample bilinear"):
+        from_prepared(folder, size=9, resample="bilinear")
+    with pytest.raises(InputError, match="resample"):
+        prepare("tiny", domains, tmp_path / "other filter", resample="cubic")
 
 
 def test_arrays_stay_as_they_are(tmp_path):

@@ -13,6 +13,7 @@ from dalib.checks import InputError
 from dalib.data import benchmarks as data
 from dalib.data.arrays import ArraySplit
 from dalib.data.benchmarks.reading import pool
+from dalib.data.prepare import prepare
 from dalib.encoders import LeNet
 from dalib.types import ImagePreprocessing
 from experiments import domainnet, office31, office_caltech_images, office_home, pacs, visda
@@ -99,6 +100,27 @@ def test_fine_tuning_from_pictures_to_the_report(name, tmp_path, monkeypatch):
     held = "test" if name in ("domainnet", "office_caltech10") else "train"
     assert kinds == {(source, held), (target, "test"), (target, "unlabelled")}
     assert "by selection rule" in (root / "runs" / "report.html").read_text()
+
+
+def test_prepared_images_are_those_that_are_decoded(tmp_path, monkeypatch, capsys):
+    root = benchmark("office31", tmp_path, monkeypatch)
+    prepare("office31", data.load("office31", root, domains=["dslr"]), tmp_path / "ready", size=32)
+    options = office31.Office31(weights="", size=28, data_dir=root, source="dslr", target="webcam")
+
+    def images(options, names):
+        found = experiments.images._load(options, names)
+        return experiments.images._view(options)(found["dslr"]).split("train").__getitems__(range(8))
+
+    decoded = images(options, ["dslr"])
+    ready = dataclasses.replace(options, prepared=tmp_path / "ready", data_dir=None)
+    for here, there in zip(decoded, images(ready, ["dslr"]), strict=True):
+        np.testing.assert_array_equal(here, there)
+    with pytest.raises(InputError, match="without webcam"):
+        images(ready, ["dslr", "webcam"])
+    with pytest.raises(InputError, match=r"(?s)size 32.*size 34"):
+        images(dataclasses.replace(ready, size=30), ["dslr"])
+    with pytest.raises(InputError, match="frozen-features"):
+        office31.experiments(dataclasses.replace(ready, weights="default", frozen_features=True))
 
 
 @pytest.mark.slow
