@@ -12,6 +12,8 @@ temporary place, and reads it the ways that training does, both domains of a pai
 ``arrays``        ``dalib.data.prepare``: decoded and brought to 256² once, memory-mapped; random resized crop, flip,
                   normalise
 ``crops``         the same files; random crop and flip of uint8 on the host, normalised on the device
+``experiments``   the same files as ``--prepared`` of the image benchmarks reads them: normalised whole, random resized
+                  crop and flip on the device
 
 The files were just written, so the disk is not measured. The first batch of each pass is not counted. The last line is
 one JSON object. Measured numbers: RESULTS.md beside this file.
@@ -26,6 +28,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +37,9 @@ import tyro
 
 from dalib.checks import InputError, choose, input_error
 from dalib.data import Domain, from_folder, paired_stream, transforms
+from dalib.types import ImagePreprocessing
 
-FORMS = ("decode", "folder", "array_record", "arrays", "crops")
+FORMS = ("decode", "folder", "array_record", "arrays", "crops", "experiments")
 BATCH = 8
 
 
@@ -44,7 +48,7 @@ class Pipeline:
     """What to measure."""
 
     forms: tuple[str, ...] = FORMS
-    """Some of decode, folder, array_record, arrays, crops."""
+    """Some of decode, folder, array_record, arrays, crops, experiments."""
     images: int = 256
     """Images of each of two domains."""
     width: int = 500
@@ -158,18 +162,21 @@ def stream_reader(form: str, domains: dict[str, Domain], temporary: Path, pipeli
 
     from dalib.data.prepare import from_prepared, prepare
     from dalib.data.tfds_folders import from_records
+    from dalib.methods.augmentation import VIEWS, in_turn
     from dalib.train import put_batch
+    from experiments.image_splits import ViewedImages
 
     size = pipeline.size
-    view = transforms.train_transform(size)
+    side = round(size * 256 / 224)
+    view: transforms.Transform | None = transforms.train_transform(size)
     place: Callable[[Any], Any] = put_batch
     if form == "array_record":
         prepare("stored", domains, temporary / "records", form="array_record")
         domains = {name: from_records("stored", name, temporary / "records") for name in domains}
-    if form in ("arrays", "crops"):
+    if form in ("arrays", "crops", "experiments"):
         folder = temporary / "arrays" / "stored"
         if not folder.exists():
-            prepare("stored", domains, folder.parent, form="arrays", size=round(size * 256 / 224))
+            prepare("stored", domains, folder.parent, form="arrays", size=side)
         domains = from_prepared(folder)
         view = transforms.compose(
             transforms.random_resized_crop(size),
@@ -180,14 +187,19 @@ def stream_reader(form: str, domains: dict[str, Domain], temporary: Path, pipeli
     if form == "crops":
         view = transforms.compose(transforms.random_crop(size), transforms.horizontal_flip())
         mean, std = (np.asarray(x, np.float32) for x in (transforms.IMAGENET_MEAN, transforms.IMAGENET_STD))
-        normalise = jax.jit(lambda x: (x.astype("float32") / 255 - mean) / std)
-
-        def place(batch: Any) -> Any:
-            placed = put_batch(batch)
-            inputs = [normalise(side.inputs) for side in (placed.source, placed.target)]
-            return placed._replace(
-                source=placed.source._replace(inputs=inputs[0]), target=placed.target._replace(inputs=inputs[1])
+        place = placed_through(jax.jit(lambda x: (x.astype("float32") / 255 - mean) / std))
+    if form == "experiments":
+        finish = transforms.published(ImagePreprocessing(resize=side, size=side, keep_aspect=False))
+        domains = {
+            name: Domain(
+                name,
+                domain.class_names,
+                {"train": ViewedImages(domain.split("train"), transforms.rgb(), finish, keep=0)},
             )
+            for name, domain in domains.items()
+        }
+        view, views = None, in_turn([partial(VIEWS["crop"], size=size), VIEWS["flip"]])
+        place = placed_through(jax.jit(lambda x: views(jax.random.key(0), x)))
 
     stream = paired_stream(
         domains["source"], domains["target"], batch_size=BATCH, seed=0, source_transform=view, target_transform=view
@@ -204,6 +216,20 @@ def stream_reader(form: str, domains: dict[str, Domain], temporary: Path, pipeli
         return 2 * BATCH * steps / (time.perf_counter() - start)
 
     return read
+
+
+def placed_through(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Puts a batch on the device and both domains' inputs through a function there."""
+    from dalib.train import put_batch
+
+    def place(batch: Any) -> Any:
+        source, target = put_batch(batch)
+        return batch._replace(
+            source=source._replace(inputs=function(source.inputs)),
+            target=target._replace(inputs=function(target.inputs)),
+        )
+
+    return place
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def test_input_pipeline():
     result = run("input_pipeline", *sizes)
     assert result.returncode == 0, result.stderr
     summary = json.loads(result.stdout.splitlines()[-1])
-    assert set(summary["results"]) == {"decode", "folder", "array_record", "arrays", "crops"}
+    assert set(summary["results"]) == {"decode", "folder", "array_record", "arrays", "crops", "experiments"}
     assert all(rate > 0 for rates in summary["results"].values() for rate in rates.values())
     assert summary["of_decode"]["folder"]["2"] == pytest.approx(
         summary["results"]["folder"]["2"] / summary["results"]["decode"]["2"]
