@@ -76,6 +76,15 @@ def test_scales_of_a_task(small):
     np.testing.assert_allclose(rows(other, "test"), (t - u.mean(0)) / np.where(u.std(0) > 0, u.std(0), 1), atol=1e-5)
 
 
+def test_fine_tuning_has_a_recipe_of_its_own_unless_one_is_given():
+    given = {"source": "books", "target": "dvd", "seeds": 1, "method": ("dann",), "oracle": False}
+    recipe = experiments(Amazon(form="tokens", **given))[0].recipe
+    assert (recipe.optimizer, recipe.learning_rate, recipe.encoder_multiplier) == ("adamw", 5e-4, 0.1)
+    own = Recipe(learning_rate=0.02)
+    assert experiments(Amazon(form="tokens", recipe=own, **given))[0].recipe == own
+    assert experiments(Amazon(form="counts", **given))[0].recipe.optimizer == "sgd"
+
+
 def test_published_counts_are_the_form_of_the_published_rows():
     variants = {number.variant for number in load() if number.benchmark == "amazon_reviews"}
     assert dict(stated("published", "dann", 256))["variant"] in variants
