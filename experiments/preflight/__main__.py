@@ -27,7 +27,7 @@ from experiments.preflight.find_batch import find_batch
 from experiments.preflight.plan import Plan, check
 from experiments.preflight.roofline import roofline
 from experiments.preflight.sweep import GLOBAL, PER_CHIP, Row, deviations, sweep_lines
-from experiments.preflight.table import table
+from experiments.preflight.table import shortage, table
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _find(options: Options, plan: Plan, devices: int) -> dict[str, Any]:
         if "memory" in answer:
             detail = f"peak {answer['memory']['peak'] / 2**30:.2f} GiB"
         else:
-            detail = f"needs {answer['needs'] / 2**30:.2f} GiB"
+            detail = shortage(answer)
         verdict = "fits" if answer["fits"] else "does not fit"
         print(f"  batch {batch}: {verdict}, {detail}, {answer['seconds']['compile']:.0f} s", flush=True)
         return answer

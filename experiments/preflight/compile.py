@@ -28,7 +28,10 @@ from experiments.preflight.traffic import main_memory_bytes
 
 QUIET = {"TPU_ACCELERATOR_TYPE": "v5litepod-16", "TPU_WORKER_HOSTNAMES": "localhost"}
 TPU_COMPILER = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", **QUIET}
-_TOO_LARGE = re.compile(r"[Uu]sed ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm")
+_TOO_LARGE = (
+    re.compile(r"[Uu]sed ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm"),
+    re.compile(r"\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)"),
+)
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -149,10 +152,12 @@ def host_memory(mesh: Mesh, topology: Topology) -> int:
 
 
 def out_of_memory(message: str) -> tuple[int, int] | None:
-    """``(bytes needed, bytes there are)`` from the compiler's message, None for another error."""
+    """``(bytes needed, bytes there are)`` from the compiler's message, zeros where it does not say, None for another
+    error."""
     if "RESOURCE_EXHAUSTED" not in message and "Ran out of memory" not in message:
         return None
-    if not (match := _TOO_LARGE.search(message)):
+    match = next((found for form in _TOO_LARGE if (found := form.search(message))), None)
+    if match is None:
         return 0, 0
     used, unit, limit, limit_unit = match.groups()
     return int(float(used) * _UNITS[unit]), int(float(limit) * _UNITS[limit_unit])

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from experiments.preflight.chips import GIB
 from experiments.preflight.collectives import MOVES, MOVES_OR_RINGS, REDEALS
+from experiments.preflight.table import shortage
 
 PER_CHIP, GLOBAL = "fixed per chip", "fixed global"
 TOLERANCE = 0.05
@@ -173,8 +174,7 @@ def sweep_lines(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         left = f"{row.mode:<14} {row.chips:>5} {row.batch:>7} {row.batch / row.chips:>6g} | "
         if "memory" not in row.answer:
-            needs = f"does not fit: needs {row.answer['needs'] / GIB:.1f} of {row.answer['limit'] / GIB:.1f} GiB"
-            lines.append(left + needs)
+            lines.append(f"{left}does not fit: {shortage(row.answer)}")
             continue
         parts = quantities(row.answer)
         memory = row.answer["memory"]

@@ -23,14 +23,20 @@ def heading(plan: Plan, answer: Mapping[str, Any]) -> str:
     )
 
 
+def shortage(answer: Mapping[str, Any]) -> str:
+    """What the compiler said of a program that does not fit."""
+    if not answer["needs"]:
+        return "the compiler does not say by how much"
+    return (
+        f"the compiler needs {answer['needs'] / GIB:.2f} GiB of the {answer['limit'] / GIB:.2f} that programs may use"
+    )
+
+
 def table(plan: Plan, topology: Topology, answer: Mapping[str, Any], estimate: Roofline | None) -> list[str]:
     """The lines of the table; all figures are of one device and one step unless they say otherwise."""
     lines = [heading(plan, answer), ""]
     if "memory" not in answer:
-        lines.append(
-            f"DOES NOT FIT: the compiler needs {answer['needs'] / GIB:.2f} GiB of the {answer['limit'] / GIB:.2f} that "
-            f"programs may use; it gave up after {answer['seconds']['compile']:.0f} s"
-        )
+        lines.append(f"DOES NOT FIT: {shortage(answer)}; it gave up after {answer['seconds']['compile']:.0f} s")
         return lines
     memory, whose = answer["memory"], "HBM" if topology.chip else "this device's memory"
     verdict = "fits" if answer["fits"] else "DOES NOT FIT"

@@ -25,6 +25,7 @@ from experiments.preflight.memory import bytes_on_one
 from experiments.preflight.plan import Plan, build, experiment_of, inputs_of
 from experiments.preflight.roofline import link_bytes, roofline
 from experiments.preflight.sweep import GLOBAL, PER_CHIP, Row, deviations
+from experiments.preflight.table import shortage
 from experiments.preflight.traffic import main_memory_bytes
 from experiments.program import make_parts, wants_split
 
@@ -228,6 +229,11 @@ def test_the_compilers_word_on_memory():
     said = "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. "
     said += "Used 23.50G of 15.75G hbm. Exceeded hbm capacity by 7.75G."
     assert out_of_memory(said) == (int(23.5 * GIB), int(15.75 * GIB))
+    said = "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (18.33G) "
+    assert out_of_memory(said + "exceeds available HBM (15.75G).") == (int(18.33 * GIB), int(15.75 * GIB))
+    assert out_of_memory("RESOURCE_EXHAUSTED: no room") == (0, 0)
+    assert shortage({"needs": 3 * GIB, "limit": 2 * GIB}).startswith("the compiler needs 3.00 GiB of the 2.00")
+    assert "does not say" in shortage({"needs": 0, "limit": 0})
     assert out_of_memory("INTERNAL: something else") is None
 
 
