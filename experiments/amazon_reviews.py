@@ -56,7 +56,8 @@ from typing import ClassVar
 
 from dalib.checks import choose, input_error
 from experiments.amazon_data import FIVE, FORMS, FOUR, SCALES, SPLITS, reader, stated
-from experiments.config import Experiment, Recipe, flat, main
+from experiments.command_line import main
+from experiments.config import Experiment, Recipe, flat
 from experiments.grid import Grid, expand, pairs, run_grid
 
 SMALL_NETS = {name: f"{name}.hidden=[100]" for name in ("dann", "cdan", "adda")}

@@ -81,7 +81,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dalib.checks import choose
-from experiments.config import Experiment, Recipe, main
+from experiments.command_line import main
+from experiments.config import Experiment, Recipe
 from experiments.digit_sets import PROTOCOLS, reader, stated
 from experiments.grid import Grid, expand, pairs, run_grid
 

@@ -27,7 +27,8 @@ from dalib.checks import choose, input_error
 from dalib.data import Domain
 from dalib.methods import METHODS
 from dalib.methods.classic import CLASSIC
-from experiments.config import Experiment, Recipe, flat, main, method_options
+from experiments.command_line import main
+from experiments.config import Experiment, Recipe, flat, method_options
 from experiments.grid import Grid, expand, pairs, run_grid
 from experiments.own_classic import CLASSIFIERS, WEIGHTING, run_classic
 from experiments.own_data import Place, place_of

@@ -30,7 +30,7 @@ from dalib.report.statistics import (
     Interval,
     last_step_pick,
 )
-from experiments.config import main
+from experiments.command_line import main
 from experiments.configurations import RULES, Key, Rule, Tasks, groups_of, interval_of, plain, score_of, stated_of
 from experiments.published import MEAN, Number, load
 

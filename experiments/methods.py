@@ -26,7 +26,7 @@ from dalib.methods import METHODS, NET_GROUPS, TEST_TIME, Method, setting_of
 from dalib.methods.base import SUPERVISED
 from dalib.methods.classic import CLASSIC
 from dalib.train import init_state, make_optimizer
-from experiments.config import main
+from experiments.command_line import main
 
 
 @dataclass(frozen=True)

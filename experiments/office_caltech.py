@@ -40,7 +40,7 @@ from dalib.data.benchmarks.reading import pool
 from dalib.report.records import read_run
 from dalib.report.statistics import last_step_pick
 from experiments import published
-from experiments.config import main
+from experiments.command_line import main
 from experiments.own_classic import run_classic
 
 BENCHMARK = "office_caltech10_surf"

@@ -35,7 +35,8 @@ import numpy as np
 from dalib.data import Domain, match_classes
 from dalib.methods import METHODS, setting_of
 from dalib.train.distributed import leader_first, leads
-from experiments.config import OPEN, SEVERAL, Experiment, flat, main
+from experiments.command_line import main
+from experiments.config import OPEN, SEVERAL, Experiment, flat
 from experiments.grid import Grid, expand, run_methods, tell
 from experiments.open_set import needs_threshold
 from experiments.own_classic import run_classic

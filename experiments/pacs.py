@@ -17,7 +17,8 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from experiments.config import Experiment, main
+from experiments.command_line import main
+from experiments.config import Experiment
 from experiments.grid import run_grid
 from experiments.images import Images, image_experiments, image_reader, on_images
 

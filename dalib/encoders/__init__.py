@@ -25,12 +25,7 @@ from dalib.encoders.cifar_resnet import cifar_resnet20 as cifar_resnet20
 from dalib.encoders.cifar_resnet import cifar_resnet32 as cifar_resnet32
 from dalib.encoders.cifar_resnet import cifar_resnet44 as cifar_resnet44
 from dalib.encoders.cifar_resnet import cifar_resnet56 as cifar_resnet56
-from dalib.encoders.classifier import BOTTLENECKS as BOTTLENECKS
-from dalib.encoders.classifier import HEADS as HEADS
-from dalib.encoders.classifier import Bottleneck as Bottleneck
 from dalib.encoders.classifier import Classifier as Classifier
-from dalib.encoders.classifier import LinearHead as LinearHead
-from dalib.encoders.classifier import MLPHead as MLPHead
 from dalib.encoders.convnext import ConvNeXt as ConvNeXt
 from dalib.encoders.convnext import convnext_base as convnext_base
 from dalib.encoders.convnext import convnext_small as convnext_small
@@ -57,6 +52,11 @@ from dalib.encoders.fpn import fasterrcnn_resnet50_fpn as fasterrcnn_resnet50_fp
 from dalib.encoders.gpt2 import GPT2 as GPT2
 from dalib.encoders.gpt2 import gpt2 as gpt2
 from dalib.encoders.gpt2 import gpt2_medium as gpt2_medium
+from dalib.encoders.heads import BOTTLENECKS as BOTTLENECKS
+from dalib.encoders.heads import HEADS as HEADS
+from dalib.encoders.heads import Bottleneck as Bottleneck
+from dalib.encoders.heads import LinearHead as LinearHead
+from dalib.encoders.heads import MLPHead as MLPHead
 from dalib.encoders.loading import load as load
 from dalib.encoders.logmel import LogMelCNN as LogMelCNN
 from dalib.encoders.mlp import MLP as MLP

@@ -19,7 +19,7 @@ def mme(*, weight: Any = 0.1, alternate: bool = False, sources: int = 2) -> Meth
     domain decides openly to spend these labels; the unlabelled target must not contain the shots.
 
     The paper's head takes features at unit length and divides by a temperature of 0.05: give the classifier
-    ``head="cosine"`` (:class:`dalib.encoders.classifier.CosineHead`). Any head works here; with a linear one the
+    ``head="cosine"`` (:class:`dalib.encoders.heads.CosineHead`). Any head works here; with a linear one the
     entropy depends on the features' length too, and the encoder can lower it by longer features alone.
 
     Args:

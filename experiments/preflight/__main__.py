@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dalib.checks import input_error
-from experiments.config import main as command_line
+from experiments.command_line import main as command_line
 from experiments.config import method_options
 from experiments.preflight.chips import Topology, parse_topology, slices
 from experiments.preflight.compile import compile_apart, require_compiler

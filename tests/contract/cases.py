@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dalib.encoders import MLP, Bottleneck, Classifier, LeNet
-from dalib.encoders.classifier import LinearHead
+from dalib.encoders.heads import LinearHead
 from dalib.encoders.layers import leave
 from dalib.methods import METHODS, Method
 from dalib.train import init_state, make_forward, make_optimizer, training_step

@@ -17,7 +17,7 @@ from dalib.encoders import (
     make_encoder,
     make_head,
 )
-from dalib.encoders.classifier import CosineHead, WeightNormHead
+from dalib.encoders.heads import CosineHead, WeightNormHead
 from tests.encoders.fill import filled
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)

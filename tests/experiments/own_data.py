@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.config import main
+from experiments.command_line import main
 from experiments.own import Own, own
 from experiments.own_data import Options, place_of, read
 

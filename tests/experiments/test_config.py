@@ -9,7 +9,8 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.data import from_arrays
-from experiments.config import Experiment, Recipe, main, method_options
+from experiments.command_line import main
+from experiments.config import Experiment, Recipe, method_options
 from experiments.digits import Digits, digits, experiments
 from experiments.grid import default_folder
 from experiments.run import run_experiment
@@ -107,7 +108,7 @@ def test_parts_of_a_batch_with_batch_norm_are_refused_before_anything_is_written
 @pytest.mark.parametrize(("value", "kept", "status"), [("", 1, 0), ("1", 1, 0), ("0", 0, 0), ("no", 0, 2)])
 def test_a_command_keeps_its_memory_unless_told(monkeypatch, value, kept, status):
     calls = []
-    monkeypatch.setattr("experiments.config.keep_memory", lambda: calls.append(True))
+    monkeypatch.setattr("experiments.command_line.keep_memory", lambda: calls.append(True))
     monkeypatch.setenv("DALIB_KEEP_MEMORY", value)
     assert main(lambda options: None, Digits, "nothing", []) == status
     assert len(calls) == kept

@@ -5,7 +5,7 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.report import load_runs
-from experiments.config import main
+from experiments.command_line import main
 from experiments.feature_tables import FeatureTables, check, experiments, feature_tables, sources
 from experiments.own_data import place_of
 from experiments.tables import Source, read_tables

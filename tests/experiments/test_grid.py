@@ -6,7 +6,7 @@ import pytest
 
 from dalib.checks import InputError
 from experiments.array import part, share
-from experiments.config import main
+from experiments.command_line import main
 from experiments.digits import Digits, digits, experiments
 from experiments.grid import default_folder, folder_of, pairs, start_of
 

@@ -17,7 +17,7 @@ from dalib.data.prepare import prepare
 from dalib.encoders import LeNet
 from dalib.types import ImagePreprocessing
 from experiments import domainnet, office31, office_caltech_images, office_home, pacs, visda
-from experiments.config import main
+from experiments.command_line import main
 from experiments.image_splits import Rows, ViewedImages
 from experiments.program import make_parts
 from tests.data.tiny_benchmark import picture

@@ -9,7 +9,7 @@ import pytest
 from dalib.checks import InputError
 from dalib.report import load_runs
 from dalib.report.statistics import Interval
-from experiments.config import main
+from experiments.command_line import main
 from experiments.ledger import NOT_RUN, Ledger, entries, ledger, verdict
 from experiments.ledger_alone import alone
 from experiments.ledger_pages import to_html, to_markdown

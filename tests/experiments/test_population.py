@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dalib.checks import InputError
-from experiments.config import main
+from experiments.command_line import main
 from experiments.digits import Digits, digits
 from experiments.grid import default_folder
 from experiments.population import check_population

@@ -14,7 +14,8 @@ from dalib.encoders import make_encoder
 from dalib.encoders.classifier import Classifier
 from dalib.methods import adda, dann
 from dalib.weights import load_variables
-from experiments.config import asdict, main
+from experiments.command_line import main
+from experiments.config import asdict
 from experiments.digits import Digits, digits, experiments
 from experiments.start import read_start
 

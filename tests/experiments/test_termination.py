@@ -8,7 +8,7 @@ import pytest
 
 from dalib.train import Preempted, StorageError
 from experiments import termination
-from experiments.config import main
+from experiments.command_line import main
 from experiments.termination import AGREE_EVERY, asked, deferred, on_sigterm, unless_asked
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.encoders import MLP, Classifier
-from dalib.encoders.classifier import MLPHead
+from dalib.encoders.heads import MLPHead
 from dalib.methods import cdan, combine, dan, dann, from_term, mcd, source_only
 from dalib.train import (
     fully_sharded,

@@ -1,0 +1,62 @@
+"""From a command line to a function and an exit status, the same for all experiments."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from dalib.checks import InputError, choose
+from dalib.host_memory import keep_memory
+from dalib.train import NonFiniteError, Preempted, StorageError, distributed
+from experiments.termination import on_sigterm
+
+T = TypeVar("T")
+
+
+def main(
+    function: Callable[[T], Any], options: type[T], description: str, arguments: Sequence[str] | None = None
+) -> int:
+    """Parses a command line into ``options``, calls ``function``, and turns input errors into exit status 2.
+
+    A loss that is not finite or a full disk ends with status 1, an interrupt with 130, SIGTERM with 0 as soon as the
+    run under way has saved (:mod:`experiments.termination`); all say how to go on. Memory that is freed stays with the
+    process (:func:`dalib.host_memory.keep_memory`) unless ``DALIB_KEEP_MEMORY=0``. One of several processes
+    (:func:`dalib.train.distributed.initialize`) joins the others first; process 0 alone prints what comes out.
+
+    Flags must be written out: an unknown or abbreviated one is an error with a did-you-mean.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        parsed = tyro.cli(options, args=arguments, description=description, prog=_module_of_main())
+        if choose("DALIB_KEEP_MEMORY", os.environ.get("DALIB_KEEP_MEMORY") or "1", {"0": False, "1": True}):
+            keep_memory()
+        distributed.initialize()
+        with contextlib.ExitStack() as quiet:
+            if not distributed.leads():
+                quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            quiet.enter_context(on_sigterm())
+            function(parsed)
+        distributed.from_each(0)  # whoever ends while others are at work ends them
+    except InputError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 2
+    except (NonFiniteError, StorageError) as error:
+        print(f"\nstopped: {error}", file=sys.stderr)
+        return 1
+    except Preempted as reason:
+        print(f"\nterminated, {reason}; the same command goes on from there", file=sys.stderr)
+        return 0
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _module_of_main() -> str | None:
+    """How the running module was named on the command line, for the usage line."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name}" if spec else None
