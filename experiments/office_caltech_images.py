@@ -1,7 +1,7 @@
 """Office-Caltech10 as images: ten classes in four domains, a pretrained MobileNetV2 fine-tuned or frozen.
 
     python -m experiments.office_caltech_images --data-dir DIR --frozen-features --seeds 5     # heads on its features
-    python -m experiments.office_caltech_images --data-dir DIR --size 128 --source webcam --target dslr  # fine-tuned
+    python -m experiments.office_caltech_images --data-dir DIR --source amazon --target webcam    # fine-tuned
 
 Protocol: twelve tasks; nine tenths of each source class with labels, the rest scores the source; all target images
 without labels, and they are the test (transductive). MobileNetV2 with published ImageNet weights, bottleneck of 256
@@ -23,6 +23,10 @@ interval (Python 3.11, jax 0.10.2):
     MCC          93.8  97.3  94.4  95.9  96.3  97.4  95.8  93.7  97.7  95.7  93.1 100.0   95.9 ± 0.3
 
 DAN, CDAN and MCC lie above source-only with disjoint intervals of the mean; Deep CORAL's and DANN's overlap with it.
+
+Fine-tuned on two CPU cores, and so one task, small images and a short run (``--source amazon --target webcam --size 96
+--batch-size 16 --steps 100``), seeds 0–4: source-only 62.9 ± 5.8, DANN 63.7 ± 4.7, MCC 80.1 ± 5.4. Frozen features of
+224² images are far better than that; only the rows beside one another say something.
 """
 
 import sys
