@@ -74,20 +74,8 @@ class Grid:
 
 
 NO_PROTOCOL = (
-    *(
-        "method",
-        "source",
-        "target",
-        "domains",
-        "seeds",
-        "oracle",
-        "data_dir",
-        "prepared",
-        "population",
-        "array",
-        "out",
-        "report",
-    ),
+    *("method", "source", "target", "domains", "seeds", "oracle"),
+    *("data_dir", "prepared", "population", "array", "out", "report"),
 )
 """Options that say which runs are done and where; they do not change a run."""
 ADDED = ("accumulate", "gradient_cache")

@@ -255,6 +255,8 @@ def _resized(image: np.ndarray, size: tuple[int, int], resample: str) -> np.ndar
     from PIL import Image
 
     _uint8("resize", image)
+    if image.shape[:2] == size:
+        return image
     grey = image.shape[2] == 1
     pixels = np.ascontiguousarray(image[:, :, 0] if grey else image)
     out = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling(_FILTERS[resample])))

@@ -39,6 +39,7 @@ def test_resize_shapes_and_values():
     constant = np.full((9, 9, 3), 123, np.uint8)
     for resample in ("nearest", "bilinear", "bicubic"):
         assert (T.resize(4, resample=resample)(constant, RNG) == 123).all()
+        np.testing.assert_array_equal(T.resize((4, 6), resample=resample)(ramp(4, 6), RNG), ramp(4, 6))
 
 
 def test_grey_and_rgb():
