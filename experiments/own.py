@@ -41,7 +41,7 @@ from experiments.grid import Grid, expand, run_methods, tell
 from experiments.open_set import needs_threshold
 from experiments.own_classic import run_classic
 from experiments.own_data import place_of
-from experiments.own_inputs import View
+from experiments.own_inputs import LENGTH, View
 from experiments.own_plan import Own, Plan, plan
 from experiments.own_predictions import write_predictions
 from experiments.own_read import encoder_options, read_domains
@@ -93,7 +93,7 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
     if view.frozen:
         facts["features"] = f"{options.encoder}, {options.weights}"
     elif view.kind == "text":
-        facts["texts"] = "tokens" if view.tokens else "hashed words and word pairs"
+        facts["texts"] = "tokens" if view.tokens else f"hashed words and word pairs, rows of length {LENGTH:.0f}"
     return tuple({**facts, **dict(todo.protocol)}.items())
 
 

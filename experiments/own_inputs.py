@@ -23,6 +23,9 @@ TEXT_ENCODERS = (
 )
 SCALES = ("none", "source", "domain", "l1-domain")
 WORDS = 4096
+LENGTH = 8.0
+"""Of a text's vector. Among 1, 8, 16 and 64, by what source-only learns on held-out source reviews at the default rate:
+at length 1 a net has hardly begun to learn after 1,000 steps."""
 
 
 class View(NamedTuple):
@@ -113,11 +116,11 @@ def decode(argument: str, raw: Raw, transform: Transform, process: Process | Non
 
 
 def word_vectors(texts: Sequence[str]) -> np.ndarray:
-    """Counts of words and word pairs, hashed to 4,096 columns, as unit vectors; nothing is learnt from any domain."""
+    """Counts of words and word pairs hashed to 4,096 columns, rows of length 8; nothing is learnt from a domain."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
     hashing = HashingVectorizer(n_features=WORDS, ngram_range=(1, 2), alternate_sign=False)
-    return hashing.transform(texts).toarray().astype(np.float32)
+    return hashing.transform(texts).toarray().astype(np.float32) * np.float32(LENGTH)
 
 
 def _image_transform(view: View) -> Transform:

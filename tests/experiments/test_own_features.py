@@ -7,6 +7,7 @@ import pytest
 from dalib.encoders import make_encoder
 from experiments import own_features
 from experiments.own_features import BLOCK, Pretrained, feature_function, fingerprint, text_features
+from experiments.own_inputs import LENGTH, WORDS, word_vectors
 
 
 @pytest.fixture
@@ -45,3 +46,10 @@ def test_other_weights_or_fields_have_other_fingerprints(model):
     cls = model.encoder.clone(normalize=True)
     prints = {fingerprint(m) for m in (model, model._replace(variables=other), model._replace(encoder=cls))}
     assert len(prints) == 3
+
+
+def test_texts_become_rows_of_one_length_whatever_their_number_of_words():
+    found = word_vectors(["good", "a good book, a very good book", "bad"])
+    assert found.shape == (3, WORDS) and found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), LENGTH, rtol=1e-6)
+    assert found[0] @ found[1] > 0 == found[0] @ found[2]
