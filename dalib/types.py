@@ -50,7 +50,7 @@ class Batch(NamedTuple):
 
 
 class ImagePreprocessing(NamedTuple):
-    """How published weights want their images; ``dalib.data.transforms.published`` makes a transform of it.
+    """How published weights want their images; ``dalib.data.views.published`` makes a transform of it.
 
     Attributes:
         size: side of the square that enters the net, after the crop.

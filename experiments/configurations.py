@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dalib.checks import input_error
-from dalib.report.records import Run
+from dalib.report.runs import Run
 from dalib.report.statistics import (
     Interval,
     Pick,

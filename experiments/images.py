@@ -27,7 +27,8 @@ from dalib.data.benchmarks.base import is_pool
 from dalib.data.benchmarks.reading import AnyDomain
 from dalib.data.domain import Split, split_labels, stratified_holdout
 from dalib.data.prepare import from_prepared
-from dalib.data.transforms import Transform, compose, published, resize, rgb
+from dalib.data.transforms import Transform, compose, resize, rgb
+from dalib.data.views import published, stored_size
 from dalib.encoders import ENCODERS, load
 from dalib.files import write_atomically
 from dalib.methods import setting_of
@@ -220,7 +221,7 @@ def _stored(options: Images) -> tuple[int, str, ImagePreprocessing]:
     if options.weights:
         weights = load(options.encoder, weights=options.weights)[2]
         assert isinstance(weights, ImagePreprocessing)
-    return round(options.size * 256 / 224), weights.interpolation, weights
+    return stored_size(options.size), weights.interpolation, weights
 
 
 def _mapped(domain: Domain, change: Callable[[str, Split], Split]) -> Domain:

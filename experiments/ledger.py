@@ -25,7 +25,7 @@ import tyro
 
 from dalib.report import load_runs
 from dalib.report.files import write_atomically
-from dalib.report.records import Run
+from dalib.report.runs import Run
 from dalib.report.statistics import (
     Interval,
     last_step_pick,

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from dalib.report import page
-from dalib.report.records import Run
+from dalib.report.runs import Run
 from dalib.report.statistics import Interval
 from experiments.ledger import Entry
 from experiments.ledger_alone import Together

@@ -10,7 +10,8 @@ from dalib.checks import InputError, choose, input_error
 from dalib.data import Domain, encode, from_arrays, load_tokenizer
 from dalib.data.domain import stratified_holdout
 from dalib.data.image_files import SHOWN, ImageFiles, read_image
-from dalib.data.transforms import Transform, compose, normalize, published, resize, rgb, to_float
+from dalib.data.transforms import Transform, compose, normalize, resize, rgb, to_float
+from dalib.data.views import published
 from dalib.encoders import load
 from dalib.types import ImagePreprocessing, TextPreprocessing
 from experiments.joined import join

@@ -12,7 +12,7 @@ from dalib.backend import platform
 from dalib.checks import choose
 from dalib.encoders import BOTTLENECKS, Classifier, make_encoder, make_head
 from dalib.methods import METHODS, Forward, Method
-from dalib.methods.base import smoothed_cross_entropy
+from dalib.methods.task_loss import smoothed_cross_entropy
 from dalib.train import (
     SCHEDULES,
     Optimizer,

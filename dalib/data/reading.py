@@ -38,7 +38,7 @@ def read(
                 f"inputs of {where}",
                 got=f"examples of shapes {', '.join(map(str, shapes[:5]))} in one batch",
                 expected="one shape",
-                todo="pass a transform that resizes, for example transforms.eval_transform(224)",
+                todo="pass a transform that resizes, for example dalib.data.views.eval_transform(224)",
             )
         inputs = np.stack(inputs)
     return inputs, np.asarray(labels, np.int32)

@@ -6,7 +6,8 @@ import numpy as np
 
 from dalib.checks import input_error
 from dalib.data.domain import check_seed
-from dalib.data.stream import SOURCE, TARGET, EndlessOrder, endless_order
+from dalib.data.order import EndlessOrder, endless_order
+from dalib.data.stream import SOURCE, TARGET
 
 
 class RowStream(NamedTuple):

@@ -1,7 +1,8 @@
 """Image transforms: ``f(image, rng) -> image`` on one image ``[height, width, channels]``.
 
 Factories take the hyper-parameters and return the transform; those without randomness ignore ``rng``. Geometry works on
-uint8 images through Pillow, whose resize is antialiased; ``to_float`` and ``normalize`` come last.
+uint8 images through Pillow, whose resize is antialiased; ``to_float`` and ``normalize`` come last. Whole views:
+:mod:`dalib.data.views`.
 """
 
 import math
@@ -11,12 +12,9 @@ from typing import Any
 import numpy as np
 
 from dalib.checks import choose, input_error
-from dalib.types import ImagePreprocessing
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
 
@@ -198,57 +196,6 @@ def normalize(mean: float | Sequence[float], std: float | Sequence[float]) -> Tr
         return rows.astype(np.float32, copy=False).reshape(image.shape)
 
     return apply
-
-
-def published(preprocessing: ImagePreprocessing) -> Transform:
-    """The view that published weights were evaluated with: resize, central crop, mean and standard deviation.
-
-    Args:
-        preprocessing: as :func:`dalib.encoders.load` gives it.
-
-    Returns:
-        A transform of uint8 ``[height, width, 3]`` to float32 ``[size, size, 3]`` in the order of its channels.
-
-    Raises:
-        InputError: for an unknown interpolation or order of channels.
-    """
-    p = preprocessing
-    order = choose("channels", p.channels, {"RGB": slice(None), "BGR": slice(None, None, -1)})
-    geometry = compose(resize(p.resize, keep_aspect=p.keep_aspect, resample=p.interpolation), center_crop(p.size))
-    standardize = normalize(p.mean, p.std)
-
-    def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        pixels = to_float()(geometry(image, rng), rng) * np.float32(p.maximum)
-        return standardize(pixels[..., order], rng)
-
-    return apply
-
-
-def train_transform(size: int = 224) -> Transform:
-    """Training view of the field's image benchmarks (thuml/Transfer-Learning-Library's default).
-
-    Resize to 256/224 of ``size`` on both sides (aspect not kept, bicubic), random resized crop (bilinear), horizontal
-    flip, ImageNet mean and standard deviation; float32 ``[size, size, 3]``.
-    """
-    return compose(
-        rgb(),
-        resize(round(size * 256 / 224), resample="bicubic"),
-        random_resized_crop(size),
-        horizontal_flip(),
-        to_float(),
-        normalize(IMAGENET_MEAN, IMAGENET_STD),
-    )
-
-
-def eval_transform(size: int = 224) -> Transform:
-    """Test view that goes with :func:`train_transform`: the same resize, then the central ``size``; no randomness."""
-    return compose(
-        rgb(),
-        resize(round(size * 256 / 224), resample="bicubic"),
-        center_crop(size),
-        to_float(),
-        normalize(IMAGENET_MEAN, IMAGENET_STD),
-    )
 
 
 def _resized(image: np.ndarray, size: tuple[int, int], resample: str) -> np.ndarray:

@@ -40,7 +40,7 @@ def load(
 
     Returns:
         The encoder, its variables (``params`` and, where it has BatchNorm, ``batch_stats``) as ``jax.Array``, and how
-        its inputs must be prepared (``dalib.data.transforms.published`` makes an image transform of it).
+        its inputs must be prepared (``dalib.data.views.published`` makes an image transform of it).
 
     Raises:
         InputError: for an unknown encoder, field or name of weights, a number of classes that is not the published one,

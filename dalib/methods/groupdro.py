@@ -5,8 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dalib.methods.base import Context, Forward, Method, Result, Spec, States, Update, source_quality
+from dalib.methods.base import Context, Forward, Method, Result, Spec, States, Update
 from dalib.methods.domains import check_sources, domain_losses
+from dalib.methods.task_loss import source_quality
 from dalib.types import Array, Batch, Params, PyTree
 
 

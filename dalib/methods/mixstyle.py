@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from dalib.checks import check_positive, input_error
-from dalib.methods.base import Context, Forward, Method, Pass, Result, States, Update, source_quality
+from dalib.methods.base import Context, Forward, Method, Pass, Result, States, Update
 from dalib.methods.domains import check_sources
+from dalib.methods.task_loss import source_quality
 from dalib.types import Array, Batch, Params
 
 PLACES = ("layer2_0", "layer3_0", "conv2")

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from dalib.checks import check_positive, choose, input_error
-from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, source_quality, weigh
+from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, weigh
 from dalib.methods.discriminator import Discriminator, discriminate_both, domain_loss
 from dalib.methods.reversal import dann_schedule, reverse_by
 from dalib.methods.reweighting import SCALES, class_weights
+from dalib.methods.task_loss import source_quality
 from dalib.types import Array, Batch, Outputs, Params, PyTree
 
 

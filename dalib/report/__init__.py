@@ -5,7 +5,8 @@ page. matplotlib and scikit-learn (extra ``report``) are imported when a figure 
 """
 
 from dalib.report.html import write_report
-from dalib.report.records import Run, load_runs
+from dalib.report.records import load_runs
+from dalib.report.runs import Run
 from dalib.report.statistics import (
     Interval,
     Pick,

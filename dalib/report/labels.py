@@ -1,6 +1,6 @@
 """How methods are written in tables and figures."""
 
-from dalib.report.records import Run
+from dalib.report.runs import Run
 
 ORACLE_LABEL = "oracle: trained on target labels"
 SOURCE_ONLY = "source-only"

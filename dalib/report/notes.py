@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dalib.report.labels import run_label
-from dalib.report.records import Run
+from dalib.report.runs import Run
 from dalib.report.statistics import finished, last_step_pick
 
 ACCURACY_TOLERANCE = 1e-3

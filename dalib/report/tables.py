@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dalib.checks import input_error
 from dalib.report.labels import SOURCE_ONLY, method_label
-from dalib.report.records import Run, is_source_only
+from dalib.report.runs import Run, is_source_only
 from dalib.report.statistics import (
     Interval,
     Pick,

@@ -23,11 +23,11 @@ from dalib.train.population_loop import common_steps as common_steps
 from dalib.train.population_loop import run_members as run_members
 from dalib.train.population_predict import make_predict_members as make_predict_members
 from dalib.train.predict import make_predict as make_predict
+from dalib.train.provenance import provenance as provenance
 from dalib.train.record import Clock as Clock
 from dalib.train.record import Record as Record
 from dalib.train.record import StorageError as StorageError
 from dalib.train.record import open_record as open_record
-from dalib.train.record import provenance as provenance
 from dalib.train.schedules import SCHEDULES as SCHEDULES
 from dalib.train.sharding import fully_sharded as fully_sharded
 from dalib.train.sharding import make_mesh as make_mesh

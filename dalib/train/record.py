@@ -7,10 +7,8 @@ killed and resumed run has no step twice and none missing.
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +17,9 @@ import numpy as np
 
 from dalib.checks import InputError
 from dalib.files import leftovers, write_atomically
+from dalib.train.provenance import provenance
 
 FORMAT = 1
-PACKAGES = ("dalib-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 TIMED = ("train", "end")
 
 
@@ -178,31 +176,6 @@ def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
             "to write\n  what to do: choose another --out, or mend the disk"
         ) from None
     return Record(folder)
-
-
-def provenance() -> dict[str, Any]:
-    """Versions of the packages that decide the numbers, and the git commit of the working folder, if any."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return {"versions": versions, "git": _git_commit()}
-
-
-def _git_commit() -> str | None:
-    """The commit of the folder that holds this file's package, with ``+`` appended when files differ from it."""
-    root = Path(__file__).resolve().parents[2]
-    try:
-        run = lambda *args: subprocess.run(  # noqa: E731
-            ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        if Path(run("rev-parse", "--show-toplevel")).resolve() != root:
-            return None
-        return run("rev-parse", "HEAD") + ("+" if run("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _append(path: Path, data: bytes) -> None:

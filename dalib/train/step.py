@@ -11,7 +11,8 @@ from jax.sharding import Mesh
 
 from dalib.backend import platform, tracing_over
 from dalib.checks import input_error
-from dalib.methods.base import Context, Forward, Method, States, Update, apply_loss, cross_entropy, trained_groups
+from dalib.methods.base import Context, Forward, Method, States, Update, apply_loss, trained_groups
+from dalib.methods.task_loss import cross_entropy
 from dalib.train.accumulate import Objective, ObjectiveOf, averaged, check_parts, refusing
 from dalib.train.accumulate import cached as by_cache
 from dalib.train.optimizer import Optimizer

@@ -38,27 +38,21 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 
 from dalib.checks import InputError, input_error
-from dalib.discrepancy import MULTIPLIERS, mk_mmd
-from dalib.discrepancy.tiled import DENSE_ROWS, tile_rows
+from experiments.benchmarks.discrepancy_forms import FORMS, SLAB, inputs, products
+from experiments.benchmarks.memory import peak_memory, reset_peak_memory
 
 GIB = 2**30
 SWEEP = 2.5
 """About how many times the three products the tiled form takes, to tell what fits the time limit."""
-
-SLAB = 4096
-"""Rows of a product at a time: the product of 32768 rows is the work of eight slabs and need not be held whole."""
 
 
 @dataclass(frozen=True)
@@ -175,104 +169,6 @@ def worker(connection: Connection, form: str, rows: int, width: int, seconds: fl
     fastest = {name: min(of_name) for name, of_name in times.items()}
     ratio = fastest["form"] / fastest["products"]
     connection.send({"seconds": fastest["form"], "ratio": ratio, "gib": max(peak, 0) / GIB, "value": value})
-
-
-def inputs(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two Gaussian samples, the second shifted by 0.1 in every coordinate."""
-    x, y = np.random.default_rng(0).standard_normal((2, rows, width), dtype=np.float32)
-    return x, y + np.float32(0.1)
-
-
-def products(x: np.ndarray, y: np.ndarray) -> Callable[[], float]:
-    """The three Gram products, in slabs of rows above :data:`SLAB`."""
-    first, second = jnp.asarray(x), jnp.asarray(y)
-    slab = min(SLAB, len(x))
-
-    def product(a: jax.Array, start: jax.Array, b: jax.Array) -> jax.Array:
-        rows = jax.lax.dynamic_slice_in_dim(a, start, slab)
-        return jnp.matmul(rows, b.T, precision="highest")
-
-    compiled = jax.jit(product).lower(first, jnp.int32(0), second).compile()
-
-    def run() -> float:
-        for a, b in ((first, first), (second, second), (first, second)):
-            for start in range(0, len(x), slab):
-                jax.block_until_ready(compiled(a, jnp.int32(start), b))
-        return 0.0
-
-    return run
-
-
-def ours(tile: int | None) -> Callable[[np.ndarray, np.ndarray], Callable[[], float]]:
-    """``mk_mmd`` with its gradients, by one choice of ``tile``."""
-
-    def prepare(x: np.ndarray, y: np.ndarray) -> Callable[[], float]:
-        arrays = jnp.asarray(x), jnp.asarray(y)
-        compiled = (
-            jax.jit(jax.value_and_grad(lambda x, y: mk_mmd(x, y, tile=tile), argnums=(0, 1))).lower(*arrays).compile()
-        )
-        return lambda: float(jax.block_until_ready(compiled(*arrays))[0])
-
-    return prepare
-
-
-def broadcast(x: np.ndarray, y: np.ndarray) -> Callable[[], float]:
-    """The same number in torch from all differences at once, with autograd."""
-    import torch  # type: ignore[import-not-found, unused-ignore]
-
-    first, second = (torch.tensor(z, requires_grad=True) for z in (x, y))
-    n = len(x)
-    weights = torch.full((2 * n, 2 * n), -1 / n**2)
-    weights[:n, :n] = weights[n:, n:] = 1 / (n * (n - 1))
-    weights.fill_diagonal_(0)
-
-    def run() -> float:
-        first.grad = second.grad = None
-        pooled = torch.cat([first, second])
-        squared = ((pooled[:, None] - pooled[None]) ** 2).sum(2)
-        variance = squared.detach().mean()
-        kernels = sum(torch.exp(-squared / (2 * alpha * variance)) for alpha in MULTIPLIERS)
-        value = (weights * kernels).sum()
-        value.backward()
-        return float(value.detach())
-
-    return run
-
-
-def tiled(x: np.ndarray, y: np.ndarray) -> Callable[[], float]:
-    """The tiles that are chosen automatically for large samples, also where the dense form would be."""
-    return ours(tile_rows(DENSE_ROWS, DENSE_ROWS, None))(x, y)
-
-
-FORMS: dict[str, Callable[[np.ndarray, np.ndarray], Callable[[], float]]] = {
-    "products": products,
-    "dense": ours(0),
-    "tiled": tiled,
-    "torch": broadcast,
-}
-
-
-def reset_peak_memory() -> int:
-    """Starts a new measurement of peak memory; returns the bytes in use now."""
-    statistics = jax.devices()[0].memory_stats()
-    if statistics:  # an accelerator counts from the process's start: the inputs alone are in use now
-        return statistics["bytes_in_use"]
-    Path("/proc/self/clear_refs").write_text("5")
-    return status_bytes("VmRSS")
-
-
-def peak_memory() -> int:
-    """Bytes in use at the peak since :func:`reset_peak_memory`."""
-    statistics = jax.devices()[0].memory_stats()
-    return statistics["peak_bytes_in_use"] if statistics else status_bytes("VmHWM")
-
-
-def status_bytes(field: str) -> int:
-    """A memory field of this process, from Linux's own books."""
-    for entry in Path("/proc/self/status").read_text().splitlines():
-        if entry.startswith(field + ":"):
-            return int(entry.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no field {field}")
 
 
 def line(entry: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dalib.checks import input_error
-from experiments.benchmarks.discrepancy import status_bytes
+from experiments.benchmarks.memory import status_bytes
 
 CLASSES = 1000
 """Classes of the heads."""

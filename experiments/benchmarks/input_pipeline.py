@@ -37,6 +37,7 @@ import tyro
 
 from dalib.checks import InputError, choose, input_error
 from dalib.data import Domain, from_folder, paired_stream, transforms
+from dalib.data.views import IMAGENET_MEAN, IMAGENET_STD, published, stored_size, train_transform
 from dalib.types import ImagePreprocessing
 
 FORMS = ("decode", "folder", "array_record", "arrays", "crops", "experiments")
@@ -167,8 +168,8 @@ def stream_reader(form: str, domains: dict[str, Domain], temporary: Path, pipeli
     from experiments.image_splits import ViewedImages
 
     size = pipeline.size
-    side = round(size * 256 / 224)
-    view: transforms.Transform | None = transforms.train_transform(size)
+    side = stored_size(size)
+    view: transforms.Transform | None = train_transform(size)
     place: Callable[[Any], Any] = put_batch
     if form == "array_record":
         prepare("stored", domains, temporary / "records", form="array_record")
@@ -182,14 +183,14 @@ def stream_reader(form: str, domains: dict[str, Domain], temporary: Path, pipeli
             transforms.random_resized_crop(size),
             transforms.horizontal_flip(),
             transforms.to_float(),
-            transforms.normalize(transforms.IMAGENET_MEAN, transforms.IMAGENET_STD),
+            transforms.normalize(IMAGENET_MEAN, IMAGENET_STD),
         )
     if form == "crops":
         view = transforms.compose(transforms.random_crop(size), transforms.horizontal_flip())
-        mean, std = (np.asarray(x, np.float32) for x in (transforms.IMAGENET_MEAN, transforms.IMAGENET_STD))
+        mean, std = (np.asarray(x, np.float32) for x in (IMAGENET_MEAN, IMAGENET_STD))
         place = placed_through(jax.jit(lambda x: (x.astype("float32") / 255 - mean) / std))
     if form == "experiments":
-        finish = transforms.published(ImagePreprocessing(resize=side, size=side, keep_aspect=False))
+        finish = published(ImagePreprocessing(resize=side, size=side, keep_aspect=False))
         domains = {
             name: Domain(
                 name,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dalib.checks import InputError
-from dalib.data.transforms import published
+from dalib.data.views import published
 from dalib.types import ImagePreprocessing
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dalib.checks import InputError
-from dalib.data import Domain, from_arrays, from_folder, paired_stream, transforms
-from dalib.data import stream as stream_module
+from dalib.data import Domain, from_arrays, from_folder, paired_stream
+from dalib.data.order import EndlessOrder, endless_order
+from dalib.data.views import train_transform
 from dalib.types import Batch, Source, Target
 
 
@@ -179,7 +180,7 @@ def test_decoding_in_threads(tmp_path):
         folder.mkdir(exist_ok=True)
         Image.new("RGB", (8 + i, 9), (i, 0, 0)).save(folder / f"{i}.png")
     images = from_folder("images", tmp_path)
-    view = transforms.train_transform(7)
+    view = train_transform(7)
     stream = paired_stream(images, images, batch_size=4, seed=0, source_transform=view, target_transform=view)
     got = list(stream.batches(0, 6, threads=3))
     assert got[0].source.inputs.shape == (4, 7, 7, 3) and got[0].source.inputs.dtype == np.float32
@@ -194,13 +195,13 @@ def test_decoding_in_threads(tmp_path):
 def test_cost_of_a_step_does_not_grow_with_the_step():
     """One permutation an epoch is drawn, and kept; far seeking draws one more."""
     drawn = []
-    order = stream_module.endless_order(1000, batch_size=64, seed=0, domain=0)
+    order = endless_order(1000, batch_size=64, seed=0, domain=0)
 
     def permutation(epoch):
         drawn.append(epoch)
         return order.permutation(epoch)
 
-    counted = stream_module.EndlessOrder(1000, 64, "wrap", permutation)
+    counted = EndlessOrder(1000, 64, "wrap", permutation)
     counted.rows(counted.positions(10**9))
     assert len(drawn) <= 2
     before = order.permutation.cache_info().misses

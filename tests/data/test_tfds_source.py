@@ -7,7 +7,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dalib.checks import InputError
-from dalib.data import from_tfds, paired_stream, transforms
+from dalib.data import from_tfds, paired_stream
+from dalib.data.views import eval_transform
 from tests.data import tiny_builder
 
 
@@ -45,7 +46,7 @@ def test_instructions_and_fingerprints(prepared):
 
 def test_through_the_stream(prepared):
     domain = from_tfds("tiny", "tiny_shapes", data_dir=prepared)
-    view = transforms.eval_transform(8)
+    view = eval_transform(8)
     stream = paired_stream(domain, domain, batch_size=3, seed=0, source_transform=view, target_transform=view)
     batches = list(stream.batches(0, 3, threads=2))
     assert batches[0].source.inputs.shape == (3, 8, 8, 3)

@@ -5,6 +5,7 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.data import transforms as T
+from dalib.data.views import IMAGENET_MEAN, IMAGENET_STD, eval_transform, train_transform
 
 RNG = np.random.default_rng(0)
 
@@ -95,7 +96,7 @@ def test_share_of_area_of_random_resized_crops():
 
 def test_recipes():
     image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
-    train, test = T.train_transform(28), T.eval_transform(28)
+    train, test = train_transform(28), eval_transform(28)
     for transform in (train, test):
         out = transform(image, np.random.default_rng(0))
         assert out.shape == (28, 28, 3) and out.dtype == np.float32
@@ -103,7 +104,7 @@ def test_recipes():
     np.testing.assert_array_equal(test(image, np.random.default_rng(0)), test(image, np.random.default_rng(1)))
     assert not np.array_equal(train(image, np.random.default_rng(0)), train(image, np.random.default_rng(1)))
     white = test(np.full((40, 30, 3), 255, np.uint8), RNG)
-    np.testing.assert_allclose(white[3, 4], (1 - np.array(T.IMAGENET_MEAN)) / np.array(T.IMAGENET_STD), rtol=1e-5)
+    np.testing.assert_allclose(white[3, 4], (1 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.methods import METHODS, adabn, adda, combine, dann, entmin
-from dalib.methods.base import cross_entropy, smoothed_cross_entropy, source_quality
+from dalib.methods.task_loss import cross_entropy, smoothed_cross_entropy, source_quality
 from tests.methods.passes import make_spec
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from dalib.checks import input_error
 from dalib.report.figures.style import new_figure, plain
 from dalib.report.labels import method_label
-from dalib.report.records import Run
+from dalib.report.runs import Run
 from dalib.report.statistics import finished, group_runs
 
 if TYPE_CHECKING:

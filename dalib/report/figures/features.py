@@ -16,7 +16,7 @@ from dalib.report.figures.style import (
     plain,
 )
 from dalib.report.labels import method_label
-from dalib.report.records import Final, Run
+from dalib.report.runs import Final, Run
 from dalib.report.statistics import finished, group_runs
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from dalib.checks import input_error
-from dalib.report.records import Run, group_order
+from dalib.report.runs import Run, group_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import numpy as np
 
 from dalib.checks import input_error
 from dalib.data.image_files import read_image
-from dalib.data.transforms import published
+from dalib.data.views import published
 from dalib.encoders import load
 from dalib.types import ImagePreprocessing
 from dalib.weights.cache import cache_folder, temporary_folder
