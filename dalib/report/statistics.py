@@ -153,13 +153,24 @@ def last_step_pick(run: Run, metric: str = "accuracy") -> Pick | None:
     return Pick(scores[-1].step, scores[-1].metrics[metric]) if scores else None
 
 
+def candidates(run: Run) -> list[Evaluation]:
+    """Target evaluations that a rule may pick from, by step.
+
+    Step 0 is one where the run starts from a trained net (SHOT, ADDA), or has no later one (closed-form methods).
+    Elsewhere it scores a net that has learnt nothing, and a rule that likes uniform predictions would pick it.
+    """
+    scores = target_scores(run)
+    trained = [e for e in scores if e.step > 0]
+    return scores if run.config.get("start") or not trained else trained
+
+
 def source_validated_pick(run: Run) -> Pick | None:
     """Target accuracy at the step with the best source test accuracy, ties to the later step.
 
     No target label takes part in the choice. None for the oracle (it does not train on the source), or where no step
     has both scores.
     """
-    target = {e.step: e.metrics["accuracy"] for e in target_scores(run)}
+    target = {e.step: e.metrics["accuracy"] for e in candidates(run)}
     both = [(e.metrics["accuracy"], e.step) for e in source_scores(run) if e.step in target]
     if run.role == "oracle" or not both:
         return None
@@ -184,7 +195,7 @@ def validator_pick(run: Run, validator: str) -> Pick | None:
 
     No label of either domain takes part in the choice. None where no step has both, and for the oracle.
     """
-    target = {e.step: e.metrics["accuracy"] for e in target_scores(run)}
+    target = {e.step: e.metrics["accuracy"] for e in candidates(run)}
     scores = [e for e in run.evaluations if e.split == UNLABELLED and e.domain == run.target and e.step in target]
     values = [(e.metrics[validator], e.step) for e in scores if np.isfinite(e.metrics.get(validator, np.nan))]
     if run.role == "oracle" or not values:
@@ -195,7 +206,7 @@ def validator_pick(run: Run, validator: str) -> Pick | None:
 
 def oracle_pick(run: Run) -> Pick | None:
     """The step with the best target test accuracy, ties to the later one: uses target labels, so it is a bound only."""
-    scores = target_scores(run)
+    scores = candidates(run)
     step = max(((e.metrics["accuracy"], e.step) for e in scores), default=(0.0, -1))[1]
     return next((Pick(step, e.metrics["accuracy"]) for e in scores if e.step == step), None)
 

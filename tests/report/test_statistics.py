@@ -95,6 +95,24 @@ def test_a_validator_picks_by_its_own_score_alone(tmp_path):
     assert last_step_pick(run) == (300, 0.9) and source_validated_pick(run) == (200, 0.3)
 
 
+@pytest.mark.parametrize(("start", "picked"), [(None, 100), ({"run": "source_only/seed-0", "sha256": "0"}, 0)])
+def test_an_untrained_net_is_no_candidate(tmp_path, start, picked):
+    """Step 0 scores best by every rule here; it counts where the run starts from a trained net, or has nothing else."""
+    folder = write_run(tmp_path, target_accuracy=[0.5, 0.3], source_accuracy=[0.8, 0.7])
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "start": start}))
+    record = unlabelled(folder, [{"snd": 2.0}, {"snd": 1.0}]) / "record.jsonl"
+    events = [json.loads(line) for line in record.read_text().splitlines()]
+    zero = [{**e, "step": 0, "metrics": {name: 9.0 for name in e["metrics"]}} for e in events if e.get("step") == 100]
+    zero = [e for e in zero if e["event"] == "evaluate"]
+    record.write_text("".join(json.dumps(e) + "\n" for e in [*zero, *events]))
+    (run,) = load_runs(tmp_path)
+    assert [validator_pick(run, "snd").step, source_validated_pick(run).step, oracle_pick(run).step] == [picked] * 3
+    assert last_step_pick(run) == (200, 0.3)
+    alone = run._replace(evaluations=tuple(e for e in run.evaluations if e.step == 0))
+    assert oracle_pick(alone).step == source_validated_pick(alone).step == 0
+
+
 def test_scores_of_the_source_or_of_an_oracle_pick_nothing(tmp_path):
     unlabelled(write_run(tmp_path / "a"), [{"im": 1.0}], domain="mnist")
     unlabelled(write_run(tmp_path / "b", "oracle", role="oracle"), [{"im": 1.0}])
