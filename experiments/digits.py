@@ -91,8 +91,8 @@ USPS):
 From USPS it is the recipe, not the length: after 500 steps DANN stands at 91.6 ± 1.5 where ``lenet`` ends at 82.7,
 and after 2,500 at the published number; CDAN is one point short. From MNIST, at a tenth of that rate, it is in part the
 length: DANN's curve still rises at the end (81.6, 84.5, 85.8, 86.8, 88.1 every 500 steps), and source-only reaches 80.3
-± 1.5 after 10,000 steps (80.7 ± 1.5 at the oracle's pick). ``lenet`` stays as it was: its recipe was chosen on the
-source's test images alone.
+± 1.5 after 10,000 steps (80.7 ± 1.5 at the oracle's pick). Which part of the recipe does it (batch, rate, bottleneck)
+was not separated. ``lenet`` stays as it was: its rate was chosen on the source's test images alone.
 
 ``full``, mnist → mnist_m. With ``--preset dann-paper --no-preset-steps --steps 4000 --population off`` source-only 51.9
 ± 3.8 (paper 52.25) and DANN 68.4 ± 3.8 (76.66), which stood at 63.0 after 1,000 steps. With ``--preset lenet`` (1,000

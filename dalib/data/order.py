@@ -47,7 +47,7 @@ class EndlessOrder:
 
 
 def endless_order(n: int, *, batch_size: int, seed: int, domain: int, remainder: str = "wrap") -> EndlessOrder:
-    """Order of ``n`` examples in batches; see :class:`EndlessOrder` and :func:`paired_stream`."""
+    """Order of ``n`` examples in batches; see :class:`EndlessOrder` and :func:`dalib.data.paired_stream`."""
 
     # Permutations by the epoch, not grain's shuffle by the element: that took 0.9 ms for 64 look-ups on one CPU core,
     # which two domains would pay on every step; this is a slice.

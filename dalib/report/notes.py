@@ -23,7 +23,8 @@ def reading_notes(runs: Sequence[Run]) -> list[str]:
         "V-measure, IM, BNM, Corr-C, entropy and SND picks: the target score at the evaluation where this score of the "
         "unlabelled target predictions is best (ties to the later step). None of them needs a label; which of them to "
         "trust has to be decided before the target scores are seen. SND and entropy do not tell a collapse.",
-        "No rule picks step 0, where nothing is trained yet, except in runs that start from a trained net.",
+        "No rule picks step 0, where nothing is trained yet, unless the run starts from a trained net or was scored "
+        "there alone.",
         "Oracle pick: the best target score of all evaluations. Choosing it takes the target's test labels, so nobody "
         "could choose it in practice; it bounds what any selection rule can reach with these runs.",
         "Intervals: Student's t at 95 % over seeds. They cover what a seed changes (initial parameters, order of "
