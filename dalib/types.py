@@ -3,7 +3,7 @@
 A leaf module: it imports nothing of dalib's and every room may import it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -47,6 +47,48 @@ class Batch(NamedTuple):
 
     source: Source
     target: Target
+
+
+class Time(NamedTuple):
+    """Where a run is: ``step`` steps taken, ``progress`` = step / total steps in [0, 1].
+
+    Schedules take this or anything else with these two attributes, such as a :class:`dalib.methods.View`.
+    """
+
+    step: Array
+    progress: Array
+
+
+def every_row(outputs: Outputs, labels: Array | None, key: Array) -> tuple[Outputs, Array | None]:
+    """Rows of a task with one vector per example: all of them, unchanged."""
+    del key
+    return outputs, labels
+
+
+class Task(NamedTuple):
+    """What is predicted. A net has ``outputs`` columns; everything else follows from its :class:`Outputs`.
+
+    Attributes:
+        name: "classification", "regression", ….
+        outputs: columns of the logits: C classes, or the k numbers of a regression.
+        loss: ``(Outputs, labels) -> [n]``, the supervised loss of each example.
+        quality: ``(Outputs, labels) -> metrics`` of a training batch, for the record.
+        predict: ``Outputs -> predictions``, ``[n, ...]``.
+        counts: ``(Outputs, labels, mask [n]) -> tree of sums`` over the rows whose mask is True; the counts of two
+            batches add up to those of both.
+        metrics: ``counts -> {name: number}``.
+        rows: ``(Outputs, labels or None, key) -> (Outputs, labels or None)`` with features ``[N, d]`` and logits
+            ``[N, C]``: a fixed number of rows drawn among the valid pixels, tokens or boxes, for alignment methods.
+    """
+
+    name: str
+    outputs: int
+    loss: Callable[[Outputs, Array], Array]
+    quality: Callable[[Outputs, Array], Metrics]
+    predict: Callable[[Outputs], Array]
+    counts: Callable[[Outputs, Array, Array], PyTree]
+    metrics: Callable[[PyTree], dict[str, float]]
+    rows: Callable[[Outputs, Array | None, Array], tuple[Outputs, Array | None]] = every_row
 
 
 class ImagePreprocessing(NamedTuple):

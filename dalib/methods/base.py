@@ -1,14 +1,16 @@
-"""The seam of all methods: what a method is, what it is given, and how methods add up.
+"""The seam of all methods: what a method is, what a loss sees, and what a step carries from one update to the next.
 
-Three levels, each reachable without the next:
+A loss is a function of one argument, a :class:`View`. There are three levels, each reachable without the next:
 
-1. a *term* ``(source, labels, target, context) -> scalar`` becomes a method by :func:`from_term`;
-2. a *penalty* may own parameters and state (a discriminator, a memory bank) and is added to the task loss of a
-   common pass over both domains; it may call :class:`Forward` for further passes;
-3. several :class:`Update`\\ s in one step, each with a loss of its own and the parameter groups that it trains.
+1. a *term* ``view -> scalar`` (or ``(scalar, metrics)``) becomes a method by :func:`term`;
+2. a *penalty* ``view -> (scalar, view, metrics)`` may own parameters and states and make further passes; it is added
+   to the loss of the main update;
+3. several :class:`Update`\\ s in one step, each with its own loss and the parameter groups that it trains.
 
 All functions are pure. Hyper-parameters may be traced arrays, so that a run can be ``vmap``ped over them.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,35 +19,29 @@ import jax
 import jax.numpy as jnp
 
 from dalib.checks import InputError, input_error, unknown_name
-from dalib.methods.task_loss import cross_entropy, source_quality
-from dalib.types import Array, Batch, Metrics, Outputs, Params, PyTree
+from dalib.types import Array, Batch, Metrics, Outputs, Params, PyTree, Task
 
 NET_GROUPS = ("encoder", "bottleneck", "head")
 """Parameter groups of the classifier; a method's own groups may not take these names."""
 
 EVERYTHING = ("*",)
 
-
-class Context(NamedTuple):
-    """What is known at one step, apart from the data.
-
-    Attributes:
-        step: ``[]`` int32, steps taken before this one.
-        progress: ``[]`` float32 in [0, 1], ``step / total steps``; schedules are functions of it.
-        key: randomness of this step and update; nothing random needs saving.
-        num_classes: C.
-        task_loss: ``(logits [n, C], labels [n]) -> [n]``, the supervised loss per example.
-    """
-
-    step: Array
-    progress: Array
-    key: Array
-    num_classes: int
-    task_loss: Callable[[Array, Array], Array] = cross_entropy
+SETTINGS = {
+    "closed": "one labelled source, one target with the same classes",
+    "partial": "a target that lacks classes of the source",
+    "open": "a target with classes of its own",
+    "universal": "both at once",
+    "several sources": "several labelled sources, one target",
+    "semi-supervised": "a few labelled examples of the target as well",
+    "generalisation": "several labelled sources, no target",
+    "regression": "real-valued labels",
+    "test time": "a trained net and a stream of target batches",
+}
+"""What a method is for: the values of ``Needs.setting``."""
 
 
 class States(NamedTuple):
-    """What a step carries beside parameters: ``model`` (batch statistics by domain) and ``method`` (its own state)."""
+    """What a step carries besides parameters: ``model`` (batch statistics by domain) and ``method`` (its own state)."""
 
     model: PyTree
     method: PyTree
@@ -60,13 +56,13 @@ class Pass(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """The net as pure functions; the BatchNorm convention of the protocol lives in them.
+    """The net as pure functions under one BatchNorm convention.
 
     Attributes:
         pair: ``(params, model_state, batch, key) -> (Pass, model_state)``, both domains in training mode.
         one: ``(params, model_state, inputs, domain, key, train) -> (Outputs, model_state)``; ``domain`` is
             "source" or "target" and decides which batch statistics are meant. With ``train=False`` the model
-            state comes back as it was.
+            state comes back unchanged.
         head: ``(head_params, features, key) -> logits``, the classifier's head alone in training mode (a second
             head has the same form); ``key=None`` means evaluation.
     """
@@ -76,15 +72,118 @@ class Forward(NamedTuple):
     head: Callable[[PyTree, Array, Array | None], Array]
 
 
+class View(NamedTuple):
+    """All that a loss may see. New facts become new fields and break no method.
+
+    Attributes:
+        batch: the training batch: inputs, source labels, and which rows of each domain it holds.
+        params: the net's parameter groups and the method's own, under the method's own names.
+        states: batch statistics and the method's own state. A loss returns changed ones in the view it hands back.
+        net: the net's passes, see :class:`Forward`; :meth:`pair`, :meth:`again` and :meth:`head` call them.
+        task: what is predicted, with its loss per example.
+        key: randomness of this loss at this step.
+        step: ``[]`` int32, steps taken before this one.
+        progress: ``[]`` float32 in [0, 1], ``step / total steps``.
+        source, target: outputs of the common pass over both domains; None before it.
+        labels: ``[n]`` of the source rows in ``source``; None before the common pass.
+    """
+
+    batch: Batch
+    params: Params
+    states: States
+    net: Forward
+    task: Task
+    key: Array
+    step: Array
+    progress: Array
+    source: Any = None
+    target: Any = None
+    labels: Any = None
+
+    @property
+    def own(self) -> Params:
+        """The method's own parameter groups."""
+        return {g: p for g, p in self.params.items() if g not in NET_GROUPS}
+
+    @property
+    def state(self) -> PyTree:
+        """The method's own state."""
+        return self.states.method
+
+    def keep(self, state: PyTree) -> View:
+        """This view with another state of the method."""
+        return self._replace(states=self.states._replace(method=state))
+
+    def pair(self, batch: Batch | None = None) -> View:
+        """Makes the common training pass over both domains with this view's key, and shows its outputs.
+
+        Args:
+            batch: what goes through the net in place of the view's batch, such as augmented inputs.
+        """
+        view = self if batch is None else self._replace(batch=batch)
+        outputs, model = self.net.pair(self.params, self.states.model, view.batch, self.key)
+        return view.show(outputs.source, outputs.target).with_model(model)
+
+    def show(self, source: Outputs, target: Outputs) -> View:
+        """This view with the outputs that joined penalties see."""
+        return self._replace(source=source, target=target, labels=self.batch.source.labels)
+
+    def with_model(self, model: PyTree) -> View:
+        """This view with other batch statistics."""
+        return self._replace(states=self.states._replace(model=model))
+
+    def again(
+        self,
+        inputs: Array,
+        domain: str = "target",
+        *,
+        key: Array | None,
+        params: Params | None = None,
+        train: bool = True,
+        **more: Any,
+    ) -> tuple[Outputs, View]:
+        """Makes a further pass through the net.
+
+        Args:
+            inputs: ``[n, ...]``.
+            domain: "source" or "target": which batch statistics are meant.
+            key: of the dropout; None for none.
+            params: other parameters than this view's, such as a teacher's.
+            train: whether in training mode; False leaves the batch statistics unchanged.
+            **more: of :attr:`Forward.one`, such as ``by_batch``.
+
+        Returns:
+            The outputs, and this view with the batch statistics after the pass.
+        """
+        params = self.params if params is None else params
+        outputs, model = self.net.one(params, self.states.model, inputs, domain, key, train, **more)
+        return outputs, self.with_model(model)
+
+    def head(self, features: Array, key: Array | None, params: PyTree | None = None) -> Array:
+        """Logits of features by the net's head, or by another head of its form."""
+        return self.net.head(self.params["head"] if params is None else params, features, key)
+
+    def task_loss(self, logits: Array, labels: Array | None = None) -> Array:
+        """The supervised loss per example, ``[n]``, of other logits than the common pass's (a second head's)."""
+        return self.task.loss(Outputs(logits, logits), self.labels if labels is None else labels)
+
+
+Loss = Callable[[View], tuple[Array, View, Metrics]]
+"""``view -> (scalar, view, metrics)``; the view carries the states after this loss and the common pass, if any."""
+Term = Callable[[View], Any]
+"""``view -> scalar`` or ``view -> (scalar, metrics)``."""
+
+
 class Spec(NamedTuple):
     """What a method may know when it makes its own parameters and state.
 
     Attributes:
-        num_classes: C.
+        num_classes: C, the columns of the logits.
         outputs: an :class:`Outputs` of ``jax.ShapeDtypeStruct`` for one source batch.
         params: the net's initial parameters (for copies: teachers, frozen source encoders).
         init_head: ``key -> params`` of one more head of the classifier's form.
         batch_stats: the net's initial batch statistics, which belong to ``params``; empty without BatchNorm.
+        target_size: examples of the target's training split, for memory banks; 0 if not known.
     """
 
     num_classes: int
@@ -92,6 +191,7 @@ class Spec(NamedTuple):
     params: Params
     init_head: Callable[[Array], PyTree]
     batch_stats: PyTree = {}
+    target_size: int = 0
 
     @property
     def width(self) -> int:
@@ -99,26 +199,8 @@ class Spec(NamedTuple):
         return self.outputs.features.shape[-1]
 
 
-class Result(NamedTuple):
-    """What the loss of an update returns.
-
-    Attributes:
-        value: scalar to minimise over the groups that the update trains.
-        states: the states after this update.
-        metrics: scalars by name, for the record.
-        outputs: the common pass, which penalties of combined methods join; None if there is none to join.
-    """
-
-    value: Array
-    states: States
-    metrics: Metrics
-    outputs: Pass | None = None
-
-
-Loss = Callable[[Params, States, Batch, Forward, Context], Result]
-Term = Callable[[Outputs, Array, Outputs, Context], Array]
-Penalty = Callable[[Params, PyTree, Pass, Forward, Context], tuple[Array, PyTree, Metrics]]
-"""``(params, method state, pass, forward, context) -> (scalar, new method state, metrics)``."""
+ValueAndGrad = Callable[[Params], tuple[tuple[Array, tuple[States, Metrics]], Params]]
+"""``trained groups -> ((loss, (states, metrics)), gradients)``, with all joined penalties."""
 
 
 class Update(NamedTuple):
@@ -129,7 +211,9 @@ class Update(NamedTuple):
         loss: what it minimises.
         trains: names of the parameter groups that it changes; ``*`` ends a prefix (``dann/*``), alone it is everything.
         repeats: how often it is done in one step, each time with fresh randomness.
-        joins: whether penalties (the method's own and those of combined methods) are added to its loss.
+        joins: whether it is the main update: penalties are added to its loss. A method has exactly one.
+        gradient: ``(value_and_grad, trained groups) -> ((loss, (states, metrics)), gradients)``; None calls the
+            function once. Sharpness-aware minimisation calls it twice.
     """
 
     name: str
@@ -137,16 +221,14 @@ class Update(NamedTuple):
     trains: tuple[str, ...] = EVERYTHING
     repeats: int = 1
     joins: bool = True
+    gradient: Callable[[ValueAndGrad, Params], tuple[tuple[Array, tuple[States, Metrics]], Params]] | None = None
 
 
-def supervised_loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
+def supervised_loss(view: View) -> tuple[Array, View, Metrics]:
     """Mean task loss on the source of a common pass over both domains."""
-    outputs, model = forward.pair(params, states.model, batch, context.key)
-    logits, labels = outputs.source.logits, batch.source.labels
-    assert logits is not None
-    value = context.task_loss(logits, labels).mean()
-    metrics = {"loss/task": value, **source_quality(logits, labels)}
-    return Result(value, states._replace(model=model), metrics, outputs)
+    view = view.pair()
+    value = view.task.loss(view.source, view.labels).mean()
+    return value, view, {"loss/task": value, **view.task.quality(view.source, view.labels)}
 
 
 def trained_groups(update: Update, params: Params) -> tuple[str, ...]:
@@ -173,106 +255,155 @@ def trained_groups(update: Update, params: Params) -> tuple[str, ...]:
 SUPERVISED = Update("supervised", supervised_loss)
 
 
-def no_parameters(key: Array, spec: Spec) -> tuple[Params, PyTree]:
+def nothing(key: Array, spec: Spec) -> tuple[Params, PyTree]:
     """The ``init`` of a method without parameters or state of its own."""
     del key, spec
     return {}, {}
+
+
+class Needs(NamedTuple):
+    """What a method needs from a run, read by the engine before anything is trained.
+
+    Attributes:
+        setting: a name of :data:`SETTINGS`.
+        sources: source domains interleaved in a batch; 1 for one.
+        start: "scratch", or "source" for a method whose first step needs the variables of a net trained on the source
+            (``init_state(..., variables=...)``).
+        batch_norm: the BatchNorm convention of the method's reference implementation.
+        per_example: whether every loss is a sum of means over the examples of each domain and leaves the states as
+            they are, so that the gradients of equal parts of a batch have the whole batch's as their mean
+            (:mod:`dalib.train.accumulate`). False says nothing and is always right.
+        extra_outputs: logits of the net beyond the source's classes, such as one for "unknown".
+        rejects: whether its predictions have a column for "unknown" by themselves.
+        target_rows: whether it uses ``batch.target.rows`` and ``Spec.target_size``.
+    """
+
+    setting: str = "closed"
+    sources: int = 1
+    start: str = "scratch"
+    batch_norm: str = "joint"
+    per_example: bool = False
+    extra_outputs: int = 0
+    rejects: bool = False
+    target_rows: bool = False
+
+
+class Look(NamedTuple):
+    """A look at whole training sets in evaluation mode, outside the compiled step.
+
+    Attributes:
+        outputs: ``domain -> Outputs``, ``[N, ...]`` in stored order; "target" or "source".
+        inputs: ``domain -> [N, ...]``.
+        labels: ``() -> [N]`` of the source. There is no way to the target's.
+    """
+
+    outputs: Callable[[str], Outputs]
+    inputs: Callable[[str], Any]
+    labels: Callable[[], Any]
+
+
+class Hooks(NamedTuple):
+    """Functions that few methods have; None for none.
+
+    Attributes:
+        after_step: ``view -> states`` after the last update (moving averages).
+        refresh: ``(params, states, look) -> states`` at the start and then every ``refresh_every`` steps, outside the
+            compiled step (pseudo-label centroids, class weights); see :class:`Look`.
+        refresh_every: steps between two refreshes.
+        calibrate: ``(params, states, recompute) -> states`` before an evaluation; ``recompute()`` gives the batch
+            statistics over the whole unlabelled target training set. Training goes on from the states before it.
+        evaluate: ``(params, states) -> (params, states)`` that an evaluation takes instead of the trained ones
+            (averages of parameters and batch statistics), see :func:`evaluated`.
+        predict: ``(params, outputs, forward) -> logits`` at evaluation; None means the head's logits.
+        gradients: ``(update's name, gradients, view) -> gradients`` of every update, before the optimiser.
+    """
+
+    after_step: Callable[[View], States] | None = None
+    refresh: Callable[[Params, States, Look], States] | None = None
+    refresh_every: int = 500
+    calibrate: Callable[[Params, States, Callable[[], PyTree]], States] | None = None
+    evaluate: Callable[[Params, States], tuple[Params, States]] | None = None
+    predict: Callable[[Params, Outputs, Forward], Array] | None = None
+    gradients: Callable[[str, Params, View], Params] | None = None
 
 
 class Method(NamedTuple):
     """How one step uses source and target: a tuple of pure functions.
 
     Attributes:
-        name: as in the table of methods; prefixes metrics and, in :func:`combine`, parameter groups.
+        name: prefixes metrics and, in :func:`combine`, parameter groups.
         init: ``(key, spec) -> (own parameter groups, own state)``.
-        penalty: added to the loss of every update that joins, weighted already; None for nothing.
-        updates: done one after the other; the default is one supervised update of everything.
-        batch_norm: the BatchNorm convention of the method's reference implementation.
-        finish: ``(params, states, batch, forward, context) -> states`` after the last update (moving averages).
-        calibrate: ``(params, states, recompute) -> states`` before an evaluation; ``recompute()`` gives the batch
-            statistics over the whole unlabelled target training set. Training goes on from the states before it.
-        predict: ``(params, outputs, forward) -> logits`` at evaluation; None means the head's logits.
-        evaluate_with: ``(params, states) -> params`` that an evaluation takes instead of the trained ones (averaged
-            weights), see :func:`evaluation_params`; None means the trained ones.
-        refresh: ``(params, states, look) -> states`` at the start and then every ``refresh_every`` steps, outside the
-            compiled step; ``look()`` gives the :class:`Outputs` of the whole unlabelled target training set in
-            evaluation mode, ``[N, ...]`` in stored order (pseudo-label centroids, class weights).
-        refresh_every: steps between two refreshes.
-        starts_from: "scratch", or "source" for a method whose first step needs the variables of a net trained on the
-            source (``init_state(..., variables=...)``).
-        per_example: whether every loss is a sum of means over the examples of each domain and leaves the states as they
-            are, so that the gradients of equal parts of a batch have the whole batch's as their mean
-            (:mod:`dalib.train.accumulate`). False says nothing and is always right.
+        penalties: added to the loss of the main update, weighted already.
+        updates: done one after the other; the one that ``joins`` is the main update. The default trains everything on
+            the supervised loss.
+        needs: what a run must give it.
+        hooks: rarely used functions.
     """
 
     name: str
-    init: Callable[[Array, Spec], tuple[Params, PyTree]] = no_parameters
-    penalty: Penalty | None = None
+    init: Callable[[Array, Spec], tuple[Params, PyTree]] = nothing
+    penalties: tuple[Loss, ...] = ()
     updates: tuple[Update, ...] = (SUPERVISED,)
-    batch_norm: str = "joint"
-    finish: Callable[[Params, States, Batch, Forward, Context], States] | None = None
-    calibrate: Callable[[Params, States, Callable[[], PyTree]], States] | None = None
-    predict: Callable[[Params, Outputs, Forward], Array] | None = None
-    refresh: Callable[[Params, States, Callable[[], Outputs]], States] | None = None
-    refresh_every: int = 500
-    evaluate_with: Callable[[Params, States], Params] | None = None
-    starts_from: str = "scratch"
-    per_example: bool = False
+    needs: Needs = Needs()
+    hooks: Hooks = Hooks()
 
 
-def evaluation_params(method: Method, params: Params, states: States) -> Params:
-    """The parameters that predict at an evaluation; what calibrates, scores or saves a net takes these."""
-    return params if method.evaluate_with is None else method.evaluate_with(params, states)
+def evaluated(method: Method, params: Params, states: States) -> tuple[Params, States]:
+    """Parameters and states that predict at an evaluation; what calibrates, scores or saves a net takes these."""
+    return (params, states) if method.hooks.evaluate is None else method.hooks.evaluate(params, states)
 
 
-def from_term(
-    name: str, term: Term, *, weight: Any = 1.0, batch_norm: str = "joint", per_example: bool = False
-) -> Method:
+def term(name: str, function: Term, *, weight: Any = 1.0, needs: Needs = Needs()) -> Method:  # noqa: B008
     """Makes a method of a term: ``task loss + weight · term``.
 
     Args:
         name: the method's name.
-        term: ``(source, labels, target, context) -> scalar``.
-        weight: trade-off λ; a number, a traced scalar, or a function ``context -> scalar``.
-        batch_norm: default BatchNorm convention.
-        per_example: whether the term is a sum of means over the examples of each domain.
+        function: ``view -> scalar``, or ``view -> (scalar, metrics)``.
+        weight: trade-off λ; a number, a traced scalar, or a function ``view -> scalar``.
+        needs: what a run must give it.
 
     Returns:
         A method whose metrics hold ``loss/<name>``, the term before weighting.
     """
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del params, forward
-        value = term(outputs.source, outputs.batch.source.labels, outputs.target, context)
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        value = function(view)
+        value, metrics = value if isinstance(value, tuple) else (value, {})
         if jnp.shape(value) != ():
             raise input_error(f"term {name!r}", got=f"shape {jnp.shape(value)}", expected="a scalar")
-        return weigh(weight, context) * value, state, {f"loss/{name}": value}
+        return weigh(weight, view) * value, view, {f"loss/{name}": value, **metrics}
 
-    return Method(name, penalty=penalty, batch_norm=batch_norm, per_example=per_example)
-
-
-def weigh(weight: Any, context: Context) -> Array:
-    """The value of a weight at this step: a number, an array, or a function of the context."""
-    return weight(context) if callable(weight) else weight
+    return Method(name, penalties=(penalty,), needs=needs)
 
 
-def apply_loss(
-    method: Method, update: Update, params: Params, states: States, batch: Batch, forward: Forward, context: Context
-) -> Result:
-    """The loss of one update with the method's penalty joined."""
-    result = update.loss(params, states, batch, forward, context)
-    if method.penalty is None or not update.joins:
-        return result
-    if result.outputs is None:
+def weigh(weight: Any, view: View) -> Array:
+    """The value of a weight at this step: a number, an array, or a function of the view."""
+    return weight(view) if callable(weight) else weight
+
+
+def joined_loss(method: Method, update: Update, view: View) -> tuple[Array, View, Metrics]:
+    """The loss of one update; the main update's with the method's penalties.
+
+    Penalties see the rows of the task (:attr:`Task.rows`) as ``view.source``, ``view.target`` and ``view.labels``.
+    """
+    value, after, metrics = update.loss(view)
+    if not (method.penalties and update.joins):
+        return value, after, metrics
+    if after.source is None:
         raise InputError(
             f"method {method.name!r}: update {update.name!r} shows no common pass of source and target that a penalty "
-            "could join; return it as Result.outputs or set joins=False"
+            "could join; return the view of view.pair(), or set joins=False"
         )
-    value, own, metrics = method.penalty(
-        params, result.states.method, result.outputs, forward, context._replace(key=jax.random.fold_in(context.key, 1))
-    )
-    return result._replace(
-        value=result.value + value,
-        states=result.states._replace(method=own),
-        metrics={**result.metrics, **metrics},
-    )
+    key = jax.random.fold_in(view.key, 1)
+    source, labels = view.task.rows(after.source, after.labels, jax.random.fold_in(key, ROWS))
+    target, _ = view.task.rows(after.target, None, jax.random.fold_in(key, ROWS + 1))
+    seen = after._replace(key=key, source=source, target=target, labels=labels)
+    for i, penalty in enumerate(method.penalties):
+        own = seen if i == 0 else seen._replace(key=jax.random.fold_in(key, i))
+        more, seen, found = penalty(own)
+        value, metrics = value + more, {**metrics, **found}
+    return value, after._replace(states=seen.states), metrics
+
+
+ROWS = 0x0A11
+"""Keeps the draw of rows apart from what penalties draw from the same key."""

@@ -1,30 +1,42 @@
 """Adding methods up: ``combine(dann(), mcc(weight=0.5))`` is a method again."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from dalib.checks import InputError, input_error
-from dalib.methods.base import NET_GROUPS, SUPERVISED, Context, Forward, Method, Pass, Spec, States, Update
-from dalib.types import Array, Batch, Metrics, Outputs, Params, PyTree
+from dalib.methods.base import (
+    NET_GROUPS,
+    SUPERVISED,
+    Hooks,
+    Loss,
+    Method,
+    Needs,
+    Spec,
+    States,
+    Update,
+    View,
+    supervised_loss,
+)
+from dalib.types import Array, Metrics, Outputs, Params, PyTree
 
 
-def combine(*methods: Method, name: str | None = None) -> Method:
-    """The sum of methods: one task loss, all penalties, and the updates of the one that has its own.
+def combine(*methods: Method, name: str | None = None, batch_norm: str | None = None) -> Method:
+    """The sum of methods: one main loss, all penalties, and all further updates in the order of the arguments.
 
-    Parameter groups and state are kept apart by the methods' names (``dann/discriminator``). The BatchNorm convention
-    is that of the first method; if one of them starts from a trained source net, the sum does. At most one of them may
-    bring updates other than the supervised one (MCD, WDGRL); the penalties of the others join its updates marked
-    ``joins``.
+    Parameter groups and states are kept apart by the methods' names (``dann/discriminator``), randomness by position.
+    The main loss is the supervised one unless one of them brings another (MCD's A, SHOT's without labels). Updates of a
+    method that come before its main one come before the sum's, the others after it. If one of them starts from a
+    trained source net, the sum does.
 
     Args:
-        *methods: two or more methods with different names; rename by ``method._replace(name=...)``.
+        *methods: one or more methods with different names; rename by ``method._replace(name=...)``.
         name: of the result; default: the names joined by ``+``.
+        batch_norm: BatchNorm convention of the sum; None takes the first method's.
 
     Raises:
-        InputError: on equal names, or when more than one brings updates, ``predict``, ``calibrate``, ``refresh`` or
-            ``evaluate_with``.
+        InputError: on equal names, when two methods both replace the supervised loss, when two bring a ``predict``,
+            ``evaluate`` or ``calibrate`` of their own, or for different settings that exclude each other.
     """
     if not methods:
         raise input_error("methods", got="none", expected="one or more methods")
@@ -33,17 +45,13 @@ def combine(*methods: Method, name: str | None = None) -> Method:
         raise input_error(
             "methods", got=", ".join(names), expected="different names", todo="rename one: method._replace(name=...)"
         )
-    multi = [m for m in methods if m.updates != (SUPERVISED,)]
-    for what, owners in {
-        "updates": multi,
-        "predict": [m for m in methods if m.predict],
-        "calibrate": [m for m in methods if m.calibrate],
-        "refresh": [m for m in methods if m.refresh],
-        "evaluate_with": [m for m in methods if m.evaluate_with],
-    }.items():
+    leader = _leader(methods)
+    for what in ("predict", "calibrate", "evaluate"):
+        owners = [m.name for m in methods if getattr(m.hooks, what)]
         if len(owners) > 1:
-            got = " and ".join(m.name for m in owners)
-            raise InputError(f"combine: {got} each bring their own {what}; at most one method of a sum may")
+            raise InputError(
+                f"combine: {' and '.join(owners)} each bring their own {what}; at most one method of a sum may"
+            )
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
         params: Params = {}
@@ -53,69 +61,191 @@ def combine(*methods: Method, name: str | None = None) -> Method:
             params |= {f"{m.name}/{group}": value for group, value in own.items()}
         return params, state
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        total: Any = 0.0
-        metrics: Metrics = {}
-        state = dict(state)
-        for i, m in enumerate(methods):
-            if m.penalty is None:
-                continue
-            own = context._replace(key=jax.random.fold_in(context.key, i))
-            value, state[m.name], more = m.penalty(_view(m, params), state[m.name], outputs, forward, own)
-            total = total + value
-            metrics |= more
-        return total, state, metrics
-
-    def finish(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> States:
-        for m in methods:
-            if m.finish is not None:
-                states = _restore(m, states, m.finish(_view(m, params), _enter(m, states), batch, forward, context))
-        return states
-
-    leader = multi[0] if multi else None
-    predictor = next((m for m in methods if m.predict), None)
-    calibrator = next((m for m in methods if m.calibrate), None)
-    refresher = next((m for m in methods if m.refresh), None)
-    averager = next((m for m in methods if m.evaluate_with), None)
-
-    def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
-        assert predictor is not None and predictor.predict is not None
-        return predictor.predict(_view(predictor, params), outputs, forward)
-
-    def calibrate(params: Params, states: States, recompute) -> States:
-        assert calibrator is not None and calibrator.calibrate is not None
-        return _restore(
-            calibrator, states, calibrator.calibrate(_view(calibrator, params), _enter(calibrator, states), recompute)
-        )
-
-    def refresh(params: Params, states: States, look: Callable[[], Outputs]) -> States:
-        assert refresher is not None and refresher.refresh is not None
-        return _restore(refresher, states, refresher.refresh(_view(refresher, params), _enter(refresher, states), look))
-
-    def evaluate_with(params: Params, states: States) -> Params:
-        assert averager is not None and averager.evaluate_with is not None
-        own = averager.evaluate_with(_view(averager, params), _enter(averager, states))
-        return params | {g if g in NET_GROUPS else f"{averager.name}/{g}": value for g, value in own.items()}
-
     return Method(
         name or "+".join(names),
         init=init,
-        penalty=penalty if any(m.penalty for m in methods) else None,
-        updates=tuple(_lift(leader, u, methods) for u in leader.updates) if leader else (SUPERVISED,),
-        batch_norm=methods[0].batch_norm,
-        finish=finish if any(m.finish for m in methods) else None,
-        calibrate=calibrate if calibrator else None,
-        predict=predict if predictor else None,
-        refresh=refresh if refresher else None,
-        refresh_every=refresher.refresh_every if refresher else methods[0].refresh_every,
-        evaluate_with=evaluate_with if averager else None,
-        starts_from="source" if any(m.starts_from == "source" for m in methods) else "scratch",
-        per_example=all(m.per_example for m in methods),
+        penalties=_penalties(methods),
+        updates=_updates(methods, leader),
+        needs=_needs(methods, batch_norm),
+        hooks=_hooks(methods),
     )
 
 
-def _view(method: Method, params: Params) -> Params:
-    """The parameters as ``method`` alone would see them: the net's groups and its own without prefix."""
+def main_of(method: Method) -> Update:
+    """The update of a method that penalties join.
+
+    Raises:
+        InputError: unless there is exactly one.
+    """
+    found = [u for u in method.updates if u.joins]
+    if len(found) != 1:
+        names = ", ".join(u.name for u in method.updates)
+        raise InputError(f"method {method.name!r}: {len(found)} of its updates ({names}) join; expected: exactly one")
+    return found[0]
+
+
+def _leader(methods: tuple[Method, ...]) -> Method | None:
+    """The method whose main loss the sum has; None for the supervised loss of everything."""
+    replacing = [m for m in methods if main_of(m).loss is not supervised_loss]
+    if len(replacing) > 1:
+        raise InputError(
+            f"combine: {' and '.join(m.name for m in replacing)} each replace the supervised loss by their own; "
+            "at most one method of a sum may"
+        )
+    return replacing[0] if replacing else next((m for m in methods if main_of(m) != SUPERVISED), None)
+
+
+def narrow(method: Method, view: View) -> View:
+    """The view as ``method`` alone would have it: its own groups and state, without prefix."""
+    return view._replace(params=_groups(method, view.params), states=_enter(method, view.states))
+
+
+def widen(method: Method, outer: View, inner: View) -> View:
+    """The sum's view with what ``method`` changed: states, and outputs shown."""
+    states = _restore(method, outer.states, inner.states)
+    shown = {field: getattr(inner, field) for field in ("batch", "source", "target", "labels")}
+    return outer._replace(states=states, **shown)
+
+
+def _penalties(methods: tuple[Method, ...]) -> tuple[Loss, ...]:
+    """All penalties as one, so that the randomness of a method depends on its own position alone."""
+    if not any(m.penalties for m in methods):
+        return ()
+
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        total: Any = 0.0
+        metrics: Metrics = {}
+        for i, m in enumerate(methods):
+            base = jax.random.fold_in(view.key, i)
+            for j, function in enumerate(m.penalties):
+                key = base if j == 0 else jax.random.fold_in(base, j)
+                value, after, more = function(narrow(m, view)._replace(key=key))
+                # A penalty changes states; what it shows is its own affair.
+                view = view._replace(states=_restore(m, view.states, after.states))
+                total, metrics = total + value, metrics | more
+        return total, view, metrics
+
+    return (penalty,)
+
+
+def _updates(methods: tuple[Method, ...], leader: Method | None) -> tuple[Update, ...]:
+    """The main update with the further ones of every method around it."""
+    before: list[Update] = []
+    after: list[Update] = []
+    for m in methods:
+        at = m.updates.index(main_of(m))
+        before += [_lift(m, u, m is leader) for u in m.updates[:at]]
+        after += [_lift(m, u, m is leader) for u in m.updates[at + 1 :]]
+    if leader is None:
+        return (*before, SUPERVISED, *after)
+    main = _lift(leader, main_of(leader), True)
+    joined = tuple(f"{m.name}/*" for m in methods if m is not leader and not _trained_elsewhere(m))
+    return (*before, main._replace(trains=main.trains + joined), *after)
+
+
+def _trained_elsewhere(method: Method) -> bool:
+    """Whether a method's own groups are for its further updates: the main one then leaves them alone."""
+    main = main_of(method)
+    return len(method.updates) > 1 and "*" not in main.trains and not set(main.trains) - set(NET_GROUPS)
+
+
+def _lift(method: Method, update: Update, leads: bool) -> Update:
+    """An update of ``method`` as an update of the sum."""
+
+    def loss(view: View) -> tuple[Array, View, Metrics]:
+        value, after, metrics = update.loss(narrow(method, view))
+        return value, widen(method, view, after), metrics
+
+    trains = tuple(g if g in (*NET_GROUPS, "*") else f"{method.name}/{g}" for g in update.trains)
+    return update._replace(name=update.name if leads else f"{method.name}/{update.name}", loss=loss, trains=trains)
+
+
+def _needs(methods: tuple[Method, ...], batch_norm: str | None) -> Needs:
+    settings = [m.needs.setting for m in methods if m.needs.setting != "closed"]
+    if len(set(settings)) > 1:
+        owners = ", ".join(f"{m.name} ({m.needs.setting})" for m in methods if m.needs.setting != "closed")
+        raise InputError(f"combine: {owners} are for different settings; expected: one setting besides closed")
+    counts = {m.needs.sources for m in methods if m.needs.sources > 1}
+    if len(counts) > 1:
+        owners = ", ".join(f"{m.name} ({m.needs.sources})" for m in methods if m.needs.sources > 1)
+        raise InputError(f"combine: {owners} expect different numbers of sources")
+    return Needs(
+        setting=settings[0] if settings else "closed",
+        sources=max(m.needs.sources for m in methods),
+        start="source" if any(m.needs.start == "source" for m in methods) else "scratch",
+        batch_norm=batch_norm or methods[0].needs.batch_norm,
+        per_example=all(m.needs.per_example for m in methods),
+        extra_outputs=max(m.needs.extra_outputs for m in methods),
+        rejects=any(m.needs.rejects for m in methods),
+        target_rows=any(m.needs.target_rows for m in methods),
+    )
+
+
+def _hooks(methods: tuple[Method, ...]) -> Hooks:
+    """Hooks that add up (after_step, refresh, gradients) are called in turn; of the others there is one at most."""
+
+    def after_step(view: View) -> States:
+        for m in methods:
+            if m.hooks.after_step is not None:
+                states = m.hooks.after_step(narrow(m, view))
+                view = view._replace(states=_restore(m, view.states, states))
+        return view.states
+
+    def refresh(params: Params, states: States, look: Any) -> States:
+        for m in methods:
+            if m.hooks.refresh is not None:
+                own = m.hooks.refresh(_groups(m, params), _enter(m, states), look)
+                states = _restore(m, states, own)
+        return states
+
+    def gradients(update: str, found: Params, view: View) -> Params:
+        for m in methods:
+            if m.hooks.gradients is not None:
+                found = m.hooks.gradients(update, found, view)
+        return found
+
+    hooks = Hooks()
+    if any(m.hooks.after_step for m in methods):
+        hooks = hooks._replace(after_step=after_step)
+    if any(m.hooks.gradients for m in methods):
+        hooks = hooks._replace(gradients=gradients)
+    if refreshing := [m for m in methods if m.hooks.refresh]:
+        every = {m.hooks.refresh_every for m in refreshing}
+        if len(every) > 1:
+            owners = ", ".join(f"{m.name} ({m.hooks.refresh_every})" for m in refreshing)
+            raise InputError(f"combine: {owners} refresh at different steps; expected: one refresh_every")
+        hooks = hooks._replace(refresh=refresh, refresh_every=every.pop())
+    else:
+        hooks = hooks._replace(refresh_every=methods[0].hooks.refresh_every)
+    for m in methods:
+        hooks = hooks._replace(**_single(m))
+    return hooks
+
+
+def _single(method: Method) -> dict[str, Any]:
+    """The hooks of which a sum has one at most, as the sum's."""
+    own = method.hooks
+
+    def predict(params: Params, outputs: Outputs, forward: Any) -> Array:
+        assert own.predict is not None
+        return own.predict(_groups(method, params), outputs, forward)
+
+    def calibrate(params: Params, states: States, recompute: Any) -> States:
+        assert own.calibrate is not None
+        return _restore(method, states, own.calibrate(_groups(method, params), _enter(method, states), recompute))
+
+    def evaluate(params: Params, states: States) -> tuple[Params, States]:
+        assert own.evaluate is not None
+        found, inner = own.evaluate(_groups(method, params), _enter(method, states))
+        whole = params | {g if g in NET_GROUPS else f"{method.name}/{g}": value for g, value in found.items()}
+        return whole, _restore(method, states, inner)
+
+    functions = {"predict": predict, "calibrate": calibrate, "evaluate": evaluate}
+    return {name: function for name, function in functions.items() if getattr(own, name) is not None}
+
+
+def _groups(method: Method, params: Params) -> Params:
+    """The net's groups, and the method's own without prefix."""
     prefix = f"{method.name}/"
     net = {g: params[g] for g in NET_GROUPS if g in params}
     return net | {g.removeprefix(prefix): value for g, value in params.items() if g.startswith(prefix)}
@@ -127,16 +257,3 @@ def _enter(method: Method, states: States) -> States:
 
 def _restore(method: Method, outer: States, inner: States) -> States:
     return States(inner.model, {**outer.method, method.name: inner.method})
-
-
-def _lift(method: Method, update: Update, methods: tuple[Method, ...]) -> Update:
-    """An update of ``method`` as an update of the sum; where penalties join, it trains their groups as well."""
-
-    def loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context):
-        result = update.loss(_view(method, params), _enter(method, states), batch, forward, context)
-        return result._replace(states=_restore(method, states, result.states))
-
-    trains = tuple(g if g in (*NET_GROUPS, "*") else f"{method.name}/{g}" for g in update.trains)
-    if update.joins:
-        trains += tuple(f"{m.name}/*" for m in methods if m is not method)
-    return update._replace(loss=loss, trains=trains)

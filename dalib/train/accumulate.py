@@ -3,7 +3,7 @@
 Two forms, of one argument:
 
 - :func:`averaged`: the mean of the parts' gradients. That is the batch's gradient only where losses are means over
-  examples, which a method declares (``Method.per_example``): MMD, CORAL and whatever else looks at the distribution of
+  examples, which a method declares (``Needs.per_example``): MMD, CORAL and whatever else looks at the distribution of
   a batch would be another objective, on parts of n/k rows.
 - :func:`cached`: exact for these too ("GradCache", Gao, Zhang, Han, Callan, RepL4NLP 2021, arXiv 2101.06983, §3.2).
   The parts go through the net without keeping anything but features and logits; the whole objective is differentiated
@@ -33,7 +33,7 @@ Objective = Callable[[Params, Batch, Array], tuple[Array, tuple[Any, Any]]]
 ObjectiveOf = Callable[[Callable[[Params], Forward]], Objective]
 """``forward_of -> objective``; ``forward_of(params)`` gives the :class:`Forward` that these parameters go with."""
 
-FULL = "Method.per_example: its losses are means over the examples of each domain"
+FULL = "Needs.per_example: its losses are means over the examples of each domain"
 
 
 def check_parts(method: Method, parts: int, *, cached: bool) -> None:
@@ -44,7 +44,7 @@ def check_parts(method: Method, parts: int, *, cached: bool) -> None:
     """
     if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
         raise input_error("accumulate", got=repr(parts), expected="a number of parts ≥ 1")
-    if parts > 1 and not cached and not method.per_example:
+    if parts > 1 and not cached and not method.needs.per_example:
         raise input_error(
             "accumulate",
             got=f"{parts} with method {method.name!r}, whose losses are not all means over examples",
@@ -200,8 +200,8 @@ def _steady(forward: Forward) -> Forward:
     """The same forward, which refuses passes that change the batch statistics."""
 
     def checked(call: Callable[..., tuple[Any, PyTree]]) -> Callable[..., tuple[Any, PyTree]]:
-        def steady(params: Params, model: PyTree, *arguments: Any) -> tuple[Any, PyTree]:
-            outputs, after = call(params, model, *arguments)
+        def steady(params: Params, model: PyTree, *arguments: Any, **more: Any) -> tuple[Any, PyTree]:
+            outputs, after = call(params, model, *arguments, **more)
             if any(a is not b for a, b in zip(jax.tree.leaves(model), jax.tree.leaves(after), strict=True)):
                 raise _unsteady()
             return outputs, after

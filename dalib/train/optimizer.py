@@ -1,7 +1,7 @@
 """Optimiser groups: one optax transformation a parameter group, with its own multiplier, and frozen parts.
 
 The state is kept per group and not per update, so that a method with several updates (MCD, WDGRL) steps each group with
-one momentum whichever update trains it. The learning rate is a function of progress, not of an optimiser's own count:
+one momentum whichever update trains it. The learning rate is a function of the run's step and progress, not of an optimiser's own count:
 an update that is repeated within a step does not run through the schedule faster.
 """
 
@@ -15,7 +15,7 @@ import optax
 
 from dalib.checks import InputError, check_positive, choose, input_error
 from dalib.train.schedules import Schedule, constant
-from dalib.types import Array, Params, PyTree
+from dalib.types import Array, Params, PyTree, Time
 
 
 class Optimizer(NamedTuple):
@@ -23,13 +23,13 @@ class Optimizer(NamedTuple):
 
     Attributes:
         init: ``params -> state``, a dict by group.
-        update: ``(group, gradients, state of the group, parameters of the group, progress) -> (parameters, state)``.
-        rate: ``progress -> []`` learning rate of multiplier 1, for the record.
+        update: ``(group, gradients, state of the group, parameters of the group, time) -> (parameters, state)``.
+        rate: ``time -> []`` learning rate of multiplier 1, for the record.
     """
 
     init: Callable[[Params], dict[str, PyTree]]
-    update: Callable[[str, PyTree, PyTree, PyTree, Array], tuple[PyTree, PyTree]]
-    rate: Callable[[Array], Array]
+    update: Callable[[str, PyTree, PyTree, PyTree, Time], tuple[PyTree, PyTree]]
+    rate: Callable[[Time], Array]
 
 
 def _sgd(momentum: float, nesterov: bool, weight_decay: float) -> optax.GradientTransformation:
@@ -75,7 +75,7 @@ def make_optimizer(
         momentum: of SGD, or Adam's β₁.
         nesterov: Nesterov's form of it.
         weight_decay: on every trained parameter, biases and normalisation included (as TLlib does).
-        schedule: factor of the rate as a function of progress.
+        schedule: factor of the rate, a function of :class:`dalib.types.Time`.
         multipliers: factor by group name, e.g. ``{"encoder": 0.1}``; groups not named have 1.
         frozen: regular expressions searched in ``group/path/of/parameter``; what matches never changes (no decay, no
             moments). An expression that matches nothing is an error when the state is made.
@@ -115,12 +115,12 @@ def make_optimizer(
                 raise InputError(f"multipliers: no parameter group {group!r}; there are {', '.join(params)}")
         return {group: transform(group).init(params[group]) for group in params}
 
-    def rate(progress: Array) -> Array:
-        return learning_rate * schedule(jnp.asarray(progress, jnp.float32))
+    def rate(time: Time) -> Array:
+        return learning_rate * schedule(Time(time.step, jnp.asarray(time.progress, jnp.float32)))
 
-    def update(group: str, gradients: PyTree, state: PyTree, params: PyTree, progress: Array):
+    def update(group: str, gradients: PyTree, state: PyTree, params: PyTree, time: Time):
         direction, state = transform(group).update(gradients, state, params)
-        size = -rate(progress) * factors.get(group, 1.0)
+        size = -rate(time) * factors.get(group, 1.0)
         return optax.apply_updates(params, jax.tree.map(lambda d: size * d, direction)), state
 
     return Optimizer(init, update, rate)

@@ -1,27 +1,27 @@
-"""Learning-rate schedules as functions of progress p in [0, 1]: factors that start at 1."""
+"""Learning-rate schedules: factors that start at 1, as functions of the step i and of progress p in [0, 1]."""
 
 from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from dalib.types import Array
+from dalib.types import Array, Time
 
-Schedule = Callable[[Array], Array]
+Schedule = Callable[[Time], Array]
 
 
-def constant(progress: Array) -> Array:
+def constant(time: Time) -> Array:
     """1 throughout."""
-    return jnp.ones_like(progress)
+    return jnp.ones_like(time.progress)
 
 
-def dann(progress: Array) -> Array:
+def dann(time: Time) -> Array:
     """(1 + 10p)^(−0.75) (Ganin et al., JMLR 2016, §5.2); ends at 0.166."""
-    return (1 + 10 * progress) ** -0.75
+    return (1 + 10 * time.progress) ** -0.75
 
 
-def cosine(progress: Array) -> Array:
+def cosine(time: Time) -> Array:
     """½(1 + cos πp); ends at 0."""
-    return 0.5 * (1 + jnp.cos(jnp.pi * progress))
+    return 0.5 * (1 + jnp.cos(jnp.pi * time.progress))
 
 
 def inverse(*, gamma: float, power: float = 0.75, total_steps: int) -> Schedule:
@@ -30,8 +30,9 @@ def inverse(*, gamma: float, power: float = 0.75, total_steps: int) -> Schedule:
     It equals :func:`dann` when γ · total_steps = 10.
     """
 
-    def schedule(progress: Array) -> Array:
-        return (1 + gamma * total_steps * progress) ** -power
+    def schedule(time: Time) -> Array:
+        # From progress and not from the step: the same bits as in runs made before schedules saw the step.
+        return (1 + gamma * total_steps * time.progress) ** -power
 
     return schedule
 

@@ -11,14 +11,13 @@ from jax.sharding import Mesh
 
 from dalib.backend import platform, tracing_over
 from dalib.checks import input_error
-from dalib.methods.base import Context, Forward, Method, States, Update, apply_loss, trained_groups
-from dalib.methods.task_loss import cross_entropy
+from dalib.methods.base import Forward, Method, States, Update, View, joined_loss, trained_groups
 from dalib.train.accumulate import Objective, ObjectiveOf, averaged, check_parts, refusing
 from dalib.train.accumulate import cached as by_cache
 from dalib.train.optimizer import Optimizer
 from dalib.train.sharding import GATHERED, batch_sharding, gather, replicated, scatter
 from dalib.train.state import TrainState
-from dalib.types import Array, Batch, Metrics, Params, PyTree
+from dalib.types import Array, Batch, Metrics, Params, PyTree, Task, Time
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -29,8 +28,7 @@ def training_step(
     optimizer: Optimizer,
     *,
     total_steps: int,
-    num_classes: int,
-    task_loss: Callable[[Array, Array], Array] = cross_entropy,
+    task: Task,
     state_sharding: TrainState | None = None,
     accumulate: int = 1,
     cached: bool = False,
@@ -41,10 +39,9 @@ def training_step(
     parameters and states that earlier ones left. Losses are written on the logical global batch, so they mean the same
     on any number of devices.
 
-    The default task loss is NaN where a label is outside [0, C), which ``dalib.train.run`` reports as an error at that
-    step; the readers of :mod:`dalib.data` refuse such labels before.
-
     Args:
+        total_steps: of the run; schedules get the step and its share of them.
+        task: what is predicted.
         state_sharding: where the parts of the state lie between steps, of :func:`dalib.train.fully_sharded`; None for
             a whole state on every device.
         accumulate: in how many parts a batch goes through the net, one after the other (:mod:`dalib.train.accumulate`).
@@ -71,62 +68,81 @@ def training_step(
     def in_place(states: States) -> States:
         return states if state_sharding is None else scatter(states, _parts(state_sharding)[1])
 
-    def objectives(update: Update, params: Params, states: States, context: Context) -> ObjectiveOf:
+    def objectives(update: Update, view: View) -> ObjectiveOf:
         """The loss of an update as a function of what it trains, of a batch and a key, with a forward to be chosen."""
 
         def objective_of(forward_of: Callable[[Params], Forward]) -> Objective:
             def objective(trained: Params, batch: Batch, key: Array):
-                at = whole(params | trained, states)
-                own = context._replace(key=key)
-                result = apply_loss(method, update, *at, batch, forward_of(at[0]), own)
-                return result.value, (result.states, result.metrics)
+                params, states = whole(view.params | trained, view.states)
+                own = view._replace(batch=batch, params=params, states=states, net=forward_of(params), key=key)
+                value, after, metrics = joined_loss(method, update, own)
+                return value, (after.states, metrics)
 
             if state_sharding is None:
                 return objective
-            # All that the backward pass needs is kept but what was gathered, which is gathered again.
+            # Rematerialise only the all-gathered parameters; keep every other residual.
             return jax.checkpoint(objective, policy=_KEEP_ALL_BUT_GATHERED)
 
         return objective_of
 
+    def differentiate(update: Update, view: View, groups: tuple[str, ...]) -> Any:
+        """``((loss, (states, metrics)), gradients)`` of one update, in the form of accumulation that was asked for."""
+        objective_of = objectives(update, view)
+
+        def value_and_grad(trained: Params) -> Any:
+            if accumulate == 1:
+                objective = objective_of(lambda params: forward)
+                return jax.value_and_grad(objective, has_aux=True)(trained, view.batch, view.key)
+            if cached:
+                what = f"method {method.name!r}, update {update.name!r}"
+                at = (view.params, view.states, view.batch, view.key, accumulate)
+                return by_cache(objective_of, forward, trained, *at, what=what)
+            return averaged(objective_of, forward, trained, view.states, view.batch, view.key, accumulate)
+
+        trained = {g: view.params[g] for g in groups}
+        return value_and_grad(trained) if update.gradient is None else update.gradient(value_and_grad, trained)
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         progress = state.step.astype(jnp.float32) / total_steps
-        context = Context(state.step, progress, jax.random.fold_in(state.key, state.step), num_classes, task_loss)
-        params, moments = state.params, state.optimizer
-        states = States(state.model, state.method)
-        metrics: Metrics = {"learning_rate": optimizer.rate(progress)}
+        time = Time(state.step, progress)
+        key = jax.random.fold_in(state.key, state.step)
+        view = View(
+            batch, state.params, States(state.model, state.method), forward, task, key, state.step, progress
+        )
+        moments = state.optimizer
+        metrics: Metrics = {"learning_rate": optimizer.rate(time)}
+        # Every update, and every repetition of one, draws from a key of its own.
         draw = 0
         for update in method.updates:
-            groups = trained_groups(update, params)
+            groups = trained_groups(update, view.params)
             prefix = f"{update.name}/" if len(method.updates) > 1 else ""
             for _ in range(update.repeats):
-                own = context._replace(key=jax.random.fold_in(context.key, draw))
+                own = view._replace(key=jax.random.fold_in(key, draw))
                 draw += 1
-
-                trained = {g: params[g] for g in groups}
-                objective_of = objectives(update, params, states, own)
-                if accumulate == 1:
-                    objective = objective_of(lambda params: forward)
-                    result, gradients = jax.value_and_grad(objective, has_aux=True)(trained, batch, own.key)
-                elif cached:
-                    what = f"method {method.name!r}, update {update.name!r}"
-                    at = (params, states, batch, own.key, accumulate)
-                    result, gradients = by_cache(objective_of, forward, trained, *at, what=what)
-                else:
-                    result, gradients = averaged(objective_of, forward, trained, states, batch, own.key, accumulate)
-                value, (states, more) = result
-                states = in_place(states)
+                (value, (states, more)), gradients = differentiate(update, own, groups)
+                view = view._replace(states=in_place(states))
+                if method.hooks.gradients is not None:
+                    gradients = method.hooks.gradients(update.name, gradients, own)
                 more = {**more, "loss/total": value, "gradient_norm": optax.tree.norm(gradients)}
                 metrics |= {prefix + name: metric for name, metric in more.items()}
-                params, moments = dict(params), dict(moments)
+                # Parameters move only now, so that the next update sees them and this one's gradients were of one place.
+                params, moments = dict(view.params), dict(moments)
                 gradients = _once_all_are_there(gradients, more["gradient_norm"])
                 for g in groups:
-                    params[g], moments[g] = optimizer.update(g, gradients[g], moments[g], params[g], progress)
-        if method.finish is not None:
-            key = jax.random.fold_in(context.key, draw)
+                    params[g], moments[g] = optimizer.update(g, gradients[g], moments[g], params[g], time)
+                view = view._replace(params=params)
+        if method.hooks.after_step is not None:
             last = forward if accumulate == 1 else refusing(forward, f"method {method.name!r}, at the step's end,")
-            states = in_place(method.finish(*whole(params, states), batch, last, context._replace(key=key)))
+            params, states = whole(view.params, view.states)
+            end = view._replace(params=params, states=states, net=last, key=jax.random.fold_in(key, draw))
+            view = view._replace(states=in_place(method.hooks.after_step(end)))
         new = dataclasses.replace(
-            state, step=state.step + 1, params=params, optimizer=moments, model=states.model, method=states.method
+            state,
+            step=state.step + 1,
+            params=view.params,
+            optimizer=moments,
+            model=view.states.model,
+            method=view.states.method,
         )
         return new, metrics
 
@@ -181,10 +197,10 @@ def make_step(
 
 
 def _once_all_are_there(gradients: PyTree, norm: Array) -> PyTree:
-    """The gradients unchanged; on a CPU in a form that makes each depend on all, through their norm.
+    """On CPU, makes each gradient depend on all of them (through the global norm).
 
-    Otherwise XLA has to suppose that a kernel is updated before the backward pass has read it to the end, and copies
-    every large kernel at every step of a loop. An optimization barrier is gone before the copies are decided on.
+    XLA then updates parameters in place. Otherwise it must assume that a kernel is updated before the backward pass
+    has read it, and copies every large kernel at every step of a loop. An optimization barrier vanishes too early.
     """
     if platform() != "cpu":
         return gradients

@@ -1,0 +1,5 @@
+"""What is predicted: one file a task, each a :class:`dalib.types.Task` of pure functions."""
+
+from dalib.tasks.classification import classification as classification
+from dalib.tasks.classification import cross_entropy as cross_entropy
+from dalib.tasks.regression import regression as regression

@@ -1,0 +1,92 @@
+"""Regression: k real numbers for each example."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from dalib.checks import choose, input_error
+from dalib.types import Array, Metrics, Outputs, PyTree, Task
+
+LOSSES = {
+    "squared": lambda error: jnp.square(error).sum(-1),
+    "absolute": lambda error: jnp.abs(error).sum(-1),
+}
+"""Losses of an example from its errors ``[n, k]``."""
+
+
+def regression(size: int = 1, *, loss: str = "squared") -> Task:
+    """The task of predicting k real numbers.
+
+    Args:
+        size: k, the columns of the net's outputs.
+        loss: "squared" (sum of squared errors over the k numbers) or "absolute".
+
+    Returns:
+        Labels are ``[n, k]``, or ``[n]`` for k = 1. Metrics are mean absolute error, root mean squared error, and R²,
+        each a mean over the k numbers.
+
+    Raises:
+        InputError: for a size below 1, or another loss.
+    """
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise input_error("size", got=repr(size), expected="an integer ≥ 1")
+    of_errors = choose("loss", loss, LOSSES)
+
+    def per_example(outputs: Outputs, labels: Array) -> Array:
+        return of_errors(errors(outputs, labels))
+
+    return Task("regression", int(size), per_example, quality, predict, counts, metrics)
+
+
+def errors(outputs: Outputs, labels: Array) -> Array:
+    """Prediction minus label, ``[n, k]``.
+
+    Raises:
+        InputError: when predictions and labels differ in size, or labels are integers.
+    """
+    assert outputs.logits is not None
+    if labels.size != outputs.logits.size or not jnp.issubdtype(labels.dtype, jnp.floating):
+        raise input_error(
+            "labels",
+            got=f"{labels.dtype}{list(labels.shape)} for outputs {list(outputs.logits.shape)}",
+            expected="floating labels of the outputs' shape",
+        )
+    return outputs.logits - labels.reshape(outputs.logits.shape)
+
+
+def quality(outputs: Outputs, labels: Array) -> Metrics:
+    """``error/source``, the mean absolute error of a training batch."""
+    return {"error/source": jnp.abs(errors(outputs, labels)).mean()}
+
+
+def predict(outputs: Outputs) -> Array:
+    """The net's outputs, ``[n, k]``."""
+    assert outputs.logits is not None
+    return outputs.logits
+
+
+def counts(outputs: Outputs, labels: Array, mask: Array) -> dict[str, Array]:
+    """Sums over the rows whose mask is True: their number, and per column errors and labels up to second order."""
+    wide = jnp.float32
+    error = jnp.where(mask[:, None], errors(outputs, labels).astype(wide), 0)
+    label = jnp.where(mask[:, None], labels.reshape(error.shape).astype(wide), 0)
+    return {
+        "examples": mask.sum(),
+        "absolute": jnp.abs(error).sum(0),
+        "squared": jnp.square(error).sum(0),
+        "label": label.sum(0),
+        "label_squared": jnp.square(label).sum(0),
+    }
+
+
+def metrics(total: PyTree) -> dict[str, float]:
+    """Mean absolute error, root mean squared error and R² (1 − error variance / label variance; NaN if constant)."""
+    sums = {name: np.asarray(value, np.float64) for name, value in total.items()}
+    n = float(sums["examples"])
+    spread = sums["label_squared"] - np.square(sums["label"]) / n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = np.where(spread > 0, 1 - sums["squared"] / spread, np.nan).mean()
+    return {
+        "mean_absolute_error": float((sums["absolute"] / n).mean()),
+        "root_mean_squared_error": float(np.sqrt((sums["squared"] / n).mean())),
+        "r2": float(r2),
+    }
