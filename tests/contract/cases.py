@@ -14,6 +14,7 @@ from dalib.encoders import MLP, Bottleneck, Classifier, LeNet
 from dalib.encoders.heads import LinearHead
 from dalib.encoders.layers import leave
 from dalib.methods import METHODS, Method
+from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, training_step
 from dalib.types import Batch, Outputs, Source, Target
 from tests.discrepancy.cases import accepted
@@ -93,13 +94,13 @@ def setup(
     """``(state, step)`` of a method on a small net; the step is not jitted."""
     # AdaBN refuses a net without BatchNorm.
     net = classifier(kind, norm or "adabn" in method.name, dtype)
-    convention = batch_norm or method.batch_norm
+    convention = batch_norm or method.needs.batch_norm
     optimizer = make_optimizer(learning_rate=learning_rate)
     b = batch(kind)
     state = quick_jit(
         lambda key: init_state(key, net, method, optimizer, jnp.asarray(b.source.inputs), batch_norm=convention)
     )(jax.random.key(0))
-    step = training_step(method, make_forward(net, convention), optimizer, total_steps=STEPS, num_classes=CLASSES)
+    step = training_step(method, make_forward(net, convention), optimizer, total_steps=STEPS, task=classification(CLASSES))
     # Half way: schedules that start at 0 (gradient reversal) have an effect from here on.
     return state.replace(step=jnp.asarray(STEPS // 2, jnp.int32)), step
 

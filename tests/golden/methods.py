@@ -11,11 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.methods import METHODS, States
-from dalib.methods.base import Forward, apply_loss
+from dalib.methods.base import Forward
 from dalib.methods.classic import CLASSIC
 from dalib.types import Batch, Outputs, Source, Target
 from tests.golden import golden, inputs
-from tests.methods.passes import FORWARD, discriminator_parameters, make_context, make_pass, penalty_of
+from tests.methods.passes import (
+    FORWARD,
+    discriminator_parameters,
+    joined,
+    loss_of,
+    make_context,
+    make_pass,
+    penalty_of,
+)
 
 
 class Check(NamedTuple):
@@ -64,7 +72,7 @@ def heads(name: str, **settings: Any):
         outputs, method = sample(("a_s", "a_t")), METHODS[name](**settings)
         forward = FORWARD._replace(pair=lambda params, model, batch, key: (outputs, model))
         params, states = {"second_head": None}, States({}, {})
-        return method.updates[-1].loss(params, states, outputs.batch, forward, make_context()).metrics[f"loss/{name}"]
+        return loss_of(method.updates[-1], params, states, outputs.batch, forward, make_context()).metrics[f"loss/{name}"]
 
     return ours
 
@@ -100,7 +108,7 @@ def views(name: str, student: slice, teacher: slice, **settings: Any):
 
         method = METHODS[name](strong=lambda key, x: x[:, student], weak=lambda key, x: x[:, teacher], **settings)
         states = States({}, {"teacher": {}})
-        result = apply_loss(method, method.updates[0], {}, states, batch, Forward(both, one, None), make_context())
+        result = joined(method, method.updates[0], {}, states, batch, Forward(both, one, None), make_context())
         return result.metrics[f"loss/{name}"]
 
     return ours
@@ -117,8 +125,8 @@ def adda_domains():
 
     params = {"discriminator": discriminator_parameters("D_feat")}
     states = States({}, {"source_net": None, "source_stats": None})
-    loss = method.updates[0].loss
-    return loss(params, states, make_pass(f_s, f_t).batch, FORWARD._replace(one=one), make_context()).value
+    batch, forward = make_pass(f_s, f_t).batch, FORWARD._replace(one=one)
+    return loss_of(method.updates[0], params, states, batch, forward, make_context()).value
 
 
 def adda_target():

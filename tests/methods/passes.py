@@ -1,12 +1,15 @@
-"""Passes, contexts and specs made of plain arrays, to look at a method's penalty without a net."""
+"""Passes, views and specs made of plain arrays, to look at a method's losses without a net."""
+
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dalib.methods import Context, Forward, Pass, Spec
-from dalib.types import Batch, Outputs, Source, Target
+from dalib.methods.base import Forward, Pass, Spec, States, View, joined_loss
+from dalib.tasks import classification
+from dalib.types import Batch, Outputs, Source, Target, Task
 
 HEAD = nn.Dense(5)
 
@@ -25,9 +28,49 @@ def make_spec(width: int = 16, classes: int = 5) -> Spec:
     return Spec(classes, shapes, {}, lambda key: HEAD.init(key, jnp.zeros((1, width)))["params"])
 
 
+class Context(NamedTuple):
+    """The fields of a view that are not data."""
+
+    step: Any
+    progress: Any
+    key: Any
+    task: Task
+
+
+class Result(NamedTuple):
+    """What a loss gave: its value, the states after it, its metrics and the common pass that it shows."""
+
+    value: Any
+    states: States
+    metrics: dict
+    outputs: Pass | None
+
+
 def make_context(progress: float = 1.0, **fields) -> Context:
-    context = Context(jnp.array(0), jnp.asarray(progress, jnp.float32), jax.random.key(0), 5)
+    context = Context(jnp.array(0), jnp.asarray(progress, jnp.float32), jax.random.key(0), classification(5))
     return context._replace(**fields)
+
+
+def make_view(batch, params=None, states=None, forward=None, context=None) -> View:
+    """A view before the common pass."""
+    states = States({}, {}) if states is None else states
+    c = context or make_context()
+    return View(batch, params or {}, states, forward or FORWARD, c.task, c.key, c.step, c.progress)
+
+
+def loss_of(update, params, states, batch, forward=None, context=None) -> Result:
+    """The loss of one update alone."""
+    return _result(*update.loss(make_view(batch, params, states, forward, context)))
+
+
+def joined(method, update, params, states, batch, forward=None, context=None) -> Result:
+    """The loss of one update with the method's penalties."""
+    return _result(*joined_loss(method, update, make_view(batch, params, states, forward, context)))
+
+
+def _result(value, view, metrics) -> Result:
+    outputs = None if view.source is None else Pass(view.source, view.target, view.batch)
+    return Result(value, view.states, metrics, outputs)
 
 
 def make_pass(f_s, f_t, g_s=None, g_t=None, labels=None) -> Pass:
@@ -36,13 +79,15 @@ def make_pass(f_s, f_t, g_s=None, g_t=None, labels=None) -> Pass:
 
 
 def penalty_of(method, params=None, state=None, *, context=None, forward=FORWARD):
-    """``(pass) -> (value, (state, metrics))`` of the method's penalty."""
+    """``(pass) -> (value, (state, metrics))`` of the method's only penalty."""
     if params is None:
         params, state = method.init(jax.random.key(1), make_spec())
+    (penalty,) = method.penalties
 
     def f(outputs, params=params):
-        value, new, metrics = method.penalty(params, state, outputs, forward, context or make_context())
-        return value, (new, metrics)
+        view = make_view(outputs.batch, params, States({}, state), forward, context)
+        value, after, metrics = penalty(view.show(outputs.source, outputs.target))
+        return value, (after.states.method, metrics)
 
     return f
 
