@@ -12,7 +12,7 @@ from dalib.backend import platform
 from dalib.checks import choose
 from dalib.encoders import BOTTLENECKS, Classifier, make_encoder, make_head
 from dalib.methods import METHODS, Forward, Method
-from dalib.methods.task_loss import smoothed_cross_entropy
+from dalib.tasks import classification
 from dalib.train import (
     SCHEDULES,
     Optimizer,
@@ -118,11 +118,10 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
         frozen=recipe.frozen,
     )
     forward = make_forward(net, experiment.batch_norm)
-    settings: dict[str, Any] = {"total_steps": experiment.steps, "num_classes": classes}
+    task = classification(classes, smoothing=recipe.label_smoothing)
+    settings: dict[str, Any] = {"total_steps": experiment.steps, "task": task}
     if experiment.accumulate > 1:
         settings |= {"accumulate": experiment.accumulate, "cached": experiment.gradient_cache}
-    if recipe.label_smoothing:
-        settings["task_loss"] = smoothed_cross_entropy(recipe.label_smoothing)
 
     def init(
         key: jax.Array, sample: jax.Array, variables: PyTree | None = None, encoder: PyTree | None = None

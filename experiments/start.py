@@ -47,7 +47,7 @@ def read_start(method: Method, experiment: Experiment, folder: Path | None) -> S
         InputError: for a folder where none belongs, a missing one where one is needed, a run that has not ended, or one
             of another source, net, batch size or seed.
     """
-    if method.starts_from == "scratch":
+    if method.needs.start == "scratch":
         if folder is not None:
             raise input_error("start", got=folder, expected=f"None: {experiment.method} starts from scratch")
         return None

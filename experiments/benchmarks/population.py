@@ -33,6 +33,7 @@ from dalib.checks import InputError, choose, input_error
 from dalib.data import from_arrays, paired_stream, stream_rows
 from dalib.encoders import MLP, Bottleneck, Classifier, LeNet
 from dalib.methods import dann
+from dalib.tasks import classification
 from dalib.train import (
     Pool,
     Rows,
@@ -108,7 +109,7 @@ def make_pieces(p: Problem, benchmark: Benchmark, *, together: bool) -> tuple[An
     forward = make_forward(net, "joint")
     sample = jnp.zeros((benchmark.batch_size, *p.inputs.shape[1:]))
     init = jax.jit(lambda key: init_state(key, p.net, method, optimizer, sample, batch_norm="joint"))
-    return init, (method, forward, optimizer), sample, {"total_steps": 10**4, "num_classes": p.classes}
+    return init, (method, forward, optimizer), sample, {"total_steps": 10**4, "task": classification(p.classes)}
 
 
 def loop_contestant(p: Problem, benchmark: Benchmark) -> Contestant:

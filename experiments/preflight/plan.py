@@ -86,7 +86,7 @@ def experiment_of(plan: Plan) -> Experiment:
         batch_size=plan.batch,
         encoder=plan.encoder,
         bottleneck=plan.bottleneck,
-        batch_norm=method.batch_norm,
+        batch_norm=method.needs.batch_norm,
         recipe=Recipe(optimizer=plan.optimizer),
         encoder_options=flat({**narrow, **plan.encoder_options}),
         bottleneck_options=flat(narrow if plan.bottleneck != "none" else {}),
