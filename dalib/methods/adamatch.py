@@ -63,10 +63,16 @@ def adamatch(
         pair = jnp.stack([weak(keys[0], inputs), strong(keys[1], inputs)], 1)
         return pair.reshape(-1, *inputs.shape[1:])
 
+    def twice(columns: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Labels and rows for both views of each example; what is None stays None."""
+        return jax.tree.map(lambda x: jnp.repeat(x, 2), columns)
+
     def loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
         keys = [jax.random.fold_in(context.key, 2 + i) for i in range(4)]
-        source = Source(both_views(keys[0], batch.source.inputs), jnp.repeat(batch.source.labels, 2))
-        seen = Batch(source, Target(both_views(keys[1], batch.target.inputs)))
+        source = Source(both_views(keys[0], batch.source.inputs), *twice(batch.source[1:]))
+        seen = batch._replace(
+            source=source, target=Target(both_views(keys[1], batch.target.inputs), *twice(batch.target[1:]))
+        )
         outputs, model = forward.pair(params, states.model, seen, context.key)
         alone, _ = forward.one(params, states.model, source.inputs, "source", keys[2], True)
         on_source, on_target = outputs.source.logits, outputs.target.logits

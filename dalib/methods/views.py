@@ -8,7 +8,7 @@ from jax import lax
 
 from dalib.methods.augmentation import View
 from dalib.methods.base import Context, Forward, Result, States, supervised_loss
-from dalib.types import Array, Batch, Params, Target
+from dalib.types import Array, Batch, Params
 
 
 def teach(
@@ -43,7 +43,7 @@ def teach(
     """
     keys = [jax.random.fold_in(context.key, 2 + i) for i in range(3)]
     inputs = batch.target.inputs
-    seen = Batch(batch.source, Target(strong(keys[0], inputs)))
+    seen = batch._replace(target=batch.target._replace(inputs=strong(keys[0], inputs)))
     result = supervised_loss(params, states, seen, forward, context)
     taught, model = forward.one(teacher, result.states.model, weak(keys[1], inputs), "target", keys[2], True)
     assert result.outputs is not None and taught.logits is not None
