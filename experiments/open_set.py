@@ -6,8 +6,7 @@ import numpy as np
 
 from dalib.checks import InputError, choose
 from dalib.methods import Method, setting_of, with_rejection
-from dalib.methods.augmentation import SIZED, VIEWS, View, in_turn
-from dalib.methods.augmented import augmented
+from dalib.methods.augmentation import SIZED, VIEWS, Augment, in_turn
 from dalib.validate.open_set import open_set_scores
 from experiments.config import OPEN, Experiment
 
