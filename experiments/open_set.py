@@ -7,6 +7,7 @@ import numpy as np
 from dalib.checks import InputError, choose
 from dalib.methods import Method, setting_of, with_rejection
 from dalib.methods.augmentation import SIZED, VIEWS, Augment, in_turn
+from dalib.methods.transformers import augmented
 from dalib.validate.open_set import open_set_scores
 from experiments.config import OPEN, Experiment
 
@@ -37,7 +38,7 @@ def prepared(method: Method, experiment: Experiment) -> Method:
     return method
 
 
-def _view(name: str, size: int) -> View:
+def _view(name: str, size: int) -> Augment:
     view = choose("augment", name, VIEWS)
     return partial(view, size=size) if name in SIZED and size else view
 

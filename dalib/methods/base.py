@@ -200,8 +200,8 @@ class Spec(NamedTuple):
 
 
 ValueAndGrad = Callable[..., tuple[tuple[Array, tuple[States, Metrics]], Params]]
-"""``trained groups -> ((loss, (states, metrics)), gradients)`` with all joined penalties; ``penalties=False`` leaves them
-out."""
+"""``trained groups -> ((loss, (states, metrics)), gradients)`` with all joined penalties; ``penalties=False``
+leaves them out."""
 
 
 class Update(NamedTuple):

@@ -77,8 +77,9 @@ def shot(
     2020, arXiv 2002.08546, eqs. 3 to 7). It is source-free, for closed and partial sets.
 
     Start it from the variables of a ``source_only`` run (label smoothing 0.1, bottleneck ``linear-bn`` and a
-    weight-normalised head in the paper); only other methods of a sum read the source rows of a batch. The head keeps its
-    initial parameters: no update trains it. The target keeps batch statistics of its own, which start as the source's.
+    weight-normalised head in the paper). Only other methods of a sum read the source rows of a batch. The head keeps
+    its initial parameters: no update trains it. The target keeps batch statistics of its own, which start as the
+    source's.
 
     ŷ: the paper labels every example once per epoch. Here ``Hooks.refresh`` finds the paper's centroids over the whole
     target in evaluation mode. Each batch's examples, passed in evaluation mode as well, get the class of the nearest
