@@ -30,23 +30,46 @@ class Outputs(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Labelled examples: ``inputs`` ``[n, ...]`` and integer ``labels`` ``[n]``."""
+    """Labelled examples.
+
+    Attributes:
+        inputs: ``[n, ...]``.
+        labels: ``[n]`` integers.
+        rows: ``[n]`` int32, the index of each example in the training split of its own domain; -1 for padding. None in
+            a batch made by hand.
+    """
 
     inputs: Array
     labels: Array
+    rows: Array | None = None
 
 
 class Target(NamedTuple):
-    """Unlabelled examples: ``inputs`` ``[m, ...]``. There is no place for labels, on purpose."""
+    """Unlabelled examples. There is no place for labels, on purpose.
+
+    Attributes:
+        inputs: ``[m, ...]``.
+        rows: ``[m]`` int32, the index of each example in the target's training split; -1 for padding. None in a batch
+            made by hand. An index of -1 means the last row to JAX: a method that writes a bank must mask it.
+    """
 
     inputs: Array
+    rows: Array | None = None
 
 
 class Batch(NamedTuple):
-    """One training batch: ``n`` labelled source and ``m`` unlabelled target examples."""
+    """One training batch.
+
+    Attributes:
+        source: ``n`` labelled source examples. Of k interleaved sources, example r belongs to source r mod k, and its
+            row counts within that source.
+        target: ``m`` unlabelled target examples.
+        shots: labelled target examples of a semi-supervised run, from a domain of their own; None elsewhere.
+    """
 
     source: Source
     target: Target
+    shots: Source | None = None
 
 
 class Time(NamedTuple):

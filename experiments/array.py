@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from dalib.checks import input_error
-from dalib.methods import METHODS
 from experiments.config import Experiment
 
 
@@ -44,7 +43,7 @@ def part(experiments: Sequence[Experiment], index: int, count: int) -> list[Expe
 
 def _unit(e: Experiment) -> tuple[Any, ...]:
     """What must stay together: the source-only run of a task and seed with those that start from it."""
-    starts = METHODS[e.method](**dict(e.method_options)).starts_from == "source"
+    starts = e.needs.start == "source"
     name = "source_only" if starts else e.name
     options = () if starts or e.name == "source_only" else e.method_options
     return (e.source, e.target, name, repr(options), e.seed)

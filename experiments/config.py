@@ -9,7 +9,7 @@ from typing import Any
 
 from dalib.checks import choose, input_error
 from dalib.encoders import BOTTLENECKS, ENCODERS, HEADS
-from dalib.methods import METHODS, SETTINGS, setting_of
+from dalib.methods import METHODS, Needs
 from dalib.methods.augmentation import VIEWS
 from dalib.train import CONVENTIONS, SCHEDULES, Cadence
 from dalib.train.accumulate import check_parts
@@ -21,16 +21,13 @@ INVERSE = "inverse"
 RELATIONS = ("closed", "partial", "open", "universal")
 OPEN = ("open", "universal")
 """Relations in which the target has classes of its own."""
-SERVES = {
-    "partial": ("partial",),
-    "open set, one more output": ("open",),
-    "universal": ("open", "universal"),
-}
-"""Relations that a setting of methods is for; closed-set methods run in all of them."""
 LATER = ("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache")
 """Fields that older run folders do not have: written where they are not at their defaults."""
-SEVERAL = ("several sources", "domain generalisation")
-"""Settings of methods whose batches interleave several sources."""
+
+
+def needs_of(name: str, arguments: Mapping[str, Any] | None = None) -> Needs:
+    """What a method of the table needs, with these hyper-parameters."""
+    return choose("method", name, METHODS)(**(arguments or {})).needs
 
 
 @dataclass(frozen=True)
@@ -112,20 +109,26 @@ class Experiment:
         """The method's name, or "oracle"."""
         return "oracle" if self.role == "oracle" else self.method
 
-    def _serves(self, setting: str) -> bool:
-        """Whether methods of this setting can be run on this task."""
-        several = PLUS in self.source and setting.split(",")[0] in SEVERAL
-        return setting.startswith("closed set") or self.relation in SERVES.get(setting, ()) or several
+    @property
+    def needs(self) -> Needs:
+        """What the method needs from this run."""
+        return needs_of(self.method, dict(self.method_options))
+
+    def _serves(self, needs: Needs) -> bool:
+        """Whether a method with these needs can be run on this task."""
+        if needs.interleaves:
+            return PLUS in self.source
+        return needs.setting in ("closed", "partial", "open", "universal") and self.relation in needs.relations
 
     def check(self) -> None:
         """Raises an InputError for unknown names, numbers out of range, or settings that contradict one another."""
         choose("method", self.method, METHODS)
         choose("relation", self.relation, dict.fromkeys(RELATIONS))
-        if not self._serves(setting := setting_of(self.method)):
-            known = [name for kind, names in SETTINGS.items() if kind.startswith("closed set") for name in names]
+        if not self._serves(self.needs):
+            known = [name for name in METHODS if needs_of(name).setting == "closed"]
             raise input_error(
                 "method",
-                got=f"{self.method}, which is for: {setting}",
+                got=f"{self.method}, which is for: {self.needs.setting}",
                 expected="a method for one labelled source and one target with the same classes: " + ", ".join(known),
             )
         choose("encoder", self.encoder, ENCODERS)

@@ -25,7 +25,7 @@ _FROM_SOURCE = Recipe(learning_rate=0.01, nesterov=True, weight_decay=1e-3)
 
 
 def _lenet(method: str, recipe: Recipe = _COMMON, **options: Any) -> Settings:
-    own, convention = tuple(sorted(options.items())), METHODS[method](**options).batch_norm
+    own, convention = tuple(sorted(options.items())), METHODS[method](**options).needs.batch_norm
     return Settings(recipe, "none", None, 32, 1000, convention, options=own, encoder_options=DROPOUT)
 
 

@@ -124,7 +124,7 @@ def expand(
                 width = {} if rule.width is None else {"width": rule.width}
                 convention = rule.batch_norm
                 if convention == "auto":
-                    convention = METHODS[name](**arguments).batch_norm
+                    convention = METHODS[name](**arguments).needs.batch_norm
                 found.append(
                     Experiment(
                         benchmark=options.benchmark,
@@ -153,7 +153,7 @@ def expand(
 
 def starts_from_source(method: str, arguments: dict[str, Any]) -> bool:
     """Whether a method goes on from the net of a finished source-only run."""
-    return METHODS[method](**arguments).starts_from == "source"
+    return METHODS[method](**arguments).needs.start == "source"
 
 
 def folder_of(experiment: Experiment, out: Path) -> Path:

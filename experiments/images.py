@@ -31,10 +31,9 @@ from dalib.data.transforms import Transform, compose, resize, rgb
 from dalib.data.views import published, stored_size
 from dalib.encoders import ENCODERS, load
 from dalib.files import write_atomically
-from dalib.methods import setting_of
 from dalib.types import ImagePreprocessing
 from dalib.weights.cache import cache_folder
-from experiments.config import SEVERAL, Experiment, Recipe, flat
+from experiments.config import Experiment, Recipe, flat, needs_of
 from experiments.grid import Grid, expand, pairs
 from experiments.image_splits import KEPT, Rows, ViewedImages, contents
 from experiments.joined import PLUS, join
@@ -88,7 +87,7 @@ def image_experiments(
         raise input_error("prepared", got="prepared images for --frozen-features", expected="the files themselves")
     if not 0 <= options.holdout < 1:
         raise input_error("holdout", got=options.holdout, expected="a share in [0, 1)")
-    several = [name for name in options.method if setting_of(name).split(",")[0] in SEVERAL]
+    several = [name for name in options.method if needs_of(name).interleaves]
     if several and not options.several:
         raise input_error("method", got=f"{', '.join(several)} with one source", expected="--several")
     frozen = options.frozen_features
@@ -132,7 +131,7 @@ def stated(options: Images) -> tuple[tuple[str, str], ...]:
 
 def on_images(options: Images) -> Images:
     """The options as the engine must run them: no populations while a net is fine-tuned on files."""
-    plain = options.frozen_features and not any(setting_of(name).split(",")[0] in SEVERAL for name in options.method)
+    plain = options.frozen_features and not any(needs_of(name).interleaves for name in options.method)
     return options if plain else replace(options, population="off")
 
 

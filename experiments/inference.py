@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dalib.data import Domain, unlabelled_batches
-from dalib.methods import NET_GROUPS, States, evaluation_params
+from dalib.methods.base import NET_GROUPS, Look, States, evaluated
 from dalib.train import TrainState, recompute_statistics
 from dalib.train.distributed import local, process_count, process_index, replicate
 from dalib.train.forward import statistics_for
@@ -46,17 +46,18 @@ class Inference(NamedTuple):
     variables: Callable[[TrainState], PyTree]
 
 
-def make_inference(program: Program, target: Domain) -> Inference:
-    """Binds a program to the target whose ``train`` split it may look at, without labels."""
+def make_inference(program: Program, source: Domain, target: Domain) -> Inference:
+    """Binds a program to the domains whose ``train`` splits it may look at, the target's without labels."""
     method, mesh = program.method, program.mesh
+    domains = {"source": source, "target": target}
 
-    def evaluated(state: TrainState) -> Params:
-        return evaluation_params(method, state.params, States(state.model, state.method))
+    def tested(state: TrainState) -> tuple[Params, States]:
+        return evaluated(method, state.params, States(state.model, state.method))
 
-    def calibrated(state: TrainState, params: Params) -> PyTree:
-        if method.calibrate is None:
-            return state.model
-        own, states = local((params, States(state.model, state.method)))
+    def calibrated(params: Params, states: States) -> PyTree:
+        if method.hooks.calibrate is None:
+            return states.model
+        own, states = local((params, states))
 
         def recompute() -> PyTree:
             # Every process goes through all of the target: each batch is normalised by itself on the way, so that
@@ -65,11 +66,11 @@ def make_inference(program: Program, target: Domain) -> Inference:
             stats = statistics_for(states.model, "source")
             return recompute_statistics(program.net, own, stats, (b.inputs[b.mask] for b in batches))
 
-        return method.calibrate(own, states, recompute).model
+        return method.hooks.calibrate(own, states, recompute).model
 
     def predictors(state: TrainState) -> tuple[Predict, Predict]:
-        params = evaluated(state)
-        params, model = replicate((params, calibrated(state, params)), mesh)
+        params, states = tested(state)
+        params, model = replicate((params, calibrated(params, states)), mesh)
         return (
             lambda inputs: unless_asked(program.predict_source)(params, model, inputs),
             lambda inputs: unless_asked(program.predict_target)(params, model, inputs),
@@ -79,22 +80,29 @@ def make_inference(program: Program, target: Domain) -> Inference:
         params, states = local((state.params, States(state.model, state.method)))
         spread = replicate((state.params, state.model), mesh)
 
-        def look() -> Outputs:
+        def outputs(domain: str) -> Outputs:
+            predict = program.predict_target if domain == "target" else program.predict_source
             parts = []
-            for b in unlabelled_batches(target, "train", **shares(mesh)):
-                outputs = unless_asked(program.predict_target)(*spread, b.inputs)
-                parts.append(jax.tree.map(lambda x, b=b: np.asarray(x)[b.mask], outputs))
+            for b in unlabelled_batches(domains[domain], "train", **shares(mesh)):
+                found = unless_asked(predict)(*spread, b.inputs)
+                parts.append(jax.tree.map(lambda x, b=b: np.asarray(x)[b.mask], found))
             return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
 
-        assert method.refresh is not None
-        states = method.refresh(params, states, look)
+        def inputs(domain: str) -> np.ndarray:
+            parts = [b.inputs[b.mask] for b in unlabelled_batches(domains[domain], "train", EVALUATION_ROWS)]
+            return np.concatenate(parts)
+
+        assert method.hooks.refresh is not None
+        look = Look(outputs, inputs, lambda: source.labels("train"))
+        states = method.hooks.refresh(params, states, look)
         if len(state.step.sharding.device_set) > 1:
             states = replicate(states, mesh)
         return dataclasses.replace(state, model=states.model, method=states.method)
 
     def variables(state: TrainState) -> PyTree:
-        params, model = local((evaluated(state), state.model))
+        params, states = tested(state)
+        params, model = local((params, states.model))
         net = {group: params[group] for group in NET_GROUPS if group in params}
         return {"params": net, "batch_stats": statistics_for(model, "source")}
 
-    return Inference(predictors, refresh if method.refresh else None, variables)
+    return Inference(predictors, refresh if method.hooks.refresh else None, variables)

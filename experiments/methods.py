@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.encoders import MLP, Classifier
-from dalib.methods import METHODS, NET_GROUPS, TEST_TIME, Method, setting_of
+from dalib.methods import METHODS, NET_GROUPS, TEST_TIME, Method
 from dalib.methods.base import SUPERVISED
 from dalib.methods.classic import CLASSIC
 from dalib.train import init_state, make_optimizer
@@ -76,9 +76,9 @@ def level(method: Method, own: list[str]) -> str:
     """term, penalty (parameters, state or passes of its own) or updates: which part of the seam a method uses."""
     if method.updates != (SUPERVISED,):
         return "updates"
-    if method.penalty is None:
+    if not method.penalties:
         return "none"
-    return "penalty" if own or method.finish or method.refresh else "term"
+    return "penalty" if own or method.hooks.after_step or method.hooks.refresh else "term"
 
 
 def rows() -> list[Row]:
@@ -90,7 +90,7 @@ def rows() -> list[Row]:
 
         def init(key: jax.Array, method: Method = method):
             sample = jnp.zeros((4, 3))
-            return init_state(key, net, method, make_optimizer(learning_rate=0.1), sample, batch_norm=method.batch_norm)
+            return init_state(key, net, method, make_optimizer(learning_rate=0.1), sample, batch_norm=method.needs.batch_norm)
 
         state = jax.eval_shape(init, jax.random.key(0))
         own = [g for g in state.params if g not in NET_GROUPS]
@@ -100,11 +100,11 @@ def rows() -> list[Row]:
             Row(
                 name=name,
                 what=first_line(factory),
-                setting=setting_of(name),
+                setting=method.needs.setting,
                 level=level(method, held),
                 updates=updates,
                 own=", ".join(held),
-                batch_norm=method.batch_norm,
+                batch_norm=method.needs.batch_norm,
                 hyperparameters=signature(factory),
                 paper=reference(factory),
                 golden=tested.golden(name),

@@ -5,23 +5,16 @@ from functools import partial
 import numpy as np
 
 from dalib.checks import InputError, choose
-from dalib.methods import Method, setting_of, with_rejection
+from dalib.methods import Method, with_rejection
 from dalib.methods.augmentation import SIZED, VIEWS, Augment, in_turn
 from dalib.methods.transformers import augmented
 from dalib.validate.open_set import open_set_scores
 from experiments.config import OPEN, Experiment
 
-ONE_MORE = "open set, one more output"
-
 
 def outputs_of(experiment: Experiment, classes: int) -> int:
     """Outputs of the net for ``classes`` source classes: one more for a method that learns the unknown class itself."""
-    return classes + (setting_of(experiment.method) == ONE_MORE and experiment.role != "oracle")
-
-
-def needs_threshold(method: str) -> bool:
-    """Whether a method says "unknown" by a threshold on its largest probability, having no unknown class itself."""
-    return setting_of(method) not in (ONE_MORE, "universal")
+    return classes + (0 if experiment.role == "oracle" else experiment.needs.extra_outputs)
 
 
 def prepared(method: Method, experiment: Experiment) -> Method:
@@ -33,7 +26,7 @@ def prepared(method: Method, experiment: Experiment) -> Method:
     if experiment.augment:
         views = [_view(name, experiment.crop) for name in experiment.augment.split("+")]
         method = augmented(method, in_turn(views))
-    if experiment.relation in OPEN and needs_threshold(experiment.method):
+    if experiment.relation in OPEN and not method.needs.rejects:
         return with_rejection(method, threshold=experiment.rejection)
     return method
 

@@ -33,12 +33,10 @@ import jax
 import numpy as np
 
 from dalib.data import Domain, match_classes
-from dalib.methods import METHODS, setting_of
 from dalib.train.distributed import leader_first, leads
 from experiments.command_line import main
-from experiments.config import OPEN, SEVERAL, Experiment, flat
+from experiments.config import OPEN, Experiment, flat
 from experiments.grid import Grid, expand, run_methods, tell
-from experiments.open_set import needs_threshold
 from experiments.own_classic import run_classic
 from experiments.own_data import place_of
 from experiments.own_inputs import LENGTH, View
@@ -78,7 +76,7 @@ def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: 
 def _particular(options: Own, view: View, experiment: Experiment) -> dict[str, Any]:
     """Fields that depend on the data or on the method alone."""
     found: dict[str, Any] = {"benchmark": options.benchmark}
-    if options.relation in OPEN and needs_threshold(experiment.method):
+    if options.relation in OPEN and not experiment.needs.rejects:
         found["rejection"] = options.rejection
     if view.kind != "images" or view.frozen:
         found["augment"] = ""  # a preset's views are of images
@@ -115,10 +113,10 @@ def own(options: Own) -> None:
     print(_described(source, target), file=sys.stderr)
     jobs = []
     for experiment in listed:
-        starts = METHODS[experiment.method](**dict(experiment.method_options)).starts_from == "source"
+        starts = experiment.needs.start == "source"
         start = out / "source_only" / f"seed-{experiment.seed}" if starts else None
         jobs.append(Job(experiment, source, target, out / experiment.name / f"seed-{experiment.seed}", start))
-    interleaved = [job for job in jobs if setting_of(job.experiment.method).split(",")[0] in SEVERAL]
+    interleaved = [job for job in jobs if job.experiment.needs.interleaves]
     with show_progress(len(jobs), max([job.experiment.steps for job in jobs], default=1)) as progress:
         plain = [job for job in jobs if job not in interleaved]
         wrong = run_methods(plain, progress, members=_members(options, view), command=command)

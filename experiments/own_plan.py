@@ -9,10 +9,10 @@ import tyro
 
 from dalib.checks import InputError, choose, input_error
 from dalib.encoders import ENCODERS
-from dalib.methods import METHODS, setting_of
+from dalib.methods import METHODS
 from dalib.methods.augmentation import VIEWS
 from dalib.methods.classic import CLASSIC
-from experiments.config import OPEN, RELATIONS, SERVES, SEVERAL, Recipe, method_options
+from experiments.config import OPEN, RELATIONS, Recipe, method_options, needs_of
 from experiments.own_classic import CLASSIFIERS, WEIGHTING
 from experiments.own_data import KINDS, Place, place_of
 from experiments.own_inputs import SCALES
@@ -157,20 +157,19 @@ def plan(options: Own) -> Plan:
             if options.relation in OPEN:
                 raise input_error("relation", got=f"{options.relation}, for {name}", expected="closed or partial")
             return
-        setting = setting_of(name)
-        if setting.split(",")[0] in SEVERAL:
+        needs = needs_of(name)
+        if needs.interleaves:
             if not several:
-                raise input_error("source", got=f"one, for {name}", expected=f"several --source: {setting}")
+                raise input_error("source", got=f"one, for {name}", expected=f"several --source: {needs.setting}")
             if options.batch_size % len(options.source):
                 expected = f"a multiple of {len(options.source)}, the sources that {name} interleaves"
                 raise input_error("batch-size", got=options.batch_size, expected=expected)
-        elif setting in SERVES:
-            if options.relation not in SERVES[setting]:
-                expected = " or ".join(f"--relation {relation}" for relation in SERVES[setting])
-                raise input_error("relation", got=f"{options.relation}, for {name}", expected=expected)
-        elif not setting.startswith("closed set"):
+        elif needs.setting not in ("closed", "partial", "open", "universal"):
             expected = "a method for one target without labels: closed set, partial, open, universal or several sources"
-            raise input_error("method", got=f"{name}, which is for: {setting}", expected=expected)
+            raise input_error("method", got=f"{name}, which is for: {needs.setting}", expected=expected)
+        elif options.relation not in needs.relations:
+            expected = " or ".join(f"--relation {relation}" for relation in needs.relations)
+            raise input_error("relation", got=f"{options.relation}, for {name}", expected=expected)
 
     def check_numbers() -> None:
         if options.seeds < 1:
@@ -224,13 +223,13 @@ def plan(options: Own) -> Plan:
     sources = gather([lambda t=text: place_of("source", t) for text in options.source])  # type: ignore[misc]
     nets = [name for name in options.method if name in METHODS]
     classic = [name for name in options.method if name in CLASSIC]
-    starts = any(METHODS[name](**arguments.get(name, {})).starts_from == "source" for name in nets)
+    starts = any(METHODS[name](**arguments.get(name, {})).needs.start == "source" for name in nets)
     if nets and (options.baseline or starts):
         nets = ["source_only", *(name for name in nets if name != "source_only")]
     if classic and options.baseline:
         classic = ["source_only", *classic]
     for name in nets:
-        if setting_of(name).split(",")[0] in SEVERAL:
+        if needs_of(name).interleaves:
             arguments.setdefault(name, {}).setdefault("sources", len(sources))
     test = place_of("target-test", options.target_test) if options.target_test else None
     return Plan(

@@ -145,7 +145,7 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
             evaluate_together=make_evaluation(runs),
             cadence=first.cadence,
             refresh=refresh if first.refresh else None,
-            refresh_every=first.program.method.refresh_every,
+            refresh_every=first.program.method.hooks.refresh_every,
             names=names,
             report=report,
             stop=stop,

@@ -29,7 +29,7 @@ def make_evaluation(runs: Sequence[Run]) -> Callable[[TrainState], list[list[dic
     program = runs[0].program
     placed = (
         None
-        if program.method.calibrate
+        if program.method.hooks.calibrate
         else [
             _place([run.labelled for run in runs]),
             _place([run.target for run in runs]),

@@ -10,9 +10,9 @@ from jax.sharding import Mesh
 
 from dalib.backend import platform
 from dalib.checks import choose
-from dalib.encoders import BOTTLENECKS, Classifier, make_encoder, make_head
+from dalib.encoders import BOTTLENECKS, Net, make_classifier, make_encoder, make_head, population_form
 from dalib.methods import METHODS, Forward, Method
-from dalib.methods.task_loss import smoothed_cross_entropy
+from dalib.tasks import classification
 from dalib.train import (
     SCHEDULES,
     Optimizer,
@@ -49,7 +49,7 @@ class Parts(NamedTuple):
         init: ``(key, sample, variables=None, encoder=None) -> state``, see :func:`dalib.train.init_state`.
     """
 
-    net: Classifier
+    net: Net
     method: Method
     forward: Forward
     optimizer: Optimizer
@@ -72,7 +72,7 @@ class Program(NamedTuple):
         mesh: of all devices of all processes; None where there is but one.
     """
 
-    net: Classifier
+    net: Net
     method: Method
     init: Callable[..., TrainState]
     step: Callable[..., Any]
@@ -99,7 +99,7 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
     bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
     encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
     head = make_head(experiment.head, classes, **dict(experiment.head_options))
-    net = Classifier(encoder, classes, bottleneck, head, experiment.crop)
+    net = make_classifier(encoder, classes, bottleneck, head, experiment.crop)
     method = prepared(METHODS[experiment.method](**dict(experiment.method_options)), experiment)
     if recipe.schedule == INVERSE:
         schedule = inverse(gamma=recipe.gamma, total_steps=experiment.steps)
@@ -118,11 +118,10 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
         frozen=recipe.frozen,
     )
     forward = make_forward(net, experiment.batch_norm)
-    settings: dict[str, Any] = {"total_steps": experiment.steps, "num_classes": classes}
+    task = classification(classes, smoothing=recipe.label_smoothing)
+    settings: dict[str, Any] = {"total_steps": experiment.steps, "task": task}
     if experiment.accumulate > 1:
         settings |= {"accumulate": experiment.accumulate, "cached": experiment.gradient_cache}
-    if recipe.label_smoothing:
-        settings["task_loss"] = smoothed_cross_entropy(recipe.label_smoothing)
 
     def init(
         key: jax.Array, sample: jax.Array, variables: PyTree | None = None, encoder: PyTree | None = None
@@ -147,7 +146,7 @@ def _program(experiment: Experiment, classes: int, mesh: Mesh | None, split: boo
     net, method, forward, optimizer, settings, init = make_parts(experiment, classes)
     own = [] if mesh is None else list(mesh.local_devices)
     # Under vmap over members a CPU needs another form of convolution.
-    together = net.with_convolution("patches") if platform() == "cpu" else net
+    together = population_form(net) if platform() == "cpu" else net
     forward_together = make_forward(together, experiment.batch_norm)
     member = training_step(method, forward_together, optimizer, **settings)
 

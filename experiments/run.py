@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from dalib.checks import input_error
 from dalib.data import Domain, check_distinct, match_classes, paired_stream
 from dalib.encoders import load
-from dalib.methods import setting_of
 from dalib.train import (
     Cadence,
     Clock,
@@ -26,7 +25,7 @@ from dalib.train.accumulate import check_statistics
 from dalib.train.distributed import leader_first, leaders, leads, process_count, process_index, replicate, run_mesh
 from dalib.train.sharding import check_rows
 from dalib.types import Batch
-from experiments.config import SEVERAL, Experiment, asdict
+from experiments.config import Experiment, asdict
 from experiments.evaluation import Evaluation
 from experiments.inference import Predict, make_inference
 from experiments.joined import parts_of
@@ -111,7 +110,7 @@ def run_experiment(
     opened = open_run(experiment, source, target, folder, start=start, command=command)
     if opened is None:
         return folder
-    interleaved = setting_of(experiment.method).split(",")[0] in SEVERAL and experiment.role != "oracle"
+    interleaved = experiment.needs.interleaves and experiment.role != "oracle"
     labelled = parts_of(opened.labelled) if interleaved else opened.labelled
     stream = paired_stream(
         labelled,
@@ -139,7 +138,7 @@ def run_experiment(
             cadence=opened.cadence,
             report=lambda step, means: report(step, f"{losses(means)}  {opened.text()}"),
             refresh=opened.refresh,
-            refresh_every=opened.program.method.refresh_every,
+            refresh_every=opened.program.method.hooks.refresh_every,
             stop=stop,
         )
     opened.finish(state)
@@ -203,7 +202,7 @@ def open_run(
     # Process 0 decides for all: a network disk may show the others an older state.
     if leaders(record.finished() and (folder / outcome_file(evaluation.known)).exists()):
         return None
-    infer = make_inference(program, target)
+    infer = make_inference(program, labelled, target)
 
     def initial() -> TrainState:
         first = labelled.split("train").__getitems__(range(experiment.batch_size))[0]

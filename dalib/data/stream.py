@@ -1,5 +1,7 @@
 """The training stream: labelled source and unlabelled target batches as a pure function of (seed, step, process).
 
+Every example carries its row number in its domain's split, so that a method may keep something for each of them.
+
 Nothing about the stream is ever saved: a resumed run asks for ``stream[step]`` again.
 """
 
@@ -11,14 +13,15 @@ import numpy as np
 
 from dalib.checks import input_error
 from dalib.data.domain import Domain, check_seed
-from dalib.data.order import AUGMENTATION, endless_order
-from dalib.data.reading import read
+from dalib.data.reading import Reader, endless_reader, interleave, labelled
 from dalib.data.transforms import Transform
 from dalib.types import Batch, Source, Target
 
 SOURCE, TARGET = 0, 1
 MORE_SOURCES = 2
 """Role of the second source domain in the random numbers; the next ones follow."""
+SHOTS = 2**32 - 1
+"""Role of the labelled target examples: the largest that numpy's seeds take as one word, which no source reaches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,19 +34,21 @@ class PairedStream:
     """
 
     steps_per_epoch: int
-    _source: Callable[[int], tuple[Any, Any]]
-    _target: Callable[[int], Any]
+    _source: Callable[[int], Source]
+    _target: Callable[[int], Target]
+    _shots: Callable[[int], Source] | None = None
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of ``step`` ≥ 0: this process's rows of the global batch, as numpy arrays.
 
         Raises:
-            InputError: a negative step, or an unlabelled example in the source.
+            InputError: a negative step, or an unlabelled example in the source or the shots.
         """
         if step < 0:
             raise input_error("step", got=step, expected="a step ≥ 0 (the stream has no end to count from)")
-        inputs, labels = self._source(int(step))
-        return Batch(Source(inputs, labels), Target(self._target(int(step))))
+        step = int(step)
+        shots = None if self._shots is None else self._shots(step)
+        return Batch(self._source(step), self._target(step), shots)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
@@ -80,6 +85,8 @@ def paired_stream(
     *,
     batch_size: int,
     target_batch_size: int | None = None,
+    shots: Domain | None = None,
+    shots_batch_size: int | None = None,
     seed: int,
     split: str = "train",
     source_transform: Transform | None = None,
@@ -98,14 +105,21 @@ def paired_stream(
     Several sources are interleaved: row r of the global batch comes from source r mod k, each with b/k rows and an
     endless order of its own. The first one's order is what it would be alone with b/k rows.
 
+    Each example comes with its row: its index in its own domain's split, whatever the order, the share of a process or
+    the policy at the end of an epoch.
+
     Args:
         source: labelled domain, or a sequence of k of them with the same class names in the same order.
         target: domain used without labels.
         batch_size: examples of the source, or of all sources together, in the global batch over all processes.
         target_batch_size: the same for the target; ``batch_size`` by default.
+        shots: labelled target examples for ``Batch.shots``, a domain of their own with the source's class names. They
+            follow an endless order of their own and leave those of source and target as they are.
+        shots_batch_size: the same for the shots; ``batch_size``, or all of them if they are fewer, by default.
         seed: an integer ≥ 0.
-        split: the split of both domains to train on.
-        source_transform, target_transform: ``f(example, rng) -> array``, applied to each example.
+        split: the split of all domains to train on.
+        source_transform, target_transform: ``f(example, rng) -> array``, applied to each example; the shots take the
+            target's.
         remainder: ``"wrap"``: a batch may run over the end of an epoch, nothing is left out, and an example may then
             be in a batch twice; ``"drop"``: what does not fill a batch at the end of an epoch is left out of this
             epoch (other examples each time).
@@ -114,8 +128,8 @@ def paired_stream(
 
     Raises:
         InputError: an unknown split or policy, a batch larger than its domain or not divisible by the number of
-            processes or of sources, a process index out of range, or sources that are none, repeated, or of different
-            class names.
+            processes or of sources, a process index out of range, sources that are none, repeated, or of different
+            class names, or shots of other class names.
     """
     sources = _check_sources(source)
     if remainder not in ("wrap", "drop"):
@@ -124,22 +138,7 @@ def paired_stream(
     if not 0 <= process_index < process_count:
         raise input_error("process_index", got=f"{process_index} of {process_count}", expected="0 ≤ index < count")
 
-    def reader(domain: Domain, role: int, size: int, rows: slice, argument: str, transform: Transform | None):
-        """Batches of ``size`` examples of one domain, of which this process reads ``rows``."""
-        records = domain.split(split)
-        where = f"{domain.name}/{split}"
-        _check_size(argument, size, len(records), where)
-        order = endless_order(len(records), batch_size=size, seed=int(seed), domain=role, remainder=remainder)
-
-        def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-            positions = order.positions(step)[rows]
-
-            def rng(i: int) -> np.random.Generator:
-                return np.random.default_rng([int(seed), role, AUGMENTATION, int(positions[i])])
-
-            return read(where, records, order.rows(positions), transform, rng)
-
-        return order.steps_per_epoch, batch
+    common: Any = {"split": split, "seed": int(seed), "remainder": remainder}
 
     def share(size: Any, argument: str, parts: int = 1) -> slice:
         """This process's rows of a global batch."""
@@ -152,56 +151,38 @@ def paired_stream(
     for i, domain in enumerate(sources):
         role = SOURCE if i == 0 else MORE_SOURCES + i - 1
         # Row r is example r div k of domain r mod k.
-        rows = slice(-((i - mine.start) // k), -((i - mine.stop) // k))
-        readers.append(reader(domain, role, batch_size // k, rows, "batch_size", source_transform))
-        if rows.start < rows.stop:
+        part = slice(-((i - mine.start) // k), -((i - mine.stop) // k))
+        own: Any = {"size": batch_size // k, "part": part, "argument": "batch_size"}
+        readers.append(labelled(endless_reader(domain, role, transform=source_transform, **own, **common), "source"))
+        if part.start < part.stop:
             continue
         raise input_error(
             "batch_size",
             got=f"{batch_size} over {process_count} processes: some have no row of {domain.name}",
             expected=f"at least {k * process_count}, so that every process has rows of all {k} sources",
         )
+
+    def of_target(domain: Domain, role: int, size: int, argument: str) -> Reader:
+        part = share(size, argument)
+        own: Any = {"size": size, "part": part, "argument": argument, "transform": target_transform}
+        return endless_reader(domain, role, **own, **common)
+
     size = batch_size if target_batch_size is None else target_batch_size
-    argument = "batch_size" if target_batch_size is None else "target_batch_size"
-    _, unread = reader(target, TARGET, size, share(size, argument), argument, target_transform)
+    unread = of_target(target, TARGET, size, "batch_size" if target_batch_size is None else "target_batch_size")
+    few = None
+    if shots is not None:
+        _check_shots(shots, sources[0])
+        size = min(batch_size, len(shots.split(split))) if shots_batch_size is None else shots_batch_size
+        few = labelled(of_target(shots, SHOTS, size, "shots_batch_size"), "shots").batch
 
-    def labelled(i: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        inputs, labels = readers[i][1](step)
-        if labels.min() < 0:
-            raise input_error(
-                "source", got=f"an unlabelled example in {sources[i].name}/{split}", expected="labels for all"
-            )
-        return inputs, labels
+    def from_source(step: int) -> Source:
+        return interleave([reader.batch(step) for reader in readers], mine.start, [domain.name for domain in sources])
 
-    def from_source(step: int) -> tuple[np.ndarray, np.ndarray]:
-        parts = [labelled(i, step) for i in range(k)]
-        return parts[0] if k == 1 else _interleave(parts, mine.start, [domain.name for domain in sources])
+    def from_target(step: int) -> Target:
+        found = unread.batch(step)
+        return Target(found.inputs, found.rows)  # the labels end here
 
-    def from_target(step: int) -> np.ndarray:
-        return unread(step)[0]
-
-    return PairedStream(max(steps for steps, _ in readers), from_source, from_target)
-
-
-def _interleave(
-    parts: list[tuple[np.ndarray, np.ndarray]], start: int, names: list[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of k domains as one batch whose first row is row ``start`` of the global one."""
-    forms = {(inputs.shape[1:], inputs.dtype) for inputs, _ in parts}
-    if len(forms) > 1:
-        raise input_error(
-            f"inputs of {', '.join(names)}",
-            got=f"examples of {' and '.join(f'shape {s} dtype {d}' for s, d in sorted(forms, key=str))}",
-            expected="one shape and dtype in all sources",
-            todo="pass a source_transform that makes them alike",
-        )
-    k, n = len(parts), sum(len(labels) for _, labels in parts)
-    inputs = np.empty((n, *parts[0][0].shape[1:]), parts[0][0].dtype)
-    labels = np.empty(n, np.int32)
-    for i, part in enumerate(parts):
-        rows = slice((i - start) % k, None, k)
-        inputs[rows], labels[rows] = part
-    return inputs, labels
+    return PairedStream(max(reader.steps_per_epoch for reader in readers), from_source, from_target, few)
 
 
 def _check_sources(source: Domain | Sequence[Domain]) -> list[Domain]:
@@ -223,6 +204,16 @@ def _check_sources(source: Domain | Sequence[Domain]) -> list[Domain]:
     return sources
 
 
+def _check_shots(shots: Domain, source: Domain) -> None:
+    if shots.class_names != source.class_names:
+        raise input_error(
+            "shots",
+            got=f"other class names in {shots.name!r} than in {source.name!r}",
+            expected="the same classes in the same order",
+            todo="dalib.data.match_classes gives the target's classes the source's order",
+        )
+
+
 def _check_divisible(argument: str, size: Any, process_count: int, sources: int) -> None:
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise input_error(argument, got=repr(size), expected="a whole number ≥ 1")
@@ -233,11 +224,4 @@ def _check_divisible(argument: str, size: Any, process_count: int, sources: int)
     if size % sources:
         raise input_error(
             argument, got=f"{size} over {sources} sources", expected=f"a multiple of {sources}: equal shares"
-        )
-
-
-def _check_size(argument: str, size: int, n: int, where: str) -> None:
-    if size > n:
-        raise input_error(
-            argument, got=f"{size} for {where} with {n} examples", expected=f"at most {n}", todo="take a smaller batch"
         )

@@ -63,14 +63,18 @@ def adamatch(
         pair = jnp.stack([weak(keys[0], inputs), strong(keys[1], inputs)], 1)
         return pair.reshape(-1, *inputs.shape[1:])
 
+    def twice(columns: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Labels and rows for both views of each example; what is None stays None."""
+        return jax.tree.map(lambda x: jnp.repeat(x, 2), columns)
+
     def loss(view: View) -> tuple[Array, View, Metrics]:
         batch, state = view.batch, view.state
         keys = [jax.random.fold_in(view.key, 2 + i) for i in range(4)]
-        source = Source(both_views(keys[0], batch.source.inputs), jnp.repeat(batch.source.labels, 2))
-        seen = Batch(source, Target(both_views(keys[1], batch.target.inputs)))
+        source = Source(both_views(keys[0], batch.source.inputs), *twice(batch.source[1:]))
+        target = Target(both_views(keys[1], batch.target.inputs), *twice(batch.target[1:]))
         # The source alone is normalised by its own batch; the running statistics come from the joint pass only.
         alone, _ = view.again(source.inputs, "source", key=keys[2])
-        view = view.pair(seen)
+        view = view.pair(batch._replace(source=source, target=target))
         on_source, on_target = view.source.logits, view.target.logits
         assert on_source is not None and on_target is not None and alone.logits is not None
 

@@ -288,6 +288,17 @@ class Needs(NamedTuple):
     rejects: bool = False
     target_rows: bool = False
 
+    @property
+    def interleaves(self) -> bool:
+        """Whether a batch holds several source domains in turn."""
+        return self.setting in ("several sources", "generalisation")
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """How the label sets of source and target may lie: the relations that the method is made for."""
+        own = {"partial": ("partial",), "open": ("open",), "universal": ("open", "universal")}
+        return own.get(self.setting, ("closed", "partial", "open", "universal"))
+
 
 class Look(NamedTuple):
     """A look at whole training sets in evaluation mode, outside the compiled step.

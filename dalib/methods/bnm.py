@@ -4,8 +4,8 @@ from typing import Any
 
 from dalib import discrepancy
 from dalib.checks import choose
-from dalib.methods.base import Context, Method, from_term
-from dalib.types import Array, Outputs
+from dalib.methods.base import Method, View, term
+from dalib.types import Array
 
 SCALES = {
     "rows": "the paper's ‖P‖_* / n",
@@ -15,9 +15,9 @@ SCALES = {
 
 def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method:
     """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui, Wang, Zhuo, Li, Huang, Tian, CVPR 2020, arXiv 2003.12237, eq. 11).
-    Closed set, semi-supervised, open set.
 
-    A large nuclear norm means certain and diverse predictions. Its gradient is U Vᵀ; at singular values of 0 (more
+    A large nuclear norm means certain and diverse predictions. The paper uses it for closed and open sets and for
+    semi-supervised learning. Its gradient is U Vᵀ; at singular values of 0 (more
     classes than the batch predicts) it is finite.
 
     Args:
@@ -33,11 +33,9 @@ def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method
     """
     choose("scale", scale, SCALES)
 
-    def term(source: Outputs, labels: Array, target: Outputs, context: Context) -> Array:
-        del source, labels, context
-        assert target.logits is not None
-        n = target.logits.shape[0]
-        value = (discrepancy.fbnm if fast else discrepancy.bnm)(target.logits)
-        return value if scale == "rows" else value * (n / min(target.logits.shape))
+    def norm(view: View) -> Array:
+        logits = view.target.logits
+        value = (discrepancy.fbnm if fast else discrepancy.bnm)(logits)
+        return value if scale == "rows" else value * (logits.shape[0] / min(logits.shape))
 
-    return from_term("bnm", term, weight=weight)
+    return term("bnm", norm, weight=weight)

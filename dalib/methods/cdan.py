@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from dalib.checks import choose, input_error
 from dalib.discrepancy import entropies
-from dalib.methods.base import Context, Forward, Method, Pass, Spec, weigh
+from dalib.methods.base import Method, Needs, Spec, View, weigh
 from dalib.methods.discriminator import Discriminator, discriminate_both, domain_loss
 from dalib.methods.reversal import Reversal, dann_schedule, reverse_by
-from dalib.types import Array, Outputs, Params, PyTree
+from dalib.types import Array, Metrics, Outputs, Params, PyTree
 
 NORMALISATIONS = {
     "per_domain": "weights of mean 1 within each domain, as the authors' code",
@@ -46,11 +46,10 @@ def cdan(
     norm: bool = False,
     dropout: float = 0.0,
 ) -> Method:
-    """Task loss + λ · domain loss of the reversed product of features and predictions (Long, Cao, Wang, Jordan,
-    NeurIPS 2018, arXiv 1705.10667, section 3).
+    """Task loss + λ · domain loss of the reversed product of features and predictions.
 
-    Closed-set adaptation. The discriminator sees ``p ⊗ f`` with the predictions p held fixed: its reversed gradient
-    reaches the features alone, never the head. One-hot predictions make it one discriminator per class.
+    The discriminator sees ``p ⊗ f`` with the predictions p held fixed: its reversed gradient reaches the features
+    alone, never the head. One-hot predictions make it one discriminator per class.
 
     Args:
         weight: λ of the whole domain loss.
@@ -58,8 +57,8 @@ def cdan(
             reverses a gradient through H; TLlib does not).
         normalisation: of CDAN+E's weights: "per_domain" (the authors) or "joint" (TLlib's published rows).
         randomized: width R of the random maps for large C·d (the paper takes them above 4096, R = 1024); None for the
-            full product. The maps never change and are part of the method's state, and so of checkpoints.
-        reversal: the reversal's coefficient: a function of progress in [0, 1] or a number.
+            full product. The maps never change; they are part of the method's state and of checkpoints.
+        reversal: the reversal's coefficient: a function of the view or a number.
         hidden: widths of the discriminator.
         norm: BatchNorm in the discriminator over both domains' rows together, as in TLlib.
         dropout: rate in the discriminator.
@@ -68,6 +67,9 @@ def cdan(
 
     Raises:
         InputError: for another normalisation, or ``randomized`` that is no integer ≥ 1.
+
+    References:
+        Long, Cao, Wang, Jordan, NeurIPS 2018, arXiv 1705.10667, section 3.
     """
     choose("normalisation", normalisation, NORMALISATIONS)
     if randomized is not None and (not isinstance(randomized, int) or randomized < 1):
@@ -91,21 +93,20 @@ def cdan(
         p = jax.lax.stop_gradient(jax.nn.softmax(outputs.logits))
         return randomized_map(outputs.features, p, maps) if randomized else multilinear_map(outputs.features, p)
 
-    def weights(outputs: Pass) -> dict[str, Array]:
-        assert outputs.source.logits is not None and outputs.target.logits is not None
-        of_source, of_target = certainty(outputs.source.logits), certainty(outputs.target.logits)
+    def weights(view: View) -> dict[str, Array]:
+        of_source, of_target = certainty(view.source.logits), certainty(view.target.logits)
         if normalisation == "joint":
             mean = 0.5 * (of_source.mean() + of_target.mean())
             return {"source_weights": of_source / mean, "target_weights": of_target / mean}
         return {"source_weights": of_source / of_source.mean(), "target_weights": of_target / of_target.mean()}
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del forward
-        products = product(outputs.source, state), product(outputs.target, state)
-        (source, target), coefficient = reverse_by(reversal, context.progress, products)
-        logits = discriminate_both(net, params["discriminator"], source, target, context.key)
-        loss, accuracy = domain_loss(*logits, **(weights(outputs) if entropy else {}))
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        products = product(view.source, view.state), product(view.target, view.state)
+        (source, target), coefficient = reverse_by(reversal, view, products)
+        logits = discriminate_both(net, view.params["discriminator"], source, target, view.key)
+        loss, accuracy = domain_loss(*logits, **(weights(view) if entropy else {}))
         metrics = {"loss/cdan": loss, "cdan/domain_accuracy": accuracy, "cdan/reversal": coefficient}
-        return weigh(weight, context) * loss, state, metrics
+        return weigh(weight, view) * loss, view, metrics
 
-    return Method("cdan", init=init, penalty=penalty, per_example=not (norm or entropy))
+    needs = Needs(per_example=not (norm or entropy))
+    return Method("cdan", init=init, penalties=(penalty,), needs=needs)

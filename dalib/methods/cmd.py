@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from dalib import discrepancy
 from dalib.checks import choose
-from dalib.methods.base import Context, Method, from_term
-from dalib.types import Array, Outputs
+from dalib.methods.base import Method, View, term
+from dalib.types import Array
 
 SQUASHES: dict[str, tuple[Callable[[Array], Array], tuple[float, float] | None]] = {
     "sigmoid": (jax.nn.sigmoid, (0.0, 1.0)),
@@ -25,8 +25,8 @@ def cmd(
     """Task loss + λ · central moment discrepancy of the features (Zellinger, Grubinger, Lughofer, Natschläger,
     Saminger-Platz, ICLR 2017, arXiv 1702.08811, definition 2).
 
-    Closed-set adaptation and regression. The moments are those of features in [a, b], of the paper's sigmoid layer.
-    dalib's encoders end in ReLU, hence the sigmoid on top; it is seen by this term only.
+    For classification and regression. The moments are those of features in [a, b], as after the paper's sigmoid layer.
+    dalib's encoders end in ReLU, so a sigmoid follows; only this term sees it.
 
     Args:
         weight: λ.
@@ -41,8 +41,8 @@ def cmd(
     """
     bound, fixed = choose("squash", squash, SQUASHES)
 
-    def term(source: Outputs, labels: Array, target: Outputs, context: Context) -> Array:
-        del labels, context
-        return discrepancy.cmd(bound(source.features), bound(target.features), order=order, interval=fixed or interval)
+    def moments(view: View) -> Array:
+        source, target = bound(view.source.features), bound(view.target.features)
+        return discrepancy.cmd(source, target, order=order, interval=fixed or interval)
 
-    return from_term("cmd", term, weight=weight)
+    return term("cmd", moments, weight=weight)

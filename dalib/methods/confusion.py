@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, supervised_loss, weigh
+from dalib.methods.base import Method, Needs, Spec, Update, View, supervised_loss, weigh
 from dalib.methods.discriminator import Discriminator, discriminate_both, domain_loss
-from dalib.types import Array, Batch, Params, PyTree
+from dalib.types import Array, Metrics, Params, PyTree
 
 
 def confusion(
@@ -18,13 +18,12 @@ def confusion(
     norm: bool = False,
     dropout: float = 0.0,
 ) -> Method:
-    """Alternates a discriminator of fixed features and task loss + λ · confusion, the cross-entropy between the
-    discriminator's output and a coin (Tzeng, Hoffman, Darrell, Saenko, ICCV 2015, arXiv 1510.02192, section 3.1).
+    """Task loss + λ · confusion, the cross-entropy between a discriminator's output and a coin.
 
-    Closed-set adaptation. Per step two updates: ``discriminator`` on the domain loss of features behind stop_gradient;
-    ``task`` on everything else, the discriminator held fixed. Reversal would send the encoder past indifference to
-    swapped domains; confusion is least, ln 2, at indifference. The paper's second part, soft labels from a few labelled
-    target examples, is not included.
+    Each step makes two updates: ``discriminator`` on the domain loss of fixed features, then ``task`` on everything
+    else, with the discriminator held fixed. Reversal would send the encoder past indifference to swapped domains;
+    confusion is least, ln 2, at indifference. The paper's second part, soft labels from a few labelled target examples,
+    is not included.
 
     Args:
         weight: λ; the paper's is 0.01.
@@ -34,36 +33,37 @@ def confusion(
 
     Metrics: ``discriminator/loss/domain`` and ``discriminator/confusion/domain_accuracy`` (ln 2 and 0.5 at
     equilibrium), ``task/loss/confusion`` (≥ ln 2).
+
+    References:
+        Tzeng, Hoffman, Darrell, Saenko, ICCV 2015, arXiv 1510.02192, section 3.1.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
         return {"discriminator": net.init(key, jnp.zeros((2, spec.width)))["params"]}, {}
 
-    def domain_logits(discriminator: PyTree, outputs: Pass, key: Array) -> tuple[Array, Array]:
-        return discriminate_both(net, discriminator, outputs.source.features, outputs.target.features, key)
-
-    def discriminator_loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
+    def discriminator_loss(view: View) -> tuple[Array, View, Metrics]:
         # The running statistics advance once per step, in the update of the net.
-        outputs, _ = forward.pair(params, states.model, batch, context.key)
-        key = jax.random.fold_in(context.key, 1)
-        loss, accuracy = domain_loss(*domain_logits(params["discriminator"], jax.lax.stop_gradient(outputs), key))
-        return Result(loss, states, {"loss/domain": loss, "confusion/domain_accuracy": accuracy})
+        seen = view.pair()
+        source, target = jax.lax.stop_gradient((seen.source.features, seen.target.features))
+        key = jax.random.fold_in(view.key, 1)
+        loss, accuracy = domain_loss(*discriminate_both(net, view.params["discriminator"], source, target, key))
+        return loss, view, {"loss/domain": loss, "confusion/domain_accuracy": accuracy}
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del forward
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        features = view.source.features, view.target.features
+        source, target = discriminate_both(net, view.params["discriminator"], *features, view.key)
         # −½ ln D − ½ ln(1 − D) from logits.
-        source, target = domain_logits(params["discriminator"], outputs, context.key)
         value = 0.5 * sum((0.5 * (jax.nn.softplus(z) + jax.nn.softplus(-z))).mean() for z in (source, target))
-        return weigh(weight, context) * value, state, {"loss/confusion": value}
+        return weigh(weight, view) * value, view, {"loss/confusion": value}
 
     return Method(
         "confusion",
         init=init,
-        penalty=penalty,
+        penalties=(penalty,),
         updates=(
             Update("discriminator", discriminator_loss, ("discriminator",), joins=False),
             Update("task", supervised_loss, ("encoder", "bottleneck", "head")),
         ),
-        per_example=not norm,
+        needs=Needs(per_example=not norm),
     )

@@ -7,16 +7,16 @@ import jax.numpy as jnp
 
 from dalib.checks import choose
 from dalib.discrepancy import coral
-from dalib.methods.base import Context, Method, from_term
+from dalib.methods.base import Method, Needs, View, term
 from dalib.methods.domains import check_sources, split_domains
-from dalib.types import Array, Outputs
+from dalib.types import Array
 
 
 def coral_dg(*, weight: Any = 1.0, layer: str = "features", tllib_form: bool = True, sources: int = 2) -> Method:
     """Domain generalisation: task loss + λ · mean over pairs of source domains of their CORAL distance (the distance:
     Sun, Saenko, ECCV-W 2016, arXiv 1607.01719; between sources: Gulrajani, Lopez-Paz, ICLR 2021, arXiv 2007.01434).
 
-    Sources are interleaved (:mod:`dalib.methods.domains`); the target is not used. Setting: several sources, no target.
+    Sources are interleaved (:mod:`dalib.methods.domains`); the target is not used.
 
     Args:
         weight: λ; 1 in DomainBed and TLlib, for their form of the distance on features.
@@ -32,9 +32,8 @@ def coral_dg(*, weight: Any = 1.0, layer: str = "features", tllib_form: bool = T
     choose("layer", layer, {"logits": 0, "features": 0})
     check_sources(sources)
 
-    def term(source: Outputs, labels: Array, target: Outputs, context: Context) -> Array:
-        del labels, target, context
-        parts = split_domains(getattr(source, layer), sources)
+    def between_pairs(view: View) -> Array:
+        parts = split_domains(getattr(view.source, layer), sources)
         return jnp.stack([coral(a, b, tllib_form=tllib_form) for a, b in combinations(parts, 2)]).mean()
 
-    return from_term("coral_dg", term, weight=weight, batch_norm="source")
+    return term("coral_dg", between_pairs, weight=weight, needs=Needs("generalisation", sources, batch_norm="source"))

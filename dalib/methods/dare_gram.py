@@ -3,8 +3,8 @@
 from typing import Any
 
 from dalib import discrepancy
-from dalib.methods.base import Context, Method, from_term
-from dalib.types import Array, Outputs
+from dalib.methods.base import Method, Needs, View, term
+from dalib.types import Array
 
 
 def dare_gram(
@@ -13,7 +13,7 @@ def dare_gram(
     """Task loss + λ · (α · angles between inverse Gram matrices + γ · gaps between their spectra) of the features
     (Nejjar, Wang, Fink, CVPR 2023, arXiv 2303.13325).
 
-    Adaptation of regression: least squares solves with the inverse Gram matrix, so it is aligned and not the features.
+    Least squares solves with the inverse Gram matrix, so this aligns that matrix and not the features.
 
     Args:
         weight: λ of the whole term; 1 leaves the paper's α and γ as they are.
@@ -27,14 +27,13 @@ def dare_gram(
         InputError: at the first step, for a batch of one row.
     """
 
-    def term(source: Outputs, labels: Array, target: Outputs, context: Context) -> Array:
-        del labels, context
+    def between_inverses(view: View) -> Array:
         return discrepancy.dare_gram(
-            source.features,
-            target.features,
+            view.source.features,
+            view.target.features,
             threshold=threshold,
             angle_weight=angle_weight,
             scale_weight=scale_weight,
         )
 
-    return from_term("dare_gram", term, weight=weight)
+    return term("dare_gram", between_inverses, weight=weight, needs=Needs("regression"))

@@ -4,8 +4,8 @@ from typing import Any
 
 from dalib.checks import choose
 from dalib.discrepancy import coral
-from dalib.methods.base import Context, Method, from_term
-from dalib.types import Array, Outputs
+from dalib.methods.base import Method, View, term
+from dalib.types import Array
 
 
 def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = False) -> Method:
@@ -24,8 +24,7 @@ def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = Fa
     """
     choose("layer", layer, {"logits": 0, "features": 0})
 
-    def term(source: Outputs, labels: Array, target: Outputs, context: Context) -> Array:
-        del labels, context
-        return coral(getattr(source, layer), getattr(target, layer), mean_term=mean_term)
+    def distance(view: View) -> Array:
+        return coral(getattr(view.source, layer), getattr(view.target, layer), mean_term=mean_term)
 
-    return from_term("deep_coral", term, weight=weight)
+    return term("deep_coral", distance, weight=weight)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from dalib.checks import check_positive
 from dalib.discrepancy import sinkhorn, squared_distances
-from dalib.methods.base import Context, Method, from_term
-from dalib.types import Array, Outputs
+from dalib.methods.base import Method, View, term
+from dalib.types import Array
 
 
 def deepjdot(
@@ -22,7 +22,7 @@ def deepjdot(
     """Task loss + λ · Σ_ij γ_ij (α ‖f_i − f_j‖² + λ_t · task loss(y_i, g_j)), with γ the transport plan of these costs
     over the batch, held fixed (Damodaran, Kellenberger, Flamary, Tuia, Courty, ECCV 2018, arXiv 1803.10081, section 3).
 
-    Closed-set adaptation; with a task loss of its own also regression. The gradient trains the encoder by both costs
+    It serves regression as well: the label cost is the task's loss. The gradient trains the encoder by both costs
     and the head by the second. The paper's plan is exact; this one is entropic, which blurs it by ε and solves inside
     the compiled step. Transport over a batch couples classes that are absent from one side: use large batches (the
     paper's 500) with the source balanced over the classes.
@@ -41,18 +41,17 @@ def deepjdot(
     """
     check_positive(epsilon=epsilon, max_iterations=max_iterations)
 
-    def term(source: Outputs, labels: Array, target: Outputs, context: Context) -> Array:
-        logits = target.logits
-        assert logits is not None
+    def transport(view: View) -> Array:
+        m = view.target.features.shape[0]
 
         def of_label(label: Array) -> Array:
-            return context.task_loss(logits, jnp.broadcast_to(label[None], (logits.shape[0], *label.shape)))
+            return view.task.loss(view.target, jnp.broadcast_to(label[None], (m, *label.shape)))
 
-        label_cost = jax.vmap(of_label)(labels)
-        cost = feature_weight * squared_distances(source.features, target.features) + label_weight * label_cost
+        apart = squared_distances(view.source.features, view.target.features)
+        cost = feature_weight * apart + label_weight * jax.vmap(of_label)(view.labels)
         fixed = jax.lax.stop_gradient(cost)
         spread = fixed.mean()
         strength = epsilon * jnp.where(spread > 0, spread, 1)
         return jnp.sum(sinkhorn(fixed, epsilon=strength, max_iterations=max_iterations).plan * cost)
 
-    return from_term("deepjdot", term, weight=weight)
+    return term("deepjdot", transport, weight=weight)

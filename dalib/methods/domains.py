@@ -1,7 +1,7 @@
-"""Several domains in one batch: how their rows lie, and how to take them apart.
+"""Several domains in one batch: the order of their rows, and how to take them apart.
 
-A batch of k source domains interleaves them: row r belongs to domain r mod k, so every domain has n/k rows and each
-device holds all domains. :func:`dalib.data.paired_stream` lays them so when it is given several sources.
+A batch of k source domains interleaves them: row r belongs to domain r mod k. Every domain has n/k rows, and each
+device holds all domains. :func:`dalib.data.paired_stream` makes such batches of several sources.
 """
 
 from typing import Any
@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from dalib.checks import InputError, input_error
-from dalib.methods.base import Context
+from dalib.methods.base import View
 from dalib.types import Array
 
 
 def together(*samples: Array) -> Array:
     """Rows of several samples in one array ``[n_1 + n_2 + …, ...]``, for one pass through a net.
 
-    Equal numbers are interleaved, so that every example stays on its device when batches are split over several;
-    concatenation, which is left for unequal ones, would re-deal the rows between devices.
+    Equal numbers are interleaved, so that every example stays on its device when batches are split over several.
+    Unequal ones are concatenated, which re-deals the rows between devices.
 
     Args:
         *samples: ``[n_i, ...]`` each.
@@ -30,7 +30,7 @@ def together(*samples: Array) -> Array:
 
 
 def apart(rows: Array, n: int) -> tuple[Array, Array]:
-    """What came of two samples of :func:`together`, the first of ``n`` rows, in their order."""
+    """Takes apart what came of two samples of :func:`together`, the first of ``n`` rows, in their order."""
     if rows.shape[0] != 2 * n:
         return rows[:n], rows[n:]
     pairs = rows.reshape(n, 2, *rows.shape[1:])
@@ -59,9 +59,9 @@ def stack_domains(x: Any, sources: int) -> Any:
     return jax.tree.map(lambda *parts: jnp.stack(parts), *split_domains(x, sources))
 
 
-def domain_losses(logits: Array, labels: Array, context: Context, sources: int) -> Array:
+def domain_losses(view: View, sources: int) -> Array:
     """Mean task loss of each source domain, ``[k]``; equal sizes, so its mean is the mean over all rows."""
-    return stack_domains(context.task_loss(logits, labels), sources).mean(1)
+    return stack_domains(view.task.loss(view.source, view.labels), sources).mean(1)
 
 
 def check_sources(sources: Any, *, least: int = 2) -> None:

@@ -3,15 +3,14 @@
 from typing import Any
 
 from dalib.discrepancy import mean_entropy
-from dalib.methods.base import Context, Method, from_term
-from dalib.types import Array, Outputs
+from dalib.methods.base import Method, Needs, term
 
 
 def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
-    """Task loss + λ · mean H(p_t) (Grandvalet, Bengio, NIPS 2004, eq. 6). Closed set, semi-supervised.
+    """Task loss + λ · mean H(p_t) (Grandvalet, Bengio, NIPS 2004, eq. 6). It is also for semi-supervised learning.
 
-    Alone it may put all target examples into one class: watch ``loss/entmin`` near 0 beside a falling validation
-    score, add it to an alignment method with a λ of 0.01 to 0.1, or take :func:`dalib.methods.im`.
+    Alone it may put all target examples into one class: watch for ``loss/entmin`` near 0 with a falling validation
+    score. Add it to an alignment method with a λ of 0.01 to 0.1, or take :func:`dalib.methods.im`.
 
     Args:
         weight: λ.
@@ -21,9 +20,5 @@ def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
     gradients.
     """
 
-    def term(source: Outputs, labels: Array, target: Outputs, context: Context) -> Array:
-        del source, labels, context
-        assert target.logits is not None
-        return mean_entropy(target.logits, epsilon=epsilon)
-
-    return from_term("entmin", term, weight=weight, per_example=True)
+    needs = Needs(per_example=True)
+    return term("entmin", lambda v: mean_entropy(v.target.logits, epsilon=epsilon), weight=weight, needs=needs)

@@ -5,10 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dalib.methods.base import Context, Forward, Method, Result, Spec, States, Update
+from dalib.methods.base import Method, Needs, Spec, Update, View
 from dalib.methods.domains import check_sources, domain_losses
-from dalib.methods.task_loss import source_quality
-from dalib.types import Array, Batch, Params, PyTree
+from dalib.types import Array, Metrics, Params, PyTree
 
 
 def groupdro(*, rate: Any = 0.01, sources: int = 2) -> Method:
@@ -16,7 +15,7 @@ def groupdro(*, rate: Any = 0.01, sources: int = 2) -> Method:
     Hashimoto, Liang, ICLR 2020, arXiv 1911.08731, algorithm 1).
 
     The method's state holds ``ln q``, normalised at every step, so that no run is too long for it. Sources are
-    interleaved (:mod:`dalib.methods.domains`); the target is not used. Setting: several sources, no target.
+    interleaved (:mod:`dalib.methods.domains`); the target is not used.
 
     Args:
         rate: η; 0.01 in the paper, DomainBed and TLlib. 0 is the mean over domains.
@@ -34,20 +33,19 @@ def groupdro(*, rate: Any = 0.01, sources: int = 2) -> Method:
         del key, spec
         return {}, {"log_weights": -jnp.log(jnp.full(sources, sources, jnp.float32))}
 
-    def loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        outputs, model = forward.pair(params, states.model, batch, context.key)
-        logits, labels = outputs.source.logits, batch.source.labels
-        assert logits is not None
-        losses = domain_losses(logits, labels, context, sources)
-        old = states.method["log_weights"]
+    def loss(view: View) -> tuple[Array, View, Metrics]:
+        view = view.pair()
+        losses = domain_losses(view, sources)
+        old = view.state["log_weights"]
         new = jax.nn.log_softmax(old + (rate * jax.lax.stop_gradient(losses)).astype(old.dtype))
         value = (jnp.exp(new) * losses).sum()
         metrics = {
             "loss/task": value,
-            **source_quality(logits, labels),
+            **view.task.quality(view.source, view.labels),
             "groupdro/worst": losses.max(),
             "groupdro/largest_weight": jnp.exp(new).max(),
         }
-        return Result(value, States(model, {"log_weights": new}), metrics, outputs)
+        return value, view.keep({"log_weights": new}), metrics
 
-    return Method("groupdro", init=init, updates=(Update("supervised", loss),), batch_norm="source")
+    needs = Needs("generalisation", sources, batch_norm="source")
+    return Method("groupdro", init=init, updates=(Update("supervised", loss),), needs=needs)

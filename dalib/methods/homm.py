@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from dalib import discrepancy
-from dalib.methods.base import Context, Forward, Method, Pass, Spec, weigh
-from dalib.types import Array, Params, PyTree
+from dalib.methods.base import Method, Spec, View, weigh
+from dalib.types import Array, Metrics, Params, PyTree
 
 
 def homm(
@@ -21,10 +21,10 @@ def homm(
     """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of the centred features (Chen, Fu, Chen, Jin, Cheng, Jin, Hua,
     AAAI 2020, arXiv 1912.11976, eqs. 4 and 9).
 
-    Closed-set adaptation. All d^p moments by a polynomial kernel; the authors' code draws a sample of them from order 4
-    up. The value is small and λ large: 1e4 belongs to order 3, 1e7 to order 4. Means are not matched, as each sample is
-    centred at its own. The features should be bounded and of both signs: the authors warn against ReLU in the adapted
-    layer and use tanh.
+    A polynomial kernel gives all d^p moments; the authors' code draws a sample of them from order 4 up. The value is
+    small and λ large: 1e4 belongs to order 3, 1e7 to order 4. Means are not matched, as each sample is centred at its
+    own. The features should be bounded and of both signs: the authors warn against ReLU in the adapted layer and use
+    tanh.
 
     The paper's best rows add a clustering of the target features, ``λ_c · mean over target rows of 1[max p > η] ·
     ‖f − c_ŷ‖²`` with ŷ the predicted class and centres c held fixed in the gradient. After each step the centre of
@@ -34,7 +34,7 @@ def homm(
     Args:
         weight: λ.
         order: p ≥ 1.
-        clustering: λ_c, a number, a traced scalar or a function of the context; 0 for none. The authors' digit script
+        clustering: λ_c, a number, a traced scalar or a function of the view; 0 for none. The authors' digit script
             divides the term by C as well, has 0.1, and switches it on late (step 30,000): early predictions make wrong
             clusters.
         threshold: η; 0.9 in the authors' digit script at first, 0.92 later.
@@ -52,21 +52,19 @@ def homm(
         del key
         return {}, {"centres": jnp.zeros((spec.num_classes, spec.width))} if clusters else {}
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del params, forward
-        moments = discrepancy.homm(outputs.source.features, outputs.target.features, order=order)
-        value = weigh(weight, context) * moments
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        features = view.target.features
+        moments = discrepancy.homm(view.source.features, features, order=order)
+        value = weigh(weight, view) * moments
         if not clusters:
-            return value, state, {"loss/homm": moments}
-        assert outputs.target.logits is not None
-        features, centres = outputs.target.features, state["centres"]
-        p = jax.nn.softmax(jax.lax.stop_gradient(outputs.target.logits))
+            return value, view, {"loss/homm": moments}
+        p = jax.nn.softmax(jax.lax.stop_gradient(view.target.logits))
         kept = (p.max(1) > threshold).astype(features.dtype)
-        apart, new = cluster(features, p.argmax(1), kept, centres, rate=centre_rate)
+        apart, new = cluster(features, p.argmax(1), kept, view.state["centres"], rate=centre_rate)
         metrics = {"loss/homm": moments, "loss/homm_clustering": apart, "homm/kept": kept.mean()}
-        return value + weigh(clustering, context) * apart, {"centres": new}, metrics
+        return value + weigh(clustering, view) * apart, view.keep({"centres": new}), metrics
 
-    return Method("homm", init=init, penalty=penalty)
+    return Method("homm", init=init, penalties=(penalty,))
 
 
 def cluster(features: Array, labels: Array, kept: Array, centres: Array, *, rate: Any) -> tuple[Array, Array]:

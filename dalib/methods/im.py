@@ -3,15 +3,15 @@
 from typing import Any
 
 from dalib.discrepancy import mean_entropy, mutual_information
-from dalib.methods.base import Context, Forward, Method, Pass, weigh
-from dalib.types import Params, PyTree
+from dalib.methods.base import Method, View, term
+from dalib.types import Array, Metrics
 
 
 def im(*, weight: Any = 1.0, diversity: Any = 1.0) -> Method:
     """Task loss + λ · (mean H(p_t) − δ · H(p̄_t)) (Krause, Perona, Gomes, NIPS 2010, eq. 3; Shi, Sha, ICML 2012).
-    Closed set, source-free (as part of SHOT).
 
-    It presumes that the target's classes are about equally frequent; p̄ is the mean over the global batch.
+    It is also a part of SHOT, which is source-free. It presumes that the target's classes are about equally frequent; p̄
+    is the mean over the global batch.
 
     Args:
         weight: λ.
@@ -22,17 +22,9 @@ def im(*, weight: Any = 1.0, diversity: Any = 1.0) -> Method:
     H(p̄), both in nats. One-hot logits give finite gradients.
     """
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del params, forward
-        logits = outputs.target.logits
-        assert logits is not None
-        entropy = mean_entropy(logits)
-        spread = mutual_information(logits) + entropy
-        value = entropy - diversity * spread
-        return (
-            weigh(weight, context) * value,
-            state,
-            {"loss/im": value, "im/entropy": entropy, "im/diversity": spread},
-        )
+    def information(view: View) -> tuple[Array, Metrics]:
+        entropy = mean_entropy(view.target.logits)
+        spread = mutual_information(view.target.logits) + entropy
+        return entropy - diversity * spread, {"im/entropy": entropy, "im/diversity": spread}
 
-    return Method("im", penalty=penalty)
+    return term("im", information, weight=weight)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from dalib.checks import choose, input_error
-from dalib.methods.base import Context, Forward, Method, Pass
+from dalib.methods.base import Method, Needs, View, term
 from dalib.methods.domains import check_sources, split_domains
 from dalib.methods.warmup import weight_after
-from dalib.types import Array, Params, PyTree
+from dalib.types import Array
 
 
 def scale_gradients(logits: Array, labels: Array, task_loss: Callable[[Array, Array], Array]) -> Array:
@@ -54,7 +54,7 @@ def irm(*, weight: Any = 100.0, warmup_steps: Any = 500, form: str = "square", s
     """Domain generalisation: mean task loss + λ · mean over domains of the squared gradient with respect to a scale of
     the logits (IRMv1; Arjovsky, Bottou, Gulrajani, Lopez-Paz, 2019, arXiv 1907.02893, section 3).
 
-    Sources are interleaved (:mod:`dalib.methods.domains`); the target is not used. Setting: several sources, no target.
+    Sources are interleaved (:mod:`dalib.methods.domains`); the target is not used.
 
     Args:
         weight: λ. 100 after 500 steps of 1 is DomainBed's default; TLlib has 1. Use a weight of its own for each data
@@ -72,12 +72,11 @@ def irm(*, weight: Any = 100.0, warmup_steps: Any = 500, form: str = "square", s
     penalise = choose("form", form, FORMS)
     check_sources(sources)
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del params, forward
-        logits, labels = outputs.source.logits, outputs.batch.source.labels
-        assert logits is not None
-        gradients = scale_gradients(logits, labels, context.task_loss)
-        value = jnp.stack([penalise(part) for part in split_domains(gradients, sources)]).mean()
-        return weight_after(weight, context, steps=warmup_steps) * value, state, {"loss/irm": value}
+    def invariance(view: View) -> Array:
+        gradients = scale_gradients(view.source.logits, view.labels, view.task_loss)
+        return jnp.stack([penalise(part) for part in split_domains(gradients, sources)]).mean()
 
-    return Method("irm", penalty=penalty, batch_norm="source")
+    def later(view: View) -> Array:
+        return weight_after(weight, view, steps=warmup_steps)
+
+    return term("irm", invariance, weight=later, needs=Needs("generalisation", sources, batch_norm="source"))

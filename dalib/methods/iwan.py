@@ -1,17 +1,17 @@
 """IWAN: partial adaptation by a second discriminator that weighs source examples."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from dalib.discrepancy import mean_entropy
-from dalib.methods.base import Context, Forward, Method, Pass, Spec, weigh
+from dalib.methods.base import Method, Needs, Spec, View, weigh
 from dalib.methods.discriminator import Discriminator, discriminate, discriminate_both, domain_loss
-from dalib.methods.reversal import dann_schedule, reverse_by
+from dalib.methods.reversal import Reversal, dann_schedule, reverse_by
 from dalib.methods.reweighting import importance_weights
-from dalib.types import Array, Params, PyTree
+from dalib.types import Array, Metrics, Params, PyTree
 
 
 def iwan(
@@ -20,13 +20,12 @@ def iwan(
     adversary: Any = 3.0,
     weigher: Any = 4.5,
     entropy: Any = 0.1,
-    reversal: Callable[[Array], Any] | Any = dann_schedule,
+    reversal: Reversal = dann_schedule,
     hidden: Sequence[int] = (1024, 1024),
     norm: bool = False,
     dropout: float = 0.0,
 ) -> Method:
-    """Partial adaptation with importance-weighted adversarial nets (Zhang, Ding, Li, Ogunbona, CVPR 2018,
-    arXiv 1803.09210, section 3).
+    """Partial adaptation with importance-weighted adversarial nets.
 
     A first discriminator D learns domains on features that it does not change; source rows that it takes for target get
     large weights ``w = (1 − D(f_s)) / mean``. A second one D₀ is DANN's, with source rows weighted by w. The loss is
@@ -41,12 +40,15 @@ def iwan(
         adversary: a, of the weighted adversarial loss.
         weigher: b, of D's own loss; it reaches D alone.
         entropy: c, of the target's entropy.
-        reversal: the reversal's coefficient, a function of progress in [0, 1] or a number.
+        reversal: the reversal's coefficient, a function of the view or a number.
         hidden, norm, dropout: of both discriminators, as in :func:`~dalib.methods.dann`.
 
     Metrics: ``loss/iwan`` (D₀, ln 2 at equilibrium of equal weights), ``loss/iwan_weigher`` (D), ``loss/entropy``,
     ``iwan/domain_accuracy``, ``iwan/weigher_accuracy``, ``iwan/reversal``, ``iwan/effective_rows`` (``(Σw)²/(n Σw²)``,
     1 for equal weights, and 0 if all weights are 0).
+
+    References:
+        Zhang, Ding, Li, Ogunbona, CVPR 2018, arXiv 1803.09210, section 3.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
@@ -55,20 +57,18 @@ def iwan(
         keys = jax.random.split(key)
         return {"weigher": net.init(keys[0], rows)["params"], "discriminator": net.init(keys[1], rows)["params"]}, {}
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del forward
-        features = outputs.source.features, outputs.target.features
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        features = view.source.features, view.target.features
         source, target = jax.lax.stop_gradient(features)
-        keys = jax.random.split(context.key)
-        seen = discriminate_both(net, params["weigher"], source, target, keys[0])
+        keys = jax.random.split(view.key)
+        seen = discriminate_both(net, view.params["weigher"], source, target, keys[0])
         own, own_accuracy = domain_loss(*seen)
         # The weights come from a pass of the source alone, without dropout: with BatchNorm it is not the pass above.
-        weights = importance_weights(discriminate(net, params["weigher"], outputs.source.features))
-        (source, target), coefficient = reverse_by(reversal, context.progress, features)
-        logits = discriminate_both(net, params["discriminator"], source, target, keys[1])
+        weights = importance_weights(discriminate(net, view.params["weigher"], view.source.features))
+        (source, target), coefficient = reverse_by(reversal, view, features)
+        logits = discriminate_both(net, view.params["discriminator"], source, target, keys[1])
         loss, accuracy = domain_loss(*logits, source_weights=weights)
-        assert outputs.target.logits is not None
-        uncertainty = mean_entropy(outputs.target.logits)
+        uncertainty = mean_entropy(view.target.logits)
         squares = jnp.square(weights).mean()
         metrics = {
             "loss/iwan": loss,
@@ -80,6 +80,6 @@ def iwan(
             "iwan/effective_rows": jnp.square(weights.mean()) / jnp.where(squares > 0, squares, 1),
         }
         value = adversary * loss + weigher * own + entropy * uncertainty
-        return weigh(weight, context) * value, state, metrics
+        return weigh(weight, view) * value, view, metrics
 
-    return Method("iwan", init=init, penalty=penalty)
+    return Method("iwan", init=init, penalties=(penalty,), needs=Needs(setting="partial"))

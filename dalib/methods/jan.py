@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.discrepancy import joint_mmd2
-from dalib.methods.base import Context, Forward, Method, Pass, Spec, weigh
+from dalib.methods.base import Method, Spec, View, term
 from dalib.methods.reversal import reverse_gradient
 from dalib.types import Array, Outputs, Params, PyTree
 
@@ -15,12 +15,12 @@ def jan(*, weight: Any = 1.0, adversarial: bool = False, estimator: str = "unbia
     """Task loss + λ · joint MMD² of features and softmax outputs (Long, Zhu, Wang, Jordan, ICML 2017, arXiv 1605.06636,
     eq. 9).
 
-    Closed-set adaptation. Five adaptive kernels on the features, one of fixed width on the predictions, multiplied; the
-    gradient reaches the head through the predictions. With equal rows everywhere the term is constant, gradient 0.
+    Five adaptive kernels on the features are multiplied by one of fixed width on the predictions; the gradient reaches
+    the head through the predictions. With equal rows everywhere the term is constant, gradient 0.
 
     JAN-A (``adversarial=True``) puts a linear map of each layer before the kernels, starting as the identity. The
-    features minimise the joint MMD of the mapped layers while the maps maximise it, by gradient reversal on both sides
-    of each map. The maps are the group ``theta``.
+    features minimise the joint MMD of the mapped layers. The maps (group ``theta``) maximise it, by gradient reversal
+    on both sides of each map.
 
     Args:
         weight: λ.
@@ -45,14 +45,12 @@ def jan(*, weight: Any = 1.0, adversarial: bool = False, estimator: str = "unbia
             return tuple(plain.values())
 
         def mapped(x: Array, theta: Params) -> Array:
-            # Reversed twice the layer's gradient keeps its sign, reversed once the map's is turned round.
+            # Two reversals keep the sign of the layer's gradient; one turns the map's round.
             return reverse_gradient(reverse_gradient(x) @ theta["kernel"] + theta["bias"][None])
 
         return tuple(mapped(x, params["theta"][name]) for name, x in plain.items())
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del forward
-        value = joint_mmd2(layers(outputs.source, params), layers(outputs.target, params), estimator=estimator)
-        return weigh(weight, context) * value, state, {"loss/jan": value}
+    def joint(view: View) -> Array:
+        return joint_mmd2(layers(view.source, view.params), layers(view.target, view.params), estimator=estimator)
 
-    return Method("jan", init=init, penalty=penalty)
+    return term("jan", joint, weight=weight)._replace(init=init)

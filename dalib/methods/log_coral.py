@@ -4,16 +4,16 @@ from typing import Any
 
 from dalib import discrepancy
 from dalib.checks import choose
-from dalib.methods.base import Context, Method, from_term
-from dalib.types import Array, Outputs
+from dalib.methods.base import Method, View, term
+from dalib.types import Array
 
 
 def log_coral(*, weight: Any = 1.0, layer: str = "features", epsilon: Any = 1e-2) -> Method:
     """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang, Li, Dai, Van Gool, ICCV-W 2017,
     arXiv 1707.09842; Morerio, Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4).
 
-    Closed-set adaptation. Unlike Deep CORAL it sees relative differences of variances, small directions included. Costs
-    two eigendecompositions of ``[d, d]``: for bottlenecks of up to some hundreds. Morerio et al. choose λ by the
+    Unlike Deep CORAL it sees relative differences of variances, small directions included. It costs two
+    eigendecompositions of ``[d, d]``: use it for bottlenecks of up to some hundreds. Morerio et al. choose λ by the
     smallest entropy of the target predictions; ``combine(log_coral(), entmin())`` adds that entropy to the loss.
 
     Args:
@@ -29,8 +29,7 @@ def log_coral(*, weight: Any = 1.0, layer: str = "features", epsilon: Any = 1e-2
     """
     choose("layer", layer, {"logits": 0, "features": 0})
 
-    def term(source: Outputs, labels: Array, target: Outputs, context: Context) -> Array:
-        del labels, context
-        return discrepancy.log_coral(getattr(source, layer), getattr(target, layer), epsilon=epsilon)
+    def distance(view: View) -> Array:
+        return discrepancy.log_coral(getattr(view.source, layer), getattr(view.target, layer), epsilon=epsilon)
 
-    return from_term("log_coral", term, weight=weight)
+    return term("log_coral", distance, weight=weight)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from dalib.discrepancy import classifier_discrepancy, safe_norm
-from dalib.methods.base import Context, Forward, Method, Result, Spec, States, Update, weigh
+from dalib.methods.base import Forward, Hooks, Method, Needs, Spec, Update, View, weigh
 from dalib.methods.branches import apply_heads, init_heads, mixture, with_first
 from dalib.methods.domains import check_sources, split_domains, stack_domains
-from dalib.types import Array, Batch, Outputs, Params, PyTree
+from dalib.types import Array, Metrics, Outputs, Params, PyTree
 
 
 def moment_distance(sources: list[Array], target: Array, *, dassl_form: bool = False) -> Array:
@@ -48,14 +48,13 @@ def moment_distance(sources: list[Array], target: Array, *, dassl_form: bool = F
 def m3sda(
     *, weight: Any = 0.5, discrepancy: Any = 1.0, repeats: int = 4, dassl_form: bool = False, sources: int = 2
 ) -> Method:
-    """Multi-source adaptation: moment matching, and MCD's three updates with two heads a source (Peng, Bai, Xia, Huang,
-    Saenko, Wang, ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for M³SDA-β).
+    """Multi-source adaptation: moment matching, and MCD's three updates with two heads a source.
 
-    Per step: A, everything on the task loss of each source's two heads (mean over sources, sum over the two) plus λ
-    times the moment distance of the features; B, the heads on the task loss minus μ times the two heads' discrepancy on
-    the target (mean over sources); C, the encoder on μ times the discrepancy, ``repeats`` times. The prediction is the
-    mean of all heads' probabilities. The net's head is the first of source 0's. Sources are interleaved
-    (:mod:`dalib.methods.domains`).
+    A step has three updates. A trains everything on the task loss of each source's two heads (mean over sources, sum
+    over the two) plus λ times the moment distance of the features. B trains the heads on the task loss minus μ times
+    the two heads' discrepancy on the target (mean over sources). C trains the encoder on μ times the discrepancy,
+    ``repeats`` times. The prediction is the mean of all heads' probabilities. The net's head is the first of source
+    0's. Sources are interleaved (:mod:`dalib.methods.domains`).
 
     Args:
         weight: λ of the moment distance; 0.5 is Dassl's.
@@ -69,6 +68,9 @@ def m3sda(
 
     Raises:
         InputError: for fewer than 1 source, or (when traced) a batch that does not divide by them.
+
+    References:
+        Peng, Bai, Xia, Huang, Saenko, Wang, ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for M³SDA-β.
     """
     check_sources(sources, least=1)
 
@@ -80,40 +82,39 @@ def m3sda(
         heads = with_first(params["head"], params["heads"])
         return jax.tree.map(lambda a: a.reshape(2, sources, *a.shape[1:]), heads)
 
-    def task(params: Params, outputs: Outputs, labels: Array, forward: Forward, context: Context, key: Array):
+    def task(view: View, key: Array) -> tuple[Any, Array]:
         """Task loss over the sources with each one's heads, and their accuracy."""
-        features, labels = stack_domains(outputs.features, sources), stack_domains(labels, sources)
+        features, labels = stack_domains((view.source.features, view.labels), sources)
         keys = jax.random.split(key)
-        logits = jax.vmap(lambda p, k: apply_heads(forward, p, features, k))(by_source(params), keys)
-        losses = sum(context.task_loss(z.reshape(-1, z.shape[-1]), labels.reshape(-1)).mean() for z in logits)
+        logits = jax.vmap(lambda p, k: apply_heads(view.net, p, features, k))(by_source(view.params), keys)
+        losses = sum(view.task_loss(z.reshape(-1, z.shape[-1]), labels.reshape(-1)).mean() for z in logits)
         return losses, (logits.sum(0).argmax(-1) == labels).mean()
 
-    def disagreement(params: Params, outputs: Outputs, forward: Forward, key: Array) -> Array:
-        keys = jax.random.split(key)
-        logits = jax.vmap(lambda p, k: apply_heads(forward, p, outputs.features, k))(by_source(params), keys)
+    def disagreement(view: View, key: Array) -> Array:
+        """The two heads' discrepancy on the target, mean over sources."""
+        features, keys = view.target.features, jax.random.split(key)
+        logits = jax.vmap(lambda p, k: apply_heads(view.net, p, features, k))(by_source(view.params), keys)
         return jax.vmap(classifier_discrepancy)(logits[0], logits[1]).mean()
 
-    def alignment(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        outputs, model = forward.pair(params, states.model, batch, context.key)
-        key = jax.random.fold_in(context.key, 1)
-        value, accuracy = task(params, outputs.source, batch.source.labels, forward, context, key)
-        parts = split_domains(outputs.source.features, sources)
-        moments = moment_distance(parts, outputs.target.features, dassl_form=dassl_form)
+    def alignment(view: View) -> tuple[Array, View, Metrics]:
+        view = view.pair()
+        value, accuracy = task(view, jax.random.fold_in(view.key, 1))
+        parts = split_domains(view.source.features, sources)
+        moments = moment_distance(parts, view.target.features, dassl_form=dassl_form)
         metrics = {"loss/task": value, "accuracy/source": accuracy, "loss/m3sda": moments}
-        return Result(value + weigh(weight, context) * moments, states._replace(model=model), metrics, outputs)
+        return value + weigh(weight, view) * moments, view, metrics
 
-    def heads_loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        outputs, model = forward.pair(params, states.model, batch, context.key)
-        keys = jax.random.split(jax.random.fold_in(context.key, 1))
-        value, _ = task(params, outputs.source, batch.source.labels, forward, context, keys[0])
-        gap = disagreement(params, outputs.target, forward, keys[1])
-        metrics = {"loss/task": value, "loss/discrepancy": gap}
-        return Result(value - discrepancy * gap, states._replace(model=model), metrics)
+    def heads_loss(view: View) -> tuple[Array, View, Metrics]:
+        view = view.pair()
+        keys = jax.random.split(jax.random.fold_in(view.key, 1))
+        value, _ = task(view, keys[0])
+        gap = disagreement(view, keys[1])
+        return value - discrepancy * gap, view, {"loss/task": value, "loss/discrepancy": gap}
 
-    def encoder_loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        outputs, model = forward.pair(params, states.model, batch, context.key)
-        gap = disagreement(params, outputs.target, forward, jax.random.fold_in(context.key, 1))
-        return Result(discrepancy * gap, states._replace(model=model), {"loss/discrepancy": gap})
+    def encoder_loss(view: View) -> tuple[Array, View, Metrics]:
+        view = view.pair()
+        gap = disagreement(view, jax.random.fold_in(view.key, 1))
+        return discrepancy * gap, view, {"loss/discrepancy": gap}
 
     def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
         return mixture(apply_heads(forward, with_first(params["head"], params["heads"]), outputs.features, None))
@@ -121,10 +122,11 @@ def m3sda(
     return Method(
         "m3sda",
         init=init,
+        needs=Needs(setting="several sources", sources=sources),
+        hooks=Hooks(predict=predict),
         updates=(
             Update("A", alignment, ("encoder", "bottleneck", "head", "heads")),
             Update("B", heads_loss, ("head", "heads"), joins=False),
             Update("C", encoder_loss, ("encoder", "bottleneck"), repeats=repeats, joins=False),
         ),
-        predict=predict,
     )

@@ -3,15 +3,15 @@
 from typing import Any
 
 from dalib import discrepancy
-from dalib.methods.base import Context, Method, from_term
-from dalib.types import Array, Outputs
+from dalib.methods.base import Method, View, term
+from dalib.types import Array
 
 
 def mcc(*, weight: Any = 1.0, temperature: Any = 2.5, epsilon: float = 0.0) -> Method:
-    """Task loss + λ · MCC(g_t) (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699, eqs. 3 to 8). Closed set, partial,
-    multi-source.
+    """Task loss + λ · MCC(g_t) (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699, eqs. 3 to 8). The paper uses it
+    for closed, partial and several-source adaptation.
 
-    Rows are weighted by ``1 + e^{−H(p)}`` behind stop_gradient. The paper's and TLlib's settings: T 2.5 (VisDA 3;
+    The weight ``1 + e^{−H(p)}`` of a row has no gradient. The paper's and TLlib's settings: T 2.5 (VisDA 3;
     DomainNet 2 with λ 10).
 
     Args:
@@ -25,9 +25,7 @@ def mcc(*, weight: Any = 1.0, temperature: Any = 2.5, epsilon: float = 0.0) -> M
         InputError: at the first step, for a temperature ≤ 0.
     """
 
-    def term(source: Outputs, labels: Array, target: Outputs, context: Context) -> Array:
-        del source, labels, context
-        assert target.logits is not None
-        return discrepancy.mcc(target.logits, temperature=temperature, epsilon=epsilon)
+    def confusion(view: View) -> Array:
+        return discrepancy.mcc(view.target.logits, temperature=temperature, epsilon=epsilon)
 
-    return from_term("mcc", term, weight=weight)
+    return term("mcc", confusion, weight=weight)

@@ -7,16 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from dalib.discrepancy import classifier_discrepancy
-from dalib.methods.base import Context, Forward, Method, Result, Spec, States, Update, weigh
-from dalib.types import Array, Batch, Outputs, Params, PyTree
+from dalib.methods.base import Forward, Hooks, Method, Needs, Spec, Update, View, weigh
+from dalib.types import Array, Metrics, Outputs, Params, PyTree
 
 
 def mcd(*, weight: Any = 1.0, repeats: int = 4, balance: Any = 0.0) -> Method:
-    """Two heads that disagree about the target, an encoder that makes them agree (Saito, Watanabe, Ushiku, Harada,
-    CVPR 2018, arXiv 1712.02560, §3.2).
+    """Two heads that disagree about the target, and an encoder that makes them agree.
 
-    Closed-set adaptation. Per step: A, everything on the source's task loss of both heads; B, the heads on the task
-    loss minus λ times their discrepancy on the target; C, the encoder (with its bottleneck) on λ times the
+    A step has three updates. A trains everything on the source's task loss of both heads. B trains the heads on the
+    task loss minus λ times their discrepancy on the target. C trains the encoder (with its bottleneck) on λ times the
     discrepancy, ``repeats`` times. The discrepancy is the mean over examples and classes of |p₁ − p₂| (eq. 9).
     Prediction is the mean of both heads' logits.
 
@@ -28,6 +27,9 @@ def mcd(*, weight: Any = 1.0, repeats: int = 4, balance: Any = 0.0) -> Method:
 
     Metrics: ``A/loss/task``, ``B/loss/mcd``, ``C/loss/mcd`` (0 when the heads agree), ``A/accuracy/source`` and more by
     update.
+
+    References:
+        Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560, §3.2.
     """
 
     def discrepancy(logits_1: Array, logits_2: Array, key: Array) -> Array:
@@ -53,34 +55,34 @@ def two_heads(
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
         return {"second_head": spec.init_head(key)}, {}
 
-    def heads(params: Params, outputs: Outputs, forward: Forward, key: Array) -> tuple[Array, Array]:
+    def heads(view: View, outputs: Outputs, key: Array) -> tuple[Array, Array]:
         assert outputs.logits is not None
-        return outputs.logits, forward.head(params["second_head"], outputs.features, key)
+        return outputs.logits, view.head(outputs.features, key, view.params["second_head"])
 
-    def both(params: Params, states: States, batch: Batch, forward: Forward, context: Context):
-        outputs, model = forward.pair(params, states.model, batch, context.key)
-        keys = jax.random.split(jax.random.fold_in(context.key, 1), 3)
-        source = heads(params, outputs.source, forward, keys[0])
-        target = heads(params, outputs.target, forward, keys[1])
-        task = sum(context.task_loss(logits, batch.source.labels).mean() for logits in source)
+    def both(view: View) -> tuple[View, tuple[Array, Array], Any, Any, Array]:
+        """The common pass, the source's logits by both heads, task loss, task loss with balance, discrepancy."""
+        view = view.pair()
+        keys = jax.random.split(jax.random.fold_in(view.key, 1), 3)
+        source = heads(view, view.source, keys[0])
+        target = heads(view, view.target, keys[1])
+        task = sum(view.task_loss(logits).mean() for logits in source)
         disagreement = discrepancy(*target, keys[2])
         spread = sum(-jnp.log(jax.nn.softmax(logits).mean(0) + 1e-6).mean() for logits in target)
-        supervised = task + balance * spread
-        return outputs, states._replace(model=model), source, task, supervised, disagreement
+        return view, source, task, task + balance * spread, disagreement
 
-    def task_loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        outputs, states, source, task, supervised, _ = both(params, states, batch, forward, context)
-        accuracy = ((source[0] + source[1]).argmax(-1) == batch.source.labels).mean()
-        return Result(supervised, states, {"loss/task": task, "accuracy/source": accuracy}, outputs)
+    def task_loss(view: View) -> tuple[Array, View, Metrics]:
+        view, source, task, supervised, _ = both(view)
+        accuracy = ((source[0] + source[1]).argmax(-1) == view.labels).mean()
+        return supervised, view, {"loss/task": task, "accuracy/source": accuracy}
 
-    def heads_loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        _, states, _, task, supervised, disagreement = both(params, states, batch, forward, context)
-        value = supervised - weigh(weight, context) * disagreement
-        return Result(value, states, {"loss/task": task, f"loss/{name}": disagreement})
+    def heads_loss(view: View) -> tuple[Array, View, Metrics]:
+        view, _, task, supervised, disagreement = both(view)
+        value = supervised - weigh(weight, view) * disagreement
+        return value, view, {"loss/task": task, f"loss/{name}": disagreement}
 
-    def encoder_loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        _, states, *_, disagreement = both(params, states, batch, forward, context)
-        return Result(weigh(weight, context) * disagreement, states, {f"loss/{name}": disagreement})
+    def encoder_loss(view: View) -> tuple[Array, View, Metrics]:
+        view, *_, disagreement = both(view)
+        return weigh(weight, view) * disagreement, view, {f"loss/{name}": disagreement}
 
     def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
         assert outputs.logits is not None
@@ -94,7 +96,6 @@ def two_heads(
             Update("B", heads_loss, ("head", "second_head"), joins=False),
             Update("C", encoder_loss, ("encoder", "bottleneck"), repeats=repeats, joins=False),
         ),
-        batch_norm="separate",
-        predict=predict,
-        per_example=per_example,
+        needs=Needs(batch_norm="separate", per_example=per_example),
+        hooks=Hooks(predict=predict),
     )

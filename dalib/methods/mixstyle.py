@@ -9,20 +9,19 @@ import jax
 import jax.numpy as jnp
 
 from dalib.checks import check_positive, input_error
-from dalib.methods.base import Context, Forward, Method, Pass, Result, States, Update
+from dalib.methods.base import Method, Needs, Update, View
 from dalib.methods.domains import check_sources
-from dalib.methods.task_loss import source_quality
-from dalib.types import Array, Batch, Params
+from dalib.types import Array, Metrics, Params
 
 PLACES = ("layer2_0", "layer3_0", "conv2")
 """Modules before which styles are mixed: after the first and second stage of a ResNet, the first layer of a LeNet."""
 
 
 def style(x: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of each example, with kept axes, behind stop_gradient.
+    """Mean and standard deviation of each example, with kept axes and without gradient.
 
-    Over all axes but the first and the last (an image's pixels, a text's tokens), so one of each a channel; over the
-    last one for vectors ``[n, d]``, so one of each a row. The variance has divisor n and 1e-6 added.
+    They are over all axes but the first and the last (an image's pixels, a text's tokens), so one of each a channel.
+    For vectors ``[n, d]`` they are over the last axis, one of each a row. The variance has divisor n and 1e-6 added.
     """
     axes = tuple(range(1, x.ndim - 1)) or (1,)
     mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
@@ -91,14 +90,14 @@ def mixstyle(
     """Domain generalisation: task loss of source rows whose feature statistics are mixed across domains on their way
     through the encoder (Zhou, Yang, Qiao, Xiang, ICLR 2021, arXiv 2104.02008, section 2).
 
-    It acts inside the encoder without a change to the net: the inputs of named modules are mixed in the source's
+    It acts inside the encoder without a change to the net: it mixes the inputs of named modules in the source's
     training pass, nowhere else. The paper mixes after the first two stages of a ResNet, which are the inputs of
     ``layer2_0`` and ``layer3_0``. **Nets without any of these places** (vectors, texts) are mixed once, at the
     encoder's features, with one mean and deviation a row; that is our extension, not the paper's, and a weak one.
 
     Sources are interleaved (:mod:`dalib.methods.domains`); a row's partner is of another domain (the paper's variant
-    with domain labels), with ``sources=1`` any row (its random shuffle). The target is not used: its pass is there for
-    penalties of combined methods. Partners are drawn by row, so results depend on the order of rows.
+    with domain labels), with ``sources=1`` any row (its random shuffle). Only penalties of combined methods use the
+    target's pass. Partners are drawn by row, so results depend on the order of rows.
 
     Args:
         probability: with which a batch is mixed at each place.
@@ -125,19 +124,19 @@ def mixstyle(
         found: list[tuple[str, ...]] = [("encoder", name) for name in PLACES if name in known]
         return found or [("bottleneck",) if "bottleneck" in params else ("head",)]
 
-    def loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        keys = jax.random.split(context.key, 3)
+    def loss(view: View) -> tuple[Array, View, Metrics]:
+        keys = jax.random.split(view.key, 3)
 
         def mix(i: int, x: Array) -> Array:
             key = jax.random.fold_in(keys[0], i)
             return mix_styles(key, x, sources=sources, probability=probability, alpha=alpha)
 
-        with mixing(mix, places(params)):
-            source, model = forward.one(params, states.model, batch.source.inputs, "source", keys[1], True)
-        target, model = forward.one(params, model, batch.target.inputs, "target", keys[2], True)
-        assert source.logits is not None
-        value = context.task_loss(source.logits, batch.source.labels).mean()
-        metrics = {"loss/task": value, **source_quality(source.logits, batch.source.labels)}
-        return Result(value, states._replace(model=model), metrics, Pass(source, target, batch))
+        with mixing(mix, places(view.params)):
+            source, view = view.again(view.batch.source.inputs, "source", key=keys[1])
+        target, view = view.again(view.batch.target.inputs, "target", key=keys[2])
+        view = view.show(source, target)
+        value = view.task.loss(source, view.labels).mean()
+        return value, view, {"loss/task": value, **view.task.quality(source, view.labels)}
 
-    return Method("mixstyle", updates=(Update("supervised", loss),), batch_norm="source")
+    needs = Needs("generalisation", sources, batch_norm="source")
+    return Method("mixstyle", updates=(Update("supervised", loss),), needs=needs)

@@ -1,15 +1,14 @@
 """OSBP: open-set adaptation by back-propagation, one more output for what is unknown."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from dalib.discrepancy import log_one_minus_probability
-from dalib.methods.base import Context, Forward, Method, Pass, weigh
-from dalib.methods.reversal import reverse_by
-from dalib.types import Array, Params, PyTree
+from dalib.methods.base import Method, Needs, View, weigh
+from dalib.methods.reversal import Reversal, reverse_by
+from dalib.types import Array, Metrics
 
 
 def unknown_cross_entropy(logits: Array, *, boundary: float | Array = 0.5) -> Array:
@@ -29,9 +28,8 @@ def unknown_cross_entropy(logits: Array, *, boundary: float | Array = 0.5) -> Ar
     return -(boundary * unknown + (1 - boundary) * known).mean()
 
 
-def osbp(*, weight: Any = 1.0, boundary: Any = 0.5, reversal: Callable[[Array], Any] | Any = 1.0) -> Method:
-    """Open-set adaptation: the head pulls the target's unknown probability to t, the encoder pushes it away from t to
-    either side (Saito, Yamamoto, Ushiku, Harada, ECCV 2018, arXiv 1804.10427, section 3).
+def osbp(*, weight: Any = 1.0, boundary: Any = 0.5, reversal: Reversal = 1.0) -> Method:
+    """Open-set adaptation: the head pulls the target's unknown probability to t, the encoder pushes it away from t.
 
     **The net has C + 1 outputs**: ``num_classes`` counts the unknown class, which is the last one; source labels lie in
     [0, C) and target examples of private classes are evaluated as class C (see :mod:`dalib.validate.open_set`). The
@@ -41,15 +39,18 @@ def osbp(*, weight: Any = 1.0, boundary: Any = 0.5, reversal: Callable[[Array], 
     Args:
         weight: λ of the adversarial term; 1 in the paper.
         boundary: t, where the head pulls the unknown probability to.
-        reversal: the reversal's coefficient, a number (1 in the paper and TLlib) or a function of progress in [0, 1].
+        reversal: the reversal's coefficient, a number (1 in the paper and TLlib) or a function of the view.
 
     Metrics: ``loss/osbp``, ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share of target rows
     predicted as unknown), ``osbp/reversal``.
+
+    References:
+        Saito, Yamamoto, Ushiku, Harada, ECCV 2018, arXiv 1804.10427, section 3.
     """
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        turned, coefficient = reverse_by(reversal, context.progress, outputs.target.features)
-        logits = forward.head(params["head"], turned, context.key)
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        turned, coefficient = reverse_by(reversal, view, view.target.features)
+        logits = view.head(turned, view.key)
         loss = unknown_cross_entropy(logits, boundary=boundary)
         metrics = {
             "loss/osbp": loss,
@@ -57,6 +58,7 @@ def osbp(*, weight: Any = 1.0, boundary: Any = 0.5, reversal: Callable[[Array], 
             "osbp/unknown": (logits.argmax(-1) == logits.shape[1] - 1).mean(),
             "osbp/reversal": coefficient,
         }
-        return weigh(weight, context) * loss, state, metrics
+        return weigh(weight, view) * loss, view, metrics
 
-    return Method("osbp", penalty=penalty, batch_norm="separate", per_example=True)
+    needs = Needs(setting="open", batch_norm="separate", per_example=True, extra_outputs=1, rejects=True)
+    return Method("osbp", penalties=(penalty,), needs=needs)

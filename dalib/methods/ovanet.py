@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dalib.methods.base import Context, Forward, Method, Pass, Spec, weigh
+from dalib.methods.base import Forward, Hooks, Method, Needs, Spec, View, weigh
 from dalib.methods.rejection import append_unknown
-from dalib.types import Array, Outputs, Params, PyTree
+from dalib.types import Array, Metrics, Outputs, Params, PyTree
 
 
 def one_vs_all_loss(logits: Array, labels: Array) -> Array:
@@ -33,14 +33,13 @@ def binary_entropy(logits: Array) -> Array:
 
 
 def ovanet(*, weight: Any = 1.0, source: Any = 0.5, entropy: Any = 0.1) -> Method:
-    """Universal adaptation with one-vs-all heads (Saito, Saenko, OVANet, ICCV 2021, arXiv 2104.03344, section 3).
+    """Universal adaptation with one-vs-all heads.
 
-    The penalty is ``λ · (a · mean one_vs_all_loss(source) + b · mean binary_entropy(target))``: each class's binary
+    The penalty is ``λ · (a · mean one_vs_all_loss(source) + b · mean binary_entropy(target))``. Each class's binary
     head learns from the source what is not of this class, and the target's rows are drawn to either side of every
     head. The usual head says which class is the likeliest; where that class's binary head disagrees (p < ½) the
-    prediction is "unknown". No threshold has to be set, and nothing adversarial is trained; that is why it is dalib's
-    universal method rather than UAN (whose threshold must be chosen without target labels). Setting: closed, partial,
-    open or both at once.
+    prediction is "unknown". It needs no threshold and trains nothing adversarial, so it is dalib's universal method.
+    UAN's threshold would have to be chosen without target labels. Setting: closed, partial, open or both at once.
 
     **Predictions have C + 1 columns**, the last being unknown, while the net and ``num_classes`` have C. The binary
     heads are one linear layer with one logit a class; the authors' has two outputs a class and normalises its rows.
@@ -53,6 +52,9 @@ def ovanet(*, weight: Any = 1.0, source: Any = 0.5, entropy: Any = 0.1) -> Metho
 
     Metrics: ``loss/ovanet`` (one-vs-all, source), ``loss/open_entropy`` (target), ``ovanet/unknown`` (share of target
     rows predicted as unknown).
+
+    References:
+        Saito, Saenko, OVANet, ICCV 2021, arXiv 2104.03344, section 3.
     """
     heads = nn.Dense
 
@@ -67,18 +69,18 @@ def ovanet(*, weight: Any = 1.0, source: Any = 0.5, entropy: Any = 0.1) -> Metho
         best = outputs.logits.argmax(-1)
         return logits, jnp.take_along_axis(logits, best[:, None], axis=1)[:, 0]
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del forward
-        on_source, _ = judge(params, outputs.source)
-        on_target, margin = judge(params, outputs.target)
-        one_vs_all = one_vs_all_loss(on_source, outputs.batch.source.labels).mean()
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        on_source, _ = judge(view.params, view.source)
+        on_target, margin = judge(view.params, view.target)
+        one_vs_all = one_vs_all_loss(on_source, view.labels).mean()
         uncertainty = binary_entropy(on_target).mean()
         metrics = {"loss/ovanet": one_vs_all, "loss/open_entropy": uncertainty, "ovanet/unknown": (margin < 0).mean()}
-        return weigh(weight, context) * (source * one_vs_all + entropy * uncertainty), state, metrics
+        return weigh(weight, view) * (source * one_vs_all + entropy * uncertainty), view, metrics
 
     def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
         del forward
         assert outputs.logits is not None
         return append_unknown(outputs.logits, judge(params, outputs)[1])
 
-    return Method("ovanet", init=init, penalty=penalty, predict=predict, per_example=True)
+    needs = Needs(setting="universal", per_example=True, rejects=True)
+    return Method("ovanet", init=init, penalties=(penalty,), needs=needs, hooks=Hooks(predict=predict))

@@ -1,18 +1,17 @@
 """PADA: partial adversarial adaptation, source classes weighted by how often the target is predicted to have them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from dalib.checks import check_positive, choose, input_error
-from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, weigh
+from dalib.methods.base import Hooks, Look, Method, Needs, Spec, States, Update, View, weigh
 from dalib.methods.discriminator import Discriminator, discriminate_both, domain_loss
-from dalib.methods.reversal import dann_schedule, reverse_by
+from dalib.methods.reversal import Reversal, dann_schedule, reverse_by
 from dalib.methods.reweighting import SCALES, class_weights
-from dalib.methods.task_loss import source_quality
-from dalib.types import Array, Batch, Outputs, Params, PyTree
+from dalib.types import Array, Metrics, Params, PyTree
 
 
 def pada(
@@ -24,13 +23,12 @@ def pada(
     balance_target: bool = False,
     refresh_every: int = 500,
     warmup_refreshes: int = 1,
-    reversal: Callable[[Array], Any] | Any = dann_schedule,
+    reversal: Reversal = dann_schedule,
     hidden: Sequence[int] = (1024, 1024),
     norm: bool = False,
     dropout: float = 0.0,
 ) -> Method:
-    """Partial adaptation: task loss and the source half of DANN's loss weighted by γ of the label's class (Cao, Ma,
-    Long, Wang, ECCV 2018, arXiv 1808.04205, section 3).
+    """Partial adaptation: γ of the label's class weights the task loss and the source half of DANN's loss.
 
     γ is the mean prediction on the whole target training set, in evaluation mode; it is made anew every
     ``refresh_every`` steps and constant between. A wrong γ early on confirms itself: until the first
@@ -50,7 +48,7 @@ def pada(
         balance_target: target rows weigh the mean of the source rows' γ instead of 1.
         refresh_every: steps between two looks at the target.
         warmup_refreshes: the first so many looks, one before step 0 included, leave γ = 1.
-        reversal: the reversal's coefficient, a function of progress in [0, 1] or a number.
+        reversal: the reversal's coefficient, a function of the view or a number.
         hidden, norm, dropout: of the discriminator, as in :func:`~dalib.methods.dann`.
 
     Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``loss/pada``, ``pada/domain_accuracy``, ``pada/reversal``,
@@ -58,6 +56,9 @@ def pada(
 
     Raises:
         InputError: for a temperature that is not positive, a negative ``warmup_refreshes`` or another ``divide_by``.
+
+    References:
+        Cao, Ma, Long, Wang, ECCV 2018, arXiv 1808.04205, section 3.
     """
     choose("divide_by", divide_by, SCALES)
     check_positive(temperature=temperature, refresh_every=refresh_every)
@@ -72,37 +73,32 @@ def pada(
     def row_weights(state: PyTree, labels: Array) -> Array:
         return jax.lax.stop_gradient(state["class_weights"])[labels]
 
-    def task_loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        outputs, model = forward.pair(params, states.model, batch, context.key)
-        logits, labels = outputs.source.logits, batch.source.labels
-        assert logits is not None
-        weights = row_weights(states.method, labels)
-        losses = weights * context.task_loss(logits, labels)
+    def task_loss(view: View) -> tuple[Array, View, Metrics]:
+        view = view.pair()
+        weights = row_weights(view.state, view.labels)
+        losses = weights * view.task.loss(view.source, view.labels)
         total = weights.sum()
         value = losses.sum() / jnp.where(total > 0, total, 1) if divide_by_weights else losses.mean()
-        metrics = {"loss/task": value, **source_quality(logits, labels)}
-        return Result(value, states._replace(model=model), metrics, outputs)
+        return value, view, {"loss/task": value, **view.task.quality(view.source, view.labels)}
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del forward
-        (source, target), coefficient = reverse_by(
-            reversal, context.progress, (outputs.source.features, outputs.target.features)
-        )
-        source, target = discriminate_both(net, params["discriminator"], source, target, context.key)
-        weights = row_weights(state, outputs.batch.source.labels)
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        features = view.source.features, view.target.features
+        (source, target), coefficient = reverse_by(reversal, view, features)
+        source, target = discriminate_both(net, view.params["discriminator"], source, target, view.key)
+        weights = row_weights(view.state, view.labels)
         on_target = jnp.full_like(target, 1.0) * weights.mean() if balance_target else None
         loss, accuracy = domain_loss(source, target, source_weights=weights, target_weights=on_target)
         metrics = {
             "loss/pada": loss,
             "pada/domain_accuracy": accuracy,
             "pada/reversal": coefficient,
-            "pada/kept_classes": state["class_weights"].sum(),
+            "pada/kept_classes": view.state["class_weights"].sum(),
         }
-        return weigh(weight, context) * loss, state, metrics
+        return weigh(weight, view) * loss, view, metrics
 
-    def refresh(params: Params, states: States, look: Callable[[], Outputs]) -> States:
+    def refresh(params: Params, states: States, look: Look) -> States:
         del params
-        logits = look().logits
+        logits = look.outputs("target").logits
         assert logits is not None
         old, count = states.method["class_weights"], states.method["refreshes"]
         new = class_weights(logits, temperature=temperature, divide_by=divide_by).astype(old.dtype)
@@ -113,8 +109,8 @@ def pada(
     return Method(
         "pada",
         init=init,
-        penalty=penalty,
+        penalties=(penalty,),
         updates=(Update("supervised", task_loss),),
-        refresh=refresh,
-        refresh_every=refresh_every,
+        needs=Needs(setting="partial"),
+        hooks=Hooks(refresh=refresh, refresh_every=refresh_every),
     )

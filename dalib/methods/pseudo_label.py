@@ -3,17 +3,17 @@
 from typing import Any
 
 from dalib.discrepancy import confident, pseudo_label_loss
-from dalib.methods.base import Context, Forward, Method, Pass, weigh
-from dalib.types import Params, PyTree
+from dalib.methods.base import Method, Needs, View, term
+from dalib.types import Array, Metrics
 
 
 def pseudo_label(*, weight: Any = 1.0, threshold: Any = 0.95) -> Method:
-    """Task loss + λ · mean over all target rows of 1[max p > τ] · CE(g_t, argmax p), labels behind stop_gradient (Lee,
-    ICML Workshops 2013, eqs. 14 and 15). Closed set, semi-supervised.
+    """Task loss + λ · mean over all target rows of 1[max p > τ] · CE(g_t, argmax p), labels held fixed (Lee,
+    ICML Workshops 2013, eqs. 14 and 15, for semi-supervised learning).
 
-    The mean is over all rows, not over those kept: the term fades in by itself. Lee keeps all rows and ramps λ up over
-    the steps instead: ``threshold=0, weight=lambda context: 3 * jnp.clip((context.step - 100) / 500, 0, 1)``. The
-    threshold is TLlib's.
+    The mean is over all rows, not over those kept: the term fades in by itself. The threshold is TLlib's. Lee keeps all
+    rows and ramps λ up over the steps instead:
+    ``threshold=0, weight=lambda view: 3 * jnp.clip((view.step - 100) / 500, 0, 1)``.
 
     Args:
         weight: λ.
@@ -22,12 +22,9 @@ def pseudo_label(*, weight: Any = 1.0, threshold: Any = 0.95) -> Method:
     Metrics: ``loss/pseudo_label`` (0 when no row is kept), ``pseudo_label/kept`` (share of the rows).
     """
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del params, forward
-        logits = outputs.target.logits
-        assert logits is not None
+    def loss(view: View) -> tuple[Array, Metrics]:
+        logits = view.target.logits
         value = pseudo_label_loss(logits, logits, threshold=threshold)
-        kept = confident(logits, threshold=threshold).mean(dtype=value.dtype)
-        return weigh(weight, context) * value, state, {"loss/pseudo_label": value, "pseudo_label/kept": kept}
+        return value, {"pseudo_label/kept": confident(logits, threshold=threshold).mean(dtype=value.dtype)}
 
-    return Method("pseudo_label", penalty=penalty, per_example=True)
+    return term("pseudo_label", loss, weight=weight, needs=Needs(per_example=True))

@@ -19,7 +19,7 @@ def append_unknown(logits: Array, margin: Array) -> Array:
 
 
 def with_rejection(method: Method, *, threshold: float = 0.8) -> Method:
-    """The method with one more predicted class: unknown where the largest softmax probability is below ``threshold``.
+    """Adds one predicted class: unknown where the largest softmax probability is below ``threshold``.
 
     The baseline of open-set adaptation around source-only or DANN (TLlib: 0.8; its Office-31 commands 0.9). Training is
     unchanged; only the prediction has C + 1 columns, in which the C known ones are as before.
@@ -31,8 +31,10 @@ def with_rejection(method: Method, *, threshold: float = 0.8) -> Method:
         raise input_error("threshold", got=threshold, expected="a probability in [0, 1]")
 
     def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
-        logits = outputs.logits if method.predict is None else method.predict(params, outputs, forward)
+        own = method.hooks.predict
+        logits = outputs.logits if own is None else own(params, outputs, forward)
         assert logits is not None
         return append_unknown(logits, jax.nn.softmax(logits).max(-1) - threshold)
 
-    return method._replace(predict=predict)
+    needs, hooks = method.needs._replace(rejects=True), method.hooks._replace(predict=predict)
+    return method._replace(needs=needs, hooks=hooks)

@@ -3,15 +3,15 @@
 from typing import Any
 
 from dalib import discrepancy
-from dalib.methods.base import Context, Method, from_term
-from dalib.types import Array, Outputs
+from dalib.methods.base import Method, Needs, View, term
+from dalib.types import Array
 
 
 def rsd(*, weight: Any = 0.001, bases_weight: Any = 0.1) -> Method:
     """Task loss + λ · (Σ sin of principal angles + β · mismatch of the bases) between the spans of the features (Chen,
     Wang, Wang, Long, ICML 2021, eqs. 5 and 7).
 
-    Adaptation of regression: it turns subspaces and leaves the scale of the features alone. Equal subspaces give 0,
+    It turns subspaces and leaves the scale of the features alone. Equal subspaces give 0,
     with a finite gradient at the kink of the bases' mismatch. Needs fewer rows than features in at least one domain's
     batch.
 
@@ -26,8 +26,7 @@ def rsd(*, weight: Any = 0.001, bases_weight: Any = 0.1) -> Method:
         InputError: at the first step, for batches with as many rows as features in both domains.
     """
 
-    def term(source: Outputs, labels: Array, target: Outputs, context: Context) -> Array:
-        del labels, context
-        return discrepancy.rsd(source.features, target.features, weight=bases_weight)
+    def between_spans(view: View) -> Array:
+        return discrepancy.rsd(view.source.features, view.target.features, weight=bases_weight)
 
-    return from_term("rsd", term, weight=weight)
+    return term("rsd", between_spans, weight=weight, needs=Needs("regression"))

@@ -5,16 +5,16 @@ from typing import Any
 import jax
 
 from dalib.discrepancy import sliced_wasserstein
-from dalib.methods.base import Context, Method, from_term
+from dalib.methods.base import Method, View, term
 from dalib.methods.mcd import two_heads
-from dalib.types import Array, Outputs
+from dalib.types import Array
 
 
 def swd(*, weight: Any = 1.0, num_directions: int = 128, heads: bool = False, repeats: int = 4) -> Method:
     """Sliced Wasserstein discrepancy, squared, over fresh random directions at every step (Lee, Batra, Baig, Ulbricht,
     CVPR 2019, arXiv 1903.04064, eq. 4).
 
-    Closed-set adaptation. ``heads=True`` is the paper's method: MCD's three updates with this distance between the
+    ``heads=True`` is the paper's method: MCD's three updates with this distance between the
     softmax outputs of two heads on the target. The default aligns the features of the two domains by it: task loss +
     λ · distance, one update.
 
@@ -35,8 +35,7 @@ def swd(*, weight: Any = 1.0, num_directions: int = 128, heads: bool = False, re
 
         return two_heads("swd", between_heads, weight=weight, repeats=repeats)
 
-    def term(source: Outputs, labels: Array, target: Outputs, context: Context) -> Array:
-        del labels
-        return sliced_wasserstein(source.features, target.features, key=context.key, num_directions=num_directions)
+    def between_domains(v: View) -> Array:
+        return sliced_wasserstein(v.source.features, v.target.features, key=v.key, num_directions=num_directions)
 
-    return from_term("swd", term, weight=weight)
+    return term("swd", between_domains, weight=weight)

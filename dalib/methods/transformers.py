@@ -25,7 +25,7 @@ from dalib.methods.base import (
     weigh,
 )
 from dalib.methods.combine import main_of
-from dalib.types import Array, Metrics, Params, PyTree
+from dalib.types import Array, Batch, Metrics, Params, PyTree
 
 SEEN = 0x5EE
 """Keeps the views' randomness apart from what a method draws from the same key."""
@@ -145,7 +145,7 @@ def scheduled(method: Method, weight: Any) -> Method:
 
 
 def augmented(method: Method, augment: Augment) -> Method:
-    """Gives every update a fresh random view of both domains; evaluation, calibration and looks see the inputs.
+    """Gives every update a fresh random view of all examples; evaluation, calibration and looks see the inputs.
 
     It works inside the compiled step, so it serves single runs and populations alike.
 
@@ -157,10 +157,12 @@ def augmented(method: Method, augment: Augment) -> Method:
     def seen(update: Update) -> Update:
         def loss(view: View) -> tuple[Array, View, Metrics]:
             keys = jax.random.split(jax.random.fold_in(view.key, SEEN))
-            source, target = view.batch.source, view.batch.target
+            source, target, shots = view.batch
             source = source._replace(inputs=augment(keys[0], source.inputs))
             target = target._replace(inputs=augment(keys[1], target.inputs))
-            return update.loss(view._replace(batch=view.batch._replace(source=source, target=target)))
+            if shots is not None:
+                shots = shots._replace(inputs=augment(jax.random.fold_in(keys[1], SEEN), shots.inputs))
+            return update.loss(view._replace(batch=Batch(source, target, shots)))
 
         return update._replace(loss=loss)
 

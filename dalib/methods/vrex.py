@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from dalib.methods.base import Context, Forward, Method, Pass
+from dalib.methods.base import Method, Needs, View, term
 from dalib.methods.domains import check_sources, domain_losses
 from dalib.methods.warmup import weight_after
-from dalib.types import Params, PyTree
+from dalib.types import Array, Metrics
 
 
 def vrex(*, weight: Any = 10.0, warmup_steps: Any = 500, sources: int = 2) -> Method:
@@ -13,7 +13,7 @@ def vrex(*, weight: Any = 10.0, warmup_steps: Any = 500, sources: int = 2) -> Me
     arXiv 2003.00688, section 3).
 
     The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference). Sources are interleaved
-    (:mod:`dalib.methods.domains`); the target is not used. Setting: several sources, no target.
+    (:mod:`dalib.methods.domains`); the target is not used.
 
     Args:
         weight: λ (β in the paper). 10 after 500 steps of 1 is DomainBed's default; TLlib has 3 after 500 steps.
@@ -27,12 +27,11 @@ def vrex(*, weight: Any = 10.0, warmup_steps: Any = 500, sources: int = 2) -> Me
     """
     check_sources(sources)
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del params, forward
-        assert outputs.source.logits is not None
-        losses = domain_losses(outputs.source.logits, outputs.batch.source.labels, context, sources)
-        value = losses.var()
-        metrics = {"loss/vrex": value, "vrex/worst": losses.max()}
-        return weight_after(weight, context, steps=warmup_steps) * value, state, metrics
+    def variance(view: View) -> tuple[Array, Metrics]:
+        losses = domain_losses(view, sources)
+        return losses.var(), {"vrex/worst": losses.max()}
 
-    return Method("vrex", penalty=penalty, batch_norm="source")
+    def later(view: View) -> Array:
+        return weight_after(weight, view, steps=warmup_steps)
+
+    return term("vrex", variance, weight=later, needs=Needs("generalisation", sources, batch_norm="source"))

@@ -8,23 +8,22 @@ import jax.numpy as jnp
 
 from dalib.checks import input_error
 from dalib.discrepancy import safe_norm
-from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, supervised_loss, weigh
+from dalib.methods.base import Method, Spec, Update, View, supervised_loss, weigh
 from dalib.methods.discriminator import Discriminator, discriminate, discriminate_both
 from dalib.methods.domains import together
-from dalib.types import Array, Batch, Params, PyTree
+from dalib.types import Array, Metrics, Params, PyTree
 
 
 def wdgrl(
     *, weight: Any = 1.0, gradient_penalty: Any = 10.0, critic_steps: int = 5, hidden: Sequence[int] = (100,)
 ) -> Method:
-    """A critic's estimate of the Wasserstein-1 distance between the domains' features, which the encoder makes small
-    (Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1).
+    """The encoder minimises a critic's estimate of the Wasserstein-1 distance between the domains' features.
 
-    Closed-set adaptation and regression. Per step: ``critic``, ``critic_steps`` times, minimises
-    ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²`` with features behind stop_gradient, h being both batches
-    and random points between their rows; then ``task``, the encoder and head on task loss + λ · (mean w(f_s) −
-    mean w(f_t)), the critic held fixed. Rows are paired as they come (the shorter domain goes round again), so a step
-    depends on the order of the rows within a batch.
+    It serves classification and regression. Each step first makes ``critic_steps`` updates ``critic``, which minimise
+    ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²`` of fixed features; h are the rows of both batches and
+    random points between them. The update ``task`` then trains encoder and head on task loss + λ · (mean w(f_s) −
+    mean w(f_t)), with the critic held fixed. Rows are paired as they come (the shorter domain goes round again), so a
+    step depends on the order of the rows within a batch.
 
     Args:
         weight: λ; it belongs to a scale of features. The authors' code has 0.01 for digits, 0.1 for Office-Caltech.
@@ -38,6 +37,9 @@ def wdgrl(
 
     Raises:
         InputError: for ``critic_steps`` that is no integer ≥ 1.
+
+    References:
+        Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1.
     """
     if not isinstance(critic_steps, int) or critic_steps < 1:
         raise input_error("critic_steps", got=critic_steps, expected="an integer ≥ 1")
@@ -53,24 +55,23 @@ def wdgrl(
     def slopes(critic: PyTree, rows: Array) -> Array:
         return safe_norm(jax.vmap(jax.grad(lambda h: discriminate(net, critic, h[None])[0]))(rows))
 
-    def critic_loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
+    def critic_loss(view: View) -> tuple[Array, View, Metrics]:
         # The running statistics advance once per step, in the update of the net.
-        outputs, _ = forward.pair(params, states.model, batch, context.key)
-        source, target = jax.lax.stop_gradient((outputs.source.features, outputs.target.features))
-        rows = together(source, target, between(source, target, jax.random.fold_in(context.key, 1)))
-        norms = slopes(params["critic"], rows)
-        value = -distance(params["critic"], source, target) + gradient_penalty * jnp.square(norms - 1).mean()
-        return Result(value, states, {"loss/critic": value, "wdgrl/gradient_norm": norms.mean()})
+        seen, critic = view.pair(), view.params["critic"]
+        source, target = jax.lax.stop_gradient((seen.source.features, seen.target.features))
+        rows = together(source, target, between(source, target, jax.random.fold_in(view.key, 1)))
+        norms = slopes(critic, rows)
+        value = -distance(critic, source, target) + gradient_penalty * jnp.square(norms - 1).mean()
+        return value, view, {"loss/critic": value, "wdgrl/gradient_norm": norms.mean()}
 
-    def penalty(params: Params, state: PyTree, outputs: Pass, forward: Forward, context: Context):
-        del forward
-        value = distance(params["critic"], outputs.source.features, outputs.target.features)
-        return weigh(weight, context) * value, state, {"loss/wdgrl": value}
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        value = distance(view.params["critic"], view.source.features, view.target.features)
+        return weigh(weight, view) * value, view, {"loss/wdgrl": value}
 
     return Method(
         "wdgrl",
         init=init,
-        penalty=penalty,
+        penalties=(penalty,),
         updates=(
             Update("critic", critic_loss, ("critic",), repeats=critic_steps, joins=False),
             Update("task", supervised_loss, ("encoder", "bottleneck", "head")),

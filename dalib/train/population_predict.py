@@ -6,7 +6,7 @@ import jax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from dalib.methods.base import Forward, Method, States, evaluation_params
+from dalib.methods.base import Forward, Method, States, evaluated
 from dalib.train.forward import evaluate_outputs
 from dalib.train.state import TrainState
 from dalib.types import Array
@@ -22,17 +22,18 @@ def make_predict_members(method: Method, forward: Forward, domain: str, *, mesh:
 
     Args:
         method: whose predictions they are; one without ``calibrate``, whose statistics depend on the data.
-        forward: the net, on a CPU with ``net.with_convolution("patches")``.
+        forward: the net, on a CPU with ``dalib.encoders.population_form(net)``.
         domain: "source" or "target": whose batch statistics normalise.
         mesh: as in :func:`dalib.train.make_population`.
     """
 
     def member(state: TrainState, inputs: Array, rows: Array) -> Array:
-        params = evaluation_params(method, state.params, States(state.model, state.method))
+        params, states = evaluated(method, state.params, States(state.model, state.method))
 
         def batch(carry: None, at: Array) -> tuple[None, Array]:
-            outputs = evaluate_outputs(forward, params, state.model, inputs[at], domain)
-            logits = outputs.logits if method.predict is None else method.predict(params, outputs, forward)
+            outputs = evaluate_outputs(forward, params, states.model, inputs[at], domain)
+            own = method.hooks.predict
+            logits = outputs.logits if own is None else own(params, outputs, forward)
             assert logits is not None
             return carry, logits
 

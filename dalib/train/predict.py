@@ -31,7 +31,7 @@ def make_predict(method: Method, forward: Forward, domain: str, *, mesh: Mesh | 
 
     def predict(params: Any, model: PyTree, inputs: Any) -> Outputs:
         outputs = evaluate_outputs(forward, params, model, inputs, domain)
-        logits = outputs.logits if method.predict is None else method.predict(params, outputs, forward)
+        logits = outputs.logits if method.hooks.predict is None else method.hooks.predict(params, outputs, forward)
         return outputs._replace(logits=logits, hidden={})
 
     if mesh is None:

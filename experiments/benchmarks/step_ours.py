@@ -36,18 +36,19 @@ def our_step(
     import jax.numpy as jnp
 
     from dalib import methods, train
-    from dalib.encoders import Bottleneck, Classifier, make_encoder
+    from dalib.encoders import Bottleneck, make_classifier, make_encoder
+    from dalib.tasks import classification
     from dalib.types import Batch, Source, Target
 
     known: dict[str, Callable[[], Any]] = {
         "dann": methods.dann,
         "dan": methods.dan,
         "deep_coral": lambda: methods.deep_coral(layer="features"),
-        NOTHING: lambda: methods.from_term(NOTHING, lambda source, labels, target, context: target.features.mean()),
+        NOTHING: lambda: methods.term(NOTHING, lambda view: view.target.features.mean()),
     }
     chosen = known[method]()
     compute = None if dtype == "float32" else jnp.dtype(dtype)
-    net = Classifier(
+    net = make_classifier(
         make_encoder(benchmark.encoder, dtype=compute) if encoder is None else encoder,
         benchmark.classes,
         Bottleneck(WIDTH, dtype=compute),
@@ -70,7 +71,7 @@ def our_step(
     make = jax.eval_shape if shapes else lambda function, key, like: jax.jit(function)(key, fill(like))
     state = make(init, jax.random.key(0), variables)
     forward = train.make_forward(net, "joint")
-    step = train.make_step(chosen, forward, optimizer, total_steps=10**4, num_classes=benchmark.classes)
+    step = train.make_step(chosen, forward, optimizer, total_steps=10**4, task=classification(benchmark.classes))
     return step, state, batch
 
 

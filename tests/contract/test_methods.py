@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.methods import METHODS, combine, from_term
+from dalib.methods import METHODS, combine
+from dalib.methods.base import term
 from dalib.methods.base import NET_GROUPS, trained_groups
 from dalib.train import make_mesh, put_batch
 from dalib.train.sharding import batch_sharding, replicated
@@ -115,7 +116,7 @@ def test_eight_devices_equal_one(name):
 @pytest.mark.parametrize("name", methods())
 def test_a_sum_with_it_is_a_method_again(name):
     method = small_method(name)
-    extra = from_term("extra", lambda s, y, t, c: jnp.mean(t.features**2))
+    extra = term("extra", lambda view: jnp.mean(view.target.features**2))
     state, step = setup(combine(method, extra), "vectors")
     new, metrics = quick_jit(step)(state, batch("vectors"))
     assert_finite((visible(new), metrics))

@@ -167,7 +167,7 @@ def test_gradients_are_the_slopes_of_their_side(name):
     method = case.method()
     assert {update.name for update in method.updates} == set(case.slopes)
     state, _ = setup(method, "vectors")
-    forward = make_forward(classifier("vectors"), method.batch_norm)
+    forward = make_forward(classifier("vectors"), method.needs.batch_norm)
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         state, b = widened(state), widened(batch("vectors"))

@@ -54,8 +54,8 @@ def weighted(name: str, norm: bool = True):
 
     def run(weight, state, b):
         method = METHODS[name](weight=weight)
-        forward = make_forward(classifier("vectors", norm), method.batch_norm)
-        return training_step(method, forward, optimizer, total_steps=STEPS, num_classes=CLASSES)(state, b)
+        forward = make_forward(classifier("vectors", norm), method.needs.batch_norm)
+        return training_step(method, forward, optimizer, total_steps=STEPS, task=classification(CLASSES))(state, b)
 
     return state, quick_jit(run), run
 
@@ -88,7 +88,7 @@ def test_weight_0_is_source_only_to_the_bit(name):
     """Parameters of the net, their momenta and the batch statistics, over several steps, with BatchNorm in the net."""
     state, step, _ = weighted(name)
     net = [group for group in ("encoder", "bottleneck", "head") if group in state.params]
-    for seed, plain in enumerate(source_only_steps(small_method(name).batch_norm)):
+    for seed, plain in enumerate(source_only_steps(small_method(name).needs.batch_norm)):
         state, _ = step(jnp.float32(0), state, batch("vectors", seed=seed))
         assert_same_bits([state.params[g] for g in net], [plain.params[g] for g in net])
         assert_same_bits([state.optimizer[g] for g in net], [plain.optimizer[g] for g in net])

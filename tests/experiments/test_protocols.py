@@ -7,7 +7,7 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.encoders import make_bottleneck
-from dalib.methods import METHODS, setting_of
+from dalib.methods import METHODS
 from experiments.config import Experiment, flat
 from experiments.own_plan import Own, plan
 from experiments.program import make_program
@@ -20,7 +20,7 @@ CASES = [(name, method) for name, protocol in PROTOCOLS.items() for method in pr
 def test_presets_are_experiments(name, method):
     found = settings(name, method)
     width = {} if found.width is None else {"width": found.width}
-    assert method in METHODS and setting_of(method).startswith("closed set")
+    assert method in METHODS and METHODS[method]().needs.setting == "closed"
     assert (make_bottleneck(found.bottleneck, **width) is None) == (found.width is None)
     Experiment(
         benchmark=PROTOCOLS[name].benchmark,

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.encoders import MLP, Bottleneck, Classifier
-from dalib.methods import Method, States, evaluation_params
+from dalib.methods.base import Look, Method, States, evaluated
+from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, make_predict, training_step
 from dalib.types import Batch, Source, Target
 from tests.contract.cases import quick_jit
@@ -48,22 +49,29 @@ def train(
 
     net = Classifier(MLP(widths), classes, Bottleneck(width=16, norm=False))
     optimizer = make_optimizer(learning_rate=learning_rate, kind="adam")
-    forward = make_forward(net, method.batch_norm)
-    state = quick_jit(
-        lambda key: init_state(key, net, method, optimizer, batches.source.inputs[0], batch_norm=method.batch_norm)
-    )(jax.random.key(seed))
-    step = training_step(method, forward, optimizer, total_steps=steps, num_classes=classes)
+    norm = method.needs.batch_norm
+    forward = make_forward(net, norm)
+    state = quick_jit(lambda key: init_state(key, net, method, optimizer, batches.source.inputs[0], batch_norm=norm))(
+        jax.random.key(seed)
+    )
+    step = training_step(method, forward, optimizer, total_steps=steps, task=classification(classes))
     run = quick_jit(lambda state, part: jax.lax.scan(lambda s, b: (step(s, b)[0], None), state, part)[0])
-    every = method.refresh_every if method.refresh else steps
+    refresh = method.hooks.refresh
+    every = method.hooks.refresh_every if refresh else steps
+
+    def look_of(state):
+        whole = {"target": jnp.asarray(target)}
+        one = lambda domain: forward.one(state.params, state.model, whole[domain], domain, None, False)[0]  # noqa: E731
+        return Look(one, lambda domain: whole[domain], lambda: None)
+
     for start in range(0, steps, every):
-        if method.refresh is not None:
-            look = lambda s=state: forward.one(s.params, s.model, jnp.asarray(target), "target", None, False)[0]  # noqa: E731
-            states = method.refresh(state.params, States(state.model, state.method), look)
+        if refresh is not None:
+            states = refresh(state.params, States(state.model, state.method), look_of(state))
             state = state.replace(model=states.model, method=states.method)
         state = run(state, jax.tree.map(lambda a, i=start: a[i : i + every], batches))
     predict = make_predict(method, forward, "target")
-    params = evaluation_params(method, state.params, States(state.model, state.method))
-    return lambda x: np.asarray(predict(params, state.model, jnp.asarray(x, jnp.float32)).logits).argmax(-1)
+    params, states = evaluated(method, state.params, States(state.model, state.method))
+    return lambda x: np.asarray(predict(params, states.model, jnp.asarray(x, jnp.float32)).logits).argmax(-1)
 
 
 def blobs(rng: np.random.Generator, centres: np.ndarray, classes, *, each: int = 100, spread: float = 0.35) -> Samples:

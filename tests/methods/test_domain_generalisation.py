@@ -9,7 +9,7 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.discrepancy import coral
-from dalib.methods.base import Context, Forward, Pass, States
+from dalib.methods.base import Forward, Pass, States
 from dalib.methods.coral_dg import coral_dg
 from dalib.methods.domains import domain_losses, split_domains, stack_domains
 from dalib.methods.groupdro import groupdro
@@ -19,7 +19,7 @@ from dalib.methods.vrex import vrex
 from dalib.methods.warmup import weight_after
 from dalib.types import Batch, Outputs, Source, Target
 from tests.golden import golden, inputs
-from tests.methods.passes import gradients_of, make_context, make_pass, relative_error
+from tests.methods.passes import gradients_of, loss_of, make_context, make_pass, make_view, relative_error
 
 CE = optax.softmax_cross_entropy_with_integer_labels
 LABELS = inputs("y_s")[0].astype(np.int32)
@@ -29,6 +29,12 @@ def sample(**more):
     names = ("f_s", "f_t", "g_s")
     arrays = {n: jnp.asarray(x, jnp.float32) for n, x in zip(names, inputs(*names), strict=True)}
     return {**arrays, "labels": LABELS, **more}
+
+
+def view_of(logits):
+    """The view of a common pass with these source logits."""
+    outputs = make_pass(**sample(g_s=logits))
+    return make_view(outputs.batch).show(outputs.source, outputs.target)
 
 
 def by_hand():
@@ -45,7 +51,7 @@ def test_rows_by_domain():
     stacked = stack_domains(x, 3)
     np.testing.assert_array_equal(stacked["a"], [[0, 3], [1, 4], [2, 5]])
     np.testing.assert_array_equal(stacked["b"][2], [[4, 5], [10, 11]])
-    losses = domain_losses(sample()["g_s"], LABELS, make_context(), 2)
+    losses = domain_losses(view_of(sample()["g_s"]), 2)
     rows, _ = by_hand()
     np.testing.assert_allclose(losses, [rows[::2].mean(), rows[1::2].mean()], rtol=1e-5)
     with pytest.raises(InputError, match="multiple of 4"):
@@ -108,7 +114,7 @@ def seen(outputs):
 
 def dro(method, state, logits=None):
     outputs = make_pass(**sample() if logits is None else sample(g_s=logits))
-    return method.updates[0].loss({}, States({}, state), outputs.batch, seen(outputs), make_context())
+    return loss_of(method.updates[0], {}, States({}, state), outputs.batch, seen(outputs))
 
 
 def test_groupdro_weighs_by_the_exponential_of_past_losses():
@@ -132,7 +138,7 @@ def test_groupdro_weights_have_no_gradient_and_never_overflow():
     state = {"log_weights": jnp.log(jnp.array([0.9, 0.1]))}
     gradient = jax.jit(jax.grad(lambda g: dro(method, state, g).value))(sample()["g_s"])
     q = jnp.exp(dro(method, state).states.method["log_weights"])
-    fixed = jax.jit(jax.grad(lambda g: (q * domain_losses(g, LABELS, make_context(), 2)).sum()))(sample()["g_s"])
+    fixed = jax.jit(jax.grad(lambda g: (q * domain_losses(view_of(g), 2)).sum()))(sample()["g_s"])
     np.testing.assert_allclose(gradient, fixed, rtol=1e-4, atol=1e-7)
     logits = jnp.where(jnp.arange(8)[:, None] % 2 == 0, -1e4, 0.0) * jax.nn.one_hot(LABELS, 5)
 
@@ -243,12 +249,14 @@ def test_mixstyle_mixes_the_source_alone_and_names_its_places():
     method = mixstyle(probability=1.0)
     x = jax.random.normal(jax.random.key(0), (8, 5)) * jnp.arange(1.0, 9)[:, None]
     batch = Batch(Source(x, LABELS), Target(x))
-    context = Context(jnp.array(0), jnp.array(0.0), jax.random.key(2), 5)
+    context = make_context(0.0, key=jax.random.key(2))
     params = {"encoder": {"fc1": 0}, "bottleneck": 0}
-    result = method.updates[0].loss(params, States({}, {}), batch, Forward(None, one, None), context)
+    result = loss_of(method.updates[0], params, States({}, {}), batch, Forward(None, one, None), context)
     assert touched == [("source", True), ("target", False)] and isinstance(result.outputs, Pass)
     with pytest.raises(InputError, match="layer9"):
-        mixstyle(before=["layer9"]).updates[0].loss(params, States({}, {}), batch, Forward(None, one, None), context)
+        loss_of(
+            mixstyle(before=["layer9"]).updates[0], params, States({}, {}), batch, Forward(None, one, None), context
+        )
 
 
 def test_refused():

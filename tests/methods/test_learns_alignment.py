@@ -25,6 +25,7 @@ from dalib.methods.jan import jan
 from dalib.methods.mdd import mdd
 from dalib.methods.swd import swd
 from dalib.methods.wdgrl import wdgrl
+from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, make_predict, training_step
 from dalib.types import Batch, Source, Target
 from tests.contract.cases import quick_jit
@@ -46,14 +47,15 @@ def draw(key, rows, shift):
 def train(method, variables=None):
     """Parameters, model states and accuracies on the target, one per seed."""
     optimizer = make_optimizer(learning_rate=0.01, kind="adam", momentum=0.9)
-    forward = make_forward(NET, method.batch_norm)
-    step = training_step(method, forward, optimizer, total_steps=STEPS, num_classes=2)
+    forward = make_forward(NET, method.needs.batch_norm)
+    step = training_step(method, forward, optimizer, total_steps=STEPS, task=classification(2))
     predict = make_predict(method, forward, "target")
 
     def one(seed, variables):
         keys = jax.random.split(jax.random.key(seed), 3)
         sample = jax.ShapeDtypeStruct((ROWS, 2), jnp.float32)
-        state = init_state(keys[0], NET, method, optimizer, sample, batch_norm=method.batch_norm, variables=variables)
+        norm = method.needs.batch_norm
+        state = init_state(keys[0], NET, method, optimizer, sample, batch_norm=norm, variables=variables)
 
         def body(state, number):
             k = jax.random.split(jax.random.fold_in(keys[1], number))

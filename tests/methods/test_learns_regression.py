@@ -9,6 +9,7 @@ import pytest
 
 from dalib.encoders import MLP, Classifier
 from dalib.methods import dare_gram, dd, rsd, source_only
+from dalib.tasks import regression
 from tests.methods.seeds import Shift, scores
 
 pytestmark = pytest.mark.slow
@@ -38,7 +39,7 @@ def shift(draw) -> Shift:
         target,
         # More features than rows, as RSD needs.
         Classifier(MLP((64,)), 2),
-        task_loss=lambda outputs, labels: jnp.square(outputs - labels).sum(-1),
+        task=regression(2),
         score=lambda outputs, labels: -jnp.abs(outputs - labels).mean(),
         rows=36,
         steps=500,

@@ -93,7 +93,7 @@ def test_pseudo_labels_by_hand(wide):
     _, _, gradients = gradients_of(pseudo_label(threshold=0.7), {**sample(), "g_t": logits})
     expected = np.array([[-0.2, 0.1, 0.1], [0, 0, 0], [0.05, 0.05, -0.1]]) / 3
     np.testing.assert_allclose(gradients["g_t"], expected, atol=1e-12)
-    lee = pseudo_label(threshold=0.0, weight=lambda context: 3 * jnp.clip((context.step - 100) / 500, 0, 1))
+    lee = pseudo_label(threshold=0.0, weight=lambda view: 3 * jnp.clip((view.step - 100) / 500, 0, 1))
     value, _ = penalty_of(lee, context=make_context(step=jnp.array(350)))(make_pass(**{**sample(), "g_t": logits}))
     np.testing.assert_allclose(value, -1.5 * np.log([0.8, 0.4, 0.9]).mean(), rtol=1e-6)
 

@@ -16,6 +16,7 @@ from dalib.methods.jan import jan
 from dalib.methods.log_coral import log_coral
 from dalib.methods.rsd import rsd
 from dalib.methods.swd import swd
+from dalib.tasks import regression
 from tests.golden import golden, inputs
 from tests.methods.passes import gradients_of, make_context, make_pass, make_spec, penalty_of, relative_error
 
@@ -158,14 +159,11 @@ def test_deepjdot_by_hand():
         deepjdot(epsilon=0.0)
 
 
-def test_deepjdot_takes_the_task_loss_of_the_run():
-    def squared_error(outputs, labels):
-        return jnp.square(outputs - labels).sum(-1)
-
+def test_deepjdot_takes_the_loss_of_the_task():
     f_s, f_t = jnp.array([[0.0], [9.0]]), jnp.array([[0.0], [9.0], [9.0]])
     labels, outputs = jnp.array([[1.0, 2.0], [0.0, 0.0]]), jnp.array([[1.0, 5.0], [1.0, 0.0], [0.0, 2.0]])
     method = deepjdot(feature_weight=1e3, label_weight=1.0, epsilon=0.05)
-    context = make_context(task_loss=squared_error)
+    context = make_context(task=regression(2))
     f = jax.jit(lambda s, t, g, y: penalty_of(method, context=context)(make_pass(s, t, None, g, y))[0])
     equal = f(f_s, f_t[:2], outputs[:2], labels)
     np.testing.assert_allclose(equal, 0.5 * 9 + 0.5 * 1, rtol=1e-4)
@@ -214,8 +212,7 @@ def test_homm_clusters_certain_rows_around_centres_of_their_own():
 
     def f(f_t):
         outputs = make_pass(**{**arrays, "f_t": f_t})
-        value, new, metrics = method.penalty({}, state, outputs, None, make_context())
-        return value, (new, metrics)
+        return penalty_of(method, {}, state)(outputs)
 
     (value, (new, metrics)), gradient = jax.jit(jax.value_and_grad(f, has_aux=True))(jnp.asarray(features))
     # Squared distances 0, 4, 4 over four rows; equal samples have equal moments.

@@ -8,7 +8,9 @@ import pytest
 from dalib.checks import InputError
 from dalib.encoders import MLP, Classifier
 from dalib.encoders.heads import MLPHead
-from dalib.methods import cdan, combine, dan, dann, from_term, mcd, source_only
+from dalib.methods import cdan, combine, dan, dann, mcd, source_only
+from dalib.methods.base import term
+from dalib.tasks import classification
 from dalib.train import (
     fully_sharded,
     init_state,
@@ -47,7 +49,7 @@ def setup(method, net=None, b=None, convention=None):
     net = net or classifier("vectors", method.name == "adabn")
     rows = 6 if method.name == "rsd" else 12  # its spans need fewer rows than features
     b = b or batch("vectors", rows, rows)
-    convention = convention or ("frozen" if method.name == "adabn" else method.batch_norm)
+    convention = convention or ("frozen" if method.name == "adabn" else method.needs.batch_norm)
     optimizer = make_optimizer(learning_rate=0.05)
     init = quick_jit(
         lambda key: init_state(key, net, method, optimizer, jnp.asarray(b.source.inputs), batch_norm=convention)
@@ -56,7 +58,7 @@ def setup(method, net=None, b=None, convention=None):
 
     def step(method=method, **form):
         forward = make_forward(net, convention)
-        return training_step(method, forward, optimizer, total_steps=20, num_classes=CLASSES, **form)
+        return training_step(method, forward, optimizer, total_steps=20, task=classification(CLASSES), **form)
 
     return state, step, b
 
@@ -82,7 +84,7 @@ def marked(names, core):
     return [pytest.param(n, marks=() if n in core else pytest.mark.slow) for n in names]
 
 
-DECLARED = [n for n in ALL if small_method(n).per_example]
+DECLARED = [n for n in ALL if small_method(n).needs.per_example]
 
 
 @pytest.mark.parametrize("name", marked(DECLARED, ("dann",)))
@@ -102,7 +104,7 @@ def test_methods_that_do_not_declare_it_are_refused_and_would_differ(name):
     with pytest.raises(InputError, match=f"(?s)method '{name}', whose losses are not.*cached=True"):
         step(accumulate=2)
     whole, _ = steps(step(), state, b, 1)
-    parts, _ = steps(step(method._replace(per_example=True), accumulate=2), state, b, 1)
+    parts, _ = steps(step(method._replace(needs=method.needs._replace(per_example=True)), accumulate=2), state, b, 1)
     apart = distance(whole.params, parts.params, state.params)
     assert apart < 1e-5 if name in SAME_ALL_THE_SAME else apart > 1e-3
 
@@ -123,15 +125,15 @@ def test_the_cached_form_is_the_whole_batch_for_all_it_admits(name):
 
 def test_a_method_that_does_not_declare_it_is_refused_with_the_way_out():
     with pytest.raises(InputError, match="(?s)method 'dan', whose losses are not.*cached=True"):
-        training_step(dan(), None, make_optimizer(learning_rate=0.1), total_steps=1, num_classes=3, accumulate=2)
+        training_step(dan(), None, make_optimizer(learning_rate=0.1), total_steps=1, task=classification(3), accumulate=2)
 
 
 def test_options_and_sums_decide_too():
-    assert dann().per_example and not dann(norm=True).per_example
-    assert cdan().per_example and not cdan(entropy=True).per_example
-    assert mcd().per_example and not mcd(balance=0.01).per_example and not mcd(balance=jnp.zeros(())).per_example
-    assert combine(dann(), mcd()).per_example and not combine(dann(), dan()).per_example
-    assert not from_term("mine", lambda s, y, t, c: 0.0).per_example
+    assert dann().needs.per_example and not dann(norm=True).needs.per_example
+    assert cdan().needs.per_example and not cdan(entropy=True).needs.per_example
+    assert mcd().needs.per_example and not mcd(balance=0.01).needs.per_example and not mcd(balance=jnp.zeros(())).per_example
+    assert combine(dann(), mcd()).needs.per_example and not combine(dann(), dan()).needs.per_example
+    assert not term("mine", lambda view: 0.0).needs.per_example
 
 
 @pytest.mark.parametrize("cached", marked((False, True), (True,)))
@@ -183,8 +185,8 @@ def test_eight_devices_equal_one(form):
     one, _ = steps(step(), state, b)
     start = jax.tree.map(jnp.copy, state.params)  # a step consumes its state, and placing may share its memory
     mesh = make_mesh(jax.devices()[:8])
-    settings = {"total_steps": 20, "num_classes": CLASSES, "accumulate": 2, **form}
-    split = make_step(method, make_forward(net, method.batch_norm), optimizer, mesh=mesh, **settings)
+    settings = {"total_steps": 20, "task": classification(CLASSES), "accumulate": 2, **form}
+    split = make_step(method, make_forward(net, method.needs.batch_norm), optimizer, mesh=mesh, **settings)
     eight = jax.device_put(state, replicated(mesh))
     placed = put_batch(b, mesh)
     text = split.lower(eight, placed).compile().as_text()
@@ -203,8 +205,8 @@ def test_a_split_state_goes_in_parts_too():
     start = jax.tree.map(jnp.copy, state.params)
     mesh = make_mesh(jax.devices()[:8])
     places = fully_sharded(mesh, state, min_size=32)
-    settings = {"total_steps": 20, "num_classes": CLASSES, "accumulate": 2, "state_sharding": places}
-    forward = make_forward(net, method.batch_norm)
+    settings = {"total_steps": 20, "task": classification(CLASSES), "accumulate": 2, "state_sharding": places}
+    forward = make_forward(net, method.needs.batch_norm)
     split = make_step(method, forward, optimizer, mesh=mesh, **settings)
     eight = jax.device_put(state, places)
     for _ in range(3):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dalib.checks import InputError
-from dalib.methods import dann, from_term
+from dalib.methods import dann
+from dalib.methods.base import term
 from dalib.train import Cadence, NonFiniteError, Preempted, open_checkpoints, open_record, put_batch, run
 from tests.contract.cases import batch, setup
 from tests.train.test_checkpoint import same
@@ -152,7 +153,7 @@ def test_a_stop_during_the_look_at_the_target(tmp_path):
 
 
 def test_a_stop_behind_a_non_finite_value_saves_nothing(tmp_path):
-    exploding = from_term("fuse", lambda s, y, t, c: jnp.where(c.step == 6, jnp.nan, 0.0))
+    exploding = term("fuse", lambda view: jnp.where(view.step == 6, jnp.nan, 0.0))
     # Asked after step 7, which is between two lines of the record.
     with pytest.raises(NonFiniteError, match="step 7"):
         train(tmp_path / "r", exploding, asked=stop_after(1 + 2 * 3 + 7))
@@ -167,7 +168,7 @@ def test_a_finished_run_is_left_alone(tmp_path):
 
 
 def test_stops_at_the_first_non_finite_metric_with_a_checkpoint_before_it(tmp_path):
-    exploding = from_term("fuse", lambda s, y, t, c: jnp.where(c.step == 6, jnp.nan, 0.0))
+    exploding = term("fuse", lambda view: jnp.where(view.step == 6, jnp.nan, 0.0))
     with pytest.raises(NonFiniteError, match="step 7: .*loss/fuse = nan") as error:
         train(tmp_path / "r", exploding)
     assert "last checkpoint before it is of step 4" in str(error.value)

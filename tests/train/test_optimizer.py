@@ -9,11 +9,17 @@ import pytest
 from dalib.checks import InputError
 from dalib.train import SCHEDULES, make_optimizer
 from dalib.train.schedules import inverse
+from dalib.types import Time
 
 PARAMS = {
     "encoder": {"conv1": {"kernel": jnp.array([1.0, -2.0])}, "conv2": {"kernel": jnp.array([0.5, 3.0])}},
     "head": {"kernel": jnp.array([0.3, -0.7])},
 }
+
+
+def at(progress):
+    """The time of a run of 10,000 steps at this progress."""
+    return Time(jnp.int32(progress * 10_000), jnp.float32(progress))
 
 
 def gradient(params):
@@ -25,7 +31,7 @@ def run(optimizer, steps=5, params=PARAMS, total=10):
     for i in range(steps):
         new = dict(params)
         for g in params:
-            new[g], state[g] = optimizer.update(g, gradient(params[g]), state[g], params[g], jnp.float32(i / total))
+            new[g], state[g] = optimizer.update(g, gradient(params[g]), state[g], params[g], at(i / total))
         params = new
     return params, state
 
@@ -77,12 +83,12 @@ def test_frozen_never_moves_not_even_by_decay_and_has_no_moments(kind):
 
 
 def test_schedules():
-    assert all(float(s(jnp.float32(0))) == 1 for s in SCHEDULES.values())
-    np.testing.assert_allclose(SCHEDULES["dann"](jnp.float32(1)), 11**-0.75, rtol=1e-6)
-    np.testing.assert_allclose(SCHEDULES["cosine"](jnp.float32(1)), 0, atol=1e-7)
-    np.testing.assert_allclose(inverse(gamma=1e-3, total_steps=10_000)(jnp.float32(0.3)), 4**-0.75, rtol=1e-6)
+    assert all(float(s(at(0))) == 1 for s in SCHEDULES.values())
+    np.testing.assert_allclose(SCHEDULES["dann"](at(1)), 11**-0.75, rtol=1e-6)
+    np.testing.assert_allclose(SCHEDULES["cosine"](at(1)), 0, atol=1e-7)
+    np.testing.assert_allclose(inverse(gamma=1e-3, total_steps=10_000)(at(0.3)), 4**-0.75, rtol=1e-6)
     optimizer = make_optimizer(learning_rate=0.05, schedule=SCHEDULES["dann"])
-    np.testing.assert_allclose(optimizer.rate(jnp.float32(1)), 0.05 * 11**-0.75, rtol=1e-6)
+    np.testing.assert_allclose(optimizer.rate(at(1)), 0.05 * 11**-0.75, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

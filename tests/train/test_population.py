@@ -11,7 +11,9 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.data import from_arrays, paired_stream, stream_rows
-from dalib.methods import dann, from_term
+from dalib.methods import dann
+from dalib.methods.base import term
+from dalib.tasks import classification
 from dalib.train import (
     Cadence,
     NonFiniteError,
@@ -80,7 +82,7 @@ def small_dann(weight):
 def member_step(learning_rate=0.05, weight=1.0, total=100, method=small_dann):
     method = method(weight=weight)
     net, optimizer = classifier("vectors"), make_optimizer(learning_rate=learning_rate)
-    step = training_step(method, make_forward(net, "joint"), optimizer, total_steps=total, num_classes=CLASSES)
+    step = training_step(method, make_forward(net, "joint"), optimizer, total_steps=total, task=classification(CLASSES))
 
     def init(key):
         return init_state(key, net, method, optimizer, jnp.zeros((BATCH, 5)), batch_norm="joint")
@@ -320,7 +322,7 @@ def test_common_steps():
 @pytest.mark.slow
 def test_a_member_that_explodes_is_named(tmp_path):
     def fuse(weight):
-        return from_term("fuse", lambda s, y, t, c: jnp.where((c.step == 5) & (s.features[0, 0] > -9), jnp.nan, 0.0))
+        return term("fuse", lambda v: jnp.where((v.step == 5) & (v.source.features[0, 0] > -9), jnp.nan, 0.0))
 
     step, init = member_step(method=fuse, total=12)
     with pytest.raises(NonFiniteError, match=r"seed 0: step 6: .*loss/fuse = nan(.|\n)*before it is of step 4"):

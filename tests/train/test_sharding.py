@@ -9,6 +9,7 @@ from jax.sharding import PartitionSpec as P
 from dalib.checks import InputError
 from dalib.encoders import Bottleneck, Classifier
 from dalib.methods import METHODS, dann
+from dalib.tasks import classification
 from dalib.train import (
     fully_sharded,
     init_state,
@@ -62,9 +63,9 @@ def pieces(method, kind="vectors", momentum_kind="adam"):
     sample = batch(kind).source.inputs
 
     def init(key):
-        return init_state(key, net, method, optimizer, sample, batch_norm=method.batch_norm)
+        return init_state(key, net, method, optimizer, sample, batch_norm=method.needs.batch_norm)
 
-    return init, (method, make_forward(net, method.batch_norm), optimizer)
+    return init, (method, make_forward(net, method.needs.batch_norm), optimizer)
 
 
 def bytes_per_device(tree):
@@ -76,7 +77,7 @@ def train(method, *, split, kind="vectors", steps=5):
     init, parts = pieces(method, kind)
     places = fully_sharded(mesh, jax.eval_shape(init, jax.random.key(0)), min_size=16) if split else None
     state = jax.jit(init, out_shardings=places)(jax.random.key(0))
-    settings = {"total_steps": STEPS, "num_classes": CLASSES}
+    settings = {"total_steps": STEPS, "task": classification(CLASSES)}
     step = make_step(*parts, mesh=mesh, state_sharding=places, **settings)
     if not split:
         state = jax.device_put(state, jax.sharding.NamedSharding(mesh, P()))
@@ -117,7 +118,7 @@ def test_a_split_step_needs_less_memory():
     found = {}
     for split in (False, True):
         places = fully_sharded(mesh, shapes) if split else None
-        step = make_step(*parts, mesh=mesh, state_sharding=places, total_steps=STEPS, num_classes=CLASSES)
+        step = make_step(*parts, mesh=mesh, state_sharding=places, total_steps=STEPS, task=classification(CLASSES))
         found[split] = step.lower(shapes, jax.tree.map(jnp.asarray, batch("vectors", 24, 24))).compile()
     memory = {split: compiled.memory_analysis() for split, compiled in found.items()}
     arguments = {split: m.argument_size_in_bytes for split, m in memory.items()}
@@ -131,7 +132,7 @@ def test_a_state_sharding_needs_a_mesh():
     init, parts = pieces(dann(hidden=(8,)))
     places = fully_sharded(make_mesh(), jax.eval_shape(init, jax.random.key(0)))
     with pytest.raises(InputError, match="state_sharding"):
-        make_step(*parts, state_sharding=places, total_steps=STEPS, num_classes=CLASSES)
+        make_step(*parts, state_sharding=places, total_steps=STEPS, task=classification(CLASSES))
 
 
 def test_shapes_alone_place_a_large_net():
@@ -146,7 +147,7 @@ def test_a_run_with_a_split_state():
     """From its first moment; what the host replaces between steps finds its place again."""
     method, mesh = dann(hidden=(64, 64)), make_mesh()
     init, parts = pieces(method)
-    settings = {"total_steps": STEPS, "num_classes": CLASSES}
+    settings = {"total_steps": STEPS, "task": classification(CLASSES)}
     state = split_init(init, mesh, min_size=16)(jax.random.key(0))
     kernel = state.params["discriminator"]["Dense_1"]["kernel"]
     assert kernel.addressable_shards[0].data.shape == (8, 64)

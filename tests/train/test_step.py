@@ -6,25 +6,26 @@ import numpy as np
 import pytest
 
 from dalib.checks import InputError
-from dalib.methods import Method, Update, combine, dan, dann, deep_coral, from_term, mcd
-from dalib.methods.base import SUPERVISED, Context, Result, States, apply_loss, trained_groups
+from dalib.methods import Method, Update, combine, dan, dann, deep_coral, mcd
+from dalib.methods.base import SUPERVISED, States, term, trained_groups
+from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, make_step, put_batch
 from dalib.types import Batch, Source, Target
 from tests.contract.cases import CLASSES, batch, classifier, setup
+from tests.methods.passes import Context, joined
 
 
 def loss_gradients(method, *, step=5):
     """Gradient of the first update's loss by group, and of the task loss alone."""
     state, _ = setup(method, "images")
-    forward = make_forward(classifier("images"), method.batch_norm)
-    context = Context(jnp.int32(step), jnp.float32(step / 10), jax.random.key(3), CLASSES)
+    forward = make_forward(classifier("images"), method.needs.batch_norm)
+    context = Context(jnp.int32(step), jnp.float32(step / 10), jax.random.key(3), classification(CLASSES))
 
     def loss(params, m):
-        return apply_loss(
-            m, m.updates[0], params, States(state.model, state.method), batch("images"), forward, context
-        ).value
+        states = States(state.model, state.method)
+        return joined(m, m.updates[0], params, states, batch("images"), forward, context).value
 
-    return jax.grad(loss)(state.params, method), jax.grad(loss)(state.params, method._replace(penalty=None))
+    return jax.grad(loss)(state.params, method), jax.grad(loss)(state.params, method._replace(penalties=()))
 
 
 def difference(tree, other):
@@ -59,7 +60,7 @@ def test_gradient_of_the_joined_loss_matches_finite_differences():
     method = deep_coral(weight=30.0, layer="features")
     state, _ = setup(method, "vectors")
     forward = make_forward(classifier("vectors"), "joint")
-    context = Context(jnp.int32(5), jnp.float32(0.5), jax.random.key(3), CLASSES)
+    context = Context(jnp.int32(5), jnp.float32(0.5), jax.random.key(3), classification(CLASSES))
     with jax.enable_x64():
         double = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree)  # noqa: E731
         params, states = double(state.params), States(double(state.model), {})
@@ -70,7 +71,7 @@ def test_gradient_of_the_joined_loss_matches_finite_differences():
         @jax.jit
         def loss(t):
             moved = jax.tree.map(lambda p, d: p + t * d, params, direction)
-            return apply_loss(method, SUPERVISED, moved, states, b, forward, context).value
+            return joined(method, SUPERVISED, moved, states, b, forward, context).value
 
         slope, numeric = jax.grad(loss)(0.0), (loss(1e-6) - loss(-1e-6)) / 2e-6
         assert abs(float(slope)) > 1e-2
@@ -110,7 +111,7 @@ def test_one_compilation_serves_a_whole_schedule():
     optimizer = make_optimizer(learning_rate=0.1)
     b = put_batch(batch("vectors"))
     state = init_state(jax.random.key(0), net, method, optimizer, b.source.inputs, batch_norm="joint")
-    step = make_step(method, make_forward(net, "joint"), optimizer, total_steps=10, num_classes=CLASSES)
+    step = make_step(method, make_forward(net, "joint"), optimizer, total_steps=10, task=classification(CLASSES))
     reversal = []
     for _ in range(4):
         state, metrics = step(state, b)
@@ -127,7 +128,7 @@ def test_caller_keeps_its_pretrained_variables():
     state = init_state(
         jax.random.key(0), net, method, optimizer, b.source.inputs, batch_norm="domain", variables=variables
     )
-    step = make_step(method, make_forward(net, "domain"), optimizer, total_steps=10, num_classes=CLASSES)
+    step = make_step(method, make_forward(net, "domain"), optimizer, total_steps=10, task=classification(CLASSES))
     step(state, b)
     assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(variables))
 
@@ -135,17 +136,16 @@ def test_caller_keeps_its_pretrained_variables():
 def test_combine_refuses_what_it_can_not_add():
     with pytest.raises(InputError, match="different names"):
         combine(dan(), dan(weight=2.0))
-    with pytest.raises(InputError, match="own updates"):
+    with pytest.raises(InputError, match="mcd and mcd2 each replace the supervised loss"):
         combine(mcd(), mcd()._replace(name="mcd2"))
     lonely = Method(
-        "lonely",
-        updates=(Update("u", lambda p, s, b, f, c: Result(jnp.float32(0), s, {})), SUPERVISED._replace(joins=False)),
+        "lonely", updates=(Update("u", lambda view: (jnp.float32(0), view, {})), SUPERVISED._replace(joins=False))
     )
     with pytest.raises(InputError, match="no common pass"):
         state, step = setup(combine(lonely, dan()), "vectors")
         step(state, batch("vectors"))
     with pytest.raises(InputError, match="scalar"):
-        state, step = setup(from_term("rows", lambda s, y, t, c: t.features[:, 0]), "vectors")
+        state, step = setup(term("rows", lambda view: view.target.features[:, 0]), "vectors")
         step(state, batch("vectors"))
     unknown = Method("m", updates=(SUPERVISED._replace(trains=("heed",)),))
     with pytest.raises(InputError, match="did you mean 'head'"):
