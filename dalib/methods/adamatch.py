@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from dalib.methods.augmentation import Augment, default_strong, default_weak, draw_rows, row_keys
 from dalib.methods.base import Method, Spec, Update, View, weigh
-from dalib.types import Array, Batch, Metrics, Params, PyTree, Source, Target
+from dalib.types import Array, Metrics, Params, PyTree, Source, Target
 
 EPSILON = 1e-6
 

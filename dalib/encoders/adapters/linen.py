@@ -17,7 +17,6 @@ from dalib.checks import InputError
 from dalib.encoders.net import Encoder, Net, Variables, as_outputs
 from dalib.types import Array, Outputs, PyTree
 
-
 MOMENTS = "moments"
 """Collection in which each BatchNorm leaves the mean and variance of a batch."""
 
