@@ -85,6 +85,7 @@ class Spec(NamedTuple):
         params: the net's initial parameters (for copies: teachers, frozen source encoders).
         init_head: ``key -> params`` of one more head of the classifier's form.
         batch_stats: the net's initial batch statistics, which belong to ``params``; empty without BatchNorm.
+        target_size: examples in the target's training split, which ``Target.rows`` count; 0 where nobody said.
     """
 
     num_classes: int
@@ -92,6 +93,7 @@ class Spec(NamedTuple):
     params: Params
     init_head: Callable[[Array], PyTree]
     batch_stats: PyTree = {}
+    target_size: int = 0
 
     @property
     def width(self) -> int:
