@@ -46,7 +46,9 @@ class Parts(NamedTuple):
         forward: the net under the experiment's BatchNorm convention.
         optimizer: of all groups.
         settings: further arguments of :func:`dalib.train.training_step`.
-        init: ``(key, sample, variables=None, encoder=None) -> state``, see :func:`dalib.train.init_state`.
+        init: ``(key, sample, variables=None, encoder=None, *, target_size=0) -> state``, see
+            :func:`dalib.train.init_state`. The target's size is no part of the program, which runs of several tasks
+            share; what depends on it is the state's shape.
     """
 
     net: Net
@@ -124,9 +126,14 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
         settings |= {"accumulate": experiment.accumulate, "cached": experiment.gradient_cache}
 
     def init(
-        key: jax.Array, sample: jax.Array, variables: PyTree | None = None, encoder: PyTree | None = None
+        key: jax.Array,
+        sample: jax.Array,
+        variables: PyTree | None = None,
+        encoder: PyTree | None = None,
+        *,
+        target_size: int = 0,
     ) -> TrainState:
-        start: dict[str, Any] = {"variables": variables, "encoder": encoder}
+        start: dict[str, Any] = {"variables": variables, "encoder": encoder, "target_size": target_size}
         return init_state(key, net, method, optimizer, sample, batch_norm=experiment.batch_norm, **start)
 
     return Parts(net, method, forward, optimizer, settings, init)
@@ -161,7 +168,7 @@ def _program(experiment: Experiment, classes: int, mesh: Mesh | None, split: boo
     def predict_members(domain: str, devices: int) -> PredictMembers:
         return make_predict_members(method, forward_together, domain, mesh=mesh_of(devices))
 
-    first: Callable[..., TrainState] = jax.jit(init)
+    first: Callable[..., TrainState] = jax.jit(init, static_argnames="target_size")
     step = make_step(method, forward, optimizer, mesh=mesh, **settings)
     if mesh is not None and split:
         first, step = split_init(init, mesh), split_step(method, forward, optimizer, mesh=mesh, **settings)

@@ -1,6 +1,7 @@
 """One run from its description to its record: every benchmark file calls :func:`run_experiment`."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -182,10 +183,11 @@ def open_run(
         if experiment.batch_size > size:
             raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
     program = make_program(experiment, len(labelled.class_names))
+    init = partial(program.init, target_size=len(target.split("train")))
     begin = read_start(program.method, experiment, start)
     if experiment.accumulate > 1:
         first = jnp.asarray(labelled.split("train").__getitems__(range(experiment.batch_size))[0])
-        check_statistics(jax.eval_shape(program.init, jax.random.key(0), first).model, experiment.batch_norm)
+        check_statistics(jax.eval_shape(init, jax.random.key(0), first).model, experiment.batch_norm)
     config = {
         "experiment": asdict(experiment),
         "name": experiment.name,
@@ -211,7 +213,7 @@ def open_run(
         encoder = None
         if experiment.weights and begin is None:
             encoder = load(experiment.encoder, weights=experiment.weights, **dict(experiment.encoder_options))[1]
-        return program.init(jax.random.key(experiment.seed), sample, variables, encoder)
+        return init(jax.random.key(experiment.seed), sample, variables, encoder)
 
     def finish(state: TrainState, together: int = 1) -> None:
         write_outcome(

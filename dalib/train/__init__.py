@@ -18,6 +18,7 @@ from dalib.train.population import augmented as augmented
 from dalib.train.population import fit as fit
 from dalib.train.population import make_population as make_population
 from dalib.train.population import member_of as member_of
+from dalib.train.population import pool_numbers as pool_numbers
 from dalib.train.population import stack_members as stack_members
 from dalib.train.population_loop import common_steps as common_steps
 from dalib.train.population_loop import run_members as run_members

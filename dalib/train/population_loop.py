@@ -31,7 +31,7 @@ def run_members(
     population: Population,
     states: Sequence[TrainState],
     pool: Pool,
-    rows: Sequence[Callable[[int, int], tuple[np.ndarray, np.ndarray]]],
+    rows: Sequence[Callable[[int, int], tuple[np.ndarray, ...]]],
     *,
     total_steps: int,
     records: Sequence[Record],
@@ -55,7 +55,8 @@ def run_members(
         population: from :func:`dalib.train.make_population`.
         states: before the first step, one a member; donated.
         pool: the examples on the device.
-        rows: for each member ``(start, stop) -> (source rows [steps, n], target rows [steps, m])``, int32.
+        rows: for each member ``(start, stop) -> (source rows [steps, n], target rows [steps, m])`` of the pool, int32;
+            with shots, ``[steps, s]`` of these as well.
         total_steps: where to end.
         records: open run folders.
         checkpoints: open checkpoint folders.

@@ -58,6 +58,8 @@ class Options:
     """Between encoder and head."""
     classes: int = 31
     """Number of classes."""
+    target_size: int = 10_000
+    """Examples in the target's training split, for methods that keep something for each of them."""
     options: tuple[str, ...] = ()
     """Hyper-parameters of the method, method.name=value."""
     find_batch: bool = False
@@ -82,7 +84,7 @@ def plan_of(options: Options) -> Plan:
         if name != options.method:
             raise input_error("options", got=f"hyper-parameters of {name}", expected=f"those of {options.method}")
     same = ("topology", "encoder", "method", "batch", "dtype", "fsdp", "bottleneck", "optimizer", "classes")
-    more = ("image_size", "channels", "length")
+    more = ("image_size", "channels", "length", "target_size")
     plan = Plan(**{name: getattr(options, name) for name in same + more}, method_options=method.get(options.method, {}))
     if options.effort != "auto":
         plan = plan._replace(effort=options.effort)

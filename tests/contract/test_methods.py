@@ -137,6 +137,6 @@ def test_updates_train_known_groups(name):
 
 
 def test_target_labels_have_no_place():
-    assert Target._fields == ("inputs",)
+    assert Target._fields == ("inputs", "rows")
     with pytest.raises(TypeError):
-        Target(np.zeros((2, 3)), np.zeros(2))
+        Target(np.zeros((2, 3)), np.arange(2), np.zeros(2))
