@@ -23,16 +23,8 @@ MAY_IMPORT = {
     "report": set(),
 }
 HEAVY = (
-    "tensorflow",
+    *("equinox", "matplotlib", "mlxtend", "pandas", "scipy", "skimage", "sklearn", "tensorflow", "tensorflow_datasets"),
     "torch",
-    "equinox",
-    "matplotlib",
-    "sklearn",
-    "skimage",
-    "mlxtend",
-    "tensorflow_datasets",
-    "scipy",
-    "pandas",
 )
 
 
