@@ -90,7 +90,10 @@ def rows() -> list[Row]:
 
         def init(key: jax.Array, method: Method = method):
             sample = jnp.zeros((4, 3))
-            optimizer, more = make_optimizer(learning_rate=0.1), {"batch_norm": method.needs.batch_norm, "target_size": 4}
+            optimizer, more = (
+                make_optimizer(learning_rate=0.1),
+                {"batch_norm": method.needs.batch_norm, "target_size": 4},
+            )
             return init_state(key, net, method, optimizer, sample, **more)
 
         state = jax.eval_shape(init, jax.random.key(0))

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from dalib.methods import METHODS, combine
-from dalib.methods.base import term
-from dalib.methods.base import NET_GROUPS, trained_groups
+from dalib.methods.base import NET_GROUPS, term, trained_groups
 from dalib.train import make_mesh, put_batch
 from dalib.train.sharding import batch_sharding, replicated
 from dalib.types import Batch, Source, Target

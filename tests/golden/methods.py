@@ -72,7 +72,9 @@ def heads(name: str, **settings: Any):
         outputs, method = sample(("a_s", "a_t")), METHODS[name](**settings)
         forward = FORWARD._replace(pair=lambda params, model, batch, key: (outputs, model))
         params, states = {"second_head": None}, States({}, {})
-        return loss_of(method.updates[-1], params, states, outputs.batch, forward, make_context()).metrics[f"loss/{name}"]
+        return loss_of(method.updates[-1], params, states, outputs.batch, forward, make_context()).metrics[
+            f"loss/{name}"
+        ]
 
     return ours
 
