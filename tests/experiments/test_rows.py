@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dalib.data import from_arrays, stream_rows
-from dalib.methods import METHODS, SETTINGS, Method
+from dalib.methods import METHODS, Method
+from dalib.methods.base import Needs
 from dalib.train import open_checkpoints
 from experiments.config import Experiment, Recipe
 from experiments.population import Job, _groups, run_jobs
@@ -35,24 +36,22 @@ def bank() -> Method:
         size = spec.target_size
         return {}, {"seen": jnp.zeros((size, spec.width)), "visits": jnp.zeros((size,), jnp.int32)}
 
-    def penalty(params, state, outputs, forward, context):
-        del params, forward, context
-        features, rows = outputs.target.features, outputs.batch.target.rows
+    def penalty(view):
+        features, rows, state = view.target.features, view.batch.target.rows, view.state
         value = jnp.mean(jnp.square(features - state["seen"][rows]))
         new = {
             "seen": state["seen"].at[rows].set(jax.lax.stop_gradient(features)),
             "visits": state["visits"].at[rows].add(1),
         }
-        wrong = [(side.inputs[:, 0] * SCALE != side.rows).sum() for side in outputs.batch[:2]]
-        return value, new, {"loss/bank": value, "bank/wrong": (wrong[0] + wrong[1]).astype(jnp.float32)}
+        wrong = [(side.inputs[:, 0] * SCALE != side.rows).sum() for side in view.batch[:2]]
+        return value, view.keep(new), {"loss/bank": value, "bank/wrong": (wrong[0] + wrong[1]).astype(jnp.float32)}
 
-    return Method("bank", init=init, penalty=penalty)
+    return Method("bank", init=init, penalties=(penalty,), needs=Needs(target_rows=True))
 
 
 @pytest.fixture(autouse=True)
 def listed(monkeypatch):
     monkeypatch.setitem(METHODS, "bank", bank)
-    monkeypatch.setitem(SETTINGS, "closed set, kept", ("bank",))
 
 
 def domain(name):
