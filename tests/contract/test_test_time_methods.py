@@ -25,16 +25,17 @@ def test_a_stream(name):
     method, variables, step = start(name)
     first, second = (jnp.asarray(batch("vectors", seed=seed).target.inputs) for seed in (0, 1))
     state = method.init(variables)
-    after, logits, metrics = step(state, first)
+    after, outputs, metrics = step(state, first)
+    logits = outputs.logits
     assert logits.shape == (6, CLASSES) and {"entropy", "histogram", "collapsed"} <= set(metrics)
     assert int(metrics["histogram"].sum()) == 6 and metrics["entropy"].shape == ()
-    assert_finite((after, logits, metrics))
+    assert_finite((after, outputs, metrics, method.predict(after, first)))
     # The same in eager mode, on rows in another order, and again from a state that was made anew.
-    assert_close(method.step(state, first)[1], logits)
+    assert_close(method.step(state, first)[1].logits, logits)
     order = np.random.default_rng(0).permutation(6)
-    assert_close(step(state, first[order])[1], logits[order], rtol=1e-4, atol=1e-5)
+    assert_close(step(state, first[order])[1].logits, logits[order], rtol=1e-4, atol=1e-5)
     step(after, second)
-    assert_same_bits(step(method.init(variables), first)[:2], (after, logits))
+    assert_same_bits(step(method.init(variables), first)[:2], (after, outputs))
 
 
 @pytest.mark.slow

@@ -7,9 +7,10 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.methods.augmentation import VIEWS, in_turn, random_crop, random_resized_crop
-from dalib.methods.augmented import SEEN, augmented
-from dalib.methods.base import Context, Method, Result, States, Update
+from dalib.methods.base import Method, Update
+from dalib.methods.transformers import SEEN, augmented
 from dalib.types import Batch, Source, Target
+from tests.methods.passes import loss_of, make_context
 
 
 def ramp(n=3, size=16):
@@ -19,21 +20,23 @@ def ramp(n=3, size=16):
 
 
 def test_every_update_sees_fresh_views_of_both_domains():
-    def loss(params, states, batch, forward, context):
-        return Result(
-            batch.source.inputs.sum() + 100 * batch.target.inputs.sum(), states, {"labels": batch.source.labels}
-        )
+    def loss(view):
+        source, target, shots = view.batch
+        total = source.inputs.sum() + 100 * target.inputs.sum() + 1e4 * shots.inputs.sum()
+        return total, view, {"labels": source.labels, "shots": shots.labels}
 
     method = augmented(Method("m", updates=(Update("u", loss),)), lambda key, x: x + jax.random.uniform(key))
-    batch = Batch(Source(jnp.zeros((1, 2)), jnp.array([7])), Target(jnp.zeros((1, 2))))
+    zeros = jnp.zeros((1, 2))
+    batch = Batch(Source(zeros, jnp.array([7])), Target(zeros), Source(zeros, jnp.array([8])))
 
     def value(seed):
-        context = Context(jnp.int32(0), jnp.float32(0), jax.random.key(seed), 2)
-        return method.updates[0].loss({}, States({}, {}), batch, None, context)
+        return loss_of(method.updates[0], {}, None, batch, context=make_context(key=jax.random.key(seed)))
 
-    drawn = [jax.random.uniform(key) for key in jax.random.split(jax.random.fold_in(jax.random.key(0), SEEN))]
-    assert drawn[0] != drawn[1]
-    np.testing.assert_allclose(value(0).value, 2 * drawn[0] + 200 * drawn[1], rtol=1e-5)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(0), SEEN))
+    drawn = [jax.random.uniform(key) for key in (*keys, jax.random.fold_in(keys[1], SEEN))]
+    assert len(set(map(float, drawn))) == 3
+    np.testing.assert_allclose(value(0).value, 2 * drawn[0] + 200 * drawn[1] + 2e4 * drawn[2], rtol=1e-5)
+    assert value(0).metrics["shots"] == 8
     assert value(0).value == value(0).value != value(1).value and value(0).metrics["labels"] == 7
 
 

@@ -12,19 +12,18 @@ import scipy.special
 
 from dalib.checks import InputError
 from dalib.discrepancy import class_balance
-from dalib.methods import SUPERVISED, Forward, Pass, States, combine, dann, evaluation_params
+from dalib.methods import Forward, Pass, States, combine, dann, evaluated
 from dalib.methods.adamatch import adamatch, adamatch_warmup
 from dalib.methods.augmentation import identity
-from dalib.methods.base import apply_loss
 from dalib.methods.cc_loss import cc_loss
 from dalib.methods.fixmatch import fixmatch
 from dalib.methods.mean_teacher import mean_teacher, teacher_params
 from dalib.methods.uda import soft_label_loss, uda
 from dalib.methods.vat import adversarial_perturbation, virtual_adversarial_loss
 from dalib.methods.views import sigmoid_ramp
-from dalib.types import Batch, Outputs, Source, Target
+from dalib.types import Batch, Outputs, Source, Target, Time
 from tests.golden import golden, inputs
-from tests.methods.passes import make_context
+from tests.methods.passes import joined, loss_of, make_context, make_view
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +38,8 @@ def one(params, model, x, domain, key, train):
 
 
 def pair(params, model, batch, key):
-    passes = [one(params, model, x, "", key, True)[0] for x in (batch.source.inputs, batch.target.inputs)]
+    # The plain target holds two views side by side; what the common pass makes of them, no term of these reads.
+    passes = [one(params, model, x[:, :5], "", key, True)[0] for x in (batch.source.inputs, batch.target.inputs)]
     return Pass(*passes, batch), model
 
 
@@ -69,7 +69,7 @@ def run(method, *, state=None, params=None, b=None, **context):
     states, b = States({}, {} if state is None else state), b or batch()
 
     def loss(params):
-        result = apply_loss(method, method.updates[0], params, states, b, FORWARD, make_context(**context))
+        result = joined(method, method.updates[0], params, states, b, FORWARD, make_context(**context))
         return result.value - result.metrics["loss/task"], (result.metrics, result.states)
 
     (value, aux), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
@@ -105,8 +105,8 @@ def test_golden_mean_teacher():
     np.testing.assert_allclose(value, expected.value, rtol=1e-10)
     np.testing.assert_allclose(gradient, expected.gradients["g_t"].sum(0), atol=1e-10)
     np.testing.assert_allclose(metrics["mean_teacher/balance"], golden("self_ensemble.class_balance").value, rtol=1e-10)
-    np.testing.assert_allclose(sigmoid_ramp(0.3), golden("pi_model.sigmoid_warm_up.3of10").value, rtol=1e-10)
-    assert sigmoid_ramp(0.5, until=0.25) == 1
+    np.testing.assert_allclose(sigmoid_ramp(Time(0, 0.3)), golden("pi_model.sigmoid_warm_up.3of10").value, rtol=1e-10)
+    assert sigmoid_ramp(Time(0, 0.5), until=0.25) == 1
     ramped, *_ = run(
         mean_teacher(threshold=0.0, balance=0.0, tllib_form=True, ramp=sigmoid_ramp, weak=first, strong=second),
         state=state,
@@ -137,7 +137,7 @@ def test_the_teacher_is_an_average_of_the_student():
     states = States({}, {"teacher": {"head": jnp.zeros(5)}})
     params = {"head": jnp.ones(5), "other": jnp.ones(2)}
     for _ in range(2):
-        states = method.finish(params, states, batch(), FORWARD, make_context())
+        states = method.hooks.after_step(make_view(batch(), params, states, FORWARD))
     np.testing.assert_allclose(states.method["teacher"]["head"], 0.19, rtol=1e-12)
     taught = teacher_params(params, states.method)
     assert taught["head"][0] < 0.2 and taught["other"] is params["other"]
@@ -145,15 +145,15 @@ def test_the_teacher_is_an_average_of_the_student():
 
 def test_an_evaluation_takes_the_teacher_alone_and_in_a_sum():
     params, state = {"head": jnp.ones(5)}, {"teacher": {"head": jnp.zeros(5)}}
-    seen = evaluation_params(mean_teacher(), params, States({}, state))
-    assert seen["head"].tolist() == [0.0] * 5
-    assert evaluation_params(mean_teacher(evaluate="student"), params, States({}, state)) is params
+    seen, states = evaluated(mean_teacher(), params, States({}, state))
+    assert seen["head"].tolist() == [0.0] * 5 and states == States({}, state)
+    assert evaluated(mean_teacher(evaluate="student"), params, states)[0] is params
     both = combine(mean_teacher(), dann(hidden=(4,)))
     params["dann/discriminator"] = jnp.ones(3)
-    seen = evaluation_params(both, params, States({}, {"mean_teacher": state, "dann": {}}))
+    seen, _ = evaluated(both, params, States({}, {"mean_teacher": state, "dann": {}}))
     assert seen["head"].tolist() == [0.0] * 5 and seen["dann/discriminator"] is params["dann/discriminator"]
-    with pytest.raises(InputError, match="evaluate_with"):
-        combine(mean_teacher(), mean_teacher()._replace(name="second", updates=(SUPERVISED,)))
+    with pytest.raises(InputError, match="their own evaluate"):
+        combine(mean_teacher(), mean_teacher()._replace(name="second"))
 
 
 def test_soft_labels_by_hand():
@@ -215,7 +215,7 @@ def test_adamatch_mixes_the_logits_of_two_passes_and_warms_up():
     @jax.jit
     def loss(labels):
         seen = b._replace(source=b.source._replace(labels=labels))
-        return method.updates[0].loss({"head": jnp.zeros(5)}, States({}, state), seen, mixed, make_context()).value
+        return loss_of(method.updates[0], {"head": jnp.zeros(5)}, States({}, state), seen, mixed).value
 
     # Class 0 has u · 1000 more than the others: its log-probability is about 0, that of another class −u · 1000.
     assert float(loss(jnp.zeros(8, jnp.int32))) < 1e-3

@@ -7,6 +7,7 @@ import pytest
 
 from dalib.encoders import MLP, Classifier
 from dalib.methods import States, adabn
+from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, make_predict, recompute_statistics, training_step
 from dalib.types import Batch, Source, Target
 from tests.methods.shifts import blobs, circle
@@ -22,9 +23,11 @@ def test_the_targets_statistics_undo_a_change_of_scale_and_offset(seed):
     # One set of variables, scored with the source's statistics and with the target's.
     net, method = Classifier(MLP((32,), norm=True), 5), adabn()
     optimizer = make_optimizer(learning_rate=0.02, kind="adam")
-    forward = make_forward(net, method.batch_norm)
-    state = init_state(jax.random.key(seed), net, method, optimizer, source.inputs[:50], batch_norm=method.batch_norm)
-    step = jax.jit(training_step(method, forward, optimizer, total_steps=150, num_classes=5))
+    forward = make_forward(net, method.needs.batch_norm)
+    state = init_state(
+        jax.random.key(seed), net, method, optimizer, source.inputs[:50], batch_norm=method.needs.batch_norm
+    )
+    step = jax.jit(training_step(method, forward, optimizer, total_steps=150, task=classification(5)))
     for _ in range(150):
         rows = rng.integers(0, len(source.labels), 50)
         batch = Batch(Source(source.inputs[rows], source.labels[rows]), Target(inputs[rows]))
@@ -35,7 +38,7 @@ def test_the_targets_statistics_undo_a_change_of_scale_and_offset(seed):
         return float((predict(state.params, model, jnp.asarray(inputs)).logits.argmax(-1) == target.labels).mean())
 
     states = States(state.model, state.method)
-    calibrated = method.calibrate(
+    calibrated = method.hooks.calibrate(
         state.params, states, lambda: recompute_statistics(net, state.params, state.model["shared"], [inputs])
     )
     assert accuracy(state.model) < 0.7

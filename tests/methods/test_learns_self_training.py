@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dalib.encoders import MLP, Classifier
-from dalib.methods import States, combine, evaluation_params, source_only
+from dalib.methods import Look, States, combine, evaluated, source_only
 from dalib.methods.adamatch import adamatch
 from dalib.methods.augmentation import gaussian_noise
 from dalib.methods.bnm import bnm
@@ -29,6 +29,7 @@ from dalib.methods.uda import uda
 from dalib.methods.vada import vada
 from dalib.methods.vat import vat
 from dalib.methods.views import sigmoid_ramp
+from dalib.tasks import classification
 from dalib.train import evaluate_outputs, init_state, make_forward, make_optimizer, make_predict, training_step
 from dalib.types import Batch, Source, Target
 from tests.contract.cases import quick_jit
@@ -49,14 +50,16 @@ def draw(key, rows, degrees):
 def train(method, variables=None):
     """Parameters and accuracies on the target, one per seed."""
     optimizer = make_optimizer(learning_rate=0.01, kind="adam", momentum=0.9)
-    forward = make_forward(NET, method.batch_norm)
-    step = training_step(method, forward, optimizer, total_steps=STEPS, num_classes=4)
+    forward = make_forward(NET, method.needs.batch_norm)
+    step = training_step(method, forward, optimizer, total_steps=STEPS, task=classification(4))
     predict = make_predict(method, forward, "target")
 
     def one(seed, variables):
         keys = jax.random.split(jax.random.key(seed), 3)
         sample = jax.ShapeDtypeStruct((ROWS, 2), jnp.float32)
-        state = init_state(keys[0], NET, method, optimizer, sample, batch_norm=method.batch_norm, variables=variables)
+        state = init_state(
+            keys[0], NET, method, optimizer, sample, batch_norm=method.needs.batch_norm, variables=variables
+        )
         whole = draw(keys[2], 512, DEGREES)[0]
 
         def look(state):
@@ -65,17 +68,18 @@ def train(method, variables=None):
         def body(state, number):
             k = jax.random.split(jax.random.fold_in(keys[1], number))
             x, y = draw(k[0], ROWS, 0.0)
-            if method.refresh is not None:
+            if method.hooks.refresh is not None:
                 own = States(state.model, state.method)
-                new = method.refresh(state.params, own, lambda: look(state)).method
+                seen = Look({"target": look(state)}.__getitem__, None, None)
+                new = method.hooks.refresh(state.params, own, seen).method
                 due = number % 50 == 0
                 state = state.replace(method=jax.tree.map(lambda a, b: jnp.where(due, a, b), new, state.method))
             return step(state, Batch(Source(x, y), Target(draw(k[1], ROWS, DEGREES)[0])))[0], None
 
         state, _ = jax.lax.scan(body, state, jnp.arange(STEPS))
         x, y = draw(jax.random.fold_in(keys[2], 1), 1000, DEGREES)
-        params = evaluation_params(method, state.params, States(state.model, state.method))
-        accuracy = (predict(params, state.model, x).logits.argmax(-1) == y).mean()
+        params, states = evaluated(method, state.params, States(state.model, state.method))
+        accuracy = (predict(params, states.model, x).logits.argmax(-1) == y).mean()
         return {g: state.params[g] for g in ("encoder", "head")}, accuracy
 
     return quick_jit(jax.vmap(one))(jnp.arange(SEEDS), variables)

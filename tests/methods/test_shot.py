@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import scipy.special
 
-from dalib.methods import States
-from dalib.methods.base import Context, apply_loss, trained_groups
+from dalib.methods import Look, States
+from dalib.methods.base import trained_groups
 from dalib.methods.shot import class_centroids, nearest_centroid, shot
+from dalib.tasks import classification
 from dalib.train import make_forward
 from dalib.types import Batch, Outputs, Source
 from tests.contract.cases import CLASSES, batch, classifier, setup
+from tests.methods.passes import joined, make_context
 
 
 def centroids_by_hand(features, logits, least):
@@ -47,13 +49,18 @@ def test_one_class_is_always_left():
     np.testing.assert_array_equal(valid, [False, True, False])
 
 
+def look(outputs):
+    """A look at the target that gives these outputs, and refuses everything else."""
+    return Look({"target": outputs}.__getitem__, None, None)
+
+
 def loss_of(method, state, b):
-    forward = make_forward(classifier("vectors"), method.batch_norm)
-    context = Context(jnp.int32(5), jnp.float32(0.5), jax.random.key(3), CLASSES)
+    forward = make_forward(classifier("vectors"), method.needs.batch_norm)
+    context = make_context(0.5, step=jnp.int32(5), key=jax.random.key(3), task=classification(CLASSES))
 
     def loss(params):
         states = States(state.model, state.method)
-        result = apply_loss(method, method.updates[0], params, states, b, forward, context)
+        result = joined(method, method.updates[0], params, states, b, forward, context)
         return result.value, (result.metrics, result.states)
 
     (value, (metrics, states)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(state.params)
@@ -78,9 +85,9 @@ def test_labels_after_a_look_at_the_target():
     method = shot(information=0.0, beta=1.0)
     state, _ = setup(method, "vectors")
     b = batch("vectors")
-    forward = make_forward(classifier("vectors"), method.batch_norm)
+    forward = make_forward(classifier("vectors"), method.needs.batch_norm)
     outputs, _ = forward.one(state.params, state.model, jnp.asarray(b.target.inputs), "target", None, False)
-    states = method.refresh(state.params, States(state.model, state.method), lambda: outputs)
+    states = method.hooks.refresh(state.params, States(state.model, state.method), look(outputs))
     _, _, labels = centroids_by_hand(np.float64(outputs.features), np.float64(outputs.logits), 0)
     value, metrics, after, gradients = loss_of(method, state.replace(method=states.method), b)
     log_p = scipy.special.log_softmax(np.asarray(outputs.logits), axis=1)
@@ -94,7 +101,7 @@ def test_labels_after_a_look_at_the_target():
 def test_a_look_keeps_shapes_and_dtypes():
     method = shot()
     state, _ = setup(method, "vectors")
-    look = lambda: Outputs(jnp.zeros((9, 12)), jnp.zeros((9, CLASSES)))  # noqa: E731
-    new = method.refresh(state.params, States(state.model, state.method), look)
+    seen = look(Outputs(jnp.zeros((9, 12)), jnp.zeros((9, CLASSES))))
+    new = method.hooks.refresh(state.params, States(state.model, state.method), seen)
     assert jax.tree.map(jnp.shape, new.method) == jax.tree.map(jnp.shape, state.method)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(new.method))

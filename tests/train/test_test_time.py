@@ -41,8 +41,8 @@ def test_a_mixture_of_statistics_goes_from_evaluation_to_the_batch():
     evaluated = NET.apply(variables(), X).logits
     with normalise_by_batch(True):
         by_batch = NET.apply(variables(), X, mutable=["batch_stats"])[0].logits
-    np.testing.assert_allclose(apply(*parts(), X, 1.0), evaluated, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(apply(*parts(), X, 0.0), by_batch, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(apply(*parts(), X, 1.0)[0].logits, evaluated, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(apply(*parts(), X, 0.0)[0].logits, by_batch, rtol=1e-5, atol=1e-5)
     # In between, by hand: one BatchNorm, so mixing its moments is all there is.
     p, s = parts()
     p, stored = jax.tree.map(np.asarray, p), jax.tree.map(np.asarray, s["encoder"]["bn1"])
@@ -51,11 +51,17 @@ def test_a_mixture_of_statistics_goes_from_evaluation_to_the_batch():
     mean, var = 0.25 * stored["mean"] + 0.75 * z.mean(0), 0.25 * stored["var"] + 0.75 * z.var(0)
     h = np.maximum((z - mean) / np.sqrt(var + 1e-5) * layers["bn1"]["scale"] + layers["bn1"]["bias"], 0)
     expected = h @ p["head"]["fc"]["kernel"] + p["head"]["fc"]["bias"]
-    np.testing.assert_allclose(apply(*parts(), X, 0.25), expected, rtol=1e-4, atol=1e-4)
-    state, logits, _ = bn_norm(make_apply(NET), prior=4.0).step(
+    outputs, moments = apply(*parts(), X, 0.25)
+    np.testing.assert_allclose(outputs.logits, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(outputs.features, h, rtol=1e-4, atol=1e-4)
+    # The moments are the batch's own, whatever the mixture, in the form of the statistics.
+    assert jax.tree.structure(moments) == jax.tree.structure(s)
+    np.testing.assert_allclose(moments["encoder"]["bn1"]["mean"], z.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(moments["encoder"]["bn1"]["var"], z.var(0), rtol=1e-4, atol=1e-5)
+    state, outputs, _ = bn_norm(make_apply(NET), prior=4.0).step(
         bn_norm(make_apply(NET)).init(variables()), jnp.asarray(X)
     )
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)  # 4 / (4 + 12)
+    np.testing.assert_allclose(outputs.logits, expected, rtol=1e-4, atol=1e-4)  # 4 / (4 + 12)
     assert state["batch_stats"] is s
 
 
@@ -68,7 +74,7 @@ def test_a_mixture_in_a_convolutional_net():
     def both(v):
         with normalise_by_batch(True):
             by_batch = net.apply(v, images, mutable=["batch_stats"])[0].logits
-        return by_batch, make_apply(net)(v["params"], v["batch_stats"], images, 0.0)
+        return by_batch, make_apply(net)(v["params"], v["batch_stats"], images, 0.0)[0].logits
 
     by_batch, logits = both(v)
     np.testing.assert_allclose(logits, by_batch, rtol=1e-4, atol=1e-5)
@@ -81,12 +87,15 @@ def test_only_scales_and_biases_of_normalisation_adapt():
     jax.tree.map(np.testing.assert_array_equal, merge(params, adaptable(params)), params)
     method = tent(make_apply(NET), learning_rate=0.01)
     start = method.init(variables())
-    new, logits, metrics = jax.jit(method.step)(start, X)
-    np.testing.assert_allclose(logits, make_apply(NET)(*parts(), X, 0.0), rtol=1e-4, atol=1e-5)  # before the step
+    new, outputs, metrics = jax.jit(method.step)(start, X)
+    before = make_apply(NET)(*parts(), X, 0.0)[0].logits
+    np.testing.assert_allclose(outputs.logits, before, rtol=1e-4, atol=1e-5)
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), new["params"], start["params"])
     assert changed["encoder"] == {"bn1": {"scale": True, "bias": True}, "fc1": {"kernel": False, "bias": False}}
     assert not any(jax.tree.leaves(changed["head"]))
-    _, _, later = jax.jit(method.step)(new, X)
+    # What the new state predicts of this batch is what the next step would start from.
+    _, later_outputs, later = jax.jit(method.step)(new, X)
+    np.testing.assert_allclose(method.predict(new, X).logits, later_outputs.logits, rtol=1e-4, atol=1e-5)
     assert later["entropy"] < metrics["entropy"]
     assert metrics["histogram"].sum() == len(X)
 
@@ -104,7 +113,8 @@ def test_nets_without_statistics_or_scales():
     v = jax.jit(layers.init)(jax.random.key(0), X)
     assert set(adaptable(v["params"])) == {"encoder/norm/scale", "encoder/norm/bias"}
     method = tent(make_apply(layers))
-    assert np.isfinite(jax.jit(method.step)(method.init(v), X)[1]).all()
+    assert np.isfinite(jax.jit(method.step)(method.init(v), X)[1].logits).all()
+    assert make_apply(layers)(v["params"], {}, X, 0.0)[1] == {}
     with pytest.raises(InputError, match="BatchNorm"):
         bn_norm(make_apply(layers)).init(v)
     bare = Classifier(MLP((8,)), 3)
@@ -117,11 +127,16 @@ def test_nets_without_statistics_or_scales():
 def test_a_reset_forgets_and_modes_differ():
     method = tent(make_apply(NET), learning_rate=0.05)
     stream = [X[:6], X[6:], X[:6]]
-    logits = {mode: [x for x, _ in adapt(method, variables(), stream, mode=mode)] for mode in ("continual", "episodic")}
+    modes = ("continual", "episodic")
+    logits = {mode: [b.outputs.logits for b in adapt(method, variables(), stream, mode=mode)] for mode in modes}
     np.testing.assert_array_equal(logits["episodic"][0], logits["episodic"][2])
     assert (np.asarray(logits["continual"][0]) != np.asarray(logits["continual"][2])).any()
-    again = [x for x, _ in adapt(method, variables(), stream)]
-    jax.tree.map(np.testing.assert_array_equal, again, logits["continual"])
+    again = list(adapt(method, variables(), stream, after=True))
+    jax.tree.map(np.testing.assert_array_equal, [b.outputs.logits for b in again], logits["continual"])
+    assert all((b.after.logits != b.outputs.logits).any() for b in again)
+    # The reset of the episodic mode comes before a batch, so its update shows in what comes after.
+    (first, *_) = adapt(method, variables(), stream, mode="episodic", after=True)
+    np.testing.assert_array_equal(first.after.logits, again[0].after.logits)
     with pytest.raises(InputError, match="episodic"):
         adapt(method, variables(), stream, mode="always")
 
@@ -131,11 +146,12 @@ def test_sar_by_hand():
     apply, optimizer = make_apply(NET), optax.sgd(0.1)
     method = sar(apply, optimizer=optimizer, margin=0.8, radius=0.05, recover_below=0.0)
     state = method.init(variables())
-    new, logits, metrics = jax.jit(method.step)(state, X)
+    new, _, metrics = jax.jit(method.step)(state, X)
     trained = adaptable(variables()["params"])
 
     def rows(leaves):
-        log_p = jax.nn.log_softmax(apply(merge(variables()["params"], leaves), variables()["batch_stats"], X, 0.0))
+        outputs, _ = apply(merge(variables()["params"], leaves), variables()["batch_stats"], X, 0.0)
+        log_p = jax.nn.log_softmax(outputs.logits)
         return -(jnp.exp(log_p) * log_p).sum(1)
 
     kept = np.asarray(rows(trained)) < 0.8 * np.log(3)
@@ -166,10 +182,12 @@ def test_sar_skips_unreliable_batches_and_recovers():
 
 
 def test_the_report_of_a_collapse():
-    certain = 50 * jax.nn.one_hot(jnp.array([1, 1, 1, 1, 1, 1, 1, 1, 1, 0]), 3)
+    logits = 50 * jax.nn.one_hot(jnp.array([1, 1, 1, 1, 1, 1, 1, 1, 1, 0]), 3)
+    certain = Outputs(logits, logits)
     assert not report(certain)["collapsed"] and report(certain, collapse_share=0.8)["collapsed"]
     np.testing.assert_array_equal(report(certain)["histogram"], [1, 9, 0])
-    assert report(certain[:9])["collapsed"] and not report(certain[:1])["collapsed"]
+    part = lambda n: Outputs(logits[:n], logits[:n])  # noqa: E731
+    assert report(part(9))["collapsed"] and not report(part(1))["collapsed"]
 
 
 @pytest.mark.slow
@@ -209,7 +227,7 @@ def test_they_solve_a_change_of_scale_and_offset():
             tent(apply, learning_rate=0.01),
             sar(apply, learning_rate=0.01, recover_below=0.0),
         ):  # noqa: E501
-            logits = [z for z, _ in adapt(method, v, x.reshape(10, 64, 2))]
+            logits = [b.outputs.logits for b in adapt(method, v, x.reshape(10, 64, 2))]
             gains[method.name].append((np.concatenate(logits).argmax(1) == y).mean() - plain)
     print(gains)
     assert np.mean(gains["bn_norm"]) > 0.05
