@@ -12,7 +12,7 @@ from dalib.types import Outputs
 from tests.golden import golden, inputs
 from tests.methods.passes import FORWARD, loss_of, make_context, make_pass, relative_error
 
-PARAMS = {"second_head": None}
+PARAMS = {"second_head": {}}
 """With these parameters the second head's logits are the features themselves, see ``passes.head``."""
 
 
