@@ -68,7 +68,5 @@ def test_golden_warm_start(step):
 
 
 def test_schedule():
-    np.testing.assert_allclose(
-        dann_schedule(at([0.0, 0.1, 0.5, 1.0])), [0, 0.462117, 0.986614, 0.999909], atol=1e-6
-    )
+    np.testing.assert_allclose(dann_schedule(at([0.0, 0.1, 0.5, 1.0])), [0, 0.462117, 0.986614, 0.999909], atol=1e-6)
     np.testing.assert_allclose(dann_schedule(at([0.0, 1.0]), low=0.2, high=0.7), [0.2, 0.7], atol=1e-4)
