@@ -6,8 +6,8 @@ import numpy as np
 
 from dalib.checks import InputError, choose
 from dalib.methods import Method, with_rejection
-from dalib.methods.augmentation import SIZED, VIEWS, View, in_turn
-from dalib.methods.augmented import augmented
+from dalib.methods.augmentation import SIZED, VIEWS, Augment, in_turn
+from dalib.methods.transformers import augmented
 from dalib.validate.open_set import open_set_scores
 from experiments.config import OPEN, Experiment
 
@@ -31,7 +31,7 @@ def prepared(method: Method, experiment: Experiment) -> Method:
     return method
 
 
-def _view(name: str, size: int) -> View:
+def _view(name: str, size: int) -> Augment:
     view = choose("augment", name, VIEWS)
     return partial(view, size=size) if name in SIZED and size else view
 

@@ -40,8 +40,9 @@ class Net(NamedTuple):
         statistics: as in :class:`Encoder`.
         init_head: ``(key, features) -> params`` of one more head of the same form.
         apply_head: ``(head params, features, key) -> logits`` of a head alone; ``key=None`` means no dropout.
-        mixed: ``(params, stats, inputs, source_weight) -> Outputs`` with every BatchNorm between the running statistics
-            (1) and those of the batch (0), for test-time methods; None where the library does not offer it.
+        mixed: ``(params, stats, inputs, source_weight) -> (Outputs, moments)`` with every BatchNorm between the running
+            statistics (1) and those of the batch (0), for test-time methods. The moments are the batch's own, in the
+            form of ``stats``. None where the library does not offer it.
         for_population: as in :class:`Encoder`.
     """
 
@@ -50,7 +51,7 @@ class Net(NamedTuple):
     statistics: Callable[[PyTree, PyTree, Array], PyTree]
     init_head: Callable[[Array, Array], PyTree]
     apply_head: Callable[[PyTree, Array, Array | None], Array]
-    mixed: Callable[[PyTree, PyTree, Array, Any], Outputs] | None = None
+    mixed: Callable[[PyTree, PyTree, Array, Any], tuple[Outputs, PyTree]] | None = None
     for_population: "Callable[[], Net] | None" = None
 
 

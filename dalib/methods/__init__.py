@@ -10,17 +10,21 @@ from dalib.methods.augmentation import default_strong as default_strong
 from dalib.methods.augmentation import default_weak as default_weak
 from dalib.methods.base import EVERYTHING as EVERYTHING
 from dalib.methods.base import NET_GROUPS as NET_GROUPS
+from dalib.methods.base import SETTINGS as SETTINGS
 from dalib.methods.base import SUPERVISED as SUPERVISED
-from dalib.methods.base import Context as Context
 from dalib.methods.base import Forward as Forward
+from dalib.methods.base import Hooks as Hooks
+from dalib.methods.base import Look as Look
 from dalib.methods.base import Method as Method
+from dalib.methods.base import Needs as Needs
 from dalib.methods.base import Pass as Pass
-from dalib.methods.base import Result as Result
 from dalib.methods.base import Spec as Spec
 from dalib.methods.base import States as States
 from dalib.methods.base import Update as Update
-from dalib.methods.base import evaluation_params as evaluation_params
-from dalib.methods.base import from_term as from_term
+from dalib.methods.base import View as View
+from dalib.methods.base import evaluated as evaluated
+from dalib.methods.base import term as term
+from dalib.methods.base import weigh as weigh
 from dalib.methods.bn_norm import bn_norm as bn_norm
 from dalib.methods.bnm import bnm as bnm
 from dalib.methods.bsp import bsp as bsp
@@ -71,11 +75,16 @@ from dalib.methods.source_only import source_only as source_only
 from dalib.methods.swd import swd as swd
 from dalib.methods.tent import tent as tent
 from dalib.methods.test_time import TestTime as TestTime
+from dalib.methods.transformers import augmented as augmented
+from dalib.methods.transformers import averaged as averaged
+from dalib.methods.transformers import scheduled as scheduled
+from dalib.methods.transformers import sharp as sharp
 from dalib.methods.uda import uda as uda
 from dalib.methods.vada import vada as vada
 from dalib.methods.vat import vat as vat
 from dalib.methods.vrex import vrex as vrex
 from dalib.methods.wdgrl import wdgrl as wdgrl
+from dalib.types import Task as Task
 
 METHODS: dict[str, Callable[..., Method]] = {
     # baselines
@@ -138,30 +147,6 @@ METHODS: dict[str, Callable[..., Method]] = {
     "dd": dd,
 }
 """Every method by its name on the command line; each is called with its hyper-parameters by keyword."""
-
-SETTINGS: dict[str, tuple[str, ...]] = {
-    "closed set": (
-        *("source_only", "ddc", "dan", "jan", "deep_coral", "log_coral", "cmd", "homm", "swd", "deepjdot", "dsan"),
-        *("dann", "cdan", "mcd", "mdd", "wdgrl", "bsp", "confusion"),
-        *("entmin", "im", "mcc", "bnm", "afn", "pseudo_label", "fixmatch", "uda", "cc_loss", "adamatch"),
-        *("mean_teacher", "vat", "vada", "adabn"),
-    ),
-    "closed set, starts from a trained source net": ("adda", "shot"),
-    "partial": ("pada", "iwan"),
-    "open set, one more output": ("osbp",),
-    "universal": ("ovanet",),
-    "several sources": ("m3sda", "mfsan"),
-    "semi-supervised, the labelled shots as second source": ("mme",),
-    "domain generalisation, several sources": ("irm", "vrex", "groupdro", "mixstyle", "coral_dg"),
-    "regression": ("rsd", "dare_gram", "dd"),
-}
-"""What a method needs and is for; every name of :data:`METHODS` stands in one setting."""
-
-
-def setting_of(name: str) -> str:
-    """The setting of a method of the table."""
-    return next(setting for setting, names in SETTINGS.items() if name in names)
-
 
 TEST_TIME: dict[str, Callable[..., TestTime]] = {
     "bn_norm": bn_norm,

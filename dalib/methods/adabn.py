@@ -5,13 +5,13 @@ from collections.abc import Callable
 import jax
 
 from dalib.checks import input_error
-from dalib.methods.base import Method, Spec, States
+from dalib.methods.base import Hooks, Method, Needs, Spec, States
 from dalib.types import Array, Params, PyTree
 
 
 def adabn() -> Method:
-    """Source-only training; before an evaluation the batch statistics are recomputed over the whole target training
-    set, unlabelled (Li, Wang, Shi, Liu, Hou, 2016, arXiv 1603.04779, algorithm 1).
+    """Source-only training; before an evaluation the batch statistics are recomputed over the whole unlabelled target
+    training set (Li, Wang, Shi, Liu, Hou, 2016, arXiv 1603.04779, algorithm 1).
 
     Only the target's statistics are replaced: source examples go on being normalised by the source's. Training
     continues from the statistics before the evaluation.
@@ -35,4 +35,4 @@ def adabn() -> Method:
         del params
         return states._replace(model={**states.model, "target": recompute()})
 
-    return Method("adabn", init=init, batch_norm="source", calibrate=calibrate)
+    return Method("adabn", init=init, needs=Needs(batch_norm="source"), hooks=Hooks(calibrate=calibrate))

@@ -5,16 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dalib.methods.augmentation import View, default_strong, default_weak, draw_rows, row_keys
-from dalib.methods.base import Context, Forward, Method, Result, Spec, States, Update, weigh
-from dalib.types import Array, Batch, Params, PyTree, Source, Target
+from dalib.methods.augmentation import Augment, default_strong, default_weak, draw_rows, row_keys
+from dalib.methods.base import Method, Spec, Update, View, weigh
+from dalib.types import Array, Metrics, Params, PyTree, Source, Target
 
 EPSILON = 1e-6
 
 
-def adamatch_warmup(context: Context) -> Array:
+def adamatch_warmup(time: Any) -> Array:
     """μ = ½ − ½ cos(min(π, 2π · progress)): from 0 to 1 at half of the run (Berthelot et al. 2022, §3.4)."""
-    return 0.5 - 0.5 * jnp.cos(jnp.minimum(jnp.pi, 2 * jnp.pi * context.progress))
+    return 0.5 - 0.5 * jnp.cos(jnp.minimum(jnp.pi, 2 * jnp.pi * time.progress))
 
 
 def adamatch(
@@ -23,12 +23,12 @@ def adamatch(
     confidence: Any = 0.9,
     source_decay: Any = 0.999,
     window: int = 128,
-    weak: View = default_weak,
-    strong: View = default_strong,
+    weak: Augment = default_weak,
+    strong: Augment = default_strong,
 ) -> Method:
     """Source CE on weak and strong view (their mean) + μ · mean over all target rows of 1[max q > c_τ] · CE(g^strong,
-    argmax q) (Berthelot, Roelofs, Sohn, Carlini, Kurakin, ICLR 2022, arXiv 2106.04732, §3). Closed set,
-    semi-supervised, several sources.
+    argmax q) (Berthelot, Roelofs, Sohn, Carlini, Kurakin, ICLR 2022, arXiv 2106.04732, §3). It is also for
+    semi-supervised learning and several sources.
 
     * Logit interpolation: source logits are ``u · g(pass over the source alone) + (1 − u) · g(joint pass)`` with u
       uniform for each logit. Running statistics come from the joint pass only.
@@ -36,12 +36,12 @@ def adamatch(
       and E[p_t] a mean over the last batches, both from 1/C and both including this batch.
     * Relative threshold: ``c_τ = c · mean of max p^weak_s``.
 
-    q and c_τ are behind stop_gradient. There is no ``weight``: without the target term this is still not the plain
-    task loss, since the source is seen in two views. The paper also takes three target rows for a source row, SGD at
+    q and c_τ have no gradient. There is no ``weight``: without the target term this is still not the plain task loss,
+    since the source is seen in two views. The paper also takes three target rows for a source row, SGD at
     0.03 with cosine decay and an average of the weights at evaluation.
 
     Args:
-        target_weight: μ, a number or a function of the context; the default rises to 1 at half of the run.
+        target_weight: μ, a number or a function of the view; the default rises to 1 at half of the run.
         confidence: c.
         source_decay: of E[p_s].
         window: batches in E[p_t].
@@ -67,28 +67,28 @@ def adamatch(
         """Labels and rows for both views of each example; what is None stays None."""
         return jax.tree.map(lambda x: jnp.repeat(x, 2), columns)
 
-    def loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        keys = [jax.random.fold_in(context.key, 2 + i) for i in range(4)]
+    def loss(view: View) -> tuple[Array, View, Metrics]:
+        batch, state = view.batch, view.state
+        keys = [jax.random.fold_in(view.key, 2 + i) for i in range(4)]
         source = Source(both_views(keys[0], batch.source.inputs), *twice(batch.source[1:]))
-        seen = batch._replace(
-            source=source, target=Target(both_views(keys[1], batch.target.inputs), *twice(batch.target[1:]))
-        )
-        outputs, model = forward.pair(params, states.model, seen, context.key)
-        alone, _ = forward.one(params, states.model, source.inputs, "source", keys[2], True)
-        on_source, on_target = outputs.source.logits, outputs.target.logits
+        target = Target(both_views(keys[1], batch.target.inputs), *twice(batch.target[1:]))
+        # The source alone is normalised by its own batch; the running statistics come from the joint pass only.
+        alone, _ = view.again(source.inputs, "source", key=keys[2])
+        view = view.pair(batch._replace(source=source, target=target))
+        on_source, on_target = view.source.logits, view.target.logits
         assert on_source is not None and on_target is not None and alone.logits is not None
 
         rows = row_keys(keys[3], batch.source.inputs)
         classes = on_source.shape[1]
         u = draw_rows(jax.random.uniform, rows, batch.source.inputs, (2, classes), dtype=jnp.float32)
         on_source = on_source + u.reshape(-1, classes).astype(on_source.dtype) * (alone.logits - on_source)
-        task = context.task_loss(on_source, source.labels).mean()
+        mixed = view.source._replace(logits=on_source)
+        task = view.task.loss(mixed, source.labels).mean()
 
         p_source = jax.nn.softmax(jax.lax.stop_gradient(on_source[::2]))
         p_target = jax.nn.softmax(jax.lax.stop_gradient(on_target[::2]))
-        state = states.method
         mean_source = source_decay * state["source"] + (1 - source_decay) * p_source.mean(0)
-        means_target = state["target"].at[context.step % window].set(p_target.mean(0))
+        means_target = state["target"].at[view.step % window].set(p_target.mean(0))
         q = p_target * ((EPSILON + mean_source) / (EPSILON + means_target.mean(0)))[None]
         q = q / q.sum(1, keepdims=True)
         least = confidence * p_source.max(1).mean()
@@ -97,11 +97,11 @@ def adamatch(
         chosen = jnp.take_along_axis(log_p, q.argmax(1)[:, None], 1)[:, 0]
         value = -jnp.where(mask, chosen, 0).mean()
 
-        mu = weigh(target_weight, context)
+        mu = weigh(target_weight, view)
         metrics = {
             "loss/task": task,
             "loss/adamatch": value,
-            "accuracy/source": (on_source.argmax(-1) == source.labels).mean(),
+            **view.task.quality(mixed, source.labels),
             "adamatch/kept": mask.mean(dtype=value.dtype),
             "adamatch/threshold": least,
             "adamatch/weight": jnp.asarray(mu, value.dtype),
@@ -110,6 +110,6 @@ def adamatch(
             "source": mean_source.astype(state["source"].dtype),
             "target": means_target,
         }
-        return Result(task + mu * value, States(model, new), metrics, outputs)
+        return task + mu * value, view.keep(new), metrics
 
     return Method("adamatch", init=init, updates=(Update("adamatch", loss),))

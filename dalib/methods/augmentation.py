@@ -14,7 +14,7 @@ from jax.scipy.ndimage import map_coordinates
 from dalib.checks import input_error
 from dalib.types import Array
 
-View = Callable[[Array, Array], Array]
+Augment = Callable[[Array, Array], Array]
 """``(key, inputs [n, ...]) -> inputs [n, ...]``, of the same shape and dtype, crops with ``size`` apart; those here
 also take ``[n]`` keys."""
 
@@ -205,7 +205,7 @@ SIZED = ("crop", "random-crop")
 """Those that take a ``size``; the second must have one."""
 
 
-def in_turn(views: Sequence[View]) -> View:
+def in_turn(views: Sequence[Augment]) -> Augment:
     """One view after the other, each with its own randomness."""
 
     def view(key: Array, inputs: Array) -> Array:

@@ -199,8 +199,9 @@ class Spec(NamedTuple):
         return self.outputs.features.shape[-1]
 
 
-ValueAndGrad = Callable[[Params], tuple[tuple[Array, tuple[States, Metrics]], Params]]
-"""``trained groups -> ((loss, (states, metrics)), gradients)``, with all joined penalties."""
+ValueAndGrad = Callable[..., tuple[tuple[Array, tuple[States, Metrics]], Params]]
+"""``trained groups -> ((loss, (states, metrics)), gradients)`` with all joined penalties; ``penalties=False``
+leaves them out."""
 
 
 class Update(NamedTuple):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dalib.methods.test_time import Apply, TestTime, check_statistics, report
-from dalib.types import Array, PyTree
+from dalib.types import Array, Outputs, PyTree
 
 
 def bn_norm(apply: Apply, *, prior: Any = 16.0, collapse_share: float = 0.9) -> TestTime:
@@ -26,8 +26,11 @@ def bn_norm(apply: Apply, *, prior: Any = 16.0, collapse_share: float = 0.9) -> 
         return {"params": variables["params"], "batch_stats": variables["batch_stats"]}
 
     def step(state: PyTree, inputs: Array):
-        weight = prior / (prior + inputs.shape[0])
-        logits = apply(state["params"], state["batch_stats"], inputs, weight)
-        return state, logits, report(logits, collapse_share=collapse_share)
+        outputs = predict(state, inputs)
+        return state, outputs, report(outputs, collapse_share=collapse_share)
 
-    return TestTime("bn_norm", init, step)
+    def predict(state: PyTree, inputs: Array) -> Outputs:
+        weight = prior / (prior + inputs.shape[0])
+        return apply(state["params"], state["batch_stats"], inputs, weight)[0]
+
+    return TestTime("bn_norm", init, step, predict)

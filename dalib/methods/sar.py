@@ -10,7 +10,7 @@ import optax
 
 from dalib.discrepancy import entropies
 from dalib.methods.test_time import Apply, TestTime, adaptable, merge, report
-from dalib.types import Array, PyTree
+from dalib.types import Array, Outputs, PyTree
 
 
 def sar(
@@ -65,17 +65,18 @@ def sar(
 
     def step(state: PyTree, inputs: Array):
         def loss(trained: dict[str, Array], among: Array | None):
-            """Mean entropy of the reliable rows (``among`` those given), who they are, and the logits."""
-            logits = apply(merge(state["params"], trained), state["batch_stats"], inputs, source_weight)
-            rows = entropies(logits)
-            reliable = jax.lax.stop_gradient(rows) < margin * math.log(logits.shape[1])
+            """Mean entropy of the reliable rows (``among`` those given), who they are, and the outputs."""
+            outputs = predict({**state, "params": merge(state["params"], trained)}, inputs)
+            assert outputs.logits is not None
+            rows = entropies(outputs.logits)
+            reliable = jax.lax.stop_gradient(rows) < margin * math.log(outputs.logits.shape[1])
             reliable = reliable if among is None else reliable & among
             mean = jnp.where(reliable, rows, 0).sum() / jnp.maximum(reliable.sum(), 1)
-            return mean, (reliable, logits)
+            return mean, (reliable, outputs)
 
         trained = adaptable(state["params"], skip=skip)
         slope = jax.grad(loss, has_aux=True)
-        ascent, (reliable, logits) = slope(trained, None)
+        ascent, (reliable, outputs) = slope(trained, None)
         norm = optax.tree.norm(ascent)
         step_up = radius / jnp.where(norm > 0, norm, 1)
         worst = jax.tree.map(lambda w, g: w + step_up * g, trained, ascent)
@@ -100,7 +101,10 @@ def sar(
             "optimizer": moments,
             "average": jnp.where(recovered, -1.0, average).astype(previous.dtype),
         }
-        metrics = report(logits, collapse_share=collapse_share)
-        return new, logits, {**metrics, "reliable": reliable.mean(), "recovered": recovered}
+        metrics = report(outputs, collapse_share=collapse_share)
+        return new, outputs, {**metrics, "reliable": reliable.mean(), "recovered": recovered}
 
-    return TestTime("sar", init, step)
+    def predict(state: PyTree, inputs: Array) -> Outputs:
+        return apply(state["params"], state["batch_stats"], inputs, source_weight)[0]
+
+    return TestTime("sar", init, step, predict)

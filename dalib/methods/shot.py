@@ -1,6 +1,5 @@
 """SHOT: source hypothesis transfer, adaptation without the source."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from dalib.discrepancy import mean_entropy, mutual_information, safe_norm
-from dalib.methods.base import Context, Forward, Method, Pass, Result, Spec, States, Update, weigh
-from dalib.types import Array, Batch, Outputs, Params, PyTree
+from dalib.methods.base import Hooks, Look, Method, Needs, Spec, States, Update, View, weigh
+from dalib.types import Array, Metrics, Params, PyTree
 
 
 def directions(features: Array) -> Array:
@@ -75,23 +74,23 @@ def shot(
     refresh_every: int = 500,
 ) -> Method:
     """λ · (mean H(p_t) − δ · H(p̄_t)) + β · CE(g_t, ŷ) with the head frozen and no source loss (Liang, Hu, Feng, ICML
-    2020, arXiv 2002.08546, eqs. 3 to 7). Source-free: closed set, partial.
+    2020, arXiv 2002.08546, eqs. 3 to 7). It is source-free, for closed and partial sets.
 
     Start it from the variables of a ``source_only`` run (label smoothing 0.1, bottleneck ``linear-bn`` and a
-    weight-normalised head in the paper); the source rows of a batch are read only by other methods of a sum. The head
-    keeps its initial parameters: no update trains it. The target keeps batch statistics of its own, which start as the
+    weight-normalised head in the paper). Only other methods of a sum read the source rows of a batch. The head keeps
+    its initial parameters: no update trains it. The target keeps batch statistics of its own, which start as the
     source's.
 
-    ŷ: the paper labels every example once per epoch. Here :func:`Method.refresh` finds the paper's centroids over the
-    whole target in evaluation mode, and each batch's examples, passed in evaluation mode as well, get the class of the
-    nearest stored centroid. In the step after a refresh both agree; later the labels follow the moving features, where
+    ŷ: the paper labels every example once per epoch. Here ``Hooks.refresh`` finds the paper's centroids over the whole
+    target in evaluation mode. Each batch's examples, passed in evaluation mode as well, get the class of the nearest
+    stored centroid. In the step after a refresh both agree; later the labels follow the moving features, where
     the paper's stay fixed until the next epoch. Before the first refresh there are no labels and the term is 0.
 
-    There is no ``weight``, which elsewhere is beside the source's task loss.
+    There is no ``weight``: other methods weigh their term against the source's task loss, and here is none.
 
     Args:
         information: λ.
-        beta: β, 0.3 (digits 0.1; 0 is SHOT-IM), a number or a function of the context: the paper leaves it at 0 for
+        beta: β, 0.3 (digits 0.1; 0 is SHOT-IM), a number or a function of the view: the paper leaves it at 0 for
             the first refresh interval on VisDA.
         diversity: δ, 1; 0 for partial adaptation.
         min_count: classes with at most so many examples take no pseudo-labels: 0, or 10 for partial adaptation.
@@ -106,17 +105,16 @@ def shot(
         classes = spec.num_classes
         return {}, {"centroids": jnp.zeros((classes, spec.width + 1)), "valid": jnp.zeros((classes,), bool)}
 
-    def loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        keys = [jax.random.fold_in(context.key, 2 + i) for i in range(2)]
-        inputs = batch.target.inputs
-        target, model = forward.one(params, states.model, inputs, "target", keys[0], True)
+    def loss(view: View) -> tuple[Array, View, Metrics]:
+        keys = [jax.random.fold_in(view.key, 2 + i) for i in range(2)]
+        inputs, state = view.batch.target.inputs, view.state
+        target, after = view.again(inputs, "target", key=keys[0])
         # Only for penalties of a sum; without them the compiler drops this pass.
-        source, _ = forward.one(params, states.model, batch.source.inputs, "source", keys[1], True)
+        source, _ = view.again(view.batch.source.inputs, "source", key=keys[1])
         assert target.logits is not None
         value = (1 - diversity) * mean_entropy(target.logits) - diversity * mutual_information(target.logits)
 
-        state = states.method
-        still, _ = forward.one(lax.stop_gradient(params), states.model, inputs, "target", None, False)
+        still, _ = view.again(inputs, "target", key=None, train=False, params=lax.stop_gradient(view.params))
         labels = nearest_centroid(lax.stop_gradient(still.features), state["centroids"], state["valid"])
         log_p = jnp.take_along_axis(jax.nn.log_softmax(target.logits), labels[:, None], 1)[:, 0]
         supervised = -jnp.where(state["valid"].any(), log_p, 0).mean()
@@ -126,12 +124,12 @@ def shot(
             "shot/valid": state["valid"].mean(),
             "shot/agreement": (labels == target.logits.argmax(1)).mean(),
         }
-        total = weigh(information, context) * value + weigh(beta, context) * supervised
-        return Result(total, states._replace(model=model), metrics, Pass(source, target, batch))
+        total = weigh(information, view) * value + weigh(beta, view) * supervised
+        return total, after.show(source, target), metrics
 
-    def refresh(params: Params, states: States, look: Callable[[], Outputs]) -> States:
+    def refresh(params: Params, states: States, look: Look) -> States:
         del params
-        outputs = look()
+        outputs = look.outputs("target")
         assert outputs.logits is not None
         centroids, valid = class_centroids(outputs.features, outputs.logits, min_count=min_count)
         dtype = states.method["centroids"].dtype
@@ -141,8 +139,6 @@ def shot(
         "shot",
         init=init,
         updates=(Update("shot", loss, ("encoder", "bottleneck")),),
-        batch_norm="domain",
-        refresh=refresh,
-        refresh_every=refresh_every,
-        starts_from="source",
+        needs=Needs(start="source", batch_norm="domain"),
+        hooks=Hooks(refresh=refresh, refresh_every=refresh_every),
     )

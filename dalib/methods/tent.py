@@ -8,7 +8,7 @@ import optax
 
 from dalib.discrepancy import mean_entropy
 from dalib.methods.test_time import Apply, TestTime, adaptable, merge, report
-from dalib.types import Array, PyTree
+from dalib.types import Array, Outputs, PyTree
 
 
 def tent(
@@ -24,7 +24,7 @@ def tent(
     """Per batch one step on mean H(p) of scale and bias; statistics are the batch's (Wang, Shelhamer, Liu, Olshausen,
     Darrell, ICLR 2021, arXiv 2006.10726, §3). Test-time.
 
-    The logits returned are those before the batch's (last) step: one pass, as the authors do it. Small batches and
+    The step returns the outputs before the batch's (last) update: one pass, as the authors do it. Small batches and
     batches of one class make it collapse; see ``collapsed``. It also adapts LayerNorm and GroupNorm, less well.
 
     Args:
@@ -52,15 +52,18 @@ def tent(
 
     def step(state: PyTree, inputs: Array):
         def loss(trained: dict[str, Array]):
-            logits = apply(merge(state["params"], trained), state["batch_stats"], inputs, source_weight)
-            return mean_entropy(logits), logits
+            outputs = predict({**state, "params": merge(state["params"], trained)}, inputs)
+            return mean_entropy(outputs.logits), outputs
 
         trained, moments = adaptable(state["params"], skip=skip), state["optimizer"]
         for _ in range(iterations):
-            (_, logits), gradients = jax.value_and_grad(loss, has_aux=True)(trained)
+            (_, outputs), gradients = jax.value_and_grad(loss, has_aux=True)(trained)
             changes, moments = optimizer.update(gradients, moments, trained)
             trained = optax.apply_updates(trained, changes)
         new = {**state, "params": merge(state["params"], trained), "optimizer": moments}
-        return new, logits, report(logits, collapse_share=collapse_share)
+        return new, outputs, report(outputs, collapse_share=collapse_share)
 
-    return TestTime("tent", init, step)
+    def predict(state: PyTree, inputs: Array) -> Outputs:
+        return apply(state["params"], state["batch_stats"], inputs, source_weight)[0]
+
+    return TestTime("tent", init, step, predict)

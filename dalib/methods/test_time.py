@@ -6,9 +6,9 @@ reset, call ``init`` with the original variables again: parameters, statistics a
 nothing of the past remains. Never resetting is the continual mode, a reset before each batch the episodic one;
 :func:`dalib.train.test_time.adapt` runs either.
 
-Normalisation is the caller's: methods are given ``apply(params, batch_stats, inputs, source_weight) -> logits`` from
-:func:`dalib.train.test_time.make_apply`, where every BatchNorm uses ``source_weight`` times the stored statistics plus
-``1 − source_weight`` times those of the batch.
+Normalisation is the caller's: methods are given ``apply(params, batch_stats, inputs, source_weight) -> (Outputs,
+moments)`` from :func:`dalib.train.test_time.make_apply`. There every BatchNorm uses ``source_weight`` times the stored
+statistics plus ``1 − source_weight`` times those of the batch.
 """
 
 import re
@@ -20,34 +20,46 @@ import jax.numpy as jnp
 
 from dalib.checks import InputError
 from dalib.discrepancy import mean_entropy
-from dalib.types import Array, Metrics, PyTree
+from dalib.methods.base import Needs
+from dalib.types import Array, Metrics, Outputs, PyTree
 
-Apply = Callable[[PyTree, PyTree, Array, Any], Array]
-"""``(params, batch_stats, inputs [n, ...], source_weight []) -> logits [n, C]``."""
+Apply = Callable[[PyTree, PyTree, Array, Any], tuple[Outputs, PyTree]]
+"""``(params, batch_stats, inputs [n, ...], source_weight []) -> (Outputs, moments)``.
+
+The moments are the mean and (biased) variance of this batch in each BatchNorm, a tree of the form of ``batch_stats``.
+"""
 
 
 class TestTime(NamedTuple):
-    """A test-time method: a pair of pure functions.
+    """A test-time method: three pure functions.
 
     Attributes:
         name: as in the table of test-time methods.
         init: ``variables {"params", "batch_stats"} -> state``.
-        step: ``(state, inputs [n, ...]) -> (state, logits [n, C], metrics)``. The metrics are ``entropy`` (mean, nats),
+        step: ``(state, inputs [n, ...]) -> (state, Outputs, metrics)``; the outputs are those before the update, of the
+            batch's own pass. The metrics are ``entropy`` (mean, nats),
             ``histogram`` (``[C]`` int32, how often each class is predicted), ``collapsed`` (``[]`` boolean, see
             :func:`report`), and the method's own scalars.
+        predict: ``(state, inputs) -> Outputs``, without adapting: with the state that ``step`` gives back, the
+            predictions after the batch's update.
+        needs: of a run; only its setting says something here.
     """
 
     name: str
     init: Callable[[PyTree], PyTree]
-    step: Callable[[PyTree, Array], tuple[PyTree, Array, Metrics]]
+    step: Callable[[PyTree, Array], tuple[PyTree, Outputs, Metrics]]
+    predict: Callable[[PyTree, Array], Outputs]
+    needs: Needs = Needs(setting="test time")
 
 
-def report(logits: Array, *, collapse_share: float = 0.9) -> Metrics:
+def report(outputs: Outputs, *, collapse_share: float = 0.9) -> Metrics:
     """What every step reports of its predictions.
 
     ``collapsed`` says that one class takes more than ``collapse_share`` of a batch of two or more. It cannot tell a
     collapse from a stream that is sorted by class; both are what entropy minimisation by batch statistics fails on.
     """
+    logits = outputs.logits
+    assert logits is not None
     n, classes = logits.shape
     histogram = jnp.bincount(logits.argmax(1), length=classes).astype(jnp.int32)
     collapsed = (histogram.max() > collapse_share * n) & (n > 1)

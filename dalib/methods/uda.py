@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from dalib.checks import check_positive, choose
 from dalib.discrepancy import confident
-from dalib.methods.augmentation import View, default_strong, default_weak
-from dalib.methods.base import Context, Forward, Method, Result, States, Update, weigh
-from dalib.methods.views import add_term, teach
-from dalib.types import Array, Batch, Params
+from dalib.methods.augmentation import Augment, default_strong, default_weak
+from dalib.methods.base import Method, Needs, View, weigh
+from dalib.methods.views import teach
+from dalib.types import Array, Metrics
 
 FORMS = {
     "tllib": "the strong view's logits divided by T, mean over the rows kept",
@@ -25,7 +25,7 @@ def soft_label_loss(
 
     Args:
         logits: ``[n, C]`` on the strong view.
-        teacher: ``[n, C]`` on the weak view, behind stop_gradient.
+        teacher: ``[n, C]`` on the weak view; it gets no gradient.
         threshold: τ.
         temperature: T > 0, of the student ("tllib") or of the teacher ("paper").
         form: "tllib" or "paper", which also decides what the mean is over.
@@ -52,15 +52,16 @@ def uda(
     threshold: Any = 0.7,
     temperature: Any = 0.85,
     form: str = "tllib",
-    weak: View = default_weak,
-    strong: View = default_strong,
+    weak: Augment = default_weak,
+    strong: Augment = default_strong,
 ) -> Method:
     """Task loss + λ · KL(sg p^weak ‖ p^strong) over certain rows (Xie, Dai, Hovy, Luong, Le, NeurIPS 2020, arXiv
-    1904.12848, §2.2 and §2.3). Closed set, semi-supervised.
+    1904.12848, §2.2 and §2.3). It is also for semi-supervised learning.
 
     The defaults are TLlib's: T 0.85 on the strong view, mean over the rows kept. The paper sharpens the weak view's
-    prediction and divides by all rows: ``uda(form="paper", temperature=0.4, threshold=0.8)``. BatchNorm: each pass by
-    its own batch.
+    prediction and divides by all rows: ``uda(form="paper", temperature=0.4, threshold=0.8)``. Both views are further
+    passes; BatchNorm normalises each pass by its own batch. Since it became a penalty its random numbers and running
+    statistics differ from those of older runs.
 
     Args:
         weight: λ.
@@ -77,10 +78,10 @@ def uda(
     """
     choose("form", form, FORMS)
 
-    def loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        result, logits, teacher = teach(params, params, states, batch, forward, context, weak=weak, strong=strong)
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        logits, teacher, view = teach(view, weak=weak, strong=strong)
         value = soft_label_loss(logits, teacher, threshold=threshold, temperature=temperature, form=form)
         kept = confident(teacher, threshold=threshold).mean(dtype=value.dtype)
-        return add_term(result, value, weigh(weight, context), {"loss/uda": value, "uda/kept": kept})
+        return weigh(weight, view) * value, view, {"loss/uda": value, "uda/kept": kept}
 
-    return Method("uda", updates=(Update("uda", loss),), batch_norm="separate")
+    return Method("uda", penalties=(penalty,), needs=Needs(batch_norm="separate"))

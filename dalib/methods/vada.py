@@ -19,10 +19,10 @@ def vada(
     hidden: Sequence[int] = (100,),
 ) -> Method:
     """Task loss + λ_d · DANN + λ_s · VAT(source) + λ_t · (VAT(target) + mean H(p_t)) (Shu, Bui, Narui, Ermon, ICLR
-    2018, arXiv 1802.08735, eq. 9). Closed set.
+    2018, arXiv 1802.08735, eq. 9).
 
     A sum of :func:`dann`, :func:`vat` and :func:`entmin`, with their metrics. The authors train the discriminator by an
-    update of its own, at full rate; here it is DANN's reversal with the constant coefficient λ_d, the same gradients in
+    update of its own, at full rate. Here DANN's reversal with the constant coefficient λ_d gives the same gradients in
     one update. There is no ``weight``: the three terms have their own.
 
     Args:

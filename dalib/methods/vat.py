@@ -9,9 +9,8 @@ from jax import lax
 
 from dalib.discrepancy import safe_norm
 from dalib.methods.augmentation import draw_rows
-from dalib.methods.base import Context, Forward, Method, Result, States, Update, supervised_loss, weigh
-from dalib.methods.views import add_term
-from dalib.types import Array, Batch, Params
+from dalib.methods.base import Method, View, weigh
+from dalib.types import Array, Metrics
 
 
 def adversarial_perturbation(
@@ -58,11 +57,11 @@ def virtual_adversarial_loss(
 
 def vat(*, weight: Any = 1.0, source: Any = 0.0, radius: Any = 3.5, iterations: int = 1) -> Method:
     """Task loss + λ · VAT(target) + λ_s · VAT(source) (Miyato, Maeda, Koyama, Ishii, TPAMI 2018, arXiv 1704.03976, eqs.
-    5 to 8). Semi-supervised; a part of VADA.
+    5 to 8). It is for semi-supervised learning, and a part of VADA.
 
     Inputs that are integers (tokens) cannot be moved a little: for them the features are perturbed, before the head.
     Passes are in training mode with one dropout mask for all and leave the running statistics alone; each domain is
-    normalised by its own batch.
+    normalised by its own batch. Since it became a penalty its random numbers differ from those of older runs.
 
     Args:
         weight: λ on the target.
@@ -74,36 +73,33 @@ def vat(*, weight: Any = 1.0, source: Any = 0.0, radius: Any = 3.5, iterations: 
     Metrics: ``loss/vat`` (target), ``vat/source``, mean KL in nats. Constant predictions give 0.
     """
 
-    def loss(params: Params, states: States, batch: Batch, forward: Forward, context: Context) -> Result:
-        result = supervised_loss(params, states, batch, forward, context)
-        assert result.outputs is not None
+    def smoothness(view: View, domain: str, number: int) -> Array:
+        keys = [jax.random.fold_in(view.key, 2 + 2 * number + i) for i in range(2)]
+        inputs = getattr(view.batch, domain).inputs
 
-        def smoothness(domain: str, number: int) -> Array:
-            keys = [jax.random.fold_in(context.key, 2 + 2 * number + i) for i in range(2)]
-            inputs = getattr(batch, domain).inputs
+        def of_inputs(x: Array) -> Array:
+            logits = view.again(x, domain, key=keys[0])[0].logits
+            assert logits is not None
+            return logits
 
-            def of_inputs(x: Array) -> Array:
-                logits = forward.one(params, states.model, x, domain, keys[0], True)[0].logits
-                assert logits is not None
-                return logits
+        def of_features(x: Array) -> Array:
+            return view.head(x, keys[0])
 
-            def of_features(x: Array) -> Array:
-                return forward.head(params["head"], x, keys[0])
+        floating = jnp.issubdtype(inputs.dtype, jnp.floating)
+        x = inputs if floating else getattr(view, domain).features
+        start = draw_rows(jax.random.normal, keys[1], inputs, x.shape[1:], dtype=jnp.float32).astype(x.dtype)
+        logits_of = of_inputs if floating else of_features
+        return virtual_adversarial_loss(logits_of, x, start, radius=radius, iterations=iterations)
 
-            floating = jnp.issubdtype(inputs.dtype, jnp.floating)
-            logits_of = of_inputs if floating else of_features
-            x = inputs if floating else getattr(result.outputs, domain).features
-            start = draw_rows(jax.random.normal, keys[1], inputs, x.shape[1:], dtype=jnp.float32)
-            return virtual_adversarial_loss(logits_of, x, start.astype(x.dtype), radius=radius, iterations=iterations)
-
-        on_target = smoothness("target", 0)
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        on_target = smoothness(view, "target", 0)
         # A source weight of the number 0 costs no passes; a traced one does.
         skip = isinstance(source, int | float) and source == 0
-        on_source = jnp.zeros_like(on_target) if skip else smoothness("source", 1)
-        result = add_term(result, on_source, weigh(source, context), {"vat/source": on_source})
-        return add_term(result, on_target, weigh(weight, context), {"loss/vat": on_target})
+        on_source = jnp.zeros_like(on_target) if skip else smoothness(view, "source", 1)
+        total = weigh(source, view) * on_source + weigh(weight, view) * on_target
+        return total, view, {"loss/vat": on_target, "vat/source": on_source}
 
-    return Method("vat", updates=(Update("vat", loss),))
+    return Method("vat", penalties=(penalty,))
 
 
 def _unit(x: Array) -> Array:

@@ -68,14 +68,14 @@ def training_step(
     def in_place(states: States) -> States:
         return states if state_sharding is None else scatter(states, _parts(state_sharding)[1])
 
-    def objectives(update: Update, view: View) -> ObjectiveOf:
+    def objectives(update: Update, view: View, penalties: bool) -> ObjectiveOf:
         """The loss of an update as a function of what it trains, of a batch and a key, with a forward to be chosen."""
 
         def objective_of(forward_of: Callable[[Params], Forward]) -> Objective:
             def objective(trained: Params, batch: Batch, key: Array):
                 params, states = whole(view.params | trained, view.states)
                 own = view._replace(batch=batch, params=params, states=states, net=forward_of(params), key=key)
-                value, after, metrics = joined_loss(method, update, own)
+                value, after, metrics = joined_loss(method, update, own) if penalties else update.loss(own)
                 return value, (after.states, metrics)
 
             if state_sharding is None:
@@ -87,9 +87,9 @@ def training_step(
 
     def differentiate(update: Update, view: View, groups: tuple[str, ...]) -> Any:
         """``((loss, (states, metrics)), gradients)`` of one update, in the form of accumulation that was asked for."""
-        objective_of = objectives(update, view)
 
-        def value_and_grad(trained: Params) -> Any:
+        def value_and_grad(trained: Params, penalties: bool = True) -> Any:
+            objective_of = objectives(update, view, penalties)
             if accumulate == 1:
                 objective = objective_of(lambda params: forward)
                 return jax.value_and_grad(objective, has_aux=True)(trained, view.batch, view.key)
@@ -106,9 +106,7 @@ def training_step(
         progress = state.step.astype(jnp.float32) / total_steps
         time = Time(state.step, progress)
         key = jax.random.fold_in(state.key, state.step)
-        view = View(
-            batch, state.params, States(state.model, state.method), forward, task, key, state.step, progress
-        )
+        view = View(batch, state.params, States(state.model, state.method), forward, task, key, state.step, progress)
         moments = state.optimizer
         metrics: Metrics = {"learning_rate": optimizer.rate(time)}
         # Every update, and every repetition of one, draws from a key of its own.

@@ -1,7 +1,7 @@
 """Binds a net to test-time methods, and loops over a stream of batches."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -9,7 +9,7 @@ from dalib.checks import choose, input_error
 from dalib.encoders.adapters import as_net
 from dalib.methods.base import NET_GROUPS
 from dalib.methods.test_time import Apply, TestTime
-from dalib.types import Array, Metrics, PyTree
+from dalib.types import Array, Metrics, Outputs, PyTree
 
 MODES = {
     "continual": "the state goes on from batch to batch",
@@ -17,8 +17,24 @@ MODES = {
 }
 
 
+class Adapted(NamedTuple):
+    """One batch of a stream.
+
+    Attributes:
+        outputs: before the batch's update.
+        metrics: of the step.
+        after: outputs after the batch's update; None unless asked for.
+    """
+
+    outputs: Outputs
+    metrics: Metrics
+    after: Outputs | None = None
+
+
 def make_apply(net: Any) -> Apply:
-    """``(params, batch_stats, inputs, source_weight) -> logits`` of a classifier, without dropout.
+    """``(params, batch_stats, inputs, source_weight) -> (Outputs, moments)`` of a classifier, without dropout.
+
+    Features, logits and the batch's moments in each BatchNorm are what test-time methods adapt by.
 
     Args:
         net: a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`. Parameter groups that are not the
@@ -35,17 +51,15 @@ def make_apply(net: Any) -> Apply:
             expected="a Linen classifier: test-time methods mix running and batch statistics inside BatchNorm",
         )
 
-    def apply(params: PyTree, stats: PyTree, inputs: Array, source_weight: Any) -> Array:
-        logits = mixed({g: params[g] for g in NET_GROUPS if g in params}, stats, inputs, source_weight).logits
-        assert logits is not None
-        return logits
+    def apply(params: PyTree, stats: PyTree, inputs: Array, source_weight: Any) -> tuple[Outputs, PyTree]:
+        return mixed({g: params[g] for g in NET_GROUPS if g in params}, stats, inputs, source_weight)
 
     return apply
 
 
 def adapt(
-    method: TestTime, variables: PyTree, batches: Iterable[Array], *, mode: str = "continual"
-) -> Iterator[tuple[Array, Metrics]]:
+    method: TestTime, variables: PyTree, batches: Iterable[Array], *, mode: str = "continual", after: bool = False
+) -> Iterator[Adapted]:
     """Predicts a stream of batches while adapting to it.
 
     Args:
@@ -54,20 +68,21 @@ def adapt(
         batches: inputs ``[n, ...]``; each new size compiles once.
         mode: "continual", or "episodic" for a reset before each batch. To reset between streams (corruptions), call
             this once a stream.
+        after: whether each batch is predicted once more after its update.
 
     Yields:
-        ``(logits [n, C], metrics)`` of each batch.
+        What each batch gave, see :class:`Adapted`.
 
     Raises:
         InputError: for another mode, or a net that the method cannot adapt.
     """
     choose("mode", mode, MODES)
     start = method.init(variables)
-    return _adapt(method, start, batches, mode == "episodic")
+    return _adapt(method, start, batches, mode == "episodic", after)
 
 
-def _adapt(method: TestTime, start: PyTree, batches: Iterable[Array], episodic: bool):
-    step, state = jax.jit(method.step), start
+def _adapt(method: TestTime, start: PyTree, batches: Iterable[Array], episodic: bool, after: bool):
+    step, predict, state = jax.jit(method.step), jax.jit(method.predict), start
     for inputs in batches:
-        state, logits, metrics = step(start if episodic else state, inputs)
-        yield logits, metrics
+        state, outputs, metrics = step(start if episodic else state, inputs)
+        yield Adapted(outputs, metrics, predict(state, inputs) if after else None)

@@ -17,6 +17,9 @@ from dalib.checks import InputError
 from dalib.encoders.net import Encoder, Net, Variables, as_outputs
 from dalib.types import Array, Outputs, PyTree
 
+MOMENTS = "moments"
+"""Collection in which each BatchNorm leaves the mean and variance of a batch."""
+
 
 def from_linen(module: Any) -> Net:
     """Makes a net of a Linen classifier.
@@ -33,9 +36,10 @@ def from_linen(module: Any) -> Net:
         rngs = None if key is None else {"dropout": key}
         return module.head_module().apply({"params": params}, features, train=key is not None, rngs=rngs)
 
-    def mixed(params: PyTree, stats: PyTree, inputs: Array, source_weight: Any) -> Outputs:
+    def mixed(params: PyTree, stats: PyTree, inputs: Array, source_weight: Any) -> tuple[Outputs, PyTree]:
         with normalise_by_mixture(source_weight):
-            return module.apply(_variables(params, stats), inputs, train=False)
+            outputs, seen = module.apply(_variables(params, stats), inputs, train=False, mutable=[MOMENTS])
+        return outputs, seen.get(MOMENTS, {})
 
     other = getattr(module, "with_convolution", None)
     return Net(
@@ -117,7 +121,8 @@ def normalise_by_mixture(source_weight: Any) -> Iterator[None]:
     """Inside this context every BatchNorm uses ``w · stored + (1 − w) · batch`` for mean and variance.
 
     The stored statistics do not change. 0 is the batch alone (as in training), 1 the net in evaluation mode. Works on
-    any Linen net whose BatchNorm layers have the features last, at trace time.
+    any Linen net whose BatchNorm layers have the features last, at trace time. Each layer leaves the batch's mean and
+    variance in the collection :data:`MOMENTS`, if the caller made it mutable.
 
     Raises:
         InputError: at a BatchNorm over another axis.
@@ -135,6 +140,9 @@ def normalise_by_mixture(source_weight: Any) -> Iterator[None]:
         axes = tuple(range(x.ndim - 1))
         mean = wide.mean(axes)
         variance = jnp.square(wide - _last(mean, x)).mean(axes)
+        if layer.is_mutable_collection(MOMENTS):
+            layer.put_variable(MOMENTS, "mean", mean)
+            layer.put_variable(MOMENTS, "var", variance)
         mean = source_weight * stored["mean"] + (1 - source_weight) * mean
         variance = source_weight * stored["var"] + (1 - source_weight) * variance
         factor = jax.lax.rsqrt(variance + layer.epsilon) * own.get("scale", 1.0)
