@@ -7,7 +7,6 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.train import (
-    Rows,
     draw_rows,
     make_forward,
     make_population,
