@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dalib.checks import input_error
-from dalib.methods import METHODS
+from dalib.run.registry import METHODS
 from experiments.config import Experiment
 
 

@@ -1,8 +1,8 @@
 """Every method in one table, generated from the code.
 
-python -m experiments.methods                 # a table for the terminal
-python -m experiments.methods --markdown      # with the hyper-parameters
-python -m experiments.methods --json          # one JSON list
+dalib methods                 # a table for the terminal
+dalib methods --markdown      # with the hyper-parameters
+dalib methods --json          # one JSON list
 
 The last two columns say what tests hold a method to, read off the tables that these tests run: ``golden`` names the
 golden cases that the method's own factory must give (``tests/golden/methods.py``); ``contract`` says whether the
@@ -14,7 +14,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from experiments.command_line import main
 
 @dataclass(frozen=True)
 class Options:
-    """Options of ``python -m experiments.methods``."""
+    """Options of ``dalib methods``."""
 
     markdown: bool = False
     """Print a Markdown table."""
@@ -189,5 +189,10 @@ def show(options: Options) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return main(show, Options, __doc__ or "", arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(main(show, Options, __doc__ or ""))
+    sys.exit(command())

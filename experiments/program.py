@@ -9,10 +9,12 @@ import jax
 from jax.sharding import Mesh
 
 from dalib.backend import platform
-from dalib.checks import choose
-from dalib.encoders import BOTTLENECKS, Classifier, make_encoder, make_head
-from dalib.methods import METHODS, Forward, Method
+from dalib.checks import choose, input_error
+from dalib.encoders import BOTTLENECKS, Classifier, make_head
+from dalib.methods import Forward, Method
 from dalib.methods.task_loss import smoothed_cross_entropy
+from dalib.plugins import distribution_of
+from dalib.run.registry import METHODS, check_encoder, check_method, make_encoder, origins
 from dalib.train import (
     SCHEDULES,
     Optimizer,
@@ -35,6 +37,42 @@ from dalib.train.split import split_init, split_step
 from dalib.types import PyTree
 from experiments.config import INVERSE, Experiment
 from experiments.open_set import outputs_of, prepared
+
+
+class Given:
+    """A method and a net handed in as objects, in the place of an experiment's names; None leaves it to the name.
+
+    Two are equal when they hold the same objects, so that runs with the same ones share a compiled program.
+
+    Attributes:
+        method: the method.
+        net: an encoder, which gets the experiment's bottleneck and head, or a whole :class:`Classifier`.
+    """
+
+    def __init__(self, method: Method | None = None, net: Any = None) -> None:
+        self.method = None if method is None else check_method("method", method)
+        self.net = None if net is None else check_encoder("net", net)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Given) and self.method is other.method and self.net is other.net
+
+    def __hash__(self) -> int:
+        return hash((id(self.method), id(self.net)))
+
+    def origins(self, experiment: Experiment) -> dict[str, Any]:
+        """What a run record says of the parts that are not dalib's own, by "method" and "encoder"."""
+        objects = {"method": self.method, "encoder": self.net}
+        named = {"method": experiment.method, "encoder": experiment.encoder}
+        found: dict[str, Any] = origins(**{kind: name for kind, name in named.items() if objects[kind] is None})
+        for kind, given in objects.items():
+            if given is not None:
+                module, name = type(given).__module__, type(given).__qualname__
+                found[kind] = {"object": f"{module}:{name}", "distribution": distribution_of(module)}
+        return found
+
+
+NAMED = Given()
+"""Nothing handed in: names say all."""
 
 
 class Parts(NamedTuple):
@@ -83,24 +121,22 @@ class Program(NamedTuple):
     mesh: Mesh | None = None
 
 
-def make_program(experiment: Experiment, classes: int) -> Program:
+def make_program(experiment: Experiment, classes: int, given: Given = NAMED) -> Program:
     """Builds (or finds again) the net, method and jitted functions of an experiment; the seed plays no part.
 
     They are for the devices there are (:func:`dalib.train.distributed.run_mesh`), which are no part of the experiment;
     neither is ``DALIB_FSDP=1``, which splits parameters and optimiser state over them (:mod:`dalib.train.split`).
     """
     anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method", "protocol": ()}
-    return _program(Experiment(**{**vars(experiment), **anonymous}), classes, run_mesh(), wants_split())
+    return _program(Experiment(**{**vars(experiment), **anonymous}), classes, run_mesh(), wants_split(), given)
 
 
-def make_parts(experiment: Experiment, classes: int) -> Parts:
+def make_parts(experiment: Experiment, classes: int, given: Given = NAMED) -> Parts:
     """The net, method, optimiser and first state of an experiment; nothing is compiled and no device is needed."""
     recipe, classes = experiment.recipe, outputs_of(experiment, classes)
-    bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
-    encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
-    head = make_head(experiment.head, classes, **dict(experiment.head_options))
-    net = Classifier(encoder, classes, bottleneck, head, experiment.crop)
-    method = prepared(METHODS[experiment.method](**dict(experiment.method_options)), experiment)
+    net = _net(experiment, classes, given.net)
+    method = given.method or METHODS[experiment.method](**dict(experiment.method_options))
+    method = prepared(method, experiment)
     if recipe.schedule == INVERSE:
         schedule = inverse(gamma=recipe.gamma, total_steps=experiment.steps)
     else:
@@ -133,6 +169,20 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
     return Parts(net, method, forward, optimizer, settings, init)
 
 
+def _net(experiment: Experiment, classes: int, encoder: Any) -> Classifier:
+    """The classifier of an experiment, around an encoder that was handed in where there is one."""
+    if isinstance(encoder, Classifier):
+        if encoder.num_classes != classes:
+            expected = f"{classes} classes, those of the data"
+            raise input_error("net", got=f"a classifier of {encoder.num_classes} classes", expected=expected)
+        return encoder
+    if encoder is None:
+        encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
+    bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
+    head = make_head(experiment.head, classes, **dict(experiment.head_options))
+    return Classifier(encoder, classes, bottleneck, head, experiment.crop)
+
+
 def wants_split(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether ``DALIB_FSDP`` asks for a state that is split over the devices.
 
@@ -143,8 +193,8 @@ def wants_split(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 @lru_cache(maxsize=32)
-def _program(experiment: Experiment, classes: int, mesh: Mesh | None, split: bool) -> Program:
-    net, method, forward, optimizer, settings, init = make_parts(experiment, classes)
+def _program(experiment: Experiment, classes: int, mesh: Mesh | None, split: bool, given: Given) -> Program:
+    net, method, forward, optimizer, settings, init = make_parts(experiment, classes, given)
     own = [] if mesh is None else list(mesh.local_devices)
     # Under vmap over members a CPU needs another form of convolution.
     together = net.with_convolution("patches") if platform() == "cpu" else net

@@ -1,4 +1,4 @@
-"""Data sets on the command line: ``python -m dalib.data list | how-to-get | check | prepare | unpack``."""
+"""Data sets on the command line: ``dalib data list | how-to-get | check | prepare | unpack``."""
 
 import sys
 from collections.abc import Sequence
@@ -122,7 +122,7 @@ Command = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; input errors become exit status 2."""
     command: List | HowToGet | Check | Prepare | Unpack = tyro.cli(  # type: ignore[call-overload]
-        Command, args=arguments, description=__doc__, prog="python -m dalib.data"
+        Command, args=arguments, description=__doc__, prog="dalib data"
     )
     try:
         command.run()

@@ -159,8 +159,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 
 
 def setting_of(name: str) -> str:
-    """The setting of a method of the table."""
-    return next(setting for setting, names in SETTINGS.items() if name in names)
+    """The setting of a method of the table; a method of another package is a closed-set one."""
+    return next((setting for setting, names in SETTINGS.items() if name in names), "closed set")
 
 
 TEST_TIME: dict[str, Callable[..., TestTime]] = {

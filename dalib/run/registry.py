@@ -1,0 +1,92 @@
+"""What can be named on the command line: dalib's methods, nets and data sets, and those of other packages.
+
+A factory of a method returns a :class:`dalib.methods.Method`; one of an encoder a Flax Linen module; one of a data set
+is called with the data folder and returns domains by name.
+"""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+
+from dalib import encoders, methods
+from dalib.checks import input_error
+from dalib.data import Domain, benchmarks
+from dalib.methods import Method
+from dalib.methods.classic import CLASSIC
+from dalib.plugins import Origin, Table
+
+
+def check_method(name: str, made: Any) -> Method:
+    """What the factory of a method returned, if it is a method."""
+    if not isinstance(made, Method):
+        raise input_error(
+            "method",
+            got=f"{name!r}, which returned a {type(made).__name__}",
+            expected="a dalib.methods.Method",
+            todo="make it of a term by dalib.methods.from_term, or build a Method",
+        )
+    return made
+
+
+def check_encoder(name: str, made: Any) -> nn.Module:
+    """What the factory of an encoder returned, as a net."""
+    if not isinstance(made, nn.Module):
+        raise input_error(
+            "encoder",
+            got=f"{name!r}, which returned a {type(made).__name__}",
+            expected="a flax.linen.Module called as encoder(inputs, train=…) that returns dalib.types.Outputs",
+        )
+    return made
+
+
+def check_domains(name: str, made: Any) -> dict[str, Domain]:
+    """What the function of a data set returned, if it is domains by name."""
+    if not isinstance(made, Mapping) or not all(isinstance(domain, Domain) for domain in made.values()) or not made:
+        raise input_error(
+            "dataset",
+            got=f"{name!r}, which returned a {type(made).__name__}",
+            expected="a dict of dalib.data.Domain by name, with at least one",
+        )
+    return dict(made)
+
+
+METHODS = Table("method", methods.METHODS, check_method)
+"""Methods of nets by name, see :data:`dalib.methods.METHODS`."""
+ALL_METHODS = Table("method", {**methods.METHODS, **CLASSIC}, check_method)
+"""The same and the closed-form methods, for options and messages of commands that run both."""
+ENCODERS = Table("encoder", encoders.ENCODERS, check_encoder)
+"""Encoders by name, see :data:`dalib.encoders.ENCODERS`."""
+DATASETS = Table(
+    "dataset", {name: functools.partial(benchmarks.load, name) for name in benchmarks.BENCHMARKS}, check_domains
+)
+"""Data sets by name, ``(data_dir) -> {name: Domain}``, see :data:`dalib.data.benchmarks.BENCHMARKS`."""
+
+
+def make_encoder(name: str, **fields: Any) -> nn.Module:
+    """Builds an encoder by its name with the given fields.
+
+    Raises:
+        InputError: on an unknown name or field, or a factory of another package that fails.
+    """
+    if ENCODERS.origin(name) is None:
+        return encoders.make_encoder(name, **fields)
+    return ENCODERS[name](**fields)
+
+
+def load_domains(name: str, data_dir: Path | None) -> dict[str, Domain]:
+    """All domains of a data set by name; one of another package gets the folder as it was given."""
+    return DATASETS[name](data_dir)
+
+
+def origins(**names: str) -> dict[str, dict[str, str]]:
+    """Where the names of other packages lead to, for the run record; empty when all are dalib's own.
+
+    Args:
+        **names: of a method, an encoder, by these words.
+    """
+    tables: dict[str, Table] = {"method": METHODS, "encoder": ENCODERS}
+    found: dict[str, Origin | None] = {kind: tables[kind].origin(name) for kind, name in names.items()}
+    return {kind: origin._asdict() for kind, origin in found.items() if origin is not None}
