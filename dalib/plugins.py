@@ -45,7 +45,7 @@ def installed(kind: str) -> Mapping[str, tuple[Origin, ...]]:
         # An environment may list one distribution twice (an editable install beside its folder).
         if origin not in found.get(point.name, ()):
             found[point.name] = (*found.get(point.name, ()), origin)
-    return found
+    return {name: tuple(sorted(origins)) for name, origins in found.items()}
 
 
 def origin_of(kind: str, name: str, builtin: Mapping[str, Any]) -> Origin | None:
@@ -165,14 +165,19 @@ class Table(Mapping[str, Factory]):
         if not callable(factory):
             expected = f"a function or class that makes a {self.kind}"
             raise input_error(self.kind, got=f"{name!r}, a {type(factory).__name__}", expected=expected)
+        try:
+            signature = inspect.signature(factory)
+        except (TypeError, ValueError):
+            expected = "a function or class of Python, whose arguments can be read"
+            raise input_error(self.kind, got=f"{name!r}", expected=expected) from None
 
         @functools.wraps(factory, updated=())
         def call(*arguments: Any, **options: Any) -> Any:
             try:
-                inspect.signature(factory).bind(*arguments, **options)
+                signature.bind(*arguments, **options)
             except TypeError as error:
                 got = f"options {', '.join(options) or 'none'} for {name!r}: {error}"
-                expected = f"those of its signature {inspect.signature(factory)}"
+                expected = f"those of its signature {signature}"
                 raise input_error(self.kind, got=got, expected=expected) from None
             try:
                 made = factory(*arguments, **options)

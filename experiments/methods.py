@@ -21,10 +21,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dalib.checks import choose
 from dalib.encoders import MLP, Classifier
-from dalib.methods import METHODS, NET_GROUPS, TEST_TIME, Method, setting_of
+from dalib.methods import NET_GROUPS, TEST_TIME, Method, setting_of
 from dalib.methods.base import SUPERVISED
 from dalib.methods.classic import CLASSIC
+from dalib.run.registry import METHODS
 from dalib.train import init_state, make_optimizer
 from experiments.command_line import main
 
@@ -37,6 +39,8 @@ class Options:
     """Print a Markdown table."""
     json: bool = False
     """Print a JSON list of objects, one a method."""
+    method: tuple[str, ...] = ()
+    """Only these; package.module:factory is one of your own. Default: dalib's and those of installed packages."""
 
 
 class Row(NamedTuple):
@@ -81,11 +85,16 @@ def level(method: Method, own: list[str]) -> str:
     return "penalty" if own or method.finish or method.refresh else "term"
 
 
-def rows() -> list[Row]:
-    """One row a method of the table :data:`dalib.methods.METHODS`, in its order, then test-time and classic ones."""
+def rows(names: Sequence[str] = ()) -> list[Row]:
+    """One row a method of :data:`dalib.run.registry.METHODS`, in its order, then test-time and classic ones.
+
+    Args:
+        names: of the nets' methods that are wanted; without it all methods.
+    """
     net = Classifier(MLP((8,), norm=True), 4)
     found, tested = [], status()
-    for name, factory in METHODS.items():
+    for name in names or METHODS:
+        factory = choose("method", name, METHODS)
         method = factory()
 
         def init(key: jax.Array, method: Method = method):
@@ -113,7 +122,7 @@ def rows() -> list[Row]:
         )
     others = {"test_time": (TEST_TIME, "test time", "adapts to a stream")}
     others |= {"classic": (CLASSIC, "closed set, on features", "closed form")}
-    for kind, (table, setting, how) in others.items():
+    for kind, (table, setting, how) in others.items() if not names else ():
         for name, factory in table.items():
             found.append(
                 Row(
@@ -172,7 +181,7 @@ TITLES = {
 
 def show(options: Options) -> None:
     """Prints the table."""
-    table = rows()
+    table = rows(options.method)
     if options.json:
         print(json.dumps([row._asdict() for row in table], ensure_ascii=False, indent=1))
         return

@@ -101,7 +101,7 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
 
 def default_folder(options: Own) -> Path:
     """``runs/own-<target>-<hash>``: the hash is of every option that changes numbers, not of which runs are done."""
-    which = ("method", "classifier", "baseline", "seeds", "oracle", "population", "out", "report")
+    which = ("method", "classifier", "baseline", "seeds", "oracle", "population", "out", "report", "data_dir")
     protocol = [(f.name, repr(getattr(options, f.name))) for f in fields(options) if f.name not in which]
     name = place_of("target", options.target).name
     return Path("runs") / f"own-{name}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"

@@ -28,13 +28,16 @@ class Own:
     """Options of ``dalib adapt``."""
 
     source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """Labelled data, PATH or name=PATH; several --source make it multi-source."""
+    """Labelled data, PATH or name=PATH, or DATASET:DOMAIN of a data set that dalib data list shows; several --source
+    make it multi-source."""
     target: str
     """Data to adapt to, used without labels."""
     target_test: str | None = None
     """Labelled data of the target to test on. Default: the target itself."""
     target_labels: bool = True
     """--no-target-labels: read none; no target accuracy then, but predictions.csv."""
+    data_dir: Path | None = None
+    """Folder with the files of a DATASET. Default: the environment variable DALIB_DATA."""
     kind: str | None = None
     """vectors, images, series or text, where a file could be several. Default: as the file tells."""
     layout: str = "auto"

@@ -48,7 +48,7 @@ def show_progress(runs: int, steps: int) -> Iterator[Progress]:
     live = shows and sys.stderr.isatty() and find_spec("rich") is not None
     bar = _bar() if live else None
     began = time.monotonic()
-    state = {"done": 0, "title": "", "spoken": -PLAIN_SECONDS, "first": 0, "runs": 1}
+    state: dict[str, Any] = {"done": 0, "title": "", "spoken": -PLAIN_SECONDS, "first": 0, "runs": 1}
     with bar if bar is not None else nullcontext():
         whole = one = 0
         if bar is not None:

@@ -6,7 +6,6 @@ is called with the data folder and returns domains by name.
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -74,11 +73,6 @@ def make_encoder(name: str, **fields: Any) -> nn.Module:
     if ENCODERS.origin(name) is None:
         return encoders.make_encoder(name, **fields)
     return ENCODERS[name](**fields)
-
-
-def load_domains(name: str, data_dir: Path | None) -> dict[str, Domain]:
-    """All domains of a data set by name; one of another package gets the folder as it was given."""
-    return DATASETS[name](data_dir)
 
 
 def origins(**names: str) -> dict[str, dict[str, str]]:

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -88,6 +89,9 @@ def run(arguments: Sequence[str]) -> int:
                 raise
             print(f"\nerror: {reason}", file=sys.stderr)
             return 2
+        except BrokenPipeError:  # what reads the output has seen enough (head, less)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
 
 
 @contextmanager

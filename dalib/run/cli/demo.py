@@ -1,6 +1,6 @@
 """Adaptation between three domains of real digits that come inside packages: nothing is downloaded.
 
-    dalib demo                          # three tasks, four methods and the oracle, 3 seeds, a report: minutes on two cores
+    dalib demo                          # three tasks, four methods and the oracle, 3 seeds, and a report
     dalib demo --steps 50 --seeds 1     # the same, soon over
     dalib demo --method dann mcd --source mnist --target optdigits
 
