@@ -9,14 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from dalib.checks import choose, input_error
-from dalib.data import DIGIT_DOMAINS, Domain
+from dalib.data import DIGIT_DOMAINS, Domain, from_arrays
 from dalib.data.arrays import ArraySplit
 from dalib.data.benchmarks import load
 from dalib.data.digit_frames import FRAME, GEOMETRIES, mnist_frame
-from dalib.run.cli.demo import PACKAGED_TASKS, SIZE, channels_of, packaged
 from experiments.config import Experiment
 
 CLASSES = tuple("0123456789")
+COLOURED = ("mnist_m",)
+PACKAGED_SIZE = 16
 SUBSETS = {"mnist": 2000, "usps": 1800}
 TASKS = (("mnist", "usps"), ("usps", "mnist"))
 
@@ -41,7 +42,7 @@ PROTOCOLS = {
     "packaged": DigitProtocol(
         "the sets inside packages, with splits of their own: no files needed",
         tuple(DIGIT_DOMAINS),
-        PACKAGED_TASKS,
+        (("mnist", "optdigits"), ("optdigits", "mnist"), ("mnist", "mnist_m")),
         lambda source, target: "",
     ),
     "small": DigitProtocol(
@@ -118,12 +119,12 @@ def reader(
     """
     choose("protocol", protocol, PROTOCOLS)
     choose("geometry", geometry, GEOMETRIES)
-    side = size or (SIZE if protocol == "packaged" else FRAME)
+    side = size or (PACKAGED_SIZE if protocol == "packaged" else FRAME)
     if protocol != "packaged" and side != FRAME:
         raise input_error("size", got=size, expected=f"{FRAME} with the protocol {protocol}")
 
     def channels(e: Experiment) -> int:
-        return channels_of(e.source, e.target)
+        return 3 if {e.source, e.target} & set(COLOURED) else 1
 
     def read(todo: Sequence[Experiment]) -> Callable[[Experiment], tuple[Domain, Domain]]:
         names = tuple(sorted({name for e in todo for name in (e.source, e.target)}))
@@ -145,6 +146,14 @@ def reader(
         return lambda e: (domain(e.source, channels(e), drawn(e)), domain(e.target, channels(e), drawn(e)))
 
     return read
+
+
+def packaged(name: str, size: int, channels: int) -> Domain:
+    """A digit domain out of packages, with values brought from [0, 1] to [−1, 1]."""
+    domain = DIGIT_DOMAINS[name](size, channels=channels)
+    arrays = {split: domain.split(split).__getitems__(range(len(domain.split(split)))) for split in domain.splits}
+    signed = {s: (2 * np.asarray(x) - 1, y) for s, (x, y) in arrays.items()}
+    return from_arrays(name, signed, class_names=domain.class_names)
 
 
 def subset(split: ArraySplit, count: int, *, seed: int) -> ArraySplit:

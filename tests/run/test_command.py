@@ -9,7 +9,7 @@ import pytest
 import dalib
 from dalib.__main__ import main
 from dalib.checks import InputError
-from dalib.run.cli import demo as demo_module
+from dalib.run.cli import commands, extras
 from dalib.run.cli.commands import COMMANDS, help_text, run
 from dalib.run.cli.demo import Demo, demo
 from dalib.run.cli.encoders import USUAL, row_of
@@ -25,11 +25,9 @@ def test_help_fits_a_screen():
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["adpt"]])
 def test_help_version_and_errors_import_no_jax(words):
-    code = (
-        f"import sys; from dalib.__main__ import main; main({words!r}); print([m for m in sys.modules if m == 'jax'])"
-    )
+    code = f"import sys; from dalib.__main__ import main; main({words!r}); print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_version(capsys):
@@ -45,7 +43,7 @@ def test_no_command_is_the_help(capsys):
 def test_an_unknown_command_is_one_error_with_the_near_names(capsys):
     assert main(["adpat", "--method", "dann"]) == 2
     error = capsys.readouterr().err
-    assert "got 'adpat'" in error and "did you mean adapt?" in error and "preflight" in error
+    assert "got 'adpat'" in error and "did you mean adapt" in error and "preflight" in error
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -86,8 +84,6 @@ def test_bad_input_is_status_2_without_a_traceback(words, capsys, tmp_path, monk
 def test_records_and_usage_say_what_was_typed():
     before = sys.argv
     seen = []
-    from dalib.run.cli import commands
-
     with commands.named("dalib adapt", ["--method", "a b"]):
         seen.append(typed("somewhere.else"))
     assert seen == ["dalib adapt --method 'a b'"]
@@ -104,10 +100,8 @@ def test_a_missing_extra_names_it(monkeypatch):
 @pytest.mark.parametrize("missing", ["mlxtend", "matplotlib"])
 def test_the_demo_says_so_before_it_trains(missing, tmp_path, monkeypatch, capsys):
     """Without a package of its extra the demo ends at once with status 2."""
-    real = demo_module.require.__globals__["find_spec"]
-    monkeypatch.setitem(
-        demo_module.require.__globals__, "find_spec", lambda name: None if name == missing else real(name)
-    )
+    real = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == missing else real(name))
     monkeypatch.delitem(sys.modules, missing, raising=False)
     monkeypatch.chdir(tmp_path)
     assert run(["demo", "--steps", "1"]) == 2

@@ -47,6 +47,9 @@ class Net(nn.Module):
     def __call__(self, inputs, *, train=False):
         return Outputs(nn.relu(nn.Dense(self.width)(inputs)), None, {})
 
+def empty(data_dir):
+    return {}
+
 def toys(data_dir):
     found = {}
     for shift, name in enumerate(("here", "there")):
@@ -143,7 +146,9 @@ def test_an_encoder_must_be_a_net_and_a_data_set_domains(module):
     with pytest.raises(InputError, match="encoder: got .*returned a list"):
         make_encoder(f"{module}:wrong")
     with pytest.raises(InputError, match="dataset: got .*returned a dict"):
-        DATASETS._wrap("empty", plugins.Origin("builtins:dict", ""))()
+        DATASETS._wrap("empty", plugins.Origin(f"{module}:empty", ""))(None)
+    with pytest.raises(InputError, match="whose arguments can be read"):
+        METHODS["builtins:dict"]
 
 
 def test_entry_points_name_what_installed_packages_bring(package):
@@ -177,10 +182,8 @@ def test_adapt_runs_their_method_net_and_data(package, tmp_path, capsys):
     assert config["experiment"]["method"] == config["name"] == f"{package}:means"
     assert config["experiment"]["method_options"] == [["weight", 0.1]]
     origin = {"spec": f"{package}:means", "distribution": "door-toys 0.7"}
-    assert config["plugins"] == {
-        "method": origin,
-        "encoder": {"spec": f"{package}:Net", "distribution": "door-toys 0.7"},
-    }
+    net = {"spec": f"{package}:Net", "distribution": "door-toys 0.7"}
+    assert config["plugins"] == {"method": origin, "encoder": net}
     plain = json.loads((base / "means_of_toys" / "seed-0" / "config.json").read_text())
     assert plain["plugins"]["method"] == origin
     assert command([*words[:4], "--method", f"{package}:gone", "--no-report"]) == 2
