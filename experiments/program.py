@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from dalib.backend import platform
 from dalib.checks import choose, input_error
-from dalib.encoders import BOTTLENECKS, Classifier, make_head
+from dalib.encoders import BOTTLENECKS, Classifier, Net, as_net, make_classifier, make_head, population_form
 from dalib.methods import Forward, Method
 from dalib.methods.task_loss import smoothed_cross_entropy
 from dalib.plugins import distribution_of
@@ -46,12 +46,13 @@ class Given:
 
     Attributes:
         method: the method.
-        net: an encoder, which gets the experiment's bottleneck and head, or a whole :class:`Classifier`.
+        net: an encoder of any library (:func:`dalib.encoders.as_encoder`), which gets the experiment's bottleneck and
+            head, or a whole :class:`Classifier` or :class:`Net`.
     """
 
     def __init__(self, method: Method | None = None, net: Any = None) -> None:
         self.method = None if method is None else check_method("method", method)
-        self.net = None if net is None else check_encoder("net", net)
+        self.net = net if net is None or isinstance(net, Net) else check_encoder("net", net)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Given) and self.method is other.method and self.net is other.net
@@ -87,7 +88,7 @@ class Parts(NamedTuple):
         init: ``(key, sample, variables=None, encoder=None) -> state``, see :func:`dalib.train.init_state`.
     """
 
-    net: Classifier
+    net: Net
     method: Method
     forward: Forward
     optimizer: Optimizer
@@ -110,7 +111,7 @@ class Program(NamedTuple):
         mesh: of all devices of all processes; None where there is but one.
     """
 
-    net: Classifier
+    net: Net
     method: Method
     init: Callable[..., TrainState]
     step: Callable[..., Any]
@@ -163,24 +164,31 @@ def make_parts(experiment: Experiment, classes: int, given: Given = NAMED) -> Pa
     def init(
         key: jax.Array, sample: jax.Array, variables: PyTree | None = None, encoder: PyTree | None = None
     ) -> TrainState:
+        if given.net is not None:
+            _check_logits(net, jax.eval_shape(net.init, key, sample), sample, classes)
         start: dict[str, Any] = {"variables": variables, "encoder": encoder}
         return init_state(key, net, method, optimizer, sample, batch_norm=experiment.batch_norm, **start)
 
     return Parts(net, method, forward, optimizer, settings, init)
 
 
-def _net(experiment: Experiment, classes: int, encoder: Any) -> Classifier:
+def _net(experiment: Experiment, classes: int, encoder: Any) -> Net:
     """The classifier of an experiment, around an encoder that was handed in where there is one."""
-    if isinstance(encoder, Classifier):
-        if encoder.num_classes != classes:
-            expected = f"{classes} classes, those of the data"
-            raise input_error("net", got=f"a classifier of {encoder.num_classes} classes", expected=expected)
-        return encoder
+    if isinstance(encoder, Classifier | Net):
+        return as_net(encoder)
     if encoder is None:
         encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
     bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
     head = make_head(experiment.head, classes, **dict(experiment.head_options))
-    return Classifier(encoder, classes, bottleneck, head, experiment.crop)
+    return make_classifier(encoder, classes, bottleneck, head, experiment.crop)
+
+
+def _check_logits(net: Net, variables: PyTree, sample: jax.Array, classes: int) -> None:
+    """Raises an InputError for a whole net whose logits are not ``[n, classes]``."""
+    outputs = jax.eval_shape(lambda v, x: net.apply(v["params"], v.get("batch_stats", {}), x)[0], variables, sample)
+    if outputs.logits is None or outputs.logits.shape != (len(sample), classes):
+        got = "no logits" if outputs.logits is None else f"logits of shape {outputs.logits.shape}"
+        raise input_error("net", got=got, expected=f"[{len(sample)}, {classes}], a column for each class of the data")
 
 
 def wants_split(environment: Mapping[str, str] = os.environ) -> bool:
@@ -197,7 +205,7 @@ def _program(experiment: Experiment, classes: int, mesh: Mesh | None, split: boo
     net, method, forward, optimizer, settings, init = make_parts(experiment, classes, given)
     own = [] if mesh is None else list(mesh.local_devices)
     # Under vmap over members a CPU needs another form of convolution.
-    together = net.with_convolution("patches") if platform() == "cpu" else net
+    together = population_form(net) if platform() == "cpu" else net
     forward_together = make_forward(together, experiment.batch_norm)
     member = training_step(method, forward_together, optimizer, **settings)
 

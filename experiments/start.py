@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.checks import InputError, input_error
-from dalib.encoders import Classifier
+from dalib.encoders import Net
 from dalib.methods import Method
 from dalib.types import Array, PyTree
 from dalib.weights import load_variables
@@ -33,9 +33,9 @@ class Start(NamedTuple):
     weights: Path
     record: dict[str, Any]
 
-    def variables(self, net: Classifier, sample: Array) -> PyTree:
+    def variables(self, net: Net, sample: Array) -> PyTree:
         """The variables ``{"params", "batch_stats"}`` of the net, or an InputError that lists what does not fit."""
-        like = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), jnp.asarray(sample))
+        like = jax.eval_shape(lambda x: net.init(jax.random.key(0), x), jnp.asarray(sample))
         loaded = load_variables(self.weights, {"params": like["params"], "batch_stats": like.get("batch_stats", {})})
         return jax.tree.map(jnp.asarray, loaded)
 

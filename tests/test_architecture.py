@@ -17,12 +17,23 @@ MAY_IMPORT = {
     "encoders": set(),
     "weights": {"encoders", "data"},
     "data": set(),
-    "train": {"methods", "data"},
+    "train": {"encoders", "methods", "data"},
     "transfer": {"methods", "encoders", "data", "train", "discrepancy", "weights"},
     "validate": {"discrepancy", "data"},
     "report": set(),
 }
-HEAVY = ("tensorflow", "torch", "matplotlib", "sklearn", "skimage", "mlxtend", "tensorflow_datasets", "scipy", "pandas")
+HEAVY = (
+    "tensorflow",
+    "torch",
+    "equinox",
+    "matplotlib",
+    "sklearn",
+    "skimage",
+    "mlxtend",
+    "tensorflow_datasets",
+    "scipy",
+    "pandas",
+)
 
 
 def imports(path):

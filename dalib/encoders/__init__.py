@@ -12,6 +12,13 @@ from typing import Any
 import flax.linen as nn
 
 from dalib.checks import choose, unknown_name
+from dalib.encoders.adapters import as_encoder as as_encoder
+from dalib.encoders.adapters import as_net as as_net
+from dalib.encoders.adapters import from_equinox as from_equinox
+from dalib.encoders.adapters import from_linen as from_linen
+from dalib.encoders.adapters import from_nnx as from_nnx
+from dalib.encoders.adapters import linen_encoder as linen_encoder
+from dalib.encoders.adapters import make_classifier as make_classifier
 from dalib.encoders.bert import BERT as BERT
 from dalib.encoders.bert import bert_base as bert_base
 from dalib.encoders.bert import bert_large as bert_large
@@ -65,6 +72,9 @@ from dalib.encoders.mobilenet import mobilenet_v2 as mobilenet_v2
 from dalib.encoders.mobilenet_v3 import MobileNetV3 as MobileNetV3
 from dalib.encoders.mobilenet_v3 import mobilenet_v3_large as mobilenet_v3_large
 from dalib.encoders.mobilenet_v3 import mobilenet_v3_small as mobilenet_v3_small
+from dalib.encoders.net import Encoder as Encoder
+from dalib.encoders.net import Net as Net
+from dalib.encoders.net import population_form as population_form
 from dalib.encoders.resnet import ResNet as ResNet
 from dalib.encoders.resnet import resnet18 as resnet18
 from dalib.encoders.resnet import resnet34 as resnet34

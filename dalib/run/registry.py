@@ -1,18 +1,18 @@
 """What can be named on the command line: dalib's methods, nets and data sets, and those of other packages.
 
-A factory of a method returns a :class:`dalib.methods.Method`; one of an encoder a Flax Linen module; one of a data set
-is called with the data folder and returns domains by name.
+A factory of a method returns a :class:`dalib.methods.Method`. A factory of an encoder returns what
+:func:`dalib.encoders.as_encoder` takes: a module of Flax Linen, Flax NNX or Equinox, or pure functions. A data set is a
+function of the data folder that returns domains by name.
 """
 
 import functools
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
-
 from dalib import encoders, methods
-from dalib.checks import input_error
+from dalib.checks import InputError, input_error
 from dalib.data import Domain, benchmarks
+from dalib.encoders.adapters.compose import ACCEPTED
 from dalib.methods import Method
 from dalib.methods.classic import CLASSIC
 from dalib.plugins import Origin, Table
@@ -30,14 +30,13 @@ def check_method(name: str, made: Any) -> Method:
     return made
 
 
-def check_encoder(name: str, made: Any) -> nn.Module:
-    """What the factory of an encoder returned, as a net."""
-    if not isinstance(made, nn.Module):
-        raise input_error(
-            "encoder",
-            got=f"{name!r}, which returned a {type(made).__name__}",
-            expected="a flax.linen.Module called as encoder(inputs, train=…) that returns dalib.types.Outputs",
-        )
+def check_encoder(name: str, made: Any) -> Any:
+    """What the factory of an encoder returned, if it is a net of one of the libraries that dalib reads."""
+    try:
+        encoders.as_encoder(made)
+    except InputError:
+        got = f"{name!r}, which returned a {type(made).__name__}"
+        raise input_error("encoder", got=got, expected=ACCEPTED) from None
     return made
 
 
@@ -64,7 +63,7 @@ DATASETS = Table(
 """Data sets by name, ``(data_dir) -> {name: Domain}``, see :data:`dalib.data.benchmarks.BENCHMARKS`."""
 
 
-def make_encoder(name: str, **fields: Any) -> nn.Module:
+def make_encoder(name: str, **fields: Any) -> Any:
     """Builds an encoder by its name with the given fields.
 
     Raises:

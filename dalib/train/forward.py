@@ -14,14 +14,12 @@ frozen     by the running averages                     never change
 ========== =========================================== ==========================================================
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import flax.linen as nn
 import jax
 
 from dalib.checks import InputError, choose
+from dalib.encoders.adapters import as_net
 from dalib.methods.base import NET_GROUPS, Forward, Pass
 from dalib.methods.domains import apart, together
 from dalib.types import Array, Batch, Outputs, Params, PyTree
@@ -59,45 +57,24 @@ def statistics_for(model: PyTree, domain: str) -> PyTree:
     )
 
 
-@contextmanager
-def normalise_by_batch(by_batch: bool) -> Iterator[None]:
-    """Inside this context every BatchNorm uses batch statistics (and updates the running ones), or the running ones.
-
-    The net's own ``train`` flag then only decides about dropout: frozen statistics beside dropout, or fresh statistics
-    without it, need the two apart. Works on any Linen net, at trace time.
-    """
-
-    def choose_statistics(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
-        if isinstance(context.module, nn.BatchNorm) and context.method_name == "__call__":
-            # A net may have fixed the choice in its constructor; Linen takes it from one place only.
-            object.__setattr__(context.module, "use_running_average", None)
-            kwargs = {**kwargs, "use_running_average": not by_batch}
-        return call(*args, **kwargs)
-
-    with nn.intercept_methods(choose_statistics):
-        yield
-
-
 def make_forward(net: Any, convention: str) -> Forward:
     """Binds a classifier to a BatchNorm convention.
 
     Args:
-        net: a :class:`dalib.encoders.Classifier`, or anything with its ``init``/``apply`` and ``head_module``.
+        net: a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`.
         convention: one of :data:`CONVENTIONS`.
+
+    Returns:
+        The functions. ``one`` also takes ``by_batch``, which overrides what the convention says about the statistics
+        of this pass; dropout is apart, and off without a ``key``.
     """
     choose("batch_norm", convention, CONVENTIONS)
+    net = as_net(net)
 
     def apply(params: Params, stats: PyTree, inputs: Array, key: Array | None, *, train: bool, batch: bool):
-        """One pass; ``train`` switches dropout on, ``batch`` normalises by the batch and updates the statistics."""
-        variables: dict[str, Any] = {"params": {g: params[g] for g in NET_GROUPS if g in params}}
-        if stats:
-            variables["batch_stats"] = stats
-        rngs = {"dropout": key} if train and key is not None else None
-        with normalise_by_batch(batch):
-            if not (batch and stats):
-                return net.apply(variables, inputs, train=train, rngs=rngs), stats
-            outputs, changed = net.apply(variables, inputs, train=train, rngs=rngs, mutable=["batch_stats"])
-            return outputs, changed["batch_stats"]
+        """One pass; ``train`` with a key switches dropout on, ``batch`` normalises by the batch and updates."""
+        own = {g: params[g] for g in NET_GROUPS if g in params}
+        return net.apply(own, stats, inputs, key=key if train else None, by_batch=batch)
 
     def both(params: Params, stats: PyTree, batch: Batch, key: Array, *, by_batch: bool):
         source, target = batch.source.inputs, batch.target.inputs
@@ -115,16 +92,24 @@ def make_forward(net: Any, convention: str) -> Forward:
         target, model = one(params, model, batch.target.inputs, "target", keys[1], True)
         return Pass(source, target, batch), model
 
-    def one(params: Params, model: PyTree, inputs: Array, domain: str, key: Array | None, train: bool):
+    def one(
+        params: Params,
+        model: PyTree,
+        inputs: Array,
+        domain: str,
+        key: Array | None,
+        train: bool,
+        by_batch: bool | None = None,
+    ):
         slot = domain if domain in model else "shared"
         stats = statistics_for(model, domain)
-        by_batch = train and convention != "frozen" and not (convention == "source" and domain == "target")
+        if by_batch is None:
+            by_batch = train and convention != "frozen" and not (convention == "source" and domain == "target")
         outputs, stats = apply(params, stats, inputs, key, train=train, batch=by_batch)
         return outputs, {**model, slot: stats} if by_batch else model
 
     def head(head_params: PyTree, features: Array, key: Array | None) -> Array:
-        rngs = None if key is None else {"dropout": key}
-        return net.head_module().apply({"params": head_params}, features, train=key is not None, rngs=rngs)
+        return net.apply_head(head_params, features, key)
 
     return Forward(pair, one, head)
 

@@ -71,7 +71,7 @@ def make_population(step_of: Callable[[Any], Step], *, mesh: Mesh | None = None)
         step_of: ``hyper -> step``, the training step (:func:`dalib.train.training_step`) of one member. ``hyper`` is
             what ``advance`` got, without the axis of members: traced scalars for weights, learning rates,
             temperatures. ``lambda hyper: step`` where there is nothing to vary. Its net has, on a CPU, convolutions in
-            the form for ``vmap``: ``net.with_convolution("patches")``. A sweep of learning rate and weight::
+            the form for ``vmap``: ``dalib.encoders.population_form(net)``. A sweep of learning rate and weight::
 
                 def step_of(hyper):
                     optimizer = make_optimizer(learning_rate=hyper["rate"])

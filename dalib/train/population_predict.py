@@ -22,7 +22,7 @@ def make_predict_members(method: Method, forward: Forward, domain: str, *, mesh:
 
     Args:
         method: whose predictions they are; one without ``calibrate``, whose statistics depend on the data.
-        forward: the net, on a CPU with ``net.with_convolution("patches")``.
+        forward: the net, on a CPU with ``dalib.encoders.population_form(net)``.
         domain: "source" or "target": whose batch statistics normalise.
         mesh: as in :func:`dalib.train.make_population`.
     """

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.checks import InputError, input_error
+from dalib.encoders.adapters import as_net
 from dalib.methods.base import NET_GROUPS, Method, Spec
 from dalib.train.forward import initial_model_state
 from dalib.train.optimizer import Optimizer
@@ -49,7 +50,7 @@ def init_state(
 
     Args:
         key: the run's key.
-        net: the classifier.
+        net: the classifier, a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`.
         method: the method, which adds its own groups and state.
         optimizer: of all groups.
         sample: ``[n, ...]`` inputs, or a ``jax.ShapeDtypeStruct`` of them; only the shape matters.
@@ -61,22 +62,23 @@ def init_state(
     Raises:
         InputError: when the method takes a group name of the net's, or the encoder's variables are not like the net's.
     """
+    net = as_net(net)
     keys = jax.random.split(key, 3)
     if variables is None:
-        variables = net.init(keys[0], jnp.zeros(sample.shape, sample.dtype), train=False)
+        variables = net.init(keys[0], jnp.zeros(sample.shape, sample.dtype))
     if encoder is not None:
         variables = with_encoder(variables, encoder)
     params: Params = dict(variables["params"])
     stats = variables.get("batch_stats", {})
     outputs = jax.eval_shape(
-        lambda v, x: net.apply(v, x, train=False), variables, jax.ShapeDtypeStruct(sample.shape, sample.dtype)
+        lambda p, s, x: net.apply(p, s, x)[0], params, stats, jax.ShapeDtypeStruct(sample.shape, sample.dtype)
     )
     features = jnp.zeros(outputs.features.shape, outputs.features.dtype)
     spec = Spec(
         num_classes=outputs.logits.shape[-1],
         outputs=outputs,
         params=params,
-        init_head=lambda k: net.head_module().init(k, features)["params"],
+        init_head=lambda k: net.init_head(k, features),
         batch_stats=stats,
     )
     own, own_state = method.init(keys[1], spec)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.checks import InputError
+from dalib.encoders.adapters import as_net
 from dalib.methods.base import NET_GROUPS
-from dalib.train.forward import normalise_by_batch
 from dalib.types import Array, Params, PyTree
 
 
@@ -21,7 +21,7 @@ def recompute_statistics(net: Any, params: Params, stats: PyTree, batches: Itera
     are then pooled over batches exactly (variance of the union, not mean of variances).
 
     Args:
-        net: a classifier with ``with_bn_momentum``.
+        net: a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`.
         params: its parameters by group.
         stats: its batch statistics now; only their structure matters.
         batches: arrays ``[n, ...]``; sizes may differ (each new size compiles once).
@@ -44,30 +44,29 @@ def recompute_statistics(net: Any, params: Params, stats: PyTree, batches: Itera
         count += n
     if total is None:
         raise InputError("batches: got none; statistics need at least one batch of target inputs")
-    return _finish(jax.tree.map(lambda x: x / count, total))
+    return _finish(jax.tree.map(lambda x: x / count, total), stats)
 
 
 @lru_cache(maxsize=8)
 def _batch_moments(net: Any):
     """``(params, stats, inputs) -> `` first and second moments per BatchNorm layer, as {"mean", "var": E[x²]}."""
-    plain = net.with_bn_momentum(0.0)
+    of_batch = as_net(net).statistics
 
     def moments(params: Params, stats: PyTree, inputs: Array) -> PyTree:
-        variables = {"params": params, "batch_stats": stats}
-        with normalise_by_batch(True):
-            _, changed = plain.apply(variables, inputs, train=False, mutable=["batch_stats"])
-        return _map_layers(changed["batch_stats"], lambda m, v: (m, v + jnp.square(m)))
+        return _map_layers(of_batch(params, stats, inputs), lambda m, v: (m, v + jnp.square(m)))
 
     return jax.jit(moments)
 
 
-def _finish(moments: PyTree) -> PyTree:
-    return _map_layers(moments, lambda m, second: (m, jnp.maximum(second - jnp.square(m), 0.0)))
+def _finish(moments: PyTree, stats: PyTree) -> PyTree:
+    return _map_layers(moments, lambda m, second: (m, jnp.maximum(second - jnp.square(m), 0.0)), stats)
 
 
-def _map_layers(tree: Any, function: Any) -> Any:
-    """Applies ``(mean, var) -> (mean, var)`` to every layer of a tree of batch statistics."""
+def _map_layers(tree: Any, function: Any, others: Any = None) -> Any:
+    """Applies ``(mean, var) -> (mean, var)`` to every layer of a tree; other state comes from ``others``."""
+    if not isinstance(tree, dict):
+        return others
     if "mean" in tree and "var" in tree:
         mean, var = function(tree["mean"], tree["var"])
         return {"mean": mean, "var": var}
-    return {name: _map_layers(sub, function) for name, sub in tree.items()}
+    return {name: _map_layers(sub, function, None if others is None else others[name]) for name, sub in tree.items()}

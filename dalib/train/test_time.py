@@ -1,14 +1,12 @@
-"""Binds a net to test-time methods: BatchNorm by a mixture of statistics, and the loop over a stream of batches."""
+"""Binds a net to test-time methods, and loops over a stream of batches."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from dalib.checks import InputError, choose
+from dalib.checks import choose, input_error
+from dalib.encoders.adapters import as_net
 from dalib.methods.base import NET_GROUPS
 from dalib.methods.test_time import Apply, TestTime
 from dalib.types import Array, Metrics, PyTree
@@ -19,55 +17,28 @@ MODES = {
 }
 
 
-@contextmanager
-def normalise_by_mixture(source_weight: Any) -> Iterator[None]:
-    """Inside this context every BatchNorm uses ``w · stored + (1 − w) · batch`` for mean and variance.
-
-    The stored statistics do not change. 0 is the batch alone (as in training), 1 the net in evaluation mode. Works on
-    any Linen net whose BatchNorm layers have the features last, at trace time.
-
-    Raises:
-        InputError: at a BatchNorm over another axis.
-    """
-
-    def mix(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        layer = context.module
-        if not (isinstance(layer, nn.BatchNorm) and context.method_name == "__call__"):
-            return call(*args, **kwargs)
-        if layer.axis != -1:
-            raise InputError(f"net: BatchNorm {'/'.join(layer.path)} has axis {layer.axis}\n  expected: features last")
-        x = args[0]
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        stored, own = layer.variables["batch_stats"], layer.variables.get("params", {})
-        axes = tuple(range(x.ndim - 1))
-        mean = wide.mean(axes)
-        variance = jnp.square(wide - _last(mean, x)).mean(axes)
-        mean = source_weight * stored["mean"] + (1 - source_weight) * mean
-        variance = source_weight * stored["var"] + (1 - source_weight) * variance
-        factor = jax.lax.rsqrt(variance + layer.epsilon) * own.get("scale", 1.0)
-        y = (wide - _last(mean, x)) * _last(factor, x)
-        if "bias" in own:
-            y = y + _last(own["bias"], x)
-        return y.astype(layer.dtype or jnp.result_type(x.dtype, *own.values()))
-
-    with nn.intercept_methods(mix):
-        yield
-
-
 def make_apply(net: Any) -> Apply:
     """``(params, batch_stats, inputs, source_weight) -> logits`` of a classifier, without dropout.
 
     Args:
-        net: a :class:`dalib.encoders.Classifier`, or anything with its ``apply``. Parameter groups that are not the
+        net: a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`. Parameter groups that are not the
             net's (a method's own) are left out.
+
+    Raises:
+        InputError: for a net around an encoder of another library.
     """
+    mixed = as_net(net).mixed
+    if mixed is None:
+        raise input_error(
+            "net",
+            got="a net around an encoder of another library",
+            expected="a Linen classifier: test-time methods mix running and batch statistics inside BatchNorm",
+        )
 
     def apply(params: PyTree, stats: PyTree, inputs: Array, source_weight: Any) -> Array:
-        variables = {"params": {g: params[g] for g in NET_GROUPS if g in params}}
-        if stats:
-            variables["batch_stats"] = stats
-        with normalise_by_mixture(source_weight):
-            return net.apply(variables, inputs, train=False).logits
+        logits = mixed({g: params[g] for g in NET_GROUPS if g in params}, stats, inputs, source_weight).logits
+        assert logits is not None
+        return logits
 
     return apply
 
@@ -100,8 +71,3 @@ def _adapt(method: TestTime, start: PyTree, batches: Iterable[Array], episodic: 
     for inputs in batches:
         state, logits, metrics = step(start if episodic else state, inputs)
         yield logits, metrics
-
-
-def _last(values: Array, x: Array) -> Array:
-    """``[c]`` with axes of length 1 before it, for ``x`` ``[..., c]``."""
-    return jnp.reshape(values, (1,) * (x.ndim - 1) + (-1,))

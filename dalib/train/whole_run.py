@@ -15,7 +15,7 @@ due. Sweeps of seeds, weights and learning rates that are short enough to be rep
 
     states, metrics, scores = jax.jit(jax.vmap(of_member))(keys, learning_rates, weights)
 
-On a CPU give such members a net with ``net.with_convolution("patches")``: a convolution whose kernel ``vmap`` has
+On a CPU give such members a net with ``dalib.encoders.population_form(net)``: a convolution whose kernel ``vmap`` has
 batched is slow there.
 """
 

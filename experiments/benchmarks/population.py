@@ -31,7 +31,7 @@ import tyro
 from dalib.backend import platform
 from dalib.checks import InputError, choose, input_error
 from dalib.data import from_arrays, paired_stream, stream_rows
-from dalib.encoders import MLP, Bottleneck, Classifier, LeNet
+from dalib.encoders import MLP, Bottleneck, LeNet, Net, make_classifier, population_form
 from dalib.methods import dann
 from dalib.train import (
     Pool,
@@ -80,7 +80,7 @@ class Problem:
     """One net with its data."""
 
     name: str
-    net: Classifier
+    net: Net
     classes: int
     hidden: tuple[int, ...]
     inputs: np.ndarray
@@ -92,10 +92,10 @@ def problem(name: str, benchmark: Benchmark) -> Problem:
     rng = np.random.default_rng(0)
     if choose("nets", name, {"lenet": 0, "head": 1}) == 0:
         shape, classes, hidden = (benchmark.size, benchmark.size, 1), 10, (1024, 1024)
-        net = Classifier(LeNet(), classes)
+        net = make_classifier(LeNet(), classes)
     else:
         shape, classes, hidden = (2048,), 65, (1024,)
-        net = Classifier(MLP(()), classes, Bottleneck(256, norm=False))
+        net = make_classifier(MLP(()), classes, Bottleneck(256, norm=False))
     inputs = rng.normal(size=(2 * EXAMPLES, *shape)).astype(np.float32)
     labels = rng.integers(0, classes, 2 * EXAMPLES).astype(np.int32)
     return Problem(name, net, classes, hidden, inputs, labels)
@@ -104,7 +104,7 @@ def problem(name: str, benchmark: Benchmark) -> Problem:
 def make_pieces(p: Problem, benchmark: Benchmark, *, together: bool) -> tuple[Any, Any, Any, dict[str, Any]]:
     """Jitted initial state, and what a step is made of; ``together``: for ``vmap`` over members."""
     method, optimizer = dann(hidden=p.hidden), make_optimizer(learning_rate=0.01)
-    net = p.net.with_convolution("patches") if together and platform() == "cpu" else p.net
+    net = population_form(p.net) if together and platform() == "cpu" else p.net
     forward = make_forward(net, "joint")
     sample = jnp.zeros((benchmark.batch_size, *p.inputs.shape[1:]))
     init = jax.jit(lambda key: init_state(key, p.net, method, optimizer, sample, batch_norm="joint"))

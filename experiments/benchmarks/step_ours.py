@@ -36,7 +36,7 @@ def our_step(
     import jax.numpy as jnp
 
     from dalib import methods, train
-    from dalib.encoders import Bottleneck, Classifier, make_encoder
+    from dalib.encoders import Bottleneck, make_classifier, make_encoder
     from dalib.types import Batch, Source, Target
 
     known: dict[str, Callable[[], Any]] = {
@@ -47,7 +47,7 @@ def our_step(
     }
     chosen = known[method]()
     compute = None if dtype == "float32" else jnp.dtype(dtype)
-    net = Classifier(
+    net = make_classifier(
         make_encoder(benchmark.encoder, dtype=compute) if encoder is None else encoder,
         benchmark.classes,
         Bottleneck(WIDTH, dtype=compute),

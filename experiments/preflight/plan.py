@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dalib.checks import InputError, choose, input_error
+from dalib.encoders import Net
 from dalib.run.registry import METHODS
 from dalib.train import TrainState, fully_sharded, make_step
 from dalib.train.sharding import batch_sharding, replicated
@@ -94,7 +95,7 @@ def experiment_of(plan: Plan) -> Experiment:
     )
 
 
-def inputs_of(plan: Plan, net: Any) -> jax.ShapeDtypeStruct:
+def inputs_of(plan: Plan, net: Net) -> jax.ShapeDtypeStruct:
     """The inputs of one domain: of images, tokens, series, waveforms and vectors the first that the net takes.
 
     Raises:
@@ -111,7 +112,7 @@ def inputs_of(plan: Plan, net: Any) -> jax.ShapeDtypeStruct:
     for name, (shape, dtype) in forms.items():
         probe = jax.ShapeDtypeStruct((2, *shape), dtype)
         try:
-            jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), probe)
+            jax.eval_shape(lambda x: net.init(jax.random.key(0), x), probe)
         except InputError as error:
             refusals.append(f"  {name} {[2, *shape]}: {str(error).splitlines()[0]}")
             continue

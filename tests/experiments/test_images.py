@@ -203,13 +203,15 @@ def test_the_whole_image_is_stored_and_its_centre_enters_the_net():
     stored = finish(geometry(image, np.random.default_rng(0)), np.random.default_rng(0))
     assert stored.shape == (32, 32, 3) and stored[0, 0, 0] < 0 < stored[0, -1, 0]
     experiment = office31.experiments(options)[0]
-    net = make_parts(dataclasses.replace(experiment, encoder="lenet", bottleneck="none"), 31).net
+    experiment = dataclasses.replace(experiment, encoder="lenet", bottleneck="none")
+    net, uncut = (make_parts(dataclasses.replace(experiment, crop=c), 31).net for c in (experiment.crop, 0))
     batch = jnp.asarray(stored, jnp.float32)[None]
     variables = net.init(jax.random.key(0), batch)
-    centre = net.clone(crop=0).apply(variables, batch[:, 2:30, 2:30])
-    np.testing.assert_array_equal(net.apply(variables, batch).logits, centre.logits)
+    params, stats = variables["params"], variables.get("batch_stats", {})
+    centre = uncut.apply(params, stats, batch[:, 2:30, 2:30])[0]
+    np.testing.assert_array_equal(net.apply(params, stats, batch)[0].logits, centre.logits)
     with pytest.raises(InputError, match="at least 28"):
-        net.apply(variables, batch[:, 5:])
+        net.apply(params, stats, batch[:, 5:])
 
 
 def test_rows_and_views():

@@ -258,7 +258,7 @@ def test_functions_are_traced_for_another_platform():
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), x))
 
     def text():
-        return str(jax.make_jaxpr(lambda v: net.apply(v, x, train=False).features)(shapes))
+        return str(jax.make_jaxpr(lambda v: net.apply(v["params"], v.get("batch_stats", {}), x)[0].features)(shapes))
 
     assert platform() == "cpu"
     home = text()

@@ -11,11 +11,11 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.encoders import MLP, Classifier, LeNet
+from dalib.encoders.adapters.linen import normalise_by_batch
 from dalib.methods.bn_norm import bn_norm
 from dalib.methods.sar import sar
 from dalib.methods.tent import tent
 from dalib.methods.test_time import adaptable, merge, report
-from dalib.train.forward import normalise_by_batch
 from dalib.train.test_time import adapt, make_apply
 from dalib.types import Outputs
 

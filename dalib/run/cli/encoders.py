@@ -9,16 +9,18 @@ Width is that of the features; parameters are counted without bottleneck and hea
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from dalib.checks import InputError, choose, input_error
-from dalib.encoders import BOTTLENECKS, HEADS
+from dalib.encoders import BOTTLENECKS, HEADS, as_encoder
 from dalib.run.registry import ENCODERS, make_encoder
+from dalib.types import Outputs
 from dalib.weights.manifest import manifest
 from experiments.command_line import main
 
@@ -71,9 +73,7 @@ def row_of(name: str) -> Row:
     for inputs, shape, dtype in (USUAL[name],) if name in USUAL else FORMS:
         sample = jax.ShapeDtypeStruct((2, *shape), dtype)
         try:
-            outputs, variables = jax.eval_shape(
-                lambda x: encoder.init_with_output(jax.random.key(0), x, train=False), sample
-            )
+            outputs, variables = jax.eval_shape(_traced(encoder), jax.random.key(0), sample)
             width = outputs.features.shape[-1]
         except Exception as error:  # a net of another package may refuse in any way
             refusals.append(f"{inputs}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
@@ -83,6 +83,19 @@ def row_of(name: str) -> Row:
         return Row(name, inputs, width, parameters, ", ".join(weights))
     said = "".join(f"\n    {line}" for line in refusals)
     raise input_error("encoder", got=f"{name}, which takes none of these inputs:{said}", expected="one of them")
+
+
+def _traced(encoder: Any) -> Callable[[jax.Array, jax.Array], tuple[Outputs, Any]]:
+    """``(key, inputs) -> (outputs, variables)``; a Linen module gives both in one pass."""
+    if isinstance(encoder, nn.Module):
+        return lambda key, x: encoder.init_with_output(key, x, train=False)
+    net = as_encoder(encoder)
+
+    def run(key: jax.Array, x: jax.Array) -> tuple[Outputs, Any]:
+        variables = net.init(key, x)
+        return net.apply(variables["params"], variables.get("batch_stats", {}), x)[0], variables
+
+    return run
 
 
 def parts(table: dict[str, Any]) -> dict[str, str]:
