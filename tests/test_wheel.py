@@ -13,17 +13,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEFT_OUT = (
-    ".git",
-    ".cache",
-    ".venv",
-    ".mypy_cache",
-    ".ruff_cache",
-    ".pytest_cache",
-    "__pycache__",
-    "*.egg-info",
-    "runs",
-)
+LEFT_OUT = (".git", ".*cache*", ".venv", "__pycache__", "*.egg-info", "runs")
 QUICK = "--steps 20 --seeds 1 --batch-size 8 --evaluate-every 20"
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
@@ -156,9 +146,8 @@ def test_readmes_own_method_net_and_data_set(shell, tmp_path):
     told = shell(f"set -e\n{first}")
     assert "my_methods:mean_matching" in told and "my_nets:Wide" in told
     try:
-        told = shell(
-            f"set -e\n{second}\nmkdir elsewhere; cd elsewhere; dalib methods --method mean_matching; dalib data list"
-        )
+        elsewhere = "mkdir elsewhere; cd elsewhere; dalib methods --method mean_matching; dalib data list"
+        told = shell(f"set -e\n{second}\n{elsewhere}")
         assert "my-package 0.1" in told
         configs = [path.read_text() for path in tmp_path.glob("runs/**/config.json")]
         assert any('"distribution": "my-package 0.1"' in text for text in configs)

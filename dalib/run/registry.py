@@ -9,10 +9,13 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from dalib import encoders, methods
 from dalib.checks import InputError, input_error
 from dalib.data import Domain, benchmarks
+from dalib.encoders import ENCODERS as OWN_ENCODERS
+from dalib.encoders import as_encoder
+from dalib.encoders import make_encoder as make_own_encoder
 from dalib.encoders.adapters.compose import ACCEPTED
+from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods import Method
 from dalib.methods.classic import CLASSIC
 from dalib.plugins import Origin, Table
@@ -33,7 +36,7 @@ def check_method(name: str, made: Any) -> Method:
 def check_encoder(name: str, made: Any) -> Any:
     """What the factory of an encoder returned, if it is a net of one of the libraries that dalib reads."""
     try:
-        encoders.as_encoder(made)
+        as_encoder(made)
     except InputError:
         got = f"{name!r}, which returned a {type(made).__name__}"
         raise input_error("encoder", got=got, expected=ACCEPTED) from None
@@ -51,11 +54,11 @@ def check_domains(name: str, made: Any) -> dict[str, Domain]:
     return dict(made)
 
 
-METHODS = Table("method", methods.METHODS, check_method)
+METHODS = Table("method", OWN_METHODS, check_method)
 """Methods of nets by name, see :data:`dalib.methods.METHODS`."""
-ALL_METHODS = Table("method", {**methods.METHODS, **CLASSIC}, check_method)
+ALL_METHODS = Table("method", {**OWN_METHODS, **CLASSIC}, check_method)
 """The same and the closed-form methods, for options and messages of commands that run both."""
-ENCODERS = Table("encoder", encoders.ENCODERS, check_encoder)
+ENCODERS = Table("encoder", OWN_ENCODERS, check_encoder)
 """Encoders by name, see :data:`dalib.encoders.ENCODERS`."""
 DATASETS = Table(
     "dataset", {name: functools.partial(benchmarks.load, name) for name in benchmarks.BENCHMARKS}, check_domains
@@ -70,7 +73,7 @@ def make_encoder(name: str, **fields: Any) -> Any:
         InputError: on an unknown name or field, or a factory of another package that fails.
     """
     if ENCODERS.origin(name) is None:
-        return encoders.make_encoder(name, **fields)
+        return make_own_encoder(name, **fields)
     return ENCODERS[name](**fields)
 
 

@@ -27,7 +27,9 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("real digits, four methods: a table and a report in minutes", "dalib.run.cli.demo:command"),
     "adapt": Command("adapt on data of your own: folders, lists, .npz, .csv, .jsonl", "experiments.own:command"),
     "report": Command("tables and one HTML page of finished runs", "dalib.report.__main__:cli"),
-    "methods": Command("all methods with setting, levels, hyper-parameters and paper", "experiments.methods:command"),
+    "methods": Command(
+        "all methods with setting, levels, hyper-parameters and paper", "dalib.run.cli.catalogue:command"
+    ),
     "encoders": Command(
         "encoders with width, parameters, weights; bottlenecks, heads", "dalib.run.cli.encoders:command"
     ),
