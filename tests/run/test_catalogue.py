@@ -1,4 +1,4 @@
-"""The columns of ``python -m dalib.run.cli.catalogue`` that say what tests hold a method to."""
+"""The columns of ``dalib methods`` that say what tests hold a method to."""
 
 import json
 

@@ -10,13 +10,14 @@ contract runs in the default suite or with ``-m slow``, and which of its tests a
 the ``tests`` folder and pytest they show "?".
 """
 
+import importlib
 import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,11 +70,11 @@ class Status(NamedTuple):
 def status() -> Status:
     """Reads the tables that the tests run over."""
     try:
-        from tests.contract.status import contract
-        from tests.golden.methods import CHECKS
+        contract = importlib.import_module("tests.contract.status").contract
+        checks = importlib.import_module("tests.golden.methods").CHECKS
     except ModuleNotFoundError:  # no clone of the repository around it, or no pytest
         return Status(lambda name: "?", lambda name: "?")
-    return Status(lambda name: ", ".join(check.case for check in CHECKS if check.method == name), contract)
+    return Status(lambda name: ", ".join(check.case for check in checks if check.method == name), contract)
 
 
 def level(method: Method, own: list[str]) -> str:
@@ -120,7 +121,9 @@ def rows(names: Sequence[str] = ()) -> list[Row]:
                 contract=tested.contract(name),
             )
         )
-    others = {"test_time": (TEST_TIME, "test time", "adapts to a stream")}
+    others: dict[str, tuple[Mapping[str, Any], str, str]] = {
+        "test_time": (TEST_TIME, "test time", "adapts to a stream")
+    }
     others |= {"classic": (CLASSIC, "closed set, on features", "closed form")}
     for kind, (table, setting, how) in others.items() if not names else ():
         for name, factory in table.items():

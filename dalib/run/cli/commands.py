@@ -28,7 +28,7 @@ COMMANDS: dict[str, Command] = {
     "adapt": Command("adapt on data of your own: folders, lists, .npz, .csv, .jsonl", "experiments.own:command"),
     "report": Command("tables and one HTML page of finished runs", "dalib.report.__main__:cli"),
     "methods": Command(
-        "all methods with setting, levels, hyper-parameters and paper", "dalib.run.cli.catalogue:command"
+        "all methods with setting, level, paper, and what tests them", "dalib.run.cli.catalogue:command"
     ),
     "encoders": Command(
         "encoders with width, parameters, weights; bottlenecks, heads", "dalib.run.cli.encoders:command"
