@@ -1,4 +1,4 @@
-"""``python -m dalib.report RUNS… --out report.html``: the tables on the terminal and the page in a file."""
+"""``dalib report RUNS… --out report.html``: the tables on the terminal and the page in a file."""
 
 import sys
 from pathlib import Path
@@ -43,7 +43,7 @@ def main(
 def cli(arguments: list[str] | None = None) -> int:
     """Runs ``main`` on command-line arguments; an input error is printed without a traceback and gives status 2."""
     try:
-        tyro.cli(main, args=arguments, prog="python -m dalib.report")
+        tyro.cli(main, args=arguments, prog="dalib report")
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from dalib.checks import InputError, choose, input_error
 from dalib.encoders import Net
-from dalib.methods import METHODS
+from dalib.run.registry import METHODS
 from dalib.train import TrainState, fully_sharded, make_step
 from dalib.train.sharding import batch_sharding, replicated
 from dalib.types import Batch, Source, Target

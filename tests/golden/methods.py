@@ -1,6 +1,6 @@
 """The golden numbers that a method of the table, made by its own factory, must give: one table for tests and docs.
 
-``tests/contract/test_golden.py`` runs every entry; ``python -m experiments.methods`` prints which methods have one.
+``tests/contract/test_golden.py`` runs every entry; ``dalib methods`` prints which methods have one.
 Gradients of the same cases are compared in ``tests/methods`` and ``tests/discrepancy``.
 """
 
