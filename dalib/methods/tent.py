@@ -53,6 +53,7 @@ def tent(
     def step(state: PyTree, inputs: Array):
         def loss(trained: dict[str, Array]):
             outputs = predict({**state, "params": merge(state["params"], trained)}, inputs)
+            assert outputs.logits is not None
             return mean_entropy(outputs.logits), outputs
 
         trained, moments = adaptable(state["params"], skip=skip), state["optimizer"]
