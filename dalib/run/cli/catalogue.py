@@ -104,7 +104,7 @@ def rows(names: Sequence[str] = ()) -> list[Row]:
                 make_optimizer(learning_rate=0.1),
                 {"batch_norm": method.needs.batch_norm, "target_size": 4},
             )
-            return init_state(key, net, method, optimizer, sample, **more)
+            return init_state(key, net, method, optimizer, sample, batch_norm=convention, target_size=4)
 
         state = jax.eval_shape(init, jax.random.key(0))
         own = [g for g in state.params if g not in NET_GROUPS]
