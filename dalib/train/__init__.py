@@ -1,6 +1,7 @@
 """Training: state, optimiser groups, sharding, step, loop, checkpoints, run records."""
 
 from dalib.train.checkpoint import Checkpoints as Checkpoints
+from dalib.train.checkpoint import common_steps as common_steps
 from dalib.train.checkpoint import open_checkpoints as open_checkpoints
 from dalib.train.forward import CONVENTIONS as CONVENTIONS
 from dalib.train.forward import evaluate_outputs as evaluate_outputs
@@ -19,7 +20,6 @@ from dalib.train.population import fit as fit
 from dalib.train.population import make_population as make_population
 from dalib.train.population import member_of as member_of
 from dalib.train.population import stack_members as stack_members
-from dalib.train.population_loop import common_steps as common_steps
 from dalib.train.population_loop import run_members as run_members
 from dalib.train.population_predict import make_predict_members as make_predict_members
 from dalib.train.predict import make_predict as make_predict
