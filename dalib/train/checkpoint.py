@@ -11,8 +11,8 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from dalib.checks import InputError
+from dalib.records import StorageError
 from dalib.train.distributed import any_process, leaders
-from dalib.train.record import StorageError
 
 logger = logging.getLogger(__name__)
 

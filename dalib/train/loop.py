@@ -19,9 +19,9 @@ import jax
 import numpy as np
 
 from dalib.checks import input_error
+from dalib.records import Record
 from dalib.train.checkpoint import Checkpoints
 from dalib.train.place import Place, Preempted, Stop, by_member, find_places, joined, never, save_place
-from dalib.train.record import Record
 from dalib.train.state import TrainState
 from dalib.train.step import Step
 from dalib.types import Batch, Metrics

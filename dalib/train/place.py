@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from dalib.checks import InputError, input_error
+from dalib.records import Record
 from dalib.train.checkpoint import Check, Checkpoints, Notes, common_steps, restore_together
 from dalib.train.distributed import leaders
-from dalib.train.record import Record
 from dalib.train.state import TrainState
 
 Stop = Callable[[], bool]

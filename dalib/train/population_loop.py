@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.checks import input_error
+from dalib.records import Record
 from dalib.train.checkpoint import Checkpoints
 from dalib.train.loop import DEFAULT_CADENCE, Cadence, Engine, Events, Member, check_cadence, fit
 from dalib.train.place import Stop, find_places, never
 from dalib.train.population import Pool, Population, Rows, member_of, pad_rows, stack_members
-from dalib.train.record import Record
 from dalib.train.state import TrainState
 from dalib.types import Metrics
 
