@@ -89,7 +89,7 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, members: int | None, co
             runs = [run for i in part if (run := opened[i]) is not None]
             own = [rows[i] for i in part if opened[i] is not None]
             progress.start(_title(here), 0, len(here))
-            if runs and not run_together(runs, pool, own, progress):
+            if runs and not run_together(runs, pool, own, progress, group=len(part)):
                 _say(f"{_title(here)}: one by one, since some of them are under way and others are not")
                 for job in here:
                     run_experiment(*job[:4], start=job.start, command=command, report=progress.step)
@@ -105,8 +105,17 @@ def one_by_one(jobs: Sequence[Job], progress: Progress, command: str) -> None:
         progress.end("done")
 
 
-def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progress: Progress) -> bool:
+def run_together(
+    runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progress: Progress, *, group: int = 0
+) -> bool:
     """Trains some runs as one population, to their ends.
+
+    Args:
+        runs: those that have not ended.
+        pool: the examples.
+        rows: of each run.
+        progress: display.
+        group: how many runs there were before some ended; used when the others lack nothing but their ends.
 
     Returns:
         False, with nothing done, when the runs are at different places: some under way, some new, with no checkpoint in
@@ -119,10 +128,13 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
         checkpoints = [stack.enter_context(open_checkpoints(run.record.folder / "checkpoints")) for run in runs]
         if (common := common_steps(checkpoints)) is None:
             return False
-        population = first.program.population(len(runs))
+        # A kill among the members' ends leaves some ended and all trained. The rest goes on at the size that was
+        # trained: in a smaller program an evaluation that was put off would round differently.
+        members = max(group, len(runs)) if total in common else len(runs)
+        population = first.program.population(members)
         for run in runs:
             devices = 1 if population.mesh is None else population.mesh.size
-            run.record.stretch(common, devices=devices, processes=1, together=len(runs))
+            run.record.stretch(common, devices=devices, processes=1, together=members)
 
         def refresh(i: int, state: Any) -> Any:
             look = runs[i].refresh
@@ -143,7 +155,8 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
             records=[run.record for run in runs],
             checkpoints=checkpoints,
             evaluate=lambda i, state: runs[i].evaluate(state),
-            evaluate_together=make_evaluation(runs),
+            evaluate_together=make_evaluation(runs, members),
+            members=members,
             cadence=first.cadence,
             refresh=refresh if first.refresh else None,
             refresh_every=first.program.method.hooks.refresh_every,
@@ -152,7 +165,7 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
             stop=stop,
         )
     for run, state in zip(runs, states, strict=True):
-        run.finish(state, together=len(runs))
+        run.finish(state, together=members)
     return True
 
 

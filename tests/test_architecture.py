@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {"types", "checks", "backend", "files", "host_memory", "plugins"}
+LEAVES = {"types", "checks", "backend", "files", "host_memory", "plugins", "records", "run_folders"}
 # encoders.load fetches and converts weights; it imports their room when it is called, since weights build on encoders.
 LATE = {("encoders", "loading.py"): {"weights"}}
 MAY_IMPORT = {

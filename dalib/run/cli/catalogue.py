@@ -100,10 +100,7 @@ def rows(names: Sequence[str] = ()) -> list[Row]:
 
         def init(key: jax.Array, method: Method = method):
             sample = jnp.zeros((4, 3))
-            optimizer, more = (
-                make_optimizer(learning_rate=0.1),
-                {"batch_norm": method.needs.batch_norm, "target_size": 4},
-            )
+            optimizer, convention = make_optimizer(learning_rate=0.1), method.needs.batch_norm
             return init_state(key, net, method, optimizer, sample, batch_norm=convention, target_size=4)
 
         state = jax.eval_shape(init, jax.random.key(0))
