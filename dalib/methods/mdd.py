@@ -60,7 +60,7 @@ def adversarial_head(
 
         def adversary(features: Array, key: Array) -> tuple[Array, Array]:
             features, coefficient = reverse_by(reversal, view, features)
-            return view.head(features, key, view.params["adversary"]), coefficient
+            return view.net.head(view.params["adversary"], features, key), coefficient
 
         source, coefficient = adversary(view.source.features, keys[0])
         target, _ = adversary(view.target.features, keys[1])
