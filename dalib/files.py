@@ -1,12 +1,14 @@
 """Files that appear whole or not at all.
 
-A leaf module: it imports nothing of dalib's and every room may import it.
+A leaf module: every room may import it.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from dalib.checks import input_error
 
 
 @contextmanager
@@ -30,10 +32,30 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Writes a file so that a reader or a kill sees either the old content or the new."""
+    """Writes a file so that a reader or a kill sees either the old content or the new; parents are made.
+
+    Raises:
+        InputError: as :func:`check_file_path`.
+    """
+    path = check_file_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(data)
-    return Path(path)
+    return path
+
+
+def check_file_path(path: str | os.PathLike[str]) -> Path:
+    """The path, if a file can be there.
+
+    Raises:
+        InputError: if ``path`` is a folder, or a parent is a file.
+    """
+    path = Path(path)
+    blocked = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
+    if path.is_dir() or blocked:
+        got = f"{path}, but {blocked} is a file" if blocked else f"{path}, which is a folder"
+        raise input_error("path", got=got, expected="a file to write")
+    return path
 
 
 def leftovers(folder: Path, name: str = "*") -> list[Path]:

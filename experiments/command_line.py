@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ import tyro
 
 from dalib.checks import InputError, choose
 from dalib.host_memory import keep_memory
+from dalib.run.cli.extras import as_missing
 from dalib.train import NonFiniteError, Preempted, StorageError, distributed
 from experiments.termination import on_sigterm
 
@@ -22,6 +24,7 @@ def main(
 ) -> int:
     """Parses a command line into ``options``, calls ``function``, and turns input errors into exit status 2.
 
+    A package that is missing is one, where an extra of ``dalib-jax`` has it.
     A loss that is not finite or a full disk ends with status 1, an interrupt with 130, SIGTERM with 0 as soon as the
     run under way has saved (:mod:`experiments.termination`); all say how to go on. Memory that is freed stays with the
     process (:func:`dalib.host_memory.keep_memory`) unless ``DALIB_KEEP_MEMORY=0``. One of several processes
@@ -31,7 +34,7 @@ def main(
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        parsed = tyro.cli(options, args=arguments, description=description, prog=_module_of_main())
+        parsed = tyro.cli(options, args=arguments, description=description, prog=_program_name())
         if choose("DALIB_KEEP_MEMORY", os.environ.get("DALIB_KEEP_MEMORY") or "1", {"0": False, "1": True}):
             keep_memory()
         distributed.initialize()
@@ -43,6 +46,11 @@ def main(
         distributed.from_each(0)  # whoever ends while others are at work ends them
     except InputError as error:
         print(f"\nerror: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (reason := as_missing(error)) is None:
+            raise
+        print(f"\nerror: {reason}", file=sys.stderr)
         return 2
     except (NonFiniteError, StorageError) as error:
         print(f"\nstopped: {error}", file=sys.stderr)
@@ -56,7 +64,15 @@ def main(
     return 0
 
 
-def _module_of_main() -> str | None:
-    """How the running module was named on the command line, for the usage line."""
+def typed(module: str) -> str:
+    """The command as it was typed, for run records; ``module`` is what ``python -m`` runs outside of ``dalib``."""
+    called = sys.argv[0] if sys.argv[0].startswith("dalib ") else f"python -m {module}"
+    return f"{called} {shlex.join(sys.argv[1:])}".strip()
+
+
+def _program_name() -> str | None:
+    """How the running command was named, for the usage line."""
+    if sys.argv[0].startswith("dalib "):  # see dalib.run.cli.commands
+        return sys.argv[0]
     spec = sys.modules["__main__"].__spec__
     return f"python -m {spec.name}" if spec else None

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dalib.checks import choose, input_error
-from dalib.encoders import BOTTLENECKS, ENCODERS, HEADS
-from dalib.methods import METHODS, Needs
+from dalib.encoders import BOTTLENECKS, HEADS
+from dalib.methods import Method, Needs
 from dalib.methods.augmentation import VIEWS
+from dalib.run.registry import ENCODERS, METHODS
 from dalib.train import CONVENTIONS, SCHEDULES, Cadence
 from dalib.train.accumulate import check_parts
 from dalib.train.loop import check_cadence
@@ -61,13 +62,15 @@ class Experiment:
     """One run: everything that its numbers depend on, apart from the data (whose fingerprints are kept beside it).
 
     ``role`` is "method", or "oracle" for a net trained on the target's own labels: the upper bound. ``relation`` says
-    how the label sets lie to one another (closed; partial: the target lacks classes of the source; open: it has others;
-    universal: both), and ``rejection`` below which probability a closed-set method answers "unknown" in the last two.
-    ``weights`` are those that the encoder starts from, as :func:`dalib.encoders.load` takes them; ``augment`` names
-    views of the training images, joined by ``+``, which cut from the whole image, while elsewhere its central square of
-    ``crop`` pixels enters the net (0: all of it). ``accumulate`` and ``gradient_cache`` say in how many parts a batch
-    goes through the net, and whether by two passes (:mod:`dalib.train.accumulate`). ``protocol`` holds what no other
-    field says of the data, by name: ``split`` (transductive, held out), ``variant`` …
+    how the label sets lie to one another (closed; partial: the target lacks classes of the source; open: it has
+    others; universal: both), and ``rejection`` below which probability a closed-set method answers "unknown" in the
+    last two. ``method`` and ``encoder`` are names: dalib's, those that installed packages bring, or
+    ``package.module:factory`` (:mod:`dalib.run.registry`). ``weights`` are those that the encoder starts from, as
+    :func:`dalib.encoders.load` takes them; ``augment`` names views of the training images, joined by ``+``, which cut
+    from the whole image, while elsewhere its central square of ``crop`` pixels enters the net (0: all of it).
+    ``accumulate`` and ``gradient_cache`` say in how many parts a batch goes through the net, and whether by two
+    passes (:mod:`dalib.train.accumulate`). ``protocol`` holds what no other field says of the data, by name:
+    ``split`` (transductive, held out), ``variant`` …
     """
 
     benchmark: str
@@ -120,18 +123,28 @@ class Experiment:
             return PLUS in self.source
         return needs.setting in ("closed", "partial", "open", "universal") and self.relation in needs.relations
 
-    def check(self) -> None:
-        """Raises an InputError for unknown names, numbers out of range, or settings that contradict one another."""
-        choose("method", self.method, METHODS)
+    def check(self, method: Method | None = None, net: object | None = None) -> None:
+        """Raises an InputError for unknown names, numbers out of range, or settings that contradict one another.
+
+        Args:
+            method: the method itself; then its name is free.
+            net: the encoder itself; then its name is free.
+        """
+        if method is None:
+            method = choose("method", self.method, METHODS)(**dict(self.method_options))
         choose("relation", self.relation, dict.fromkeys(RELATIONS))
-        if not self._serves(self.needs):
+        if not self._serves(method.needs):
             known = [name for name in METHODS if needs_of(name).setting == "closed"]
             raise input_error(
                 "method",
-                got=f"{self.method}, which is for: {self.needs.setting}",
+                got=f"{self.method}, which is for: {method.needs.setting}",
                 expected="a method for one labelled source and one target with the same classes: " + ", ".join(known),
             )
-        choose("encoder", self.encoder, ENCODERS)
+        if net is None:
+            choose("encoder", self.encoder, ENCODERS)
+        if self.weights and (net is not None or ENCODERS.origin(self.encoder)):
+            got = f"{self.weights!r} for {self.encoder}"
+            raise input_error("weights", got=got, expected="none: published weights are for dalib's own encoders")
         choose("bottleneck", self.bottleneck, BOTTLENECKS)
         choose("head", self.head, HEADS)
         for view in self.augment.split("+") if self.augment else ():
@@ -146,7 +159,7 @@ class Experiment:
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise input_error(name, got=getattr(self, name), expected="an integer ≥ 1")
-        check_parts(METHODS[self.method](**dict(self.method_options)), self.accumulate, cached=self.gradient_cache)
+        check_parts(method, self.accumulate, cached=self.gradient_cache)
         if self.batch_size % self.accumulate:
             raise input_error("accumulate", got=self.accumulate, expected=f"a divisor of batch_size {self.batch_size}")
         if not 0 <= self.recipe.label_smoothing < 1:
@@ -183,7 +196,7 @@ def method_options(
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
         left, equal, value = text.partition("=")
-        name, dot, option = left.partition(".")
+        name, dot, option = left.rpartition(".")  # a method of another package has dots in its name
         if not (equal and dot):
             raise input_error("options", got=repr(text), expected="method.name=value, for example dann.weight=0.5")
         parameters = inspect.signature(choose("options", name, table)).parameters

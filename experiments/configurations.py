@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dalib.checks import input_error
-from dalib.report.runs import Run
 from dalib.report.statistics import (
     Interval,
     Pick,
@@ -16,6 +15,7 @@ from dalib.report.statistics import (
     source_validated_pick,
     validator_pick,
 )
+from dalib.run_folders import Run
 
 RELATIONS = {"closed": "closed set", "partial": "partial", "open": "open set", "universal": "universal"}
 Rule = Callable[..., Pick | None]

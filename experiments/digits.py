@@ -2,7 +2,7 @@
 
 Commands:
 
-    python -m experiments.digits                        # three tasks, four methods and the oracle, 3 seeds, a report
+    python -m experiments.digits    # or: dalib demo    # three tasks, four methods and the oracle, 3 seeds, a report
     python -m experiments.digits --seeds 5 --steps 2000                                    # the README's table
     python -m experiments.digits --method dann --source mnist --target optdigits --seeds 1 --steps 50
 
@@ -114,23 +114,19 @@ source accuracy of 97, so no rule that looks at the source alone would have warn
 
 import sys
 from dataclasses import dataclass
-from typing import ClassVar
 
 from dalib.checks import choose
+from dalib.run.cli.demo import Demo
 from experiments.command_line import main
-from experiments.config import Experiment, Recipe
+from experiments.config import Experiment
 from experiments.digit_sets import PROTOCOLS, reader, stated
-from experiments.grid import Grid, expand, pairs, run_grid
+from experiments.grid import expand, pairs, run_grid
 
 
 @dataclass(frozen=True)
-class Digits(Grid):
+class Digits(Demo):
     """Options of ``python -m experiments.digits``; the domains are mnist, optdigits, usps and mnist_m."""
 
-    benchmark: ClassVar[str] = "digits"
-
-    encoder: str = "lenet"
-    recipe: Recipe = Recipe(learning_rate=0.03)
     protocol: str = "packaged"
     """packaged: mnist, optdigits, mnist_m out of packages. small: 2,000 MNIST and 1,800 USPS images for training, drawn
     for each seed; full: mnist, usps and mnist_m whole. The last two read files below --data-dir."""

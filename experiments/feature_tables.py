@@ -25,8 +25,8 @@ import tyro
 
 from dalib.checks import choose, input_error
 from dalib.data import Domain
-from dalib.methods import METHODS
 from dalib.methods.classic import CLASSIC
+from dalib.run.registry import ALL_METHODS
 from experiments.command_line import main
 from experiments.config import Experiment, Recipe, flat, method_options
 from experiments.grid import Grid, expand, pairs, run_grid
@@ -143,7 +143,7 @@ def feature_tables(options: FeatureTables) -> None:
     """Checks and reads everything, runs what is not there yet, then prints the table and writes the report."""
     closed = check(options)
     where = sources(options)
-    chosen = method_options(options.options, {**METHODS, **CLASSIC})
+    chosen = method_options(options.options, ALL_METHODS)
     tables = read_tables(where)
     todo = experiments(options, tuple(tables), closed)
     domains = pairing(tables, options.scale, options.holdout)

@@ -8,18 +8,18 @@ A benchmark file is a subclass of :class:`Grid` with its defaults, a list of tas
 Runs lie in ``<out>/<source>-<target>/<method>/seed-<n>``; those found there are kept, unfinished ones go on.
 """
 
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dalib.checks import choose, input_error
 from dalib.data import Domain
-from dalib.methods import METHODS
+from dalib.run.cli.extras import require
+from dalib.run.registry import METHODS
 from dalib.train import NonFiniteError
 from dalib.train.distributed import leads
 from experiments.array import part, share
+from experiments.command_line import typed
 from experiments.config import Experiment, flat, method_options
 from experiments.options import Grid as Grid
 from experiments.options import default_folder as default_folder
@@ -156,9 +156,14 @@ def starts_from_source(method: str, arguments: dict[str, Any]) -> bool:
     return METHODS[method](**arguments).needs.start == "source"
 
 
+def file_name(method: str) -> str:
+    """A method's name as the name of a folder: ``package.module:factory`` without its colon."""
+    return method.replace(":", ".")
+
+
 def folder_of(experiment: Experiment, out: Path) -> Path:
     """The run folder of an experiment."""
-    return out / f"{experiment.source}-{experiment.target}" / experiment.name / f"seed-{experiment.seed}"
+    return out / f"{experiment.source}-{experiment.target}" / file_name(experiment.name) / f"seed-{experiment.seed}"
 
 
 def start_of(experiment: Experiment, out: Path) -> Path | None:
@@ -222,7 +227,9 @@ def run_grid(
     at_once = check_population(options.population)
     index, count = share(options.array)
     todo = part(experiments, index, count)
-    command = f"python -m experiments.{options.module or options.benchmark} {shlex.join(sys.argv[1:])}".strip()
+    if options.report and leads():
+        require("matplotlib", for_what="the report", otherwise="--no-report")
+    command = typed(f"experiments.{options.module or options.benchmark}")
     out = options.out or default_folder(options)
     domains = read(todo)
     jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]

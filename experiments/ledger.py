@@ -23,13 +23,13 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
+from dalib.files import write_atomically
 from dalib.report import load_runs
-from dalib.report.files import write_atomically
-from dalib.report.runs import Run
 from dalib.report.statistics import (
     Interval,
     last_step_pick,
 )
+from dalib.run_folders import Run
 from experiments.command_line import main
 from experiments.configurations import RULES, Key, Rule, Tasks, groups_of, interval_of, plain, score_of, stated_of
 from experiments.published import MEAN, Number, load

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from dalib.report.runs import Run
 from dalib.report.statistics import Interval, last_step_pick
+from dalib.run_folders import Run
 from experiments.configurations import RULES, Key, Rule, Tasks, groups_of, interval_of, plain, score_of, stated_of
 from experiments.ledger import fits
 from experiments.published import Number

@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from dalib.report import page
-from dalib.report.runs import Run
 from dalib.report.statistics import Interval
+from dalib.run_folders import Run
 from experiments.ledger import Entry
 from experiments.ledger_alone import Together
 from experiments.published import Number

@@ -37,8 +37,8 @@ from dalib.data import Domain
 from dalib.data import benchmarks as data
 from dalib.data.arrays import ArraySplit
 from dalib.data.benchmarks.reading import pool
-from dalib.report.records import read_run
 from dalib.report.statistics import last_step_pick
+from dalib.run_folders import read_run
 from experiments import published
 from experiments.command_line import main
 from experiments.own_classic import run_classic

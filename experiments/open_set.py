@@ -12,9 +12,9 @@ from dalib.validate.open_set import open_set_scores
 from experiments.config import OPEN, Experiment
 
 
-def outputs_of(experiment: Experiment, classes: int) -> int:
+def outputs_of(experiment: Experiment, classes: int, method: Method) -> int:
     """Outputs of the net for ``classes`` source classes: one more for a method that learns the unknown class itself."""
-    return classes + (0 if experiment.role == "oracle" else experiment.needs.extra_outputs)
+    return classes + (0 if experiment.role == "oracle" else method.needs.extra_outputs)
 
 
 def prepared(method: Method, experiment: Experiment) -> Method:

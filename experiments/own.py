@@ -1,8 +1,8 @@
 """Your own data: adaptation from one or several labelled sources to a target, in one line.
 
-    python -m experiments.own --source photos/ --target sketches/ --method dann --encoder mobilenet_v2 --weights default
-    python -m experiments.own --source a.npz --target b.npz --method coral tca --classifier svm
-    python -m experiments.own --source books.jsonl --source dvd.jsonl --target kitchen.jsonl --method m3sda --seeds 5
+    dalib adapt --source photos/ --target sketches/ --method dann --encoder mobilenet_v2 --weights default
+    dalib adapt --source a.npz --target b.npz --method coral tca --classifier svm
+    dalib adapt --source books.jsonl --source dvd.jsonl --target kitchen.jsonl --method m3sda --seeds 5
 
 Sources and target are folders of images (one folder a class), list files (``path label`` a line), ``.npz`` archives
 with ``x`` and ``y`` (vectors, images, or series with time or channels first), or ``.jsonl`` / ``.csv`` texts with a
@@ -22,8 +22,8 @@ interval: source-only 85.8 ± 0.8, DAN 95.8 ± 1.1, Deep CORAL 91.9 ± 1.1. (``-
 """
 
 import hashlib
-import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -33,10 +33,11 @@ import jax
 import numpy as np
 
 from dalib.data import Domain, match_classes
+from dalib.run.cli.extras import require
 from dalib.train.distributed import leader_first, leads
-from experiments.command_line import main
+from experiments.command_line import main, typed
 from experiments.config import OPEN, Experiment, flat
-from experiments.grid import Grid, expand, run_methods, tell
+from experiments.grid import Grid, expand, file_name, run_methods, tell
 from experiments.own_classic import run_classic
 from experiments.own_data import place_of
 from experiments.own_inputs import LENGTH, View
@@ -58,7 +59,7 @@ def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: 
     if not todo.nets:
         return []
     same = {f.name: getattr(options, f.name) for f in fields(Grid) if f.name in SHARED}
-    texts = [text for text in options.options if text.partition(".")[0] in todo.nets]
+    texts = [text for text in options.options if text.partition("=")[0].rpartition(".")[0] in todo.nets]
     several = [f"{name}.sources={len(todo.sources)}" for name in todo.nets if "sources" in todo.arguments.get(name, {})]
     grid = Grid(**{**same, "method": todo.nets, "encoder": encoder, "options": (*several, *texts)})
     found = expand(
@@ -97,7 +98,7 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
 
 def default_folder(options: Own) -> Path:
     """``runs/own-<target>-<hash>``: the hash is of every option that changes numbers, not of which runs are done."""
-    which = ("method", "classifier", "baseline", "seeds", "oracle", "population", "out", "report")
+    which = ("method", "classifier", "baseline", "seeds", "oracle", "population", "out", "report", "data_dir")
     protocol = [(f.name, repr(getattr(options, f.name))) for f in fields(options) if f.name not in which]
     name = place_of("target", options.target).name
     return Path("runs") / f"own-{name}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
@@ -106,7 +107,9 @@ def default_folder(options: Own) -> Path:
 def own(options: Own) -> None:
     """Checks and reads everything, runs what is not there yet, then prints the tables and writes the report."""
     todo = plan(options)
-    command = ("python -m experiments.own " + shlex.join(sys.argv[1:])).strip()
+    if options.report and leads():
+        require("matplotlib", for_what="the report", otherwise="--no-report")
+    command = typed("experiments.own")
     out = (options.out or default_folder(options)) / f"{'+'.join(p.name for p in todo.sources)}-{todo.target.name}"
     source, target, view, encoder, examples = read_domains(options, todo)
     listed = experiments(options, todo, source, target, view, encoder)
@@ -115,7 +118,9 @@ def own(options: Own) -> None:
     for experiment in listed:
         starts = experiment.needs.start == "source"
         start = out / "source_only" / f"seed-{experiment.seed}" if starts else None
-        jobs.append(Job(experiment, source, target, out / experiment.name / f"seed-{experiment.seed}", start))
+        jobs.append(
+            Job(experiment, source, target, out / file_name(experiment.name) / f"seed-{experiment.seed}", start)
+        )
     interleaved = [job for job in jobs if job.experiment.needs.interleaves]
     with show_progress(len(jobs), max([job.experiment.steps for job in jobs], default=1)) as progress:
         plain = [job for job in jobs if job not in interleaved]
@@ -176,5 +181,10 @@ def _described(source: Domain, target: Domain) -> str:
     return "\n".join([*lines, f"classes: {', '.join(source.class_names[:12])}{' …' * (len(source.class_names) > 12)}"])
 
 
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return main(own, Own, (__doc__ or "").split("\n\nProtocol")[0], arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(main(own, Own, (__doc__ or "").split("\n\nProtocol")[0]))
+    sys.exit(command())

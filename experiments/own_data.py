@@ -25,10 +25,17 @@ BY_RANK = {2: "vectors", 3: "series", 4: "images"}
 
 
 class Place(NamedTuple):
-    """A domain's name, and the folder or file that it is in."""
+    """Where a domain is.
+
+    Attributes:
+        name: of the domain.
+        path: folder or file; for a domain of a named data set its text ``DATASET:DOMAIN``.
+        dataset: names of data set and domain, None for a folder or file.
+    """
 
     name: str
     path: Path
+    dataset: tuple[str, str] | None = None
 
 
 class Raw(NamedTuple):
@@ -55,10 +62,16 @@ class Options(NamedTuple):
 
 
 def place_of(argument: str, text: str) -> Place:
-    """``PATH`` or ``name=PATH``; without a name the file's or folder's own serves."""
+    """``PATH`` or ``name=PATH``; without a name the file's or folder's own serves.
+
+    Where there is no such path, ``DATASET:DOMAIN`` is a domain of a named data set.
+    """
     name, equal, path = text.partition("=")
     if not equal:
         name, path = "", text
+    dataset, _, domain = path.rpartition(":")
+    if dataset and domain and not Path(path).expanduser().exists():
+        return Place(name or domain, Path(path), (dataset, domain))
     found = Path(path).expanduser()
     plain = found.resolve().name.removesuffix(".gz")
     name = name or (plain if found.is_dir() else Path(plain).stem)
@@ -144,12 +157,12 @@ def _archive(where: str, path: Path, options: Options, labelled: bool) -> Raw:
         x = x[..., None]
     if BY_RANK[x.ndim] != kind:
         raise input_error(f"{where}, x", got=f"shape {x.shape}", expected=f"{kind}, as --kind says")
-    bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1)) if np.issubdtype(x.dtype, np.inexact) else []
+    bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1)) if x.dtype.kind in "fc" else np.array([])
     if len(bad):
         rows = ", ".join(map(str, bad[:SHOWN])) + (" …" if len(bad) > SHOWN else "")
         raise input_error(f"{where}, x", got=f"NaN or infinity in {len(bad)} rows: {rows}", expected="finite numbers")
     if kind == "images":
-        x = _pixels(where, x)
+        x = pixels(where, x)
     elif kind == "series" and channels_first(x.shape, options.layout):
         x = np.swapaxes(x, 1, 2)
     if not labelled:
@@ -166,7 +179,8 @@ def channels_first(shape: tuple[int, ...], layout: str) -> bool:
     return layout == "nct" or (layout == "auto" and shape[1] < shape[2])
 
 
-def _pixels(where: str, x: np.ndarray) -> np.ndarray:
+def pixels(where: str, x: np.ndarray) -> np.ndarray:
+    """Images ``[n, h, w, c]`` as bytes, from whole numbers 0 … 255 or floats 0 … 1."""
     if x.shape[-1] not in (1, 3):
         raise input_error(f"{where}, x", got=f"shape {x.shape}", expected="images [n, h, w, c] with 1 or 3 channels")
     if np.issubdtype(x.dtype, np.floating) and x.min() >= 0 and x.max() <= 1:
@@ -178,7 +192,7 @@ def _pixels(where: str, x: np.ndarray) -> np.ndarray:
 
 
 def _texts(where: str, path: Path, options: Options, labelled: bool) -> Raw:
-    texts, labels, faults = [], [], []
+    texts, labels, faults = [], [], list[str]()
     for number, row in _rows(where, path, options, faults):
         text, label = row.get(options.text_column), row.get(options.label_column)
         if not isinstance(text, str) or not text.strip():

@@ -8,10 +8,9 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import tyro
 
 from dalib.checks import InputError, choose, input_error
-from dalib.encoders import ENCODERS
-from dalib.methods import METHODS
 from dalib.methods.augmentation import VIEWS
 from dalib.methods.classic import CLASSIC
+from dalib.run.registry import ALL_METHODS, ENCODERS, METHODS
 from experiments.config import OPEN, RELATIONS, Recipe, method_options, needs_of
 from experiments.own_classic import CLASSIFIERS, WEIGHTING
 from experiments.own_data import KINDS, Place, place_of
@@ -25,16 +24,19 @@ LAYOUTS = ("auto", "nct", "ntc")
 
 @dataclass(frozen=True)
 class Own:
-    """Options of ``python -m experiments.own``."""
+    """Options of ``dalib adapt``."""
 
     source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """Labelled data, PATH or name=PATH; several --source make it multi-source."""
+    """Labelled data, PATH or name=PATH, or DATASET:DOMAIN of a data set that dalib data list shows; several --source
+    make it multi-source."""
     target: str
     """Data to adapt to, used without labels."""
     target_test: str | None = None
     """Labelled data of the target to test on. Default: the target itself."""
     target_labels: bool = True
     """--no-target-labels: read none; no target accuracy then, but predictions.csv."""
+    data_dir: Path | None = None
+    """Folder with the files of a DATASET. Default: the environment variable DALIB_DATA."""
     kind: str | None = None
     """vectors, images, series or text, where a file could be several. Default: as the file tells."""
     layout: str = "auto"
@@ -44,7 +46,8 @@ class Own:
     label_column: str = "label"
     """Name of the labels in .jsonl and .csv."""
     method: tuple[str, ...] = ("dann",)
-    """Methods to run, of nets or in closed form (coral, tca, jda, sa, gfk …)."""
+    """Methods to run, of nets or in closed form (coral, tca, jda, sa, gfk …);
+    package.module:factory is one of your own."""
     classifier: str = "1nn"
     """On top of closed-form methods: 1nn, svm or logreg."""
     baseline: bool = True
@@ -63,11 +66,12 @@ class Own:
     batch_size: int = 32
     """Examples of each domain in a step."""
     encoder: str | None = None
-    """Net by name. Default: mlp for vectors and hashed texts, series_cnn, dtn. A text encoder reads tokens."""
+    """Net by name. Default: mlp for vectors and hashed texts, series_cnn, dtn. A text encoder reads tokens.
+    package.module:factory is one of your own."""
     encoder_options: tuple[str, ...] = ()
     """Fields of the encoder, e.g. encoder.stride=4."""
     weights: str = ""
-    """Start from these weights: default, a name that python -m dalib.weights list shows, a file, or hf://…"""
+    """Start from these weights: default, a name that dalib weights list shows, a file, or hf://…"""
     frozen_features: bool = False
     """Replace every example by the pretrained encoder's features once, and go on with vectors."""
     tokenizer: str = ""
@@ -149,7 +153,7 @@ def plan(options: Own) -> Plan:
     several = len(options.source) > 1
 
     def check_method(name: str) -> None:
-        choose("method", name, {**METHODS, **CLASSIC})
+        choose("method", name, ALL_METHODS)
         if name in CLASSIC:
             if name in WEIGHTING and options.classifier == "1nn":
                 got = f"1nn for {name}, which weights source rows"
@@ -217,11 +221,11 @@ def plan(options: Own) -> Plan:
     checks += [lambda: options.kind is None or choose("kind", options.kind, dict.fromkeys(KINDS))]
     checks += [lambda: options.encoder is None or choose("encoder", options.encoder, ENCODERS), check_numbers]
     gather([*checks, protocol])
-    arguments = method_options(options.options, {**METHODS, **CLASSIC})
+    arguments = method_options(options.options, ALL_METHODS)
     if unused := [name for name in arguments if name not in options.method]:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
     sources = gather([lambda t=text: place_of("source", t) for text in options.source])  # type: ignore[misc]
-    nets = [name for name in options.method if name in METHODS]
+    nets = [name for name in options.method if name not in CLASSIC]
     classic = [name for name in options.method if name in CLASSIC]
     starts = any(METHODS[name](**arguments.get(name, {})).needs.start == "source" for name in nets)
     if nets and (options.baseline or starts):

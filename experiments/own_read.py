@@ -9,7 +9,9 @@ import numpy as np
 from dalib.checks import InputError, input_error
 from dalib.data import Domain, match_classes
 from dalib.data.matching import RELATIONS, UNKNOWN
-from experiments.own_data import Options, Raw, read
+from dalib.run.datasets import read_dataset
+from dalib.run.registry import ENCODERS
+from experiments.own_data import Options, Place, Raw, read
 from experiments.own_inputs import (
     TEXT_ENCODERS,
     View,
@@ -58,7 +60,7 @@ def read_domains(options: Own, todo: Plan) -> Data:
     roles = [("source", place, True) for place in todo.sources] + [("target", todo.target, options.target_labels)]
     roles += [("target-test", todo.test, True)] if todo.test else []
     places = [place for _, place, _ in roles]
-    raws = [_try(faults, lambda r=r: read(r[0], r[1], how, labelled=r[2])) for r in roles]  # type: ignore[misc]
+    raws = [_try(faults, lambda r=r: _read(r[0], r[1], how, options, r[2])) for r in roles]  # type: ignore[misc]
     whole = [raw for raw in raws if raw is not None]
     if len(whole) == len(raws):
         _try(faults, lambda: _check_classes(todo, whole, options.relation))
@@ -96,6 +98,13 @@ def _domains(options: Own, todo: Plan, raws: Sequence[Raw], xs: list[np.ndarray]
     return Data(source, target, view, "mlp" if view.frozen else encoder, names_of(raws[-1]))
 
 
+def _read(argument: str, place: Place, how: Options, options: Own, labelled: bool) -> Raw:
+    if place.dataset is None:
+        return read(argument, place, how, labelled=labelled)
+    split = "test" if argument == "target-test" else "train"
+    return read_dataset(argument, place, options.data_dir, labelled=labelled, split=split)
+
+
 def _try(faults: list[str], attempt: Callable[[], T]) -> T | None:
     try:
         return attempt()
@@ -111,7 +120,7 @@ def _view(options: Own, todo: Plan, kind: str, encoder: str) -> View:
     if kind != "images" and options.augment:
         raise input_error("augment", got=f"{' '.join(options.augment)} for {kind}", expected="images")
     tokens = kind == "text" and encoder in TEXT_ENCODERS
-    if kind == "text" and not tokens and encoder != "mlp":
+    if kind == "text" and not tokens and encoder != "mlp" and ENCODERS.origin(encoder) is None:
         raise input_error("encoder", got=encoder, expected=f"mlp, or a text encoder: {', '.join(TEXT_ENCODERS)}")
     if todo.classic and (kind == "series" or (tokens and not options.frozen_features)):
         raise input_error("method", got=f"{', '.join(todo.classic)} on {kind}", expected="vectors or frozen features")

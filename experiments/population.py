@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from dalib.checks import InputError, input_error
 from dalib.data import UNLABELLED, Domain, stream_rows
-from dalib.train import Pool, Rows, common_steps, fit, open_checkpoints, run_members
+from dalib.train import Pool, Rows, common_steps, fit, open_checkpoints, pool_numbers, run_members
 from dalib.train.distributed import leads, process_count
 from dalib.train.population import memory_limit
 from experiments.config import Experiment
@@ -88,7 +89,7 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, members: int | None, co
             runs = [run for i in part if (run := opened[i]) is not None]
             own = [rows[i] for i in part if opened[i] is not None]
             progress.start(_title(here), 0, len(here))
-            if runs and not run_together(runs, pool, own, progress):
+            if runs and not run_together(runs, pool, own, progress, group=len(part)):
                 _say(f"{_title(here)}: one by one, since some of them are under way and others are not")
                 for job in here:
                     run_experiment(*job[:4], start=job.start, command=command, report=progress.step)
@@ -104,8 +105,17 @@ def one_by_one(jobs: Sequence[Job], progress: Progress, command: str) -> None:
         progress.end("done")
 
 
-def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progress: Progress) -> bool:
+def run_together(
+    runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progress: Progress, *, group: int = 0
+) -> bool:
     """Trains some runs as one population, to their ends.
+
+    Args:
+        runs: those that have not ended.
+        pool: the examples.
+        rows: of each run.
+        progress: display.
+        group: how many runs there were before some ended; used when the others lack nothing but their ends.
 
     Returns:
         False, with nothing done, when the runs are at different places: some under way, some new, with no checkpoint in
@@ -118,10 +128,13 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
         checkpoints = [stack.enter_context(open_checkpoints(run.record.folder / "checkpoints")) for run in runs]
         if (common := common_steps(checkpoints)) is None:
             return False
-        population = first.program.population(len(runs))
+        # A kill among the members' ends leaves some ended and all trained. The rest goes on at the size that was
+        # trained: in a smaller program an evaluation that was put off would round differently.
+        members = max(group, len(runs)) if total in common else len(runs)
+        population = first.program.population(members)
         for run in runs:
             devices = 1 if population.mesh is None else population.mesh.size
-            run.record.stretch(common, devices=devices, processes=1, together=len(runs))
+            run.record.stretch(common, devices=devices, processes=1, together=members)
 
         def refresh(i: int, state: Any) -> Any:
             look = runs[i].refresh
@@ -142,7 +155,8 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
             records=[run.record for run in runs],
             checkpoints=checkpoints,
             evaluate=lambda i, state: runs[i].evaluate(state),
-            evaluate_together=make_evaluation(runs),
+            evaluate_together=make_evaluation(runs, members),
+            members=members,
             cadence=first.cadence,
             refresh=refresh if first.refresh else None,
             refresh_every=first.program.method.hooks.refresh_every,
@@ -151,14 +165,15 @@ def run_together(runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progre
             stop=stop,
         )
     for run, state in zip(runs, states, strict=True):
-        run.finish(state, together=len(runs))
+        run.finish(state, together=members)
     return True
 
 
 def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
     """The training examples of some jobs on the device, and each job's rows in there.
 
-    A domain is there once with labels, for the runs that learn from them, and once without, as a target.
+    A domain is there once with labels, for the runs that learn from them, and once without, as a target. The rows that
+    a batch holds count in its own domain all the same (:func:`dalib.train.pool_numbers`).
 
     Raises:
         InputError: for examples of several shapes, or more of them than fit.
@@ -195,18 +210,50 @@ def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
         return rows
 
     rows = [rows_of(job) for job in jobs]
-    return Pool(jnp.asarray(np.concatenate(inputs)), jnp.asarray(np.concatenate(labels))), rows
+    columns = (np.concatenate(inputs), np.concatenate(labels), pool_numbers(*map(len, inputs)))
+    return Pool(*map(jnp.asarray, columns)), rows
 
 
 def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Jobs of one compiled program and one shape of examples; those that start from another run come last."""
+    """Jobs of one compiled program and one shape of examples and states; those that start from another run come
+    last."""
     found: dict[Any, list[Job]] = {}
     for job in jobs:
         example = job.source.split("train").__getitems__([0])[0][0]
         program = make_program(job.experiment, len(job.source.class_names))
         found.setdefault((job.start is not None, id(program), example.shape, str(example.dtype)), []).append(job)
     for key in sorted(found, key=lambda key: key[0]):
-        yield found[key]
+        yield from _alike(found[key], jax.ShapeDtypeStruct(*key[2:]))
+
+
+def _alike(jobs: Sequence[Job], example: jax.ShapeDtypeStruct) -> list[list[Job]]:
+    """Jobs of one program divided by the shapes of their states: a method may keep a row for each target example."""
+    sizes = {_target_size(job) for job in jobs}
+    if len(sizes) == 1:
+        return [list(jobs)]
+    found: dict[Any, list[Job]] = {}
+    shapes: dict[int, Any] = {}
+    for job in jobs:
+        size = _target_size(job)
+        if size not in shapes:
+            try:
+                state = _first_state(job, example.shape, example.dtype)
+                shapes[size] = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state))
+            except InputError:
+                shapes[size] = None  # it is raised again where the run begins, and says more there
+        found.setdefault(shapes[size], []).append(job)
+    return list(found.values())
+
+
+def _first_state(job: Job, example: tuple[int, ...], dtype: Any) -> Any:
+    """Shapes of a job's state before the first step, for examples of this shape and dtype."""
+    program = make_program(job.experiment, len(job.source.class_names))
+    sample = jax.ShapeDtypeStruct((job.experiment.batch_size, *example), dtype)
+    return jax.eval_shape(partial(program.init, target_size=_target_size(job)), jax.random.key(0), sample)
+
+
+def _target_size(job: Job) -> int:
+    return len(job.target.split("train"))
 
 
 def members_that_fit(group: Sequence[Job], pool: Pool, most: int) -> int:
@@ -218,8 +265,7 @@ def members_that_fit(group: Sequence[Job], pool: Pool, most: int) -> int:
     job = group[0]
     e = job.experiment
     program = make_program(e, len(job.source.class_names))
-    sample = jax.ShapeDtypeStruct((e.batch_size, *pool.inputs.shape[1:]), pool.inputs.dtype)
-    state = jax.eval_shape(program.init, jax.random.key(0), sample)
+    state = _first_state(job, pool.inputs.shape[1:], pool.inputs.dtype)
     at = jax.ShapeDtypeStruct((min(e.log_every, e.steps), e.batch_size), jnp.int32)
     return fit(program.population(most), state, pool, Rows(at, at), {}, members=most).members
 

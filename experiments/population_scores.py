@@ -19,8 +19,12 @@ MEMBER_ROWS = 50
 """Examples of each member in a batch of the program; divides EVALUATION_ROWS."""
 
 
-def make_evaluation(runs: Sequence[Run]) -> Callable[[TrainState], list[list[dict[str, Any]]]] | None:
+def make_evaluation(runs: Sequence[Run], members: int = 0) -> Callable[[TrainState], list[list[dict[str, Any]]]] | None:
     """``states of all members -> events of each run``, as each run's ``evaluate`` gives them up to rounding.
+
+    Args:
+        runs: the members.
+        members: how many the program is for, if that is more than the runs.
 
     Returns:
         None where every member has to be evaluated by itself: methods that recompute batch statistics on the target,
@@ -46,7 +50,7 @@ def make_evaluation(runs: Sequence[Run]) -> Callable[[TrainState], list[list[dic
             assert side is not None
             inputs, rows, lengths = side
             filled = np.concatenate([rows, np.repeat(rows[-1:], whole - len(rows), 0)])
-            logits = unless_asked(program.predict_members(domain, len(runs)))(states, inputs, filled)
+            logits = unless_asked(program.predict_members(domain, max(members, len(runs))))(states, inputs, filled)
             predicted.append([x[:n] for x, n in zip(np.asarray(logits), lengths, strict=False)])
         return [run.events(_replay(a), _replay(b)) for run, a, b in zip(runs, *predicted, strict=True)]
 

@@ -9,9 +9,11 @@ import jax
 from jax.sharding import Mesh
 
 from dalib.backend import platform
-from dalib.checks import choose
-from dalib.encoders import BOTTLENECKS, Net, make_classifier, make_encoder, make_head, population_form
-from dalib.methods import METHODS, Forward, Method
+from dalib.checks import choose, input_error
+from dalib.encoders import BOTTLENECKS, Classifier, Net, as_net, make_classifier, make_head, population_form
+from dalib.methods import Forward, Method
+from dalib.plugins import distribution_of
+from dalib.run.registry import METHODS, check_encoder, check_method, make_encoder, origins
 from dalib.tasks import classification
 from dalib.train import (
     SCHEDULES,
@@ -37,6 +39,43 @@ from experiments.config import INVERSE, Experiment
 from experiments.open_set import outputs_of, prepared
 
 
+class Given:
+    """A method and a net handed in as objects, in the place of an experiment's names; None leaves it to the name.
+
+    Two are equal when they hold the same objects, so that runs with the same ones share a compiled program.
+
+    Attributes:
+        method: the method.
+        net: an encoder of any library (:func:`dalib.encoders.as_encoder`), which gets the experiment's bottleneck and
+            head, or a whole :class:`Classifier` or :class:`Net`.
+    """
+
+    def __init__(self, method: Method | None = None, net: Any = None) -> None:
+        self.method = None if method is None else check_method("method", method)
+        self.net = net if net is None or isinstance(net, Net) else check_encoder("net", net)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Given) and self.method is other.method and self.net is other.net
+
+    def __hash__(self) -> int:
+        return hash((id(self.method), id(self.net)))
+
+    def origins(self, experiment: Experiment) -> dict[str, Any]:
+        """What a run record says of the parts that are not dalib's own, by "method" and "encoder"."""
+        objects = {"method": self.method, "encoder": self.net}
+        named = {"method": experiment.method, "encoder": experiment.encoder}
+        found: dict[str, Any] = origins(**{kind: name for kind, name in named.items() if objects[kind] is None})
+        for kind, given in objects.items():
+            if given is not None:
+                module, name = type(given).__module__, type(given).__qualname__
+                found[kind] = {"object": f"{module}:{name}", "distribution": distribution_of(module)}
+        return found
+
+
+NAMED = Given()
+"""Nothing handed in: names say all."""
+
+
 class Parts(NamedTuple):
     """What a step is made of, not yet compiled.
 
@@ -46,7 +85,9 @@ class Parts(NamedTuple):
         forward: the net under the experiment's BatchNorm convention.
         optimizer: of all groups.
         settings: further arguments of :func:`dalib.train.training_step`.
-        init: ``(key, sample, variables=None, encoder=None) -> state``, see :func:`dalib.train.init_state`.
+        init: ``(key, sample, variables=None, encoder=None, *, target_size=0) -> state``, see
+            :func:`dalib.train.init_state`. The target's size is no part of the program, which runs of several tasks
+            share; what depends on it is the state's shape.
     """
 
     net: Net
@@ -83,24 +124,23 @@ class Program(NamedTuple):
     mesh: Mesh | None = None
 
 
-def make_program(experiment: Experiment, classes: int) -> Program:
+def make_program(experiment: Experiment, classes: int, given: Given = NAMED) -> Program:
     """Builds (or finds again) the net, method and jitted functions of an experiment; the seed plays no part.
 
     They are for the devices there are (:func:`dalib.train.distributed.run_mesh`), which are no part of the experiment;
     neither is ``DALIB_FSDP=1``, which splits parameters and optimiser state over them (:mod:`dalib.train.split`).
     """
     anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method", "protocol": ()}
-    return _program(Experiment(**{**vars(experiment), **anonymous}), classes, run_mesh(), wants_split())
+    return _program(Experiment(**{**vars(experiment), **anonymous}), classes, run_mesh(), wants_split(), given)
 
 
-def make_parts(experiment: Experiment, classes: int) -> Parts:
+def make_parts(experiment: Experiment, classes: int, given: Given = NAMED) -> Parts:
     """The net, method, optimiser and first state of an experiment; nothing is compiled and no device is needed."""
-    recipe, classes = experiment.recipe, outputs_of(experiment, classes)
-    bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
-    encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
-    head = make_head(experiment.head, classes, **dict(experiment.head_options))
-    net = make_classifier(encoder, classes, bottleneck, head, experiment.crop)
-    method = prepared(METHODS[experiment.method](**dict(experiment.method_options)), experiment)
+    recipe = experiment.recipe
+    method = given.method or METHODS[experiment.method](**dict(experiment.method_options))
+    classes = outputs_of(experiment, classes, method)
+    net = _net(experiment, classes, given.net)
+    method = prepared(method, experiment)
     if recipe.schedule == INVERSE:
         schedule = inverse(gamma=recipe.gamma, total_steps=experiment.steps)
     else:
@@ -124,12 +164,38 @@ def make_parts(experiment: Experiment, classes: int) -> Parts:
         settings |= {"accumulate": experiment.accumulate, "cached": experiment.gradient_cache}
 
     def init(
-        key: jax.Array, sample: jax.Array, variables: PyTree | None = None, encoder: PyTree | None = None
+        key: jax.Array,
+        sample: jax.Array,
+        variables: PyTree | None = None,
+        encoder: PyTree | None = None,
+        *,
+        target_size: int = 0,
     ) -> TrainState:
-        start: dict[str, Any] = {"variables": variables, "encoder": encoder}
+        if given.net is not None:
+            _check_logits(net, jax.eval_shape(net.init, key, sample), sample, classes)
+        start: dict[str, Any] = {"variables": variables, "encoder": encoder, "target_size": target_size}
         return init_state(key, net, method, optimizer, sample, batch_norm=experiment.batch_norm, **start)
 
     return Parts(net, method, forward, optimizer, settings, init)
+
+
+def _net(experiment: Experiment, classes: int, encoder: Any) -> Net:
+    """The classifier of an experiment, around an encoder that was handed in where there is one."""
+    if isinstance(encoder, Classifier | Net):
+        return as_net(encoder)
+    if encoder is None:
+        encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
+    bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
+    head = make_head(experiment.head, classes, **dict(experiment.head_options))
+    return make_classifier(encoder, classes, bottleneck, head, experiment.crop)
+
+
+def _check_logits(net: Net, variables: PyTree, sample: jax.Array, classes: int) -> None:
+    """Raises an InputError for a whole net whose logits are not ``[n, classes]``."""
+    outputs = jax.eval_shape(lambda v, x: net.apply(v["params"], v.get("batch_stats", {}), x)[0], variables, sample)
+    if outputs.logits is None or outputs.logits.shape != (len(sample), classes):
+        got = "no logits" if outputs.logits is None else f"logits of shape {outputs.logits.shape}"
+        raise input_error("net", got=got, expected=f"[{len(sample)}, {classes}], a column for each class of the data")
 
 
 def wants_split(environment: Mapping[str, str] = os.environ) -> bool:
@@ -142,8 +208,8 @@ def wants_split(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 @lru_cache(maxsize=32)
-def _program(experiment: Experiment, classes: int, mesh: Mesh | None, split: bool) -> Program:
-    net, method, forward, optimizer, settings, init = make_parts(experiment, classes)
+def _program(experiment: Experiment, classes: int, mesh: Mesh | None, split: bool, given: Given) -> Program:
+    net, method, forward, optimizer, settings, init = make_parts(experiment, classes, given)
     own = [] if mesh is None else list(mesh.local_devices)
     # Under vmap over members a CPU needs another form of convolution.
     together = population_form(net) if platform() == "cpu" else net
@@ -161,7 +227,7 @@ def _program(experiment: Experiment, classes: int, mesh: Mesh | None, split: boo
     def predict_members(domain: str, devices: int) -> PredictMembers:
         return make_predict_members(method, forward_together, domain, mesh=mesh_of(devices))
 
-    first: Callable[..., TrainState] = jax.jit(init)
+    first: Callable[..., TrainState] = jax.jit(init, static_argnames="target_size")
     step = make_step(method, forward, optimizer, mesh=mesh, **settings)
     if mesh is not None and split:
         first, step = split_init(init, mesh), split_step(method, forward, optimizer, mesh=mesh, **settings)

@@ -1,13 +1,11 @@
-"""Progress while runs go on: a live line on a terminal, a plain line now and then elsewhere."""
+"""Progress while runs go on: a live line on a terminal with rich (extra ``demo``), else a plain line now and then."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
-
-import rich.console
-import rich.progress
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 from dalib.train.distributed import leads
 
@@ -28,29 +26,42 @@ class Progress(NamedTuple):
     end: Callable[[str], None]
 
 
-@contextmanager
-def show_progress(runs: int, steps: int) -> Iterator[Progress]:
-    """Shows ``runs`` runs of ``steps`` steps each; time left counts all of them. Process 0 alone does."""
-    console = rich.console.Console(stderr=True)
-    shows = leads()
-    bar = rich.progress.Progress(
+def _bar() -> Any:
+    """The live display; rich is an extra, so it is imported here."""
+    import rich.console
+    import rich.progress
+
+    return rich.progress.Progress(
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(bar_width=20),
         rich.progress.TextColumn("{task.completed:.0f}/{task.total:.0f}"),
         rich.progress.TimeRemainingColumn(),
         rich.progress.TextColumn("{task.fields[text]}"),
-        console=console,
-        disable=not (shows and console.is_terminal),
+        console=rich.console.Console(stderr=True),
     )
+
+
+@contextmanager
+def show_progress(runs: int, steps: int) -> Iterator[Progress]:
+    """Shows ``runs`` runs of ``steps`` steps each; time left counts all of them. Process 0 alone does."""
+    shows = leads()
+    live = shows and sys.stderr.isatty() and find_spec("rich") is not None
+    bar = _bar() if live else None
     began = time.monotonic()
-    state = {"done": 0, "title": "", "spoken": -PLAIN_SECONDS, "first": 0, "runs": 1}
-    with bar:
-        whole = bar.add_task("all runs", total=runs * steps, text="")
-        one = bar.add_task("", total=steps, text="")
+    state: dict[str, Any] = {"done": 0, "title": "", "spoken": -PLAIN_SECONDS, "first": 0, "runs": 1}
+    with bar if bar is not None else nullcontext():
+        whole = one = 0
+        if bar is not None:
+            whole = bar.add_task("all runs", total=runs * steps, text="")
+            one = bar.add_task("", total=steps, text="")
+
+        def draw(task: int, **values: Any) -> None:
+            if bar is not None:
+                bar.update(task, **values)
 
         def say(step: int, text: str, force: bool = False) -> None:
             now = time.monotonic()
-            if not shows or console.is_terminal or not (force or now - state["spoken"] > PLAIN_SECONDS):
+            if not shows or live or not (force or now - state["spoken"] > PLAIN_SECONDS):
                 return
             state["spoken"] = now
             taken = state["done"] * steps + step * state["runs"]
@@ -64,17 +75,17 @@ def show_progress(runs: int, steps: int) -> Iterator[Progress]:
         def start(title: str, step: int, together: int = 1) -> None:
             state["title"], state["runs"] = title, together
             state["first"] += step * together
-            bar.update(one, description=title, completed=step, text="")
+            draw(one, description=title, completed=step, text="")
             say(step, "", force=state["done"] == 0)
 
         def advance(step: int, text: str) -> None:
-            bar.update(one, completed=step, text=text)
-            bar.update(whole, completed=state["done"] * steps + step * state["runs"])
+            draw(one, completed=step, text=text)
+            draw(whole, completed=state["done"] * steps + step * state["runs"])
             say(step, text)
 
         def end(text: str) -> None:
             say(steps, text, force=True)
             state["done"] += state["runs"]
-            bar.update(whole, completed=state["done"] * steps)
+            draw(whole, completed=state["done"] * steps)
 
         yield Progress(start, advance, end)

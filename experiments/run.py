@@ -1,6 +1,7 @@
 """One run from its description to its record: every benchmark file calls :func:`run_experiment`."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from dalib.checks import input_error
 from dalib.data import Domain, check_distinct, match_classes, paired_stream
 from dalib.encoders import load
+from dalib.methods import Method
 from dalib.train import (
     Cadence,
     Clock,
@@ -30,7 +32,7 @@ from experiments.evaluation import Evaluation
 from experiments.inference import Predict, make_inference
 from experiments.joined import parts_of
 from experiments.outcome import fingerprints, outcome_file, write_outcome
-from experiments.program import Program, make_program
+from experiments.program import NAMED, Given, Program, make_program
 from experiments.start import read_start
 from experiments.termination import deferred
 
@@ -78,6 +80,8 @@ def run_experiment(
     target: Domain,
     folder: Path,
     *,
+    method: Method | None = None,
+    net: Any = None,
     start: Path | None = None,
     command: str = "",
     report: Callable[[int, str], None] = lambda step, text: None,
@@ -92,6 +96,9 @@ def run_experiment(
         source: labelled domain with splits ``train`` and ``test``.
         target: its ``train`` split is used without labels, its ``test`` split is scored.
         folder: the run folder.
+        method: the method itself, in the place of the one that ``experiment.method`` names; that name then only labels
+            the run, and ``method_options`` are not read.
+        net: in the same way an encoder, which gets the experiment's bottleneck and head, or a whole classifier.
         start: for a method that starts from a trained source net, the folder of the finished source-only run; which one
             it was, and the hash of its weights, go into ``config.json``.
         command: the command line, for the record.
@@ -107,10 +114,11 @@ def run_experiment(
         Preempted: after SIGTERM, saved.
     """
     check_rows(experiment.batch_size, run_mesh())
-    opened = open_run(experiment, source, target, folder, start=start, command=command)
+    given = Given(method, net)
+    opened = open_run(experiment, source, target, folder, given=given, start=start, command=command)
     if opened is None:
         return folder
-    interleaved = experiment.needs.interleaves and experiment.role != "oracle"
+    interleaved = opened.program.method.needs.interleaves and experiment.role != "oracle"
     labelled = parts_of(opened.labelled) if interleaved else opened.labelled
     stream = paired_stream(
         labelled,
@@ -168,6 +176,7 @@ def open_run(
     target: Domain,
     folder: Path,
     *,
+    given: Given = NAMED,
     start: Path | None = None,
     command: str = "",
 ) -> Run | None:
@@ -175,17 +184,18 @@ def open_run(
 
     Args and errors: as in :func:`run_experiment`.
     """
-    experiment.check()
+    experiment.check(given.method, given.net)
     labelled, target = domains_of(experiment, source, target)
     for domain in (labelled, target):
         size = len(domain.split("train"))
         if experiment.batch_size > size:
             raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
-    program = make_program(experiment, len(labelled.class_names))
+    program = make_program(experiment, len(labelled.class_names), given)
+    init = partial(program.init, target_size=len(target.split("train")))
     begin = read_start(program.method, experiment, start)
     if experiment.accumulate > 1:
         first = jnp.asarray(labelled.split("train").__getitems__(range(experiment.batch_size))[0])
-        check_statistics(jax.eval_shape(program.init, jax.random.key(0), first).model, experiment.batch_norm)
+        check_statistics(jax.eval_shape(init, jax.random.key(0), first).model, experiment.batch_norm)
     config = {
         "experiment": asdict(experiment),
         "name": experiment.name,
@@ -195,6 +205,7 @@ def open_run(
         "data": fingerprints((source, target)),
         "command": command,
         **({} if begin is None else {"start": begin.record}),
+        **({"plugins": foreign} if (foreign := given.origins(experiment)) else {}),
         **provenance(),
     }
     record = leader_first(lambda: open_record(folder, config))._replace(writes=leads(), clock=Clock())
@@ -211,7 +222,7 @@ def open_run(
         encoder = None
         if experiment.weights and begin is None:
             encoder = load(experiment.encoder, weights=experiment.weights, **dict(experiment.encoder_options))[1]
-        return program.init(jax.random.key(experiment.seed), sample, variables, encoder)
+        return init(jax.random.key(experiment.seed), sample, variables, encoder)
 
     def finish(state: TrainState, together: int = 1) -> None:
         write_outcome(

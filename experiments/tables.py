@@ -41,7 +41,7 @@ def read_tables(sources: Sequence[Source]) -> dict[str, Table]:
     files: dict[Path, dict[str, np.ndarray]] = {}
     found: dict[str, Table] = {}
     for source in sources:
-        name, path = source.place
+        name, path = source.place.name, source.place.path
         if name in found:
             faults.append(f"{name}: two tables of this name; give them as name=PATH")
         try:

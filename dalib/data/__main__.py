@@ -1,4 +1,4 @@
-"""Data sets on the command line: ``python -m dalib.data list | how-to-get | check | prepare | unpack``."""
+"""Data sets on the command line: ``dalib data list | how-to-get | check | prepare | unpack``."""
 
 import sys
 from collections.abc import Sequence
@@ -13,11 +13,12 @@ from dalib.data import benchmarks
 from dalib.data.archives import unpack
 from dalib.data.benchmarks.base import faulty
 from dalib.data.prepare import prepare
+from dalib.plugins import installed
 
 
 @dataclass(frozen=True)
 class List:
-    """All data sets: name, domains, classes, title."""
+    """All data sets: name, domains, classes, title; then those of other packages, for dalib adapt."""
 
     def run(self) -> None:
         """Prints one line a data set."""
@@ -26,6 +27,8 @@ class List:
             sizes = sorted({len(classes) for classes in facts.classes.values()})
             classes = f"{sizes[0]} classes" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} classes"
             print(f"{name:<22} {len(facts.domains):>2} domains  {classes:<16} {facts.title}")
+        for name, origins in installed("dataset").items():
+            print(f"{name:<22} from {', '.join(origin.distribution or origin.spec for origin in origins)}")
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ Command = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; input errors become exit status 2."""
     command: List | HowToGet | Check | Prepare | Unpack = tyro.cli(  # type: ignore[call-overload]
-        Command, args=arguments, description=__doc__, prog="python -m dalib.data"
+        Command, args=arguments, description=__doc__, prog="dalib data"
     )
     try:
         command.run()

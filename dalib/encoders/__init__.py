@@ -3,6 +3,9 @@
 Every encoder is called as ``encoder.apply(variables, inputs, train=…)`` and has the field ``dtype``; those with
 BatchNorm have ``bn_momentum``, and their statistics are in ``variables["batch_stats"]``. Inputs are images
 ``[n, h, w, c]``, vectors ``[n, d]``, token ids ``[n, t]`` or waveforms ``[n, t]``. This room imports no other.
+
+The engine sees a net as pure functions, :class:`Net`; :func:`make_classifier` makes one around an encoder of Flax
+Linen, Flax NNX or Equinox.
 """
 
 import dataclasses

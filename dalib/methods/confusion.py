@@ -54,7 +54,8 @@ def confusion(
         features = view.source.features, view.target.features
         source, target = discriminate_both(net, view.params["discriminator"], *features, view.key)
         # −½ ln D − ½ ln(1 − D) from logits.
-        value = 0.5 * sum((0.5 * (jax.nn.softplus(z) + jax.nn.softplus(-z))).mean() for z in (source, target))
+        halves = [(0.5 * (jax.nn.softplus(z) + jax.nn.softplus(-z))).mean() for z in (source, target)]
+        value = 0.5 * (halves[0] + halves[1])
         return weigh(weight, view) * value, view, {"loss/confusion": value}
 
     return Method(

@@ -57,7 +57,7 @@ def two_heads(
 
     def heads(view: View, outputs: Outputs, key: Array) -> tuple[Array, Array]:
         assert outputs.logits is not None
-        return outputs.logits, view.head(outputs.features, key, view.params["second_head"])
+        return outputs.logits, view.net.head(view.params["second_head"], outputs.features, key)
 
     def both(view: View) -> tuple[View, tuple[Array, Array], Any, Any, Array]:
         """The common pass, the source's logits by both heads, task loss, task loss with balance, discrepancy."""

@@ -5,8 +5,6 @@ page. matplotlib and scikit-learn (extra ``report``) are imported when a figure 
 """
 
 from dalib.report.html import write_report
-from dalib.report.records import load_runs
-from dalib.report.runs import Run
 from dalib.report.statistics import (
     Interval,
     Pick,
@@ -18,6 +16,7 @@ from dalib.report.statistics import (
     validator_pick,
 )
 from dalib.report.tables import Table, accuracy_table, selection_table, to_html, to_markdown, to_text
+from dalib.run_folders import Run, load_runs
 
 __all__ = [
     "Interval",

@@ -1,4 +1,4 @@
-"""``python -m dalib.report RUNS… --out report.html``: the tables on the terminal and the page in a file."""
+"""``dalib report RUNS… --out report.html``: the tables on the terminal and the page in a file."""
 
 import sys
 from pathlib import Path
@@ -9,8 +9,8 @@ import tyro
 from dalib.checks import InputError
 from dalib.report.html import write_report
 from dalib.report.notes import doubts, unfinished
-from dalib.report.records import load_runs
 from dalib.report.tables import accuracy_table, selection_table, to_markdown, to_text
+from dalib.run_folders import load_runs
 
 
 def main(
@@ -43,7 +43,7 @@ def main(
 def cli(arguments: list[str] | None = None) -> int:
     """Runs ``main`` on command-line arguments; an input error is printed without a traceback and gives status 2."""
     try:
-        tyro.cli(main, args=arguments, prog="python -m dalib.report")
+        tyro.cli(main, args=arguments, prog="dalib report")
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
 """How methods are written in tables and figures."""
 
-from dalib.report.runs import Run
+from dalib.run_folders import Run
 
 ORACLE_LABEL = "oracle: trained on target labels"
 SOURCE_ONLY = "source-only"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dalib.checks import input_error
-from dalib.report.runs import Evaluation, Run, group_order
+from dalib.run_folders import Evaluation, Run, group_order
 
 PER_RUN = frozenset({"seed", "seeds", "name", "out", "root", "folder", "run_dir", "resume", "command"})
 """Top-level configuration entries that may differ inside a group: which run it is and where it lies."""

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from dalib.checks import input_error
 from dalib.report.labels import SOURCE_ONLY, method_label
-from dalib.report.runs import Run, is_source_only
 from dalib.report.statistics import (
     Interval,
     Pick,
@@ -22,6 +21,7 @@ from dalib.report.statistics import (
     validator_pick,
     validators,
 )
+from dalib.run_folders import Run, is_source_only
 
 SIGNS = {1: "▲", -1: "▼", 0: ""}
 COLUMN_LAST = "last step"

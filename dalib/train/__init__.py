@@ -1,6 +1,12 @@
 """Training: state, optimiser groups, sharding, step, loop, checkpoints, run records."""
 
+from dalib.records import Clock as Clock
+from dalib.records import Record as Record
+from dalib.records import StorageError as StorageError
+from dalib.records import open_record as open_record
+from dalib.records import provenance as provenance
 from dalib.train.checkpoint import Checkpoints as Checkpoints
+from dalib.train.checkpoint import common_steps as common_steps
 from dalib.train.checkpoint import open_checkpoints as open_checkpoints
 from dalib.train.forward import CONVENTIONS as CONVENTIONS
 from dalib.train.forward import evaluate_outputs as evaluate_outputs
@@ -18,16 +24,11 @@ from dalib.train.population import augmented as augmented
 from dalib.train.population import fit as fit
 from dalib.train.population import make_population as make_population
 from dalib.train.population import member_of as member_of
+from dalib.train.population import pool_numbers as pool_numbers
 from dalib.train.population import stack_members as stack_members
-from dalib.train.population_loop import common_steps as common_steps
 from dalib.train.population_loop import run_members as run_members
 from dalib.train.population_predict import make_predict_members as make_predict_members
 from dalib.train.predict import make_predict as make_predict
-from dalib.train.provenance import provenance as provenance
-from dalib.train.record import Clock as Clock
-from dalib.train.record import Record as Record
-from dalib.train.record import StorageError as StorageError
-from dalib.train.record import open_record as open_record
 from dalib.train.schedules import SCHEDULES as SCHEDULES
 from dalib.train.sharding import fully_sharded as fully_sharded
 from dalib.train.sharding import make_mesh as make_mesh

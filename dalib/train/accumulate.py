@@ -147,10 +147,12 @@ def split_rows(batch: Batch, k: int) -> Batch:
     """``[n, ...]`` to ``[k, n/k, ...]`` for every array of a batch.
 
     Raises:
-        InputError: when the number of source or target examples is not a multiple of ``k``.
+        InputError: when the number of examples of the source, the target or the shots is not a multiple of ``k``.
     """
-    for side in ("source", "target"):
-        n = len(jax.tree.leaves(getattr(batch, side))[0])
+    for side, examples in batch._asdict().items():
+        if examples is None:
+            continue
+        n = len(examples.inputs)
         if n % k:
             raise input_error(
                 "accumulate", got=f"{k} parts of {n} {side} examples", expected="a divisor of that number"

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +11,14 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from dalib.checks import InputError
+from dalib.records import StorageError
 from dalib.train.distributed import any_process, leaders
-from dalib.train.record import StorageError
 
 logger = logging.getLogger(__name__)
 
 Notes = dict[str, Any]
+Check = Callable[[int, Notes], None]
+"""``(step, notes) -> None``; raises to have a checkpoint passed over."""
 
 
 def _no_objection(step: int, notes: Notes) -> None:
@@ -36,6 +38,7 @@ class Checkpoints(NamedTuple):
         load: ``(step, state) -> state``: the checkpoint of that step, or whatever error its damage raises.
         notes: ``(step) -> notes``; ``{}`` where none were saved.
         drop_after: ``(step) -> None``: deletes the checkpoints of later steps.
+        folder: where they are.
     """
 
     save: Callable[..., None]
@@ -44,6 +47,7 @@ class Checkpoints(NamedTuple):
     load: Callable[[int, Any], Any]
     notes: Callable[[int], Notes]
     drop_after: Callable[[int], None]
+    folder: Path
 
 
 @contextlib.contextmanager
@@ -101,35 +105,13 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
         for later in (s for s in steps() if s > step):
             checkpointer.delete(later)
 
-    def restore(state: Any, check: Callable[[int, Notes], None] = _no_objection) -> Any:
-        problems = []
-        own = steps()[::-1]
-        for i in range(int(leaders(len(own)))):
-            step = int(leaders(own[i] if i < len(own) else -1))
-            problem, loaded = "", None
-            try:
-                check(step, notes(step))
-                loaded = load(step, state)
-            except Exception as error:  # orbax raises many kinds for damaged files
-                problem = _first_line(error)
-            # Several processes go on from the same checkpoint, or all from the one before it.
-            if any_process(bool(problem)):
-                problems.append(f"  step {step}: {problem or 'another process could not read it'}")
-                continue
-            if problems:
-                logger.warning("passed over damaged checkpoints in %s:\n%s", folder, "\n".join(problems))
-            return loaded
-        if problems:
-            raise InputError(
-                f"checkpoint: none in {folder} can be read into this run's state:\n"
-                + "\n".join(problems)
-                + "\n  expected: checkpoints of this very configuration, complete"
-                "\n  what to do: move that folder away to start again, or choose another --out"
-            )
-        return None
+    def restore(state: Any, check: Check = _no_objection) -> Any:
+        found = restore_together([opened], [state], [check])
+        return None if found is None else found[1][0]
 
+    opened = Checkpoints(save, restore, steps, load, notes, drop_after, folder)
     try:
-        yield Checkpoints(save, restore, steps, load, notes, drop_after)
+        yield opened
     except BaseException:
         with contextlib.suppress(Exception):
             checkpointer.close()
@@ -137,6 +119,56 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
     # Closing raises the error of a save that failed once more, which would hide what was said about it.
     with contextlib.suppress(*([Exception] if unsaved else [])):
         checkpointer.close()
+
+
+def common_steps(folders: Sequence[Checkpoints]) -> list[int] | None:
+    """Steps of which all folders have a checkpoint, ascending; ``[]`` if all are to start anew.
+
+    None says that they are at different places: some have gone on and share no checkpoint with the others. Such runs
+    can't be one population; run them one by one, or those apart that have not begun.
+    """
+    steps = [folder.steps() for folder in folders]
+    shared = set.intersection(*map(set, steps)) if steps else set()
+    if not shared and any(own and own[-1] > 0 for own in steps):
+        return None
+    return sorted(shared)
+
+
+def restore_together(
+    folders: Sequence[Checkpoints], states: Sequence[Any], checks: Sequence[Check]
+) -> tuple[int, list[Any]] | None:
+    """The newest step that all folders hold whole, and the states there; None when there is no common step yet.
+
+    Raises:
+        InputError: when there are common steps and none can be read into these states.
+    """
+    shared = (common_steps(folders) or [])[::-1]
+    where = folders[0].folder if len(folders) == 1 else f"the {len(folders)} folders of this population"
+    problems = []
+    for i in range(int(leaders(len(shared)))):
+        step = int(leaders(shared[i] if i < len(shared) else -1))
+        problem, loaded = "", []
+        try:
+            for folder, state, check in zip(folders, states, checks, strict=True):
+                check(step, folder.notes(step))
+                loaded.append(folder.load(step, state))
+        except Exception as error:  # orbax raises many kinds for damaged files
+            problem = _first_line(error)
+        # Several processes go on from the same checkpoint, or all from the one before it.
+        if any_process(bool(problem)):
+            problems.append(f"  step {step}: {problem or 'another process could not read it'}")
+            continue
+        if problems:
+            logger.warning("passed over damaged checkpoints in %s:\n%s", where, "\n".join(problems))
+        return step, loaded
+    if problems:
+        raise InputError(
+            f"checkpoint: none in {where} can be read into this run's state:\n"
+            + "\n".join(problems)
+            + "\n  expected: checkpoints of this very configuration, complete"
+            "\n  what to do: move that folder away to start again, or choose another --out"
+        )
+    return None
 
 
 def _complete(folder: Path) -> list[int]:

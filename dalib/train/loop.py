@@ -1,30 +1,34 @@
-"""The loop around the step: metrics, checks, evaluations, checkpoints, resume.
+"""The loop around the step, of one run or of many: metrics, checks, evaluations, checkpoints, resume.
 
-Everything here is host code. Metrics stay on the device and are fetched once per ``cadence.log`` steps; every step's
-values are checked, and a checkpoint is written only when all of them up to it were finite.
+:func:`fit` is the loop. It is host code and knows runs only as members: :func:`run` gives it a single one that takes a
+step at a time, :func:`dalib.train.run_members` a population that goes from one line of the record to the next.
+
+Metrics stay on the device and are fetched once per ``cadence.log`` steps; every step's values are checked, and a
+checkpoint is written only when all of them up to it were finite. Each member keeps a record and checkpoints of its own,
+as if it were run alone. Killed members go on from the newest step that all of them have.
 
 A run that is asked to stop ends with the step under way: it saves there, off the cadence if need be, together with the
 metrics that are not yet in the record (:mod:`dalib.train.place`), so that the record ends up the same.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dalib.checks import input_error
+from dalib.records import Record
 from dalib.train.checkpoint import Checkpoints
-from dalib.train.place import Place, Preempted, Stop, check_lines, never, return_to, save_place
-from dalib.train.record import Record
+from dalib.train.place import Place, Preempted, Stop, by_member, find_places, joined, never, save_place
 from dalib.train.state import TrainState
 from dalib.train.step import Step
-from dalib.types import Batch
+from dalib.types import Batch, Metrics
 
-Report = Callable[[int, dict[str, float]], None]
+Events = list[dict[str, Any]]
 AHEAD = 4
-"""Steps that the host may be ahead of the device: enough to keep it busy, few enough to stop soon."""
+"""Calls that the host may be ahead of the device: enough to keep it busy, few enough to stop soon."""
 
 
 class Cadence(NamedTuple):
@@ -42,6 +46,32 @@ class NonFiniteError(RuntimeError):
     """A loss, gradient or other metric became NaN or infinite; the message names the step, the terms, a way back."""
 
 
+class Member(NamedTuple):
+    """What a run owns in the loop; ``name`` is for messages and may be empty."""
+
+    record: Record
+    checkpoints: Checkpoints
+    name: str = ""
+
+
+class Engine(NamedTuple):
+    """How the states of all members go on together; ``states`` is whatever form they have here.
+
+    Attributes:
+        advance: ``(states, start, stop) -> (states, metrics)``; see :func:`~dalib.train.place.by_member` for metrics.
+        until: ``step -> step``: where a call of ``advance`` may end, at most the next line of the record.
+        member: ``(states, i) -> state``.
+        evaluate: ``(states, members) -> events of each of these members, in order``.
+        refresh: ``states -> states``, or None.
+    """
+
+    advance: Callable[[Any, int, int], tuple[Any, Metrics]]
+    until: Callable[[int], int]
+    member: Callable[[Any, int], TrainState]
+    evaluate: Callable[[Any, list[int]], Iterable[Events]]
+    refresh: Callable[[Any], Any] | None = None
+
+
 def check_cadence(cadence: Cadence) -> None:
     """Raises an InputError unless all are ≥ 1 and ``log`` divides the others."""
     for name, every in cadence._asdict().items():
@@ -49,6 +79,67 @@ def check_cadence(cadence: Cadence) -> None:
             raise input_error(f"cadence.{name}", got=every, expected="a number of steps ≥ 1")
         if every % cadence.log:
             raise input_error(f"cadence.{name}", got=every, expected=f"a multiple of cadence.log = {cadence.log}")
+
+
+def fit(
+    engine: Engine,
+    states: Any,
+    places: Sequence[Place],
+    members: Sequence[Member],
+    *,
+    total_steps: int,
+    cadence: Cadence,
+    refresh_every: int,
+    report: Callable[[int, list[dict[str, float]]], None],
+    stop: Stop,
+) -> Any:
+    """Trains all members from their places to ``total_steps``; see :func:`run` for arguments and errors."""
+    number, due = places[0].step, [place.due for place in places]
+    pending = joined([place.pending for place in places])
+
+    def save() -> None:
+        for i, (member, own) in enumerate(zip(members, by_member(pending, len(members)), strict=True)):
+            save_place(member.checkpoints, member.record, engine.member(states, i), Place(number, own, due[i]))
+
+    stopping = stop()
+    while True:
+        # Evaluate first: a checkpoint of the cadence then has the evaluation's lines behind it.
+        if any(due) and not stopping:
+            stopping = not _evaluate(engine, states, number, members, due)
+        if number % cadence.save == 0 or number == total_steps:
+            save()
+        # Refresh after saving: a resumed run sees the state that the target was looked at with, and looks again.
+        if engine.refresh and not stopping and number < total_steps and number % refresh_every == 0:
+            try:
+                states = engine.refresh(states)
+            except Preempted:
+                stopping = True
+        if stopping:
+            # A state behind a NaN is not worth saving, so the metrics since the last line are checked now.
+            if pending:
+                _means(pending, number, members)
+            save()
+            count = f"{len(members)} runs " if len(members) > 1 else ""
+            raise Preempted(f"saved {count}at step {number} of {total_steps}")
+        if number == total_steps:
+            return states
+        # Train. Nothing here waits for the device, but for one that has fallen AHEAD calls behind.
+        until = min(engine.until(number), total_steps)
+        states, metrics = engine.advance(states, number, until)
+        number = until
+        pending.append(metrics)
+        if len(pending) > AHEAD:
+            jax.block_until_ready(pending[-1 - AHEAD])
+        stopping = stop()
+        if number % cadence.log and number < total_steps:
+            continue
+        # Write a line each: the only fetch of metrics, and the check of every step since the last one.
+        means = _means(pending, number, members)
+        pending = []
+        for member, own in zip(members, means, strict=True):
+            member.record.write("train", number, metrics=own)
+        report(number, means)
+        due = [number % cadence.evaluate == 0 or number == total_steps] * len(members)
 
 
 def run(
@@ -59,11 +150,11 @@ def run(
     total_steps: int,
     record: Record,
     checkpoints: Checkpoints,
-    evaluate: Callable[[TrainState], list[dict[str, Any]]],
+    evaluate: Callable[[TrainState], Events],
     cadence: Cadence = DEFAULT_CADENCE,
     refresh: Callable[[TrainState], TrainState] | None = None,
     refresh_every: int = 500,
-    report: Report = lambda step, metrics: None,
+    report: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
     stop: Stop = never,
 ) -> TrainState:
     """Trains from ``state`` (or the newest checkpoint) to ``total_steps``.
@@ -94,76 +185,58 @@ def run(
         Preempted: when ``stop`` said so.
     """
     check_cadence(cadence)
-    record.check_writable()
-    restored = checkpoints.restore(state, check_lines(record))
-    if restored is None:
-        record.keep(0)
-        place = Place(0, [], True)
-        save_place(checkpoints, record, state, place)
-    else:
-        state = restored
-        place = return_to(int(restored.step), record, checkpoints)
-    number, pending, due = place.step, list[Any](place.pending), place.due
-
-    def halt() -> Preempted:
-        if pending:
-            step_means(pending, number, checkpoints)  # a state behind a NaN is not worth saving
-        save_place(checkpoints, record, state, Place(number, pending, due))
-        return Preempted(f"saved at step {number} of {total_steps}")
-
-    stream = batches(number)
-    stopping = stop()
-    while True:
-        if due and not stopping:
-            try:
-                events = evaluate(state)
-            except Preempted:
-                stopping = True
-            else:
-                for event in events:
-                    record.write("evaluate", number, **event)
-                due = False
-        if number % cadence.save == 0 or number == total_steps:
-            save_place(checkpoints, record, state, Place(number, pending, due))
-        if refresh is not None and not stopping and number < total_steps and number % refresh_every == 0:
-            try:
-                state = refresh(state)
-            except Preempted:
-                stopping = True
-        if stopping:
-            raise halt()
-        if number == total_steps:
-            return state
-        state, metrics = step(state, next(stream))
-        number += 1
-        pending.append(metrics)
-        if len(pending) > AHEAD:
-            jax.block_until_ready(pending[-1 - AHEAD])
-        stopping = stop()
-        if number % cadence.log and number < total_steps:
-            continue
-        means = step_means(pending, number, checkpoints)
-        pending = []
-        record.write("train", number, metrics=means)
-        report(number, means)
-        due = number % cadence.evaluate == 0 or number == total_steps
+    places, (state,) = find_places([state], [record], [checkpoints], [""])
+    stream = batches(places[0].step)
+    engine = Engine(
+        advance=lambda state, start, stop: step(state, next(stream)),
+        until=lambda number: number + 1,
+        member=lambda state, i: state,
+        evaluate=lambda state, members: [evaluate(state)],
+        refresh=refresh,
+    )
+    return fit(
+        engine,
+        state,
+        places,
+        [Member(record, checkpoints)],
+        total_steps=total_steps,
+        cadence=cadence,
+        refresh_every=refresh_every,
+        report=lambda number, means: report(number, means[0]),
+        stop=stop,
+    )
 
 
-def step_means(pending: list[Any], number: int, checkpoints: Checkpoints) -> dict[str, float]:
-    """Fetches the metrics of the last steps, ``number`` being the last of them, checks every value and averages each.
+def _evaluate(engine: Engine, states: Any, number: int, members: Sequence[Member], due: list[bool]) -> bool:
+    """Evaluates the members that are due and writes their lines; False when it was broken off on the way."""
+    waiting = [i for i, is_due in enumerate(due) if is_due]
+    try:
+        for i, events in zip(waiting, engine.evaluate(states, waiting), strict=True):
+            for event in events:
+                members[i].record.write("evaluate", number, **event)
+            due[i] = False
+    except Preempted:
+        return False
+    return True
+
+
+def _means(pending: list[Any], number: int, members: Sequence[Member]) -> list[dict[str, float]]:
+    """Each member's mean of each metric over the steps since the last line; ``number`` is the last of them.
 
     Raises:
         NonFiniteError: at the first step with a NaN or an infinity.
     """
-    values = jax.device_get(pending)
-    for i, metrics in enumerate(values):
-        bad = {k: float(v) for k, v in metrics.items() if not math.isfinite(float(v))}
-        if bad:
-            where = number - len(values) + 1 + i
-            terms = ", ".join(f"{k} = {v}" for k, v in bad.items())
-            saved = checkpoints.steps()
-            raise NonFiniteError(
-                f"step {where}: {terms}\n  the last checkpoint before it is of step {saved[-1] if saved else 'none'}"
-                "\n  what to do: lower the learning rate or the weight of the term that came first"
-            )
-    return {k: float(np.mean([m[k] for m in values], dtype=np.float64)) for k in values[0]}
+    found = []
+    for member, values in zip(members, by_member(pending, len(members)), strict=True):
+        for where, metrics in enumerate(values, number - len(values) + 1):
+            bad = {k: float(v) for k, v in metrics.items() if not math.isfinite(float(v))}
+            if bad:
+                terms = ", ".join(f"{k} = {v}" for k, v in bad.items())
+                saved = member.checkpoints.steps()
+                raise NonFiniteError(
+                    f"{member.name + ': ' if member.name else ''}step {where}: {terms}"
+                    f"\n  the last checkpoint before it is of step {saved[-1] if saved else 'none'}"
+                    "\n  what to do: lower the learning rate or the weight of the term that came first"
+                )
+        found.append({k: float(np.mean([m[k] for m in values], dtype=np.float64)) for k in values[0]})
+    return found

@@ -1,7 +1,8 @@
 """Optimiser groups: one optax transformation a parameter group, with its own multiplier, and frozen parts.
 
 The state is kept per group and not per update, so that a method with several updates (MCD, WDGRL) steps each group with
-one momentum whichever update trains it. The learning rate is a function of the run's step and progress, not of an optimiser's own count:
+one momentum whichever update trains it. The learning rate is a function of the run's
+step and progress, not of an optimiser's own count:
 an update that is repeated within a step does not run through the schedule faster.
 """
 

@@ -1,20 +1,22 @@
-"""Where a run stands: what a checkpoint notes beside the state, and how a run comes back to it.
+"""Where runs stand: what a checkpoint notes beside the state, and how runs come back to it.
 
 The state and the number of steps are all that training needs. The record needs a little more, since its lines are
 means over several steps and a run may be asked to stop between two of them. A checkpoint therefore notes how many lines
 the record had, the metrics of the steps since the last one, and whether an evaluation of its step is still to be done.
-All of it is in the checkpoint itself, which appears whole or not at all; so no moment of a kill can part them.
+The checkpoint holds all of it and appears whole or not at all, so no kill can part them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from dalib.checks import InputError
-from dalib.train.checkpoint import Checkpoints, Notes
+from dalib.checks import InputError, input_error
+from dalib.records import Record
+from dalib.train.checkpoint import Check, Checkpoints, Notes, common_steps, restore_together
 from dalib.train.distributed import leaders
-from dalib.train.record import Record
+from dalib.train.state import TrainState
 
 Stop = Callable[[], bool]
 """Says whether to save and stop. It is asked after every step, by all processes of a run at the same step: they must
@@ -39,7 +41,7 @@ class Place(NamedTuple):
     """
 
     step: int
-    pending: list[dict[str, float]]
+    pending: list[dict[str, Any]]
     due: bool
 
 
@@ -48,17 +50,47 @@ def never() -> bool:
     return False
 
 
-def save_place(checkpoints: Checkpoints, record: Record, state: Any, place: Place) -> None:
+def find_places(
+    states: Sequence[TrainState], records: Sequence[Record], checkpoints: Sequence[Checkpoints], names: Sequence[str]
+) -> tuple[list[Place], list[TrainState]]:
+    """Brings some runs to the newest step that all of them have whole, or saves their beginnings.
+
+    Returns:
+        Their places, all of one step, and their states there.
+
+    Raises:
+        InputError: when some have gone on and share no step with the others, no common checkpoint can be read, or a
+            folder can't be written.
+    """
+    for record in records:
+        record.check_writable()
+    if common_steps(checkpoints) is None:
+        steps = ", ".join(f"{n}: {c.steps()}" for n, c in zip(names, checkpoints, strict=True))
+        raise input_error(
+            "checkpoints", got=f"steps {steps}", expected="a step that all members have", todo="run them one by one"
+        )
+    found = restore_together(checkpoints, states, [check_lines(record) for record in records])
+    if found is not None:
+        step, states = found
+        return [return_to(step, *own) for own in zip(records, checkpoints, strict=True)], list(states)
+    beginning = Place(0, [], True)
+    for state, record, folder in zip(states, records, checkpoints, strict=True):
+        record.keep(0)
+        save_place(folder, record, state, beginning)
+    return [beginning] * len(states), list(states)
+
+
+def save_place(checkpoints: Checkpoints, record: Record, state: TrainState, place: Place) -> None:
     """Saves the state of a place, unless that is what the newest checkpoint holds already."""
-    pending = [{name: float(value) for name, value in metrics.items()} for metrics in jax.device_get(place.pending)]
+    pending = [{name: float(value) for name, value in metrics.items()} for metrics in place.pending]
     notes = {"lines": record.lines(), "pending": pending, "due": place.due}
     steps = checkpoints.steps()
     if not steps or steps[-1] != place.step:
         checkpoints.save(place.step, state, notes)
 
 
-def check_lines(record: Record) -> Callable[[int, Notes], None]:
-    """A check for ``Checkpoints.restore``: the record must have the lines that it had when the checkpoint was saved."""
+def check_lines(record: Record) -> Check:
+    """A check for a checkpoint: the record must have the lines that it had when the checkpoint was saved."""
     there = int(leaders(record.lines()))
 
     def check(step: int, notes: Notes) -> None:
@@ -78,3 +110,25 @@ def return_to(step: int, record: Record, checkpoints: Checkpoints) -> Place:
     # A checkpoint of before this was noted, saved on the cadence.
     record.cut_after(step if step else -1)
     return Place(step, [], step == 0)
+
+
+def by_member(pending: Sequence[Any], count: int) -> list[list[dict[str, Any]]]:
+    """Fetches metrics and parts them by member, one dict a step.
+
+    Args:
+        pending: metrics as they came; every value is ``[members, steps]``, or a scalar of one step of a single run.
+        count: members; a program over several devices may have more.
+    """
+    if not pending:
+        return [[] for _ in range(count)]
+    parts = jax.device_get(pending)
+    values = {name: np.concatenate([np.atleast_2d(part[name])[:count] for part in parts], axis=1) for name in parts[0]}
+    steps = range(next(iter(values.values())).shape[1])
+    return [[{name: value[i, t] for name, value in values.items()} for t in steps] for i in range(count)]
+
+
+def joined(pending: Sequence[list[dict[str, Any]]]) -> list[Any]:
+    """The inverse of :func:`by_member`."""
+    if not pending[0]:
+        return []
+    return [{name: np.array([[metrics[name] for metrics in own] for own in pending]) for name in pending[0][0]}]

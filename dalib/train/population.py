@@ -33,11 +33,20 @@ class Pool(NamedTuple):
 
     Attributes:
         inputs: ``[N, ...]``.
-        labels: ``[N]`` int32; read for rows of the source only. Put -1 where there is no label to be seen.
+        labels: ``[N]`` int32; read for rows of the source and the shots only. Put -1 where there is no label to be
+            seen.
+        numbers: ``[N]`` int32, the number of each example in its own domain's split (:func:`pool_numbers`). They become
+            the rows of the batches; None leaves these out.
     """
 
     inputs: Array
     labels: Array
+    numbers: Array | None = None
+
+
+def pool_numbers(*sizes: int) -> np.ndarray:
+    """The numbers of a pool that holds splits of these sizes one after the other: 0, 1, … anew for each."""
+    return np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
 
 
 class Rows(NamedTuple):
@@ -46,10 +55,12 @@ class Rows(NamedTuple):
     Attributes:
         source: ``[members, steps, n]`` int32.
         target: ``[members, steps, m]`` int32.
+        shots: ``[members, steps, s]`` int32, labelled target examples; None where a run has none.
     """
 
     source: Any
     target: Any
+    shots: Any = None
 
 
 class Population(NamedTuple):
@@ -103,8 +114,16 @@ def make_population(step_of: Callable[[Any], Step], *, mesh: Mesh | None = None)
 
 
 def draw(pool: Pool, at: Rows) -> Batch:
-    """The batch of one step: rows ``[n]`` and ``[m]``."""
-    return Batch(Source(pool.inputs[at.source], pool.labels[at.source]), Target(pool.inputs[at.target]))
+    """The batch of one step, from the pool's rows ``[n]``, ``[m]`` and ``[s]``; its own rows count in each domain."""
+
+    def own(rows: Array) -> Array | None:
+        return None if pool.numbers is None else pool.numbers[rows]
+
+    def labelled(rows: Array) -> Source:
+        return Source(pool.inputs[rows], pool.labels[rows], own(rows))
+
+    shots = None if at.shots is None else labelled(at.shots)
+    return Batch(labelled(at.source), Target(pool.inputs[at.target], own(at.target)), shots)
 
 
 def augmented(step: Step, augment: Callable[[Batch, Array], Batch]) -> Step:
@@ -245,4 +264,4 @@ def memory_limit() -> int | None:
 
 def pad_rows(rows: Rows, members: int) -> Rows:
     """Repeats the last member until there are ``members``."""
-    return Rows(*(np.concatenate([x, np.repeat(x[-1:], members - len(x), 0)]) for x in rows))
+    return jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], members - len(x), 0)]), rows)

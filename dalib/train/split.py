@@ -1,5 +1,6 @@
 """A state that is split over the devices from its first moment: for runs whose net is too large for a copy on each."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,15 @@ from dalib.types import Batch, Metrics, PyTree
 
 
 def split_init(init: Callable[..., TrainState], mesh: Mesh, *, min_size: int = 2**16) -> Callable[..., TrainState]:
-    """``init`` under ``jit``, its result put straight where :func:`~dalib.train.sharding.fully_sharded` wants it."""
+    """``init`` under ``jit``, its result put straight where :func:`~dalib.train.sharding.fully_sharded` wants it.
 
-    def place(*arguments: Any) -> TrainState:
-        places = fully_sharded(mesh, jax.eval_shape(init, *arguments), min_size=min_size)
-        made: TrainState = jax.jit(init, out_shardings=places)(*arguments)
+    Arguments by name are static (the target's size).
+    """
+
+    def place(*arguments: Any, **static: Any) -> TrainState:
+        own = functools.partial(init, **static)
+        places = fully_sharded(mesh, jax.eval_shape(own, *arguments), min_size=min_size)
+        made: TrainState = jax.jit(own, out_shardings=places)(*arguments)
         return made
 
     return place

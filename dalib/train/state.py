@@ -45,6 +45,7 @@ def init_state(
     batch_norm: str,
     variables: PyTree | None = None,
     encoder: PyTree | None = None,
+    target_size: int = 0,
 ) -> TrainState:
     """Makes the state before the first step; traceable, so that it can be jitted, vmapped over keys or only shaped.
 
@@ -58,6 +59,8 @@ def init_state(
         variables: initial ``{"params", "batch_stats"}`` of the net, e.g. of an earlier run; None draws them.
         encoder: initial variables of the net's encoder alone, as :func:`dalib.encoders.load` gives them; they replace
             the drawn ones.
+        target_size: examples in the target's training split, for methods that keep something for each of them; 0 where
+            nobody said.
 
     Raises:
         InputError: when the method takes a group name of the net's, or the encoder's variables are not like the net's.
@@ -80,6 +83,7 @@ def init_state(
         params=params,
         init_head=lambda k: net.init_head(k, features),
         batch_stats=stats,
+        target_size=target_size,
     )
     own, own_state = method.init(keys[1], spec)
     if taken := [g for g in own if g in NET_GROUPS]:

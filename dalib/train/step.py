@@ -123,7 +123,7 @@ def training_step(
                     gradients = method.hooks.gradients(update.name, gradients, own)
                 more = {**more, "loss/total": value, "gradient_norm": optax.tree.norm(gradients)}
                 metrics |= {prefix + name: metric for name, metric in more.items()}
-                # Parameters move only now, so that the next update sees them and this one's gradients were of one place.
+                # Parameters move only now: all gradients of this update are taken at one place.
                 params, moments = dict(view.params), dict(moments)
                 gradients = _once_all_are_there(gradients, more["gradient_norm"])
                 for g in groups:

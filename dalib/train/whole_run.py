@@ -48,8 +48,8 @@ def whole_run(
         step: from :func:`dalib.train.training_step`, perhaps :func:`dalib.train.augmented`.
         state: before the first step.
         pool: the examples.
-        rows: ``[steps, n]`` and ``[steps, m]``: of :func:`dalib.data.stream_rows`, then the batches are those of the
-            loop, or of :func:`draw_rows`.
+        rows: ``[steps, n]``, ``[steps, m]`` and, where there are shots, ``[steps, s]``: of
+            :func:`dalib.data.stream_rows`, then the batches are those of the loop, or of :func:`draw_rows`.
         evaluate: ``state -> pytree`` of arrays, a JAX function.
         every: steps between two evaluations, a divisor of the number of steps; 0 evaluates at the end alone.
 
@@ -77,7 +77,7 @@ def whole_run(
 
 
 def draw_rows(key: Array, n: int, m: int, *, batch_size: int, steps: int) -> Rows:
-    """Rows drawn on the device: each domain in an endless order of its own, reshuffled every epoch.
+    """Rows drawn on the device: source and target each in an endless order of its own, reshuffled every epoch.
 
     As :func:`dalib.data.stream_rows` goes through the domains, but from JAX's random numbers, so that a run needs
     nothing of the host's; the batches are other ones.

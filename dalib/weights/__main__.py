@@ -1,4 +1,4 @@
-"""``python -m dalib.weights list | fetch NAME | convert NAME --checkpoint FILE | verify NAME``."""
+"""``dalib weights list | fetch NAME | convert NAME --checkpoint FILE | verify NAME``."""
 
 import sys
 from pathlib import Path
@@ -81,7 +81,7 @@ def cli(arguments: list[str] | None = None) -> int:
     commands: dict[str, Any] = {"list": show, "fetch": fetch, "convert": convert, "verify": verify}
     try:
         tyro.extras.subcommand_cli_from_dict(
-            commands, args=arguments, prog="python -m dalib.weights", description="Published weights."
+            commands, args=arguments, prog="dalib weights", description="Published weights."
         )
     except InputError as error:
         print(f"\nerror: {error}", file=sys.stderr)

@@ -224,8 +224,9 @@ def placed_through(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     from dalib.train import put_batch
 
     def place(batch: Any) -> Any:
-        source, target = put_batch(batch)
-        return batch._replace(
+        placed = put_batch(batch)
+        source, target = placed.source, placed.target
+        return placed._replace(
             source=source._replace(inputs=function(source.inputs)),
             target=target._replace(inputs=function(target.inputs)),
         )

@@ -43,6 +43,7 @@ from dalib.train import (
     make_optimizer,
     make_population,
     make_step,
+    pool_numbers,
     put_batch,
     stack_members,
     training_step,
@@ -142,7 +143,8 @@ def population_contestant(p: Problem, benchmark: Benchmark, members: int) -> Con
     mesh = make_mesh() if benchmark.devices > 1 else None
     step = training_step(*parts, **settings)
     population = make_population(lambda hyper: step, mesh=mesh)
-    pool = Pool(jnp.asarray(p.inputs), jnp.asarray(p.labels))
+    numbers = jnp.asarray(pool_numbers(EXAMPLES, EXAMPLES))
+    pool = Pool(jnp.asarray(p.inputs), jnp.asarray(p.labels), numbers)
     streams = [stream_rows(EXAMPLES, EXAMPLES, batch_size=benchmark.batch_size, seed=s) for s in range(members)]
     states, number = stack_members([init(jax.random.key(s)) for s in range(members)], mesh), 0
 

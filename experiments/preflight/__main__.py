@@ -1,10 +1,10 @@
 """Compiles the real training step for TPUs that are not there (or for this host) and says whether it fits.
 
-    python -m experiments.preflight --topology v5e:16x16 --encoder resnet50 --method dann --batch 8192 --image-size 224
-    python -m experiments.preflight --topology v4:4x4x4 --encoder bert_large --batch 512 --fsdp --optimizer adamw
-    python -m experiments.preflight --topology v5e:16x16 --batch 8192 --dtype bf16 --find-batch
-    python -m experiments.preflight --topology v5e:16x16 --batch 1024 --sweep --keep preflight-answers
-    python -m experiments.preflight --topology local:8 --encoder lenet --image-size 28 --batch 64
+    dalib preflight --topology v5e:16x16 --encoder resnet50 --method dann --batch 8192 --image-size 224
+    dalib preflight --topology v4:4x4x4 --encoder bert_large --batch 512 --fsdp --optimizer adamw
+    dalib preflight --topology v5e:16x16 --batch 8192 --dtype bf16 --find-batch
+    dalib preflight --topology v5e:16x16 --batch 1024 --sweep --keep preflight-answers
+    dalib preflight --topology local:8 --encoder lenet --image-size 28 --batch 64
 
 The step is the one that runs take: net, method, BatchNorm convention and optimiser are made by ``experiments.program``
 from an experiment, on shapes alone. TPU programs need the extra ``preflight`` (libtpu, 684 MB installed) and no device;
@@ -15,6 +15,7 @@ What it cannot say: speed and numbers. It compiles; nothing runs. The roofline i
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,8 @@ class Options:
     """Between encoder and head."""
     classes: int = 31
     """Number of classes."""
+    target_size: int = 10_000
+    """Examples in the target's training split, for methods that keep something for each of them."""
     options: tuple[str, ...] = ()
     """Hyper-parameters of the method, method.name=value."""
     find_batch: bool = False
@@ -82,7 +85,7 @@ def plan_of(options: Options) -> Plan:
         if name != options.method:
             raise input_error("options", got=f"hyper-parameters of {name}", expected=f"those of {options.method}")
     same = ("topology", "encoder", "method", "batch", "dtype", "fsdp", "bottleneck", "optimizer", "classes")
-    more = ("image_size", "channels", "length")
+    more = ("image_size", "channels", "length", "target_size")
     plan = Plan(**{name: getattr(options, name) for name in same + more}, method_options=method.get(options.method, {}))
     if options.effort != "auto":
         plan = plan._replace(effort=options.effort)
@@ -169,10 +172,10 @@ def _sweep(options: Options, plan: Plan, topology: Topology, devices: int) -> di
     }
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     try:
-        return command_line(run, Options, __doc__ or "")
+        return command_line(run, Options, __doc__ or "", arguments)
     except RuntimeError as error:
         print(f"\nstopped: {error}", file=sys.stderr)
         return 1

@@ -15,7 +15,7 @@ class Memory(NamedTuple):
     Attributes:
         parameters, optimizer: of all groups.
         statistics: batch statistics and the method's own state (and the step's count and key).
-        batch: of both domains.
+        batch: of both domains, as far as the step looks at it.
         padding: what the compiler's layouts add to these arguments.
         temporaries: all else at the moment of the peak: activations, gradients, gathered parts.
         peak: of the whole step, arguments included: the larger of the compiler's two accounts, the most bytes alive at
@@ -63,7 +63,10 @@ def memory_of(step: Step, compiled: Any) -> Memory:
     optimizer = bytes_on_one(state.optimizer, places.optimizer)
     rest = ("step", "model", "method", "key")
     statistics = sum(bytes_on_one(getattr(state, name), getattr(places, name)) for name in rest)
-    batch = bytes_on_one(step.batch, step.batch_places)
+    # The compiler drops what the step does not look at, as a rule the rows of the batch: it has no layout then.
+    formats = jax.tree.leaves(compiled.input_formats[0][1])
+    arrays = zip(jax.tree.leaves(step.batch), jax.tree.leaves(step.batch_places), formats, strict=True)
+    batch = sum(bytes_on_one(x, place) for x, place, form in arrays if form.layout is not None)
     arguments = account.argument_size_in_bytes
     results = account.output_size_in_bytes - account.alias_size_in_bytes
     peak = max(account.peak_memory_in_bytes, arguments + results + account.temp_size_in_bytes)

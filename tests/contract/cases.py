@@ -100,7 +100,9 @@ def setup(
     state = quick_jit(
         lambda key: init_state(key, net, method, optimizer, jnp.asarray(b.source.inputs), batch_norm=convention)
     )(jax.random.key(0))
-    step = training_step(method, make_forward(net, convention), optimizer, total_steps=STEPS, task=classification(CLASSES))
+    step = training_step(
+        method, make_forward(net, convention), optimizer, total_steps=STEPS, task=classification(CLASSES)
+    )
     # Half way: schedules that start at 0 (gradient reversal) have an effect from here on.
     return state.replace(step=jnp.asarray(STEPS // 2, jnp.int32)), step
 

@@ -4,6 +4,7 @@ import jax
 import pytest
 
 from dalib.methods import METHODS
+from dalib.tasks import classification
 from dalib.train import make_forward, make_mesh, make_optimizer, make_step
 from experiments.preflight.collectives import REDEALS, collectives
 from experiments.preflight.hlo import parse

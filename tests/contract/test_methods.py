@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from dalib.methods import METHODS, combine
-from dalib.methods.base import term
-from dalib.methods.base import NET_GROUPS, trained_groups
+from dalib.methods.base import NET_GROUPS, term, trained_groups
 from dalib.train import make_mesh, put_batch
 from dalib.train.sharding import batch_sharding, replicated
 from dalib.types import Batch, Source, Target
@@ -137,6 +136,6 @@ def test_updates_train_known_groups(name):
 
 
 def test_target_labels_have_no_place():
-    assert Target._fields == ("inputs",)
+    assert Target._fields == ("inputs", "rows")
     with pytest.raises(TypeError):
-        Target(np.zeros((2, 3)), np.zeros(2))
+        Target(np.zeros((2, 3)), np.arange(2), np.zeros(2))

@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.methods import METHODS, Context, Method, States
-from dalib.methods.base import apply_loss, trained_groups
+from dalib.methods import METHODS, Method, States
+from dalib.methods.base import trained_groups
+from dalib.tasks import classification
 from dalib.train import make_forward
 from tests.contract.cases import CLASSES, batch, classifier, methods, quick_jit, setup, widened
+from tests.methods.passes import Context, joined
 
 LAMBDA, WEIGHT = 0.7, 0.6
 TASK = {"loss/task": 1.0}
@@ -176,13 +178,12 @@ def test_gradients_are_the_slopes_of_their_side(name):
         for group, _, layer in (path.partition("/") for path in case.constant):
             zeros = jax.tree.map(jnp.zeros_like, params[group])
             params[group] = params[group] | {layer: zeros[layer]} if layer else zeros
-        context = Context(jnp.int32(5), jnp.float64(0.5), jax.random.key(1), CLASSES)
+        context = Context(jnp.int32(5), jnp.float64(0.5), jax.random.key(1), classification(CLASSES))
         for update in method.updates:
 
             def loss(trained, update=update):
-                result = apply_loss(
-                    method, update, params | trained, States(state.model, state.method), b, forward, context
-                )
+                states = States(state.model, state.method)
+                result = joined(method, update, params | trained, states, b, forward, context)
                 return result.value, result.metrics
 
             groups = trained_groups(update, params)

@@ -13,6 +13,7 @@ import pytest
 
 from dalib.methods import METHODS
 from dalib.methods.base import SUPERVISED
+from dalib.tasks import classification
 from dalib.train import make_forward, make_optimizer, training_step
 from tests.contract.cases import (
     ALL,

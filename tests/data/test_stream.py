@@ -26,8 +26,10 @@ def ids(batches, which="source"):
 
 
 def equal(one, two):
+    """The same batch in every leaf: inputs, labels and rows."""
     return all(
-        np.array_equal(a, b) for a, b in zip((*one.source, *one.target), (*two.source, *two.target), strict=True)
+        a.dtype == b.dtype and np.array_equal(a, b)
+        for a, b in zip((*one.source, *one.target), (*two.source, *two.target), strict=True)
     )
 
 
@@ -137,7 +139,7 @@ def test_target_labels_cannot_be_reached():
     for step in range(10):
         batches = [stream[step] for stream in streams]
         assert equal(batches[0], batches[1]) and equal(batches[0], batches[2])
-    assert Target._fields == ("inputs",)
+    assert Target._fields == ("inputs", "rows")
     assert not any("label" in name for name in dir(streams[0]) + list(inspect.signature(Target).parameters))
 
 

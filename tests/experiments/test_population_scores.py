@@ -1,12 +1,19 @@
 """A population's evaluation in one program: every run's events are those of its own evaluation."""
 
+import itertools
+import json
+
 import numpy as np
 import pytest
 
+import experiments.population_scores
+import experiments.run
 from dalib.data import from_arrays
-from dalib.train import stack_members
+from dalib.train import Preempted, stack_members
 from experiments.config import Experiment, Recipe
+from experiments.population import Job, run_jobs
 from experiments.population_scores import make_evaluation
+from experiments.progress import Progress
 from experiments.run import open_run
 
 
@@ -56,3 +63,54 @@ def test_methods_that_look_at_the_target_are_evaluated_one_by_one(tmp_path):
     e = experiment("a", "bb", 0, encoder_options=(("widths", (8,)), ("norm", True)))
     e = Experiment(**{**vars(e), "method": "adabn"})
     assert make_evaluation([open_run(e, a, bb, tmp_path / "run")]) is None
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the library catches it."""
+
+
+def interrupted(monkeypatch, module, name, at, error):
+    """Within this context the ``at``-th call of a function raises ``error`` instead."""
+    calls, plain = itertools.count(1), getattr(module, name)
+
+    def call(*arguments, **keywords):
+        if next(calls) == at:
+            raise error
+        return plain(*arguments, **keywords)
+
+    patch = monkeypatch.context()
+    patch.__enter__().setattr(module, name, call)
+    return patch
+
+
+def test_a_member_that_ended_before_a_kill_changes_nothing_of_the_others(tmp_path, monkeypatch):
+    """The last evaluation is put off by SIGTERM, done at the next start, and then a kill parts the members' ends."""
+    a, bb = domain("a", 30, 0.0), domain("bb", 270, 1.0)
+    progress = Progress(lambda *of: None, lambda *of: None, lambda *of: None)
+
+    def start(folder):
+        jobs = [Job(experiment("a", "bb", seed), a, bb, tmp_path / folder / str(seed)) for seed in range(3)]
+        run_jobs(jobs, progress, members=None)
+
+    def record(folder, seed):
+        lines = [json.loads(x) for x in (tmp_path / folder / str(seed) / "record.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+    start("straight")
+    # Two sides are predicted before training, two at the end.
+    patch = interrupted(monkeypatch, experiments.population_scores, "unless_asked", 3, Preempted())
+    with pytest.raises(Preempted, match="saved 3 runs at step 4 of 4"):
+        start("killed")
+    patch.__exit__(None, None, None)
+    patch = interrupted(monkeypatch, experiments.run, "write_outcome", 2, Killed())
+    with pytest.raises(Killed):
+        start("killed")
+    patch.__exit__(None, None, None)
+    assert [record("killed", seed)[-1]["event"] for seed in range(3)] == ["end", "evaluate", "evaluate"]
+    start("killed")
+    for seed in range(3):
+        assert record("killed", seed) == record("straight", seed)
+        for file in ("final.npz", "weights.safetensors"):
+            assert (tmp_path / "killed" / str(seed) / file).read_bytes() == (
+                tmp_path / "straight" / str(seed) / file
+            ).read_bytes()

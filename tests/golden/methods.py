@@ -1,6 +1,6 @@
 """The golden numbers that a method of the table, made by its own factory, must give: one table for tests and docs.
 
-``tests/contract/test_golden.py`` runs every entry; ``python -m experiments.methods`` prints which methods have one.
+``tests/contract/test_golden.py`` runs every entry; ``dalib methods`` prints which methods have one.
 Gradients of the same cases are compared in ``tests/methods`` and ``tests/discrepancy``.
 """
 
@@ -71,8 +71,9 @@ def heads(name: str, **settings: Any):
     def ours():
         outputs, method = sample(("a_s", "a_t")), METHODS[name](**settings)
         forward = FORWARD._replace(pair=lambda params, model, batch, key: (outputs, model))
-        params, states = {"second_head": None}, States({}, {})
-        return loss_of(method.updates[-1], params, states, outputs.batch, forward, make_context()).metrics[f"loss/{name}"]
+        params, states = {"second_head": {}}, States({}, {})
+        result = loss_of(method.updates[-1], params, states, outputs.batch, forward, make_context())
+        return result.metrics[f"loss/{name}"]
 
     return ours
 
@@ -81,7 +82,7 @@ def regression_adversary():
     """DD's disparity of softmax outputs, the adversary's being the features."""
     p = {name: np.exp(x) / np.exp(x).sum(1, keepdims=True) for name, x in named("a_s", "a_t", "g_s", "g_t").items()}
     outputs = make_pass(*(jnp.asarray(p[name]) for name in ("a_s", "a_t", "g_s", "g_t")))
-    return penalty_of(METHODS["dd"](reversal=1.0), {"adversary": None}, {})(outputs)[1][1]["loss/dd"]
+    return penalty_of(METHODS["dd"](reversal=1.0), {"adversary": {}}, {})(outputs)[1][1]["loss/dd"]
 
 
 def named(*names: str) -> dict[str, np.ndarray]:

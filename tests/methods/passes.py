@@ -15,9 +15,9 @@ HEAD = nn.Dense(5)
 
 
 def head(params, features, key):
-    """A linear head; with ``params=None`` the features are the logits."""
+    """A linear head; without parameters the features are the logits."""
     del key
-    return features if params is None else HEAD.apply({"params": params}, features)
+    return HEAD.apply({"params": params}, features) if params else features
 
 
 FORWARD = Forward(pair=None, one=None, head=head)

@@ -12,11 +12,12 @@ from dalib.encoders import MLP, Bottleneck, Classifier
 from dalib.methods import States
 from dalib.methods.adda import adda
 from dalib.methods.discriminator import Discriminator, discriminate
+from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, training_step
 from dalib.types import Outputs
 from tests.contract.cases import batch
 from tests.golden import golden, inputs
-from tests.methods.passes import FORWARD, discriminator_parameters, make_context, make_pass, relative_error
+from tests.methods.passes import FORWARD, discriminator_parameters, loss_of, make_context, make_pass, relative_error
 
 NET = Classifier(MLP((6,)), 3, Bottleneck(width=4, norm=True))
 
@@ -31,11 +32,11 @@ def two_steps(variant: str, layer: str = "features"):
     method, optimizer = adda(variant=variant, layer=layer, hidden=(8,)), make_optimizer(learning_rate=0.1)
     sample = jax.ShapeDtypeStruct((6, 5), jnp.float32)
     state = init_state(
-        jax.random.key(0), NET, method, optimizer, sample, batch_norm=method.batch_norm, variables=variables
+        jax.random.key(0), NET, method, optimizer, sample, batch_norm=method.needs.batch_norm, variables=variables
     )
     before = state.replace(step=jnp.asarray(5, jnp.int32))
-    forward = make_forward(NET, method.batch_norm)
-    step = jax.jit(training_step(method, forward, optimizer, total_steps=10, num_classes=3))
+    forward = make_forward(NET, method.needs.batch_norm)
+    step = jax.jit(training_step(method, forward, optimizer, total_steps=10, task=classification(3)))
     state, metrics = step(before, batch("vectors"))
     state, metrics = step(state, batch("vectors"))
     return variables, forward, before, state, metrics
@@ -88,9 +89,8 @@ def losses(params, f_s, f_t, variant="paper"):
         return Outputs({"source": f_s, "target": f_t}[domain]), model
 
     states, forward = States({}, {"source_net": None, "source_stats": None}), FORWARD._replace(one=one)
-    results = {
-        u.name: u.loss(params, states, make_pass(f_s, f_t).batch, forward, make_context()) for u in method.updates
-    }
+    b = make_pass(f_s, f_t).batch
+    results = {u.name: loss_of(u, params, states, b, forward, make_context()) for u in method.updates}
     return {name: result.value for name, result in results.items()}
 
 
@@ -139,6 +139,6 @@ def test_the_frozen_net_keeps_its_statistics_when_the_convention_has_one_set():
 
     shifted = jax.tree.map(lambda x: x + 1, state.model)
     states = States(shifted, state.method)
-    method.updates[0].loss(state.params, states, batch("vectors"), forward._replace(one=watch), make_context())
+    loss_of(method.updates[0], state.params, states, batch("vectors"), forward._replace(one=watch), make_context())
     expected = NET.apply(variables, batch("vectors").source.inputs).features
     np.testing.assert_allclose(seen[0], expected, rtol=1e-5, atol=1e-6)

@@ -11,7 +11,7 @@ from dalib.methods import States
 from dalib.methods.confusion import confusion
 from dalib.methods.wdgrl import between, wdgrl
 from tests.golden import inputs
-from tests.methods.passes import FORWARD, gradients_of, make_context, make_pass, make_spec, penalty_of
+from tests.methods.passes import FORWARD, gradients_of, loss_of, make_context, make_pass, make_spec, penalty_of
 
 LINEAR = {"Dense_0": {"kernel": jnp.array([[3.0], [4.0]]), "bias": jnp.array([7.0])}}
 """A critic w·h + 7 with ‖w‖ = 5."""
@@ -22,7 +22,7 @@ def update_of(method, name, params, outputs, key=None):
     (update,) = [u for u in method.updates if u.name == name]
     forward = FORWARD._replace(pair=lambda params, model, batch, key: (outputs, model))
     context = make_context(key=jax.random.key(0) if key is None else key)
-    result = update.loss(params, States({}, {}), outputs.batch, forward, context)
+    result = loss_of(update, params, States({}, {}), outputs.batch, forward, context)
     return result.value, result.metrics
 
 

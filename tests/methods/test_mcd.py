@@ -10,9 +10,9 @@ from dalib.methods.mcd import mcd
 from dalib.methods.swd import swd
 from dalib.types import Outputs
 from tests.golden import golden, inputs
-from tests.methods.passes import FORWARD, make_context, make_pass, relative_error
+from tests.methods.passes import FORWARD, loss_of, make_context, make_pass, relative_error
 
-PARAMS = {"second_head": None}
+PARAMS = {"second_head": {}}
 """With these parameters the second head's logits are the features themselves, see ``passes.head``."""
 
 
@@ -20,7 +20,7 @@ def losses(method, outputs, key=None):
     """``{update: (value, metrics)}`` of a pass whose features are the second head's logits."""
     forward = FORWARD._replace(pair=lambda params, model, batch, key: (outputs, model))
     context = make_context(key=jax.random.key(0) if key is None else key)
-    results = {u.name: u.loss(PARAMS, States({}, {}), outputs.batch, forward, context) for u in method.updates}
+    results = {u.name: loss_of(u, PARAMS, States({}, {}), outputs.batch, forward, context) for u in method.updates}
     return {name: (result.value, result.metrics) for name, result in results.items()}
 
 
@@ -69,7 +69,7 @@ def test_who_is_trained(method):
 
 def test_prediction_is_the_mean_of_both_heads():
     outputs = Outputs(jnp.array([[1.0, 5.0]]), jnp.array([[3.0, 1.0]]))
-    np.testing.assert_allclose(mcd().predict(PARAMS, outputs, FORWARD), [[2.0, 3.0]])
+    np.testing.assert_allclose(mcd().hooks.predict(PARAMS, outputs, FORWARD), [[2.0, 3.0]])
 
 
 def test_sliced_wasserstein_between_heads():

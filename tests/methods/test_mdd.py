@@ -10,7 +10,7 @@ from tests.golden import golden, inputs
 from tests.methods.passes import gradients_of, make_context, make_pass, make_spec, penalty_of, relative_error
 
 NAMES = ("f_s", "f_t", "g_s", "g_t")
-AS_LOGITS = {"adversary": None}
+AS_LOGITS = {"adversary": {}}
 """With these parameters the adversary's outputs are the features themselves, see ``passes.head``."""
 
 

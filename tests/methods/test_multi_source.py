@@ -17,7 +17,7 @@ from dalib.methods.mme import mme
 from dalib.types import Outputs
 from tests.contract.cases import batch, setup
 from tests.golden import inputs
-from tests.methods.passes import FORWARD, HEAD, gradients_of, make_context, make_pass, make_spec, penalty_of
+from tests.methods.passes import FORWARD, HEAD, gradients_of, loss_of, make_context, make_pass, make_spec, penalty_of
 
 LABELS = inputs("y_s")[0].astype(np.int32)
 
@@ -33,7 +33,7 @@ def update(method, params, index=0, *, state=None, progress=1.0, **more):
     outputs = make_pass(**sample(**more))
     forward = FORWARD._replace(pair=lambda params, model, batch, key: (outputs, model))
     context = make_context(progress)
-    return method.updates[index].loss(params, States({}, state or {}), outputs.batch, forward, context)
+    return loss_of(method.updates[index], params, States({}, state or {}), outputs.batch, forward, context)
 
 
 def parameters(method):
@@ -109,7 +109,7 @@ def test_m3sda_updates_against_plain_loops():
     np.testing.assert_allclose(b.value, task - 2 * gap, rtol=1e-4)
     np.testing.assert_allclose(c.value, 2 * gap, rtol=1e-4)
     assert a.outputs is not None and [u.repeats for u in method.updates] == [1, 1, 3]
-    logits = method.predict(params, Outputs(sample()["f_t"], sample()["g_t"]), FORWARD)
+    logits = method.hooks.predict(params, Outputs(sample()["f_t"], sample()["g_t"]), FORWARD)
     np.testing.assert_allclose(np.exp(logits), mean, rtol=1e-4)
 
 
@@ -144,7 +144,7 @@ def test_a_sources_heads_learn_from_its_rows_alone():
 
 
 def test_mfsan_against_plain_loops():
-    method = mfsan(weight=0.5, disagreement=3.0, ramp=lambda p: 0.25 * p)
+    method = mfsan(weight=0.5, disagreement=3.0, ramp=lambda view: 0.25 * view.progress)
     params = parameters(method)
     heads = with_first(params["head"], params["heads"])
     f_s, f_t = (np.asarray(sample()[name]) for name in ("f_s", "f_t"))
@@ -161,7 +161,7 @@ def test_mfsan_against_plain_loops():
     assert m["loss/mfsan"] > 0
     expected = m["loss/task"] + 0.25 * 0.5 * (m["loss/mfsan"] + 3 * m["loss/disagreement"])
     np.testing.assert_allclose(result.value, expected, rtol=1e-5)
-    logits = method.predict(params, Outputs(sample()["f_t"], sample()["g_t"]), FORWARD)
+    logits = method.hooks.predict(params, Outputs(sample()["f_t"], sample()["g_t"]), FORWARD)
     np.testing.assert_allclose(np.exp(logits), sum(target) / 2, rtol=1e-4)
 
 
@@ -199,7 +199,7 @@ def test_mme_head_ascends_and_encoder_descends_the_targets_entropy():
 
 def test_mme_alternating_takes_two_updates():
     method = mme(alternate=True)
-    assert [u.name for u in method.updates] == ["labelled", "entropy"] and method.penalty is None
+    assert [u.name for u in method.updates] == ["labelled", "entropy"] and not method.penalties
     params = {"head": make_spec().init_head(jax.random.key(0))}
     together = penalty_of(mme(), params, {})(make_pass(**sample()))[0]
     np.testing.assert_allclose(update(method, params, 1).value, together, rtol=1e-6)

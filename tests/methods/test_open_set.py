@@ -92,7 +92,7 @@ def test_ovanet_predicts_unknown_where_the_likeliest_classs_head_disagrees():
     params = {"open_heads": {"kernel": jnp.array([[1.0, -9.0], [9.0, -1.0]]), "bias": jnp.zeros(2)}}
     # Row 0 is of class 0, whose head says 1; row 1 of class 1, whose head says −1 although the other one says 9.
     outputs = Outputs(features, jnp.array([[2.0, 1.0], [1.0, 3.0]]))
-    logits = method.predict(params, outputs, FORWARD)
+    logits = method.hooks.predict(params, outputs, FORWARD)
     np.testing.assert_array_equal(logits.argmax(-1), [0, 2])
     np.testing.assert_allclose(logits, [[2, 1, 1], [1, 3, 4]])
 
@@ -101,10 +101,11 @@ def test_rejection():
     logits = jnp.log(jnp.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]]))
     np.testing.assert_array_equal(append_unknown(logits, jnp.array([0.0, -1e-3, 1.0])).argmax(-1), [0, 2, 1])
     method = with_rejection(source_only(), threshold=0.75)
-    got = method.predict({}, Outputs(logits, logits), FORWARD)
+    got = method.hooks.predict({}, Outputs(logits, logits), FORWARD)
     np.testing.assert_array_equal(got.argmax(-1), [0, 2, 1])
     np.testing.assert_allclose(got[:, :2], logits)
-    around = with_rejection(method, threshold=0.0).predict({}, Outputs(logits, logits), FORWARD)
+    assert method.needs.rejects and not source_only().needs.rejects
+    around = with_rejection(method, threshold=0.0).hooks.predict({}, Outputs(logits, logits), FORWARD)
     assert around.shape == (3, 4)
     with pytest.raises(InputError, match="threshold"):
         with_rejection(source_only(), threshold=80)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dalib.checks import InputError
-from dalib.methods.base import States
+from dalib.methods.base import Look, States
 from dalib.methods.discriminator import Discriminator, discriminate
 from dalib.methods.iwan import iwan
 from dalib.methods.pada import pada
@@ -17,6 +17,7 @@ from tests.golden import golden, inputs
 from tests.methods.passes import (
     discriminator_parameters,
     gradients_of,
+    loss_of,
     make_context,
     make_pass,
     make_spec,
@@ -112,7 +113,7 @@ def task(method, labels, weights):
             return outputs, model
 
     states = States({}, {"class_weights": jnp.asarray(weights), "refreshes": jnp.array(1)})
-    return method.updates[0].loss({}, states, outputs.batch, Seen, make_context()).value
+    return loss_of(method.updates[0], {}, states, outputs.batch, Seen, make_context()).value
 
 
 def test_pada_weighs_the_task_loss():
@@ -128,17 +129,18 @@ def test_pada_weighs_the_task_loss():
 
 def test_pada_looks_at_the_whole_target_from_the_second_refresh_on():
     method = pada(hidden=(3,), temperature=0.5)
-    assert method.refresh_every == 500
+    assert method.hooks.refresh_every == 500
     _, state = method.init(jax.random.key(0), make_spec())
     np.testing.assert_array_equal(state["class_weights"], np.ones(5))
     logits = sample()["g_t"]
     states = States({"kept": 1}, state)
-    first = method.refresh({}, states, lambda: Outputs(logits, logits))
+    look = Look({"target": Outputs(logits, logits)}.__getitem__, None, None)
+    first = method.hooks.refresh({}, states, look)
     np.testing.assert_array_equal(first.method["class_weights"], np.ones(5))
-    second = method.refresh({}, first, lambda: Outputs(logits, logits))
+    second = method.hooks.refresh({}, first, look)
     np.testing.assert_allclose(second.method["class_weights"], class_weights(logits, temperature=0.5))
     assert second.model == {"kept": 1} and int(second.method["refreshes"]) == 2
-    at_once = pada(hidden=(3,), warmup_refreshes=0).refresh({}, states, lambda: Outputs(logits, logits))
+    at_once = pada(hidden=(3,), warmup_refreshes=0).hooks.refresh({}, states, look)
     np.testing.assert_allclose(at_once.method["class_weights"], class_weights(logits))
 
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from dalib.methods.reversal import dann_schedule, iteration_schedule, reverse_by, reverse_gradient
+from dalib.types import Time
 from tests.golden import golden
+
+
+def at(progress) -> Time:
+    return Time(jnp.array(0), jnp.asarray(progress, jnp.float32))
 
 
 def loss(x, w, coefficient):
@@ -46,10 +51,10 @@ def test_trees_and_dtypes():
     np.testing.assert_array_equal(gradient["b"], -np.ones(3))
 
 
-def test_a_coefficient_is_a_function_of_progress_or_a_number():
+def test_a_coefficient_is_a_function_of_time_or_a_number():
     x = jnp.ones(2, jnp.bfloat16)
     for reversal, expected in ((dann_schedule, 0.9866), (0.25, 0.25), (jnp.float32(2), 2.0)):
-        same, coefficient = reverse_by(reversal, jnp.float32(0.5), x)
+        same, coefficient = reverse_by(reversal, at(0.5), x)
         assert coefficient.dtype == x.dtype and same.dtype == x.dtype
         np.testing.assert_allclose(np.asarray(coefficient, np.float32), expected, rtol=1e-2)
 
@@ -57,12 +62,11 @@ def test_a_coefficient_is_a_function_of_progress_or_a_number():
 @pytest.mark.parametrize("step", [0, 1, 100, 1000, 5000])
 def test_golden_warm_start(step):
     with jax.enable_x64(True):
-        np.testing.assert_allclose(iteration_schedule(step), golden(f"grl.warm_start.step{step}").value, rtol=1e-12)
-        np.testing.assert_allclose(dann_schedule(step / 10_000), iteration_schedule(step), rtol=1e-12)
+        time = Time(jnp.asarray(step), jnp.asarray(step / 10_000))
+        np.testing.assert_allclose(iteration_schedule(time), golden(f"grl.warm_start.step{step}").value, rtol=1e-12)
+        np.testing.assert_allclose(dann_schedule(time), iteration_schedule(time), rtol=1e-12)
 
 
 def test_schedule():
-    np.testing.assert_allclose(
-        dann_schedule(jnp.array([0.0, 0.1, 0.5, 1.0])), [0, 0.462117, 0.986614, 0.999909], atol=1e-6
-    )
-    np.testing.assert_allclose(dann_schedule(jnp.array([0.0, 1.0]), low=0.2, high=0.7), [0.2, 0.7], atol=1e-4)
+    np.testing.assert_allclose(dann_schedule(at([0.0, 0.1, 0.5, 1.0])), [0, 0.462117, 0.986614, 0.999909], atol=1e-6)
+    np.testing.assert_allclose(dann_schedule(at([0.0, 1.0]), low=0.2, high=0.7), [0.2, 0.7], atol=1e-4)

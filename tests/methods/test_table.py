@@ -8,8 +8,8 @@ import dalib.methods
 from dalib.checks import InputError
 from dalib.methods import METHODS, SETTINGS, TEST_TIME, TestTime
 from dalib.methods.classic import CLASSIC
+from dalib.run.cli.catalogue import rows
 from experiments.digits import Digits, experiments
-from experiments.methods import rows
 
 
 def test_the_settings_of_methods_are_known_and_all_used():

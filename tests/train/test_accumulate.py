@@ -125,13 +125,19 @@ def test_the_cached_form_is_the_whole_batch_for_all_it_admits(name):
 
 def test_a_method_that_does_not_declare_it_is_refused_with_the_way_out():
     with pytest.raises(InputError, match="(?s)method 'dan', whose losses are not.*cached=True"):
-        training_step(dan(), None, make_optimizer(learning_rate=0.1), total_steps=1, task=classification(3), accumulate=2)
+        training_step(
+            dan(), None, make_optimizer(learning_rate=0.1), total_steps=1, task=classification(3), accumulate=2
+        )
 
 
 def test_options_and_sums_decide_too():
     assert dann().needs.per_example and not dann(norm=True).needs.per_example
     assert cdan().needs.per_example and not cdan(entropy=True).needs.per_example
-    assert mcd().needs.per_example and not mcd(balance=0.01).needs.per_example and not mcd(balance=jnp.zeros(())).per_example
+    assert (
+        mcd().needs.per_example
+        and not mcd(balance=0.01).needs.per_example
+        and not mcd(balance=jnp.zeros(())).per_example
+    )
     assert combine(dann(), mcd()).needs.per_example and not combine(dann(), dan()).needs.per_example
     assert not term("mine", lambda view: 0.0).needs.per_example
 

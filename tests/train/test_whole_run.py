@@ -7,7 +7,6 @@ import pytest
 
 from dalib.checks import InputError
 from dalib.train import (
-    Rows,
     draw_rows,
     make_forward,
     make_population,
@@ -25,7 +24,7 @@ SWEEP = [(0.05, 1.0), (0.05, 0.0), (0.01, 1.0)]
 
 
 def rows(steps=8):
-    return Rows(*(x[0] for x in taken((5,), 0, steps)))
+    return jax.tree.map(lambda x: x[0], taken((5,), 0, steps))
 
 
 @pytest.fixture(scope="module")

@@ -166,8 +166,7 @@ def _layout(eqx: Any, module: Any, state: Any) -> Layout:
 
 
 def _state_paths(eqx: Any, leaves: list[tuple[Path, Any]], state: Any, norms: set[Path]) -> dict[int, Path | None]:
-    structure = jax.tree.structure(state)
-    numbered = jax.tree.unflatten(structure, range(structure.num_leaves))
+    numbered = jax.tree.unflatten(jax.tree.structure(state), range(len(jax.tree.leaves(state))))
     paths: dict[int, Path | None] = {}
     for path, index in leaves:
         if not isinstance(index, eqx.nn.StateIndex):
@@ -206,9 +205,8 @@ def _state(layout: Layout, stats: PyTree) -> Any:
     if layout.state_structure is None:
         return None
     # A counter of 0 makes Equinox evaluate by the plain running statistics.
-    leaves = [
-        jnp.int32(0) if (path := layout.states[i]) is None else lookup(stats, path) for i in sorted(layout.states)
-    ]
+    paths = [layout.states[i] for i in sorted(layout.states)]
+    leaves = [jnp.int32(0) if path is None else lookup(stats, path) for path in paths]
     return jax.tree.unflatten(layout.state_structure, leaves)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from dalib.checks import input_error
 from dalib.report.figures.style import new_figure, plain
 from dalib.report.labels import method_label
-from dalib.report.runs import Run
 from dalib.report.statistics import finished, group_runs
+from dalib.run_folders import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,8 +16,8 @@ from dalib.report.figures.style import (
     plain,
 )
 from dalib.report.labels import method_label
-from dalib.report.runs import Final, Run
 from dalib.report.statistics import finished, group_runs
+from dalib.run_folders import Final, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from dalib.checks import input_error
-from dalib.report.runs import Run, group_order
+from dalib.run_folders import Run, group_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,6 +132,6 @@ def png(figure: "Figure") -> bytes:
 
 def save_png(figure: "Figure", path: str | os.PathLike[str]) -> Path:
     """Writes the figure to ``path`` through a temporary file beside it, and returns the path."""
-    from dalib.report.files import write_atomically
+    from dalib.files import write_atomically
 
     return write_atomically(path, png(figure))

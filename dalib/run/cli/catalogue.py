@@ -1,8 +1,8 @@
 """Every method in one table, generated from the code.
 
-python -m experiments.methods                 # a table for the terminal
-python -m experiments.methods --markdown      # with the hyper-parameters
-python -m experiments.methods --json          # one JSON list
+dalib methods                 # a table for the terminal
+dalib methods --markdown      # with the hyper-parameters
+dalib methods --json          # one JSON list
 
 The last two columns say what tests hold a method to, read off the tables that these tests run: ``golden`` names the
 golden cases that the method's own factory must give (``tests/golden/methods.py``); ``contract`` says whether the
@@ -10,33 +10,38 @@ contract runs in the default suite or with ``-m slow``, and which of its tests a
 the ``tests`` folder and pytest they show "?".
 """
 
+import importlib
 import inspect
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from dalib.checks import choose
 from dalib.encoders import MLP, Classifier
-from dalib.methods import METHODS, NET_GROUPS, TEST_TIME, Method
+from dalib.methods import NET_GROUPS, TEST_TIME, Method
 from dalib.methods.base import SUPERVISED
 from dalib.methods.classic import CLASSIC
+from dalib.run.registry import METHODS
 from dalib.train import init_state, make_optimizer
 from experiments.command_line import main
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of ``python -m experiments.methods``."""
+    """Options of ``dalib methods``."""
 
     markdown: bool = False
     """Print a Markdown table."""
     json: bool = False
     """Print a JSON list of objects, one a method."""
+    method: tuple[str, ...] = ()
+    """Only these; package.module:factory is one of your own. Default: dalib's and those of installed packages."""
 
 
 class Row(NamedTuple):
@@ -65,11 +70,11 @@ class Status(NamedTuple):
 def status() -> Status:
     """Reads the tables that the tests run over."""
     try:
-        from tests.contract.status import contract
-        from tests.golden.methods import CHECKS
+        contract = importlib.import_module("tests.contract.status").contract
+        checks = importlib.import_module("tests.golden.methods").CHECKS
     except ModuleNotFoundError:  # no clone of the repository around it, or no pytest
         return Status(lambda name: "?", lambda name: "?")
-    return Status(lambda name: ", ".join(check.case for check in CHECKS if check.method == name), contract)
+    return Status(lambda name: ", ".join(check.case for check in checks if check.method == name), contract)
 
 
 def level(method: Method, own: list[str]) -> str:
@@ -81,16 +86,22 @@ def level(method: Method, own: list[str]) -> str:
     return "penalty" if own or method.hooks.after_step or method.hooks.refresh else "term"
 
 
-def rows() -> list[Row]:
-    """One row a method of the table :data:`dalib.methods.METHODS`, in its order, then test-time and classic ones."""
+def rows(names: Sequence[str] = ()) -> list[Row]:
+    """One row a method of :data:`dalib.run.registry.METHODS`, in its order, then test-time and classic ones.
+
+    Args:
+        names: of the nets' methods that are wanted; without it all methods.
+    """
     net = Classifier(MLP((8,), norm=True), 4)
     found, tested = [], status()
-    for name, factory in METHODS.items():
+    for name in names or METHODS:
+        factory = choose("method", name, METHODS)
         method = factory()
 
         def init(key: jax.Array, method: Method = method):
             sample = jnp.zeros((4, 3))
-            return init_state(key, net, method, make_optimizer(learning_rate=0.1), sample, batch_norm=method.needs.batch_norm)
+            optimizer, convention = make_optimizer(learning_rate=0.1), method.needs.batch_norm
+            return init_state(key, net, method, optimizer, sample, batch_norm=convention, target_size=4)
 
         state = jax.eval_shape(init, jax.random.key(0))
         own = [g for g in state.params if g not in NET_GROUPS]
@@ -111,9 +122,11 @@ def rows() -> list[Row]:
                 contract=tested.contract(name),
             )
         )
-    others = {"test_time": (TEST_TIME, "test time", "adapts to a stream")}
+    others: dict[str, tuple[Mapping[str, Any], str, str]] = {
+        "test_time": (TEST_TIME, "test time", "adapts to a stream")
+    }
     others |= {"classic": (CLASSIC, "closed set, on features", "closed form")}
-    for kind, (table, setting, how) in others.items():
+    for kind, (table, setting, how) in others.items() if not names else ():
         for name, factory in table.items():
             found.append(
                 Row(
@@ -172,7 +185,7 @@ TITLES = {
 
 def show(options: Options) -> None:
     """Prints the table."""
-    table = rows()
+    table = rows(options.method)
     if options.json:
         print(json.dumps([row._asdict() for row in table], ensure_ascii=False, indent=1))
         return
@@ -189,5 +202,10 @@ def show(options: Options) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
+def command(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return main(show, Options, __doc__ or "", arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(main(show, Options, __doc__ or ""))
+    sys.exit(command())

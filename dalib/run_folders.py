@@ -11,15 +11,92 @@ import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from dalib.checks import InputError, input_error
-from dalib.report.runs import End, Evaluation, Final, Run, Training, group_order
+from dalib.records import CONFIG, FORMAT, LINES, read_lines
 
-FORMAT = 1
 ROLES = ("method", "oracle")
+ArrayLike: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+class Training(NamedTuple):
+    """Metrics of one logged training step (batch averages, by name)."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+class Evaluation(NamedTuple):
+    """Scores on one split of one domain; ``oracle`` is True where target labels were used for them."""
+
+    step: int
+    domain: str
+    split: str
+    oracle: bool
+    metrics: dict[str, float]
+
+
+class End(NamedTuple):
+    """The last step of a finished run, its wall time in seconds, and how many runs took this time together."""
+
+    step: int
+    seconds: float
+    together: int = 1
+
+
+class Final(NamedTuple):
+    """What a run left behind at its last step.
+
+    Attributes:
+        confusion: ``[C, C]`` counts on the target's test split, rows true, columns predicted.
+        features_source: ``[k, d]``, with ``labels_source`` ``[k]``.
+        features_target: ``[m, d]``, with ``labels_target`` ``[m]`` and ``predictions_target`` ``[m]``.
+    """
+
+    confusion: ArrayLike
+    features_source: ArrayLike
+    labels_source: ArrayLike
+    features_target: ArrayLike
+    labels_target: ArrayLike
+    predictions_target: ArrayLike
+
+
+class Run(NamedTuple):
+    """One run folder. ``config`` is the whole of ``config.json``; ``end`` is None for an unfinished run."""
+
+    path: Path
+    name: str
+    task: str
+    seed: int
+    role: str
+    source: str
+    target: str
+    class_names: tuple[str, ...]
+    config: dict[str, Any]
+    training: tuple[Training, ...]
+    evaluations: tuple[Evaluation, ...]
+    end: End | None
+    half_line: bool
+    final: Final | None
+
+    @property
+    def finished(self) -> bool:
+        """True when the record says so; an unfinished run is listed, never averaged."""
+        return self.end is not None
+
+    @property
+    def experiment(self) -> dict[str, Any]:
+        """The full configuration that the run was started with."""
+        return dict(self.config["experiment"])
+
+    @property
+    def last_step(self) -> int:
+        """The largest step that the record speaks of (0 when it is empty)."""
+        steps = [e.step for e in self.training] + [e.step for e in self.evaluations]
+        return max([*steps, self.end.step if self.end else 0])
 
 
 def load_runs(root_or_paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Run]:
@@ -58,10 +135,10 @@ def load_runs(root_or_paths: str | os.PathLike[str] | Iterable[str | os.PathLike
 
 def _run_folders(root: Path) -> Iterator[Path]:
     for folder, children, files in os.walk(root):
-        if "config.json" in files:
+        if CONFIG in files:
             children.clear()
             yield Path(folder)
-        elif "record.jsonl" in files:
+        elif LINES in files:
             raise input_error(
                 "runs",
                 got=f"{folder} with record.jsonl but no config.json",
@@ -73,8 +150,8 @@ def _run_folders(root: Path) -> Iterator[Path]:
 
 def read_run(folder: Path) -> Run:
     """Reads one run folder; see the module's docstring for what is strict and what is forgiven."""
-    config = _read_config(folder / "config.json")
-    training, evaluations, end, half_line = _read_record(folder / "record.jsonl")
+    config = _read_config(folder / CONFIG)
+    training, evaluations, end, half_line = _read_record(folder / LINES)
     names = tuple(config["class_names"])
     final_path = folder / "final.npz"
     experiment = config["experiment"]
@@ -96,10 +173,25 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def group_order(run: Run) -> tuple[str, int, str]:
+    """Sort key: by task; within one the source-only baseline first, methods by name, the oracle last."""
+    rank = 2 if run.role == "oracle" else 0 if is_source_only(run) else 1
+    return run.task, rank, run.name
+
+
+def is_source_only(run: Run) -> bool:
+    """True for the baseline that never sees the target."""
+    return run.role == "method" and "source_only" in (run.name, run.experiment.get("method"))
+
+
 def _damaged(path: Path, got: object, expected: object) -> InputError:
     return input_error(
         str(path), got=got, expected=expected, todo="move this run folder away, or run the experiment again"
     )
+
+
+def _damaged_line(path: Path, number: int, error: Exception) -> InputError:
+    return _damaged(path, f"line {number}: {error!r}", "one JSON object a line: train, evaluate or end")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -128,17 +220,12 @@ experiment.role one of {', '.join(ROLES)}"
 
 
 def _read_record(path: Path) -> tuple[tuple[Training, ...], tuple[Evaluation, ...], End | None, bool]:
-    if not path.exists():
-        return (), (), None, False
-    lines = path.read_bytes().split(b"\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
+    lines, half_line = read_lines(path, _damaged_line)
     training: dict[int, Training] = {}
     evaluations: dict[tuple[int, str, str], Evaluation] = {}
-    end, half_line = None, False
-    for number, line in enumerate(lines, start=1):
+    end = None
+    for number, entry in enumerate(lines, start=1):
         try:
-            entry = json.loads(line)
             kind, step = entry["event"], int(entry["step"])
             # A resumed run may log a step again: the later line is the one that its state agrees with.
             if kind == "train":
@@ -149,11 +236,7 @@ def _read_record(path: Path) -> tuple[tuple[Training, ...], tuple[Evaluation, ..
             elif kind == "end":
                 end = End(step, float(entry["seconds"]), int(entry.get("together", 1)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if number == len(lines) and isinstance(error, ValueError):
-                half_line = True
-                continue
-            expected = "one JSON object a line: train, evaluate or end"
-            raise _damaged(path, f"line {number}: {error!r}", expected) from error
+            raise _damaged_line(path, number, error) from error
     ordered = tuple(training[s] for s in sorted(training)), tuple(evaluations[k] for k in sorted(evaluations))
     steps = [e.step for events in ordered for e in events]
     if end is not None and (half_line or max([end.step, *steps]) > end.step):

@@ -1,26 +1,31 @@
 """The run record: a folder with what was asked (``config.json``) and what happened (``record.jsonl``).
 
-``record.jsonl`` holds one JSON object a line: ``{"event": "train" | "evaluate" | "end", "step": ..., ...}``. A
-checkpoint knows how many lines there were; after a resume the lines behind them are cut off, so that the record of a
-killed and resumed run has no step twice and none missing.
+This module writes one run folder and resumes it; :mod:`dalib.run_folders` reads many. ``record.jsonl`` holds one JSON
+object a line: ``{"event": "train" | "evaluate" | "end", "step": ..., ...}``. A checkpoint knows how many lines there
+were; a resumed run drops the later ones, so that the record of a killed and resumed run has no step twice and none
+missing.
 """
 
 import json
 import os
+import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+import dalib
 from dalib.checks import InputError
 from dalib.files import leftovers, write_atomically
-from dalib.train.provenance import provenance
 
 FORMAT = 1
+CONFIG, LINES = "config.json", "record.jsonl"
 TIMED = ("train", "end")
+PACKAGES = ("dalib-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 class StorageError(OSError):
@@ -57,7 +62,7 @@ class Record(NamedTuple):
     @property
     def path(self) -> Path:
         """``record.jsonl``."""
-        return self.folder / "record.jsonl"
+        return self.folder / LINES
 
     def write(self, event: str, step: int, **fields: Any) -> None:
         """Appends one line, whole or not at all, and hands it to the operating system.
@@ -74,7 +79,7 @@ class Record(NamedTuple):
 
     def events(self) -> list[dict[str, Any]]:
         """All complete lines; a last line cut off by a kill is left out."""
-        return list(_complete_lines(self.path))
+        return read_lines(self.path)[0]
 
     def finished(self) -> bool:
         """Whether the run has ended."""
@@ -143,7 +148,7 @@ def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
         InputError: when the folder belongs to another configuration (the differences are listed), is not a run
             folder, or can't be written.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
     config = json.loads(json.dumps({"format": FORMAT, **config}, default=_plain))
     if path.exists():
         try:
@@ -198,24 +203,38 @@ def _append(path: Path, data: bytes) -> None:
         os.close(file)
 
 
-def _complete_lines(path: Path):
+def read_lines(
+    path: Path, damaged: Callable[[Path, int, Exception], InputError] | None = None
+) -> tuple[list[dict[str, Any]], bool]:
+    """All complete lines of a ``record.jsonl``, and whether a kill has left a half one behind them.
+
+    Args:
+        path: the file; without it there are no lines.
+        damaged: ``(path, line number, reason) -> error`` for a line that is not JSON; None says how to go on training.
+    """
     if not path.exists():
-        return
-    lines = path.read_bytes().split(b"\n")
+        return [], False
+    lines, found = path.read_bytes().split(b"\n"), []
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
-            yield json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError):
+            found.append(json.loads(line))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             if number == len(lines):
-                return
-            raise InputError(
-                f"run record: line {number} of {path} is not JSON; the file was changed by hand or "
-                f"the disk is damaged\n  kept: everything; {number - 1} lines before it are whole\n  what to do: "
-                "delete that line and all behind it: the run goes on from a checkpoint before it, if there is one; or "
-                "move this run folder away and run again"
-            ) from None
+                return found, True
+            raise (damaged or _damaged)(path, number, error) from None
+    return found, False
+
+
+def _damaged(path: Path, number: int, reason: Exception) -> InputError:
+    del reason
+    return InputError(
+        f"run record: line {number} of {path} is not JSON; the file was changed by hand or the disk is damaged"
+        f"\n  kept: everything; {number - 1} lines before it are whole"
+        "\n  what to do: delete that line and all behind it: the run goes on from a checkpoint before it, if there is "
+        "one; or move this run folder away and run again"
+    )
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -239,3 +258,28 @@ def _plain(x: Any) -> Any:
     if array.dtype == object:
         raise TypeError(f"can't write {type(x).__name__} to a run record")
     return array.item() if array.ndim == 0 else array.tolist()
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of the packages that decide the numbers, and the git commit of the working folder, if any."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {"versions": versions, "git": _git_commit()}
+
+
+def _git_commit() -> str | None:
+    """The commit of the folder that holds the package, with ``+`` appended when files differ from it."""
+    root = Path(str(dalib.__file__)).resolve().parents[1]
+    try:
+        run = lambda *args: subprocess.run(  # noqa: E731
+            ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        if Path(run("rev-parse", "--show-toplevel")).resolve() != root:
+            return None
+        return run("rev-parse", "HEAD") + ("+" if run("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

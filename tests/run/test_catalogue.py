@@ -1,11 +1,11 @@
-"""The columns of ``python -m experiments.methods`` that say what tests hold a method to."""
+"""The columns of ``dalib methods`` that say what tests hold a method to."""
 
 import json
 
 import pytest
 
+from dalib.run.cli.catalogue import Options, Row, rows, show
 from experiments.command_line import main
-from experiments.methods import Options, Row, rows, show
 from tests.golden.methods import CHECKS
 
 

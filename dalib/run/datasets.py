@@ -1,0 +1,80 @@
+"""Domains of named data sets, dalib's and those of other packages, as the examples that ``dalib adapt`` trains on."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dalib.checks import choose, input_error
+from dalib.data import UNLABELLED, Domain, benchmarks
+from dalib.data.image_files import ImageFiles
+from dalib.run.registry import DATASETS, check_domains
+from experiments.own_data import BY_RANK, Place, Raw, pixels
+
+
+def load_domain(name: str, domain: str, data_dir: Path | None) -> Domain:
+    """One domain of a data set.
+
+    Raises:
+        InputError: for an unknown data set or domain, or bad files.
+    """
+    choose("dataset", name, DATASETS)
+    if DATASETS.origin(name) is None:
+        found = check_domains(name, benchmarks.load(name, data_dir, domains=(domain,)))
+    else:
+        found = _foreign(name, data_dir)
+    return choose(f"domain of {name}", domain, found)
+
+
+@cache
+def _foreign(name: str, data_dir: Path | None) -> dict[str, Domain]:
+    """All domains of another package's data set, read once."""
+    return DATASETS[name](data_dir)
+
+
+def read_dataset(argument: str, place: Place, data_dir: Path | None, *, labelled: bool, split: str = "train") -> Raw:
+    """The examples of a place ``DATASET:DOMAIN``.
+
+    Args:
+        argument: for messages, ``source`` or ``target``.
+        place: of a data set.
+        data_dir: where its files are.
+        labelled: without it labels are neither needed nor kept.
+        split: whose examples are meant.
+
+    Raises:
+        InputError: for an unknown name, bad data, or examples that no net of ``dalib adapt`` takes.
+    """
+    assert place.dataset is not None
+    domain = load_domain(*place.dataset, data_dir)
+    records = domain.split(split)
+    inputs: Any = records
+    labels = getattr(records, "labels", None)
+    if not isinstance(records, ImageFiles) or labels is None:
+        inputs, labels = records.__getitems__(range(len(records)))
+    kind = _kind(f"{argument} {place.path}", inputs)
+    if kind == "text":
+        inputs = list(inputs)
+    elif kind == "images" and isinstance(inputs, np.ndarray):
+        inputs = pixels(f"{argument} {place.path}", inputs)
+    if not labelled:
+        return Raw(kind, inputs, None)
+    if (np.asarray(labels) == UNLABELLED).any():
+        got = f"examples without a label in the split {split!r}"
+        raise input_error(f"{argument} {place.path}", got=got, expected="a label for each")
+    return Raw(kind, inputs, [domain.class_names[int(label)] for label in labels])
+
+
+def _kind(where: str, inputs: Any) -> str:
+    """What the examples are; an InputError for tagged texts, recordings and other forms."""
+    if isinstance(inputs, ImageFiles) or (isinstance(inputs, list) and all(np.ndim(x) == 3 for x in inputs)):
+        return "images"
+    if isinstance(inputs, np.ndarray):
+        if inputs.dtype.kind in "OU" and inputs.ndim == 1 and all(isinstance(text, str) for text in inputs):
+            return "text"
+        if inputs.ndim in BY_RANK and inputs.dtype.kind in "fiub":
+            return BY_RANK[inputs.ndim]
+    shape = getattr(inputs, "shape", type(inputs).__name__)
+    expected = "images [n, h, w, c], vectors [n, d], series [n, t, c] or texts"
+    raise input_error(where, got=f"examples of the form {shape}", expected=expected)
