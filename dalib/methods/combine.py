@@ -85,12 +85,12 @@ def main_of(method: Method) -> Update:
 
 
 def _leader(methods: tuple[Method, ...]) -> Method | None:
-    """The method whose main loss the sum has; None for the supervised loss of everything."""
-    replacing = [m for m in methods if main_of(m).loss is not supervised_loss]
+    """The method whose main update the sum has; None for the supervised loss of everything."""
+    replacing = [m for m in methods if main_of(m).loss is not supervised_loss or main_of(m).gradient is not None]
     if len(replacing) > 1:
         raise InputError(
-            f"combine: {' and '.join(m.name for m in replacing)} each replace the supervised loss by their own; "
-            "at most one method of a sum may"
+            f"combine: {' and '.join(m.name for m in replacing)} each replace the supervised loss, or how it is "
+            "differentiated, by their own; at most one method of a sum may"
         )
     leader = replacing[0] if replacing else next((m for m in methods if main_of(m) != SUPERVISED), None)
     if lost := [m.name for m in methods if main_of(m).gradient is not None and m is not leader]:
@@ -163,7 +163,9 @@ def _lift(method: Method, update: Update, leads: bool) -> Update:
         value, after, metrics = update.loss(narrow(method, view))
         return value, widen(method, view, after), metrics
 
-    trains = tuple(g if g in (*NET_GROUPS, "*") else f"{method.name}/{g}" for g in update.trains)
+    # "Everything" is what the method alone would have: another one's groups may be for its own updates.
+    named = (*NET_GROUPS, "*") if "*" in update.trains else update.trains
+    trains = tuple(g if g in NET_GROUPS else f"{method.name}/{g}" for g in named)
     return update._replace(name=update.name if leads else f"{method.name}/{update.name}", loss=loss, trains=trains)
 
 

@@ -14,8 +14,9 @@ from dalib.methods.branches import apply_heads, init_heads, mixture, with_first
 from dalib.methods.m3sda import m3sda, moment_distance
 from dalib.methods.mfsan import mfsan
 from dalib.methods.mme import mme
-from dalib.types import Outputs
-from tests.contract.cases import batch, setup
+from dalib.train import make_forward
+from dalib.types import Outputs, Source
+from tests.contract.cases import batch, classifier, setup
 from tests.golden import inputs
 from tests.methods.passes import FORWARD, HEAD, gradients_of, loss_of, make_context, make_pass, make_spec, penalty_of
 
@@ -207,6 +208,29 @@ def test_mme_alternating_takes_two_updates():
     new, metrics = jax.jit(step)(state, batch("tokens"))
     assert "labelled/loss/task" in metrics and "entropy/loss/mme" in metrics
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(new.params))
+
+
+def with_shots(n: int = 2):
+    b = batch("tokens")
+    return b._replace(shots=Source(b.target.inputs[:n], np.arange(n).astype(np.int32)))
+
+
+@pytest.mark.parametrize("alternate", [False, True])
+def test_mme_takes_shots_from_a_stream_of_their_own(alternate):
+    state, step = setup(mme(sources=1, alternate=alternate), "tokens")
+    b, plain = with_shots(), batch("tokens")
+    prefix = "labelled/" if alternate else ""
+    _, got = jax.jit(step)(state, b)
+    _, without = jax.jit(step)(state, plain)
+    apply = make_forward(classifier("tokens"), "joint").one
+    outputs, _ = apply(state.params, state.model, b.shots.inputs, "target", None, False)
+    on_shots = cross_entropy(np.asarray(outputs.logits), b.shots.labels)
+    # Half of each, however many rows there are; the net has no dropout.
+    expected = 0.5 * (without[f"{prefix}loss/task"] + on_shots)
+    np.testing.assert_allclose(got[f"{prefix}loss/task"], expected, rtol=1e-5)
+    right = (np.asarray(outputs.logits).argmax(-1) == b.shots.labels).mean()
+    np.testing.assert_allclose(got[f"{prefix}mme/accuracy_shots"], right)
+    assert not any("accuracy_shots" in name for name in without)
 
 
 def test_refused():
