@@ -92,14 +92,7 @@ def _leader(methods: tuple[Method, ...]) -> Method | None:
             f"combine: {' and '.join(m.name for m in replacing)} each replace the supervised loss, or how it is "
             "differentiated, by their own; at most one method of a sum may"
         )
-    leader = replacing[0] if replacing else next((m for m in methods if main_of(m) != SUPERVISED), None)
-    if lost := [m.name for m in methods if main_of(m).gradient is not None and m is not leader]:
-        assert leader is not None
-        raise InputError(
-            f"combine: {' and '.join(lost)} and {leader.name} each change the main update; at most one method of a sum "
-            "may\n  what to do: sharp(combine(...)) around the sum"
-        )
-    return leader
+    return replacing[0] if replacing else next((m for m in methods if main_of(m) != SUPERVISED), None)
 
 
 def narrow(method: Method, view: View) -> View:

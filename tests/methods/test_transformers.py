@@ -142,7 +142,7 @@ def test_an_average_is_the_one_written_out_with_its_statistics(method):
 
 def test_a_sum_takes_its_gradient_once():
     assert combine(dan(), sharp(mean_teacher())).updates[0].gradient is not None
-    with pytest.raises(InputError, match="second and dan each change the main update"):
+    with pytest.raises(InputError, match="dan and second each replace the supervised loss, or how"):
         combine(sharp(dan()), sharp(dan())._replace(name="second"))
 
 
