@@ -34,5 +34,5 @@ def test_every_file_that_makes_a_method_is_in_a_table():
 
 @pytest.mark.parametrize("name", ["m3sda", "osbp", "mme", "dd", "pada"])
 def test_the_closed_set_command_refuses_other_settings(name):
-    with pytest.raises(InputError, match=f"{name}, which is for: {SETTINGS[METHODS[name]().needs.setting]}"):
+    with pytest.raises(InputError, match=f"{name}, which is for: {METHODS[name]().needs.setting}"):
         experiments(Digits(method=(name,)))

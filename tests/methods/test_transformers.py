@@ -140,6 +140,12 @@ def test_an_average_is_the_one_written_out_with_its_statistics(method):
     assert any((x != y).any() for x, y in zip(trained, kept, strict=True))
 
 
+def test_a_sum_takes_its_gradient_once():
+    assert combine(dan(), sharp(mean_teacher())).updates[0].gradient is not None
+    with pytest.raises(InputError, match="dan and second each replace the supervised loss, or how"):
+        combine(sharp(dan()), sharp(dan())._replace(name="second"))
+
+
 def test_a_method_has_one_average():
     with pytest.raises(InputError, match="'mean_teacher' evaluates parameters of its own"):
         averaged(mean_teacher())
