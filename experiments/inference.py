@@ -32,6 +32,34 @@ def shares(mesh: Mesh | None) -> dict[str, Any]:
     return {"batch_size": rows, "process_index": process_index(), "process_count": process_count()}
 
 
+def logits_of(outputs: Any) -> Any:
+    """What most readers of predictions take."""
+    return outputs.logits
+
+
+def predictions(
+    predict: Predict, domain: Domain, split: str, mesh: Mesh | None = None, *, of: Callable[[Any], Any] = logits_of
+) -> Any:
+    """What ``of`` takes of the outputs for every example of a split, in its order, as NumPy arrays; labels stay out.
+
+    Every score and file of a run comes from here. No more than two batches are on the device: while one is computed,
+    the one before is fetched.
+    """
+    parts, waiting = [], None
+
+    def fetch(found: Any, mask: np.ndarray) -> Any:
+        return jax.tree.map(lambda x: np.asarray(x)[mask], found)
+
+    for batch in unlabelled_batches(domain, split, **shares(mesh)):
+        found = of(predict(batch.inputs)), batch.mask
+        if waiting is not None:
+            parts.append(fetch(*waiting))
+        waiting = found
+    assert waiting is not None  # no split of a domain is empty
+    parts.append(fetch(*waiting))
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
 class Inference(NamedTuple):
     """Functions of a run's state. Where there are several processes, all must call them.
 
@@ -81,12 +109,13 @@ def make_inference(program: Program, source: Domain, target: Domain) -> Inferenc
         spread = replicate((state.params, state.model), mesh)
 
         def outputs(domain: str) -> Outputs:
-            predict = program.predict_target if domain == "target" else program.predict_source
-            parts = []
-            for b in unlabelled_batches(domains[domain], "train", **shares(mesh)):
-                found = unless_asked(predict)(*spread, b.inputs)
-                parts.append(jax.tree.map(lambda x, b=b: np.asarray(x)[b.mask], found))
-            return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+            see = unless_asked(program.predict_target if domain == "target" else program.predict_source)
+
+            def predict(inputs: Any) -> Outputs:
+                return see(*spread, inputs)
+
+            found = predictions(predict, domains[domain], "train", mesh, of=lambda outputs: outputs)
+            return jax.tree.map(jnp.asarray, found)
 
         def inputs(domain: str) -> np.ndarray:
             parts = [b.inputs[b.mask] for b in unlabelled_batches(domains[domain], "train", EVALUATION_ROWS)]

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from dalib.data import Domain, evaluation_batches, unlabelled_batches
+from dalib.data import Domain
 from dalib.files import write_atomically
 from dalib.types import PyTree
 from dalib.weights import save_variables
-from experiments.inference import Predict, shares
+from experiments.inference import Predict, predictions
 
 PICTURE_ROWS = 400
 
@@ -55,28 +55,21 @@ def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain, 
     """Confusion matrix on the target's test split, and features of both test splits for the pictures."""
     arrays: dict[str, np.ndarray] = {}
     for side, domain, predict in zip(("source", "target"), (source, target), predictors, strict=True):
-        features, labels, predictions = [], [], []
-        for batch in evaluation_batches(domain, "test", **shares(mesh)):
-            outputs = predict(batch.inputs)
-            features.append(np.asarray(outputs.features, np.float32)[batch.mask])
-            predictions.append(np.asarray(outputs.logits.argmax(-1), np.int32)[batch.mask])
-            labels.append(batch.labels[batch.mask])
-        rows = np.random.default_rng(0).permutation(sum(map(len, labels)))[:PICTURE_ROWS]
-        arrays[f"features_{side}"] = np.concatenate(features)[rows]
-        arrays[f"labels_{side}"] = np.concatenate(labels)[rows]
-        arrays[f"predictions_{side}"] = np.concatenate(predictions)[rows]
-    confusion = np.zeros((outputs.logits.shape[-1],) * 2, np.int64)
-    np.add.at(confusion, (np.concatenate(labels), np.concatenate(predictions)), 1)
+        features, logits = predictions(predict, domain, "test", mesh, of=lambda x: (x.features, x.logits))
+        labels, predicted = domain.labels("test"), np.asarray(logits.argmax(-1), np.int32)
+        rows = np.random.default_rng(0).permutation(len(labels))[:PICTURE_ROWS]
+        arrays[f"features_{side}"] = np.asarray(features[rows], np.float32)
+        arrays[f"labels_{side}"] = labels[rows]
+        arrays[f"predictions_{side}"] = predicted[rows]
+    confusion = np.zeros((logits.shape[-1],) * 2, np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
     return _packed({"confusion": confusion, **arrays})
 
 
 def _predictions(on_target: Predict, target: Domain, mesh: Mesh | None) -> bytes:
     """For a target without labels: ``probabilities`` ``[n, C]`` and ``predictions`` ``[n]`` of its test split."""
-    logits = [
-        np.asarray(on_target(batch.inputs).logits, np.float32)[batch.mask]
-        for batch in unlabelled_batches(target, "test", **shares(mesh))
-    ]
-    probabilities = np.asarray(jax.nn.softmax(np.concatenate(logits)))
+    logits = np.asarray(predictions(on_target, target, "test", mesh), np.float32)
+    probabilities = np.asarray(jax.nn.softmax(logits))
     return _packed({"probabilities": probabilities, "predictions": probabilities.argmax(1).astype(np.int32)})
 
 

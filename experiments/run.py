@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dalib.checks import input_error
 from dalib.data import Domain, check_distinct, match_classes, paired_stream
@@ -29,7 +30,7 @@ from dalib.train.sharding import check_rows
 from dalib.types import Batch
 from experiments.config import Experiment, asdict
 from experiments.evaluation import Evaluation
-from experiments.inference import Predict, make_inference
+from experiments.inference import make_inference
 from experiments.joined import parts_of
 from experiments.outcome import fingerprints, outcome_file, write_outcome
 from experiments.program import NAMED, Given, Program, make_program
@@ -48,8 +49,7 @@ class Run(NamedTuple):
         target: the domain used without labels.
         initial: ``() -> state`` before the first step.
         evaluate: ``state -> events``.
-        events: ``(predictions on source, on target) -> events``: the same from given predictions of the test splits,
-            batch after batch of :data:`experiments.inference.EVALUATION_ROWS`.
+        events: ``(logits of source, of target) -> events``: the same from given logits ``[n, C]`` of the test splits.
         refresh: ``state -> state``, the method's look at the whole target; None if it takes none.
         finish: ``(state, together=1) -> None``: writes what the end of a run leaves behind; ``together`` is the number
             of runs that were trained at once, whose common wall-clock time each of them records.
@@ -63,7 +63,7 @@ class Run(NamedTuple):
     target: Domain
     initial: Callable[[], TrainState]
     evaluate: Callable[[TrainState], list[dict[str, Any]]]
-    events: Callable[[Predict, Predict], list[dict[str, Any]]]
+    events: Callable[[np.ndarray | None, np.ndarray], list[dict[str, Any]]]
     refresh: Callable[[TrainState], TrainState] | None
     finish: Callable[..., None]
     text: Callable[[], str]
@@ -243,7 +243,7 @@ def open_run(
         labelled=labelled,
         target=target,
         initial=initial,
-        evaluate=lambda state: evaluation.events(*infer.predictors(state)),
+        evaluate=lambda state: evaluation.of(*infer.predictors(state)),
         events=evaluation.events,
         refresh=infer.refresh,
         finish=finish,

@@ -6,7 +6,6 @@ it trained on), and they cost no further pass. At most 500 rows, the same ones a
 seed. Clusters are those of the logits. The event stands apart from the oracle's, as split ``unlabelled``.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.data import Domain
-from dalib.types import Array
 from dalib.validate import target_scores
 
 ROWS = 500
@@ -23,22 +21,10 @@ SPLIT = "unlabelled"
 _scores = jax.jit(target_scores)
 
 
-def keeping(predict: Callable[[Any], Any]) -> tuple[Callable[[Any], Array], list[Array]]:
-    """``inputs -> logits``, and the list in which the logits of every batch are kept."""
-    kept: list[Array] = []
-
-    def logits(inputs: Any) -> Array:
-        found = predict(inputs).logits
-        kept.append(found)
-        return found
-
-    return logits, kept
-
-
-def unlabelled_events(domain: Domain, kept: Sequence[Array]) -> list[dict[str, Any]]:
-    """The line of a run record from the logits of a pass over the test split, whose padding is left off."""
-    logits = np.concatenate([np.asarray(x, np.float32) for x in kept])[: len(domain.split("test"))]
-    return [{"domain": domain.name, "split": SPLIT, "oracle": False, "metrics": unlabelled_scores(logits)}]
+def unlabelled_events(domain: Domain, logits: np.ndarray) -> list[dict[str, Any]]:
+    """The line of a run record from the logits ``[n, C]`` of the test split."""
+    metrics = unlabelled_scores(np.asarray(logits, np.float32))
+    return [{"domain": domain.name, "split": SPLIT, "oracle": False, "metrics": metrics}]
 
 
 def unlabelled_scores(logits: np.ndarray) -> dict[str, float]:

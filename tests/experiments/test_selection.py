@@ -3,19 +3,22 @@
 import numpy as np
 import pytest
 
-from dalib.data import UNLABELLED, from_arrays, unlabelled_batches
+from dalib.data import UNLABELLED, from_arrays
 from dalib.report.statistics import UNLABELLED as SPLIT_OF_REPORT
 from dalib.report.statistics import VALIDATORS
 from dalib.types import Outputs
 from dalib.validate import TARGET_SCORES
-from experiments.selection import ROWS, SPLIT, keeping, unlabelled_events, unlabelled_scores
+from experiments import inference
+from experiments.inference import predictions
+from experiments.selection import ROWS, SPLIT, unlabelled_events, unlabelled_scores
 
 
 def test_report_and_record_speak_of_the_same():
     assert SPLIT == SPLIT_OF_REPORT and VALIDATORS == TARGET_SCORES
 
 
-def test_padding_is_left_off_and_labels_are_not_read():
+def test_padding_is_left_off_and_labels_are_not_read(monkeypatch):
+    monkeypatch.setattr(inference, "EVALUATION_ROWS", 4)
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(7, 3)).astype(np.float32)
     x = np.arange(7, dtype=np.float32)[:, None]
@@ -24,15 +27,19 @@ def test_padding_is_left_off_and_labels_are_not_read():
         for y in (np.arange(7) % 3, None)
     )
     assert (unknown.labels("test") == UNLABELLED).all()
-    found = []
+    found, sizes = [], []
+
+    def predict(inputs):
+        sizes.append(len(inputs))
+        return Outputs(inputs, logits[np.asarray(inputs[:, 0], int)])
+
     for domain in (known, unknown):
-        predict, kept = keeping(lambda inputs: Outputs(inputs, logits[np.asarray(inputs[:, 0], int)]))
-        for batch in unlabelled_batches(domain, "test", 4):
-            np.testing.assert_array_equal(predict(batch.inputs), logits[np.asarray(batch.inputs[:, 0], int)])
-        assert sum(map(len, kept)) == 8  # the second batch is filled up
+        kept = predictions(predict, domain, "test")
+        np.testing.assert_array_equal(kept, logits)
         (event,) = unlabelled_events(domain, kept)
         assert (event["domain"], event["split"], event["oracle"]) == ("t", "unlabelled", False)
         found.append(event["metrics"])
+    assert sizes == [4, 4] * 2  # the second batch is filled up
     assert found[0] == found[1] == unlabelled_scores(logits)
 
 
