@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from dalib.checks import InputError, input_error
+from dalib.core.checks import InputError, input_error
 
 GROUPS = {"method": "dalib.methods", "encoder": "dalib.encoders", "dataset": "dalib.datasets"}
 """Groups of entry points by what they name."""

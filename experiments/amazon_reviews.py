@@ -60,11 +60,11 @@ import sys
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from dalib.checks import choose, input_error
-from experiments.amazon_data import FIVE, FORMS, FOUR, SCALES, SPLITS, reader, stated
-from experiments.command_line import main
-from experiments.config import Experiment, Recipe, flat
-from experiments.grid import Grid, expand, pairs, run_grid
+from dalib.core.checks import choose, input_error
+from dalib.run.cli.main import main
+from dalib.run.config import Experiment, Recipe, flat
+from dalib.run.grid import Grid, expand, pairs, run_grid
+from experiments.inputs.amazon import FIVE, FORMS, FOUR, SCALES, SPLITS, reader, stated
 
 SMALL_NETS = {name: f"{name}.hidden=[100]" for name in ("dann", "cdan", "adda")}
 """Discriminators of a width that fits the net; --options overrule them."""

@@ -26,10 +26,10 @@ Protocols (``--protocol``), all with the last step's score on the target's test 
 
 USPS's 16×16 pixels become 28×28 in one of three ways (``--geometry``). ``centred`` is MNIST's own frame, a box of
 20×20 with the centre of mass in the middle. ADDA's code and TLlib's scripts stretch the whole image instead.
-Recipes (``--preset``): :mod:`experiments.digit_protocols`. ``lenet`` is ours, with dropout 0.5 and
+Recipes (``--preset``): :mod:`dalib.run.presets.digits`. ``lenet`` is ours, with dropout 0.5 and
 one recipe for all methods but ADDA, SHOT, MDD and AFN.
 
-Published (``experiments/published.toml`` has all): MNIST → USPS and USPS → MNIST with 2,000 and 1,800 images,
+Published (``experiments/ledger/published.toml`` has all): MNIST → USPS and USPS → MNIST with 2,000 and 1,800 images,
 source-only 75.2 ± 1.6 and 57.1 ± 1.7, DANN 77.1 and 73.0, ADDA 89.4 and 90.1 (Tzeng et al., CVPR 2017), MCD 94.2 and
 94.1 (Saito et al., CVPR 2018); with all images, TLlib v0.3 (best epoch on target labels): source-only 82.1 and 74.6,
 DANN 91.7 and 95.2, CDAN 96.0 and 97.7. MNIST → MNIST-M (Ganin et al., JMLR 2016, table 2): source-only 52.25, DANN
@@ -115,12 +115,12 @@ source accuracy of 97, so no rule that looks at the source alone would have warn
 import sys
 from dataclasses import dataclass
 
-from dalib.checks import choose
+from dalib.core.checks import choose
 from dalib.run.cli.demo import Demo
-from experiments.command_line import main
-from experiments.config import Experiment
-from experiments.digit_sets import PROTOCOLS, reader, stated
-from experiments.grid import expand, pairs, run_grid
+from dalib.run.cli.main import main
+from dalib.run.config import Experiment
+from dalib.run.grid import expand, pairs, run_grid
+from dalib.run.presets.digit_sets import PROTOCOLS, reader, stated
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@
 Protocol: the twelve tasks between clipart, painting, real and sketch; by name also infograph and quickdraw. The
 source's train list with labels, the target's train list without; the target's test list is the test, the source's
 scores the source. ResNet-101 with published ImageNet weights, bottleneck, SGD; views and features as in
-:mod:`experiments.images`. The preset tllib is that of its Office-31 scripts.
+:mod:`experiments.inputs.images`. The preset tllib is that of its Office-31 scripts.
 
-Published, mean accuracy of the twelve tasks in % (all rows: experiments/published.toml): TLlib (epoch chosen on target
-labels, one seed): source-only 43.3, DAN 48.4, DANN 47.2, JAN 50.0, CDAN 49.9, MCD 47.5, MDD 51.8, MCC 48.9.
+Published, mean accuracy of the twelve tasks in % (all rows: experiments/ledger/published.toml): TLlib (epoch chosen on
+target labels, one seed): source-only 43.3, DAN 48.4, DANN 47.2, JAN 50.0, CDAN 49.9, MCD 47.5, MDD 51.8, MCC 48.9.
 Ours: not run.
 """
 
@@ -18,10 +18,10 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from experiments.command_line import main
-from experiments.config import Experiment
-from experiments.grid import run_grid
-from experiments.images import Images, image_experiments, image_reader, on_images
+from dalib.run.cli.main import main
+from dalib.run.config import Experiment
+from dalib.run.grid import run_grid
+from experiments.inputs.images import Images, image_experiments, image_reader, on_images
 
 DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 FOUR = ("clipart", "painting", "real", "sketch")

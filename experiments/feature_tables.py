@@ -7,9 +7,10 @@
 A table is an ``.npz`` archive or a MATLAB file (up to version 7.2) with rows ``[n, d]`` and labels ``[n]``; several
 domains may lie in one file, whose arrays are then named with ``{domain}``. Labels are whole numbers or texts.
 
-Protocol: as in :mod:`experiments.own`: all target rows are used without labels and tested on (transductive), a fifth of
-every source class is held out to score the source, closed-form methods train on all of it and have no randomness. The
-nets are two hidden layers of 256 and a linear head; all tasks and seeds of a method train together. Last step.
+Protocol: as in :mod:`dalib.run.own.adapt`: all target rows are used without labels and tested on (transductive), a
+fifth of every source class is held out to score the source, closed-form methods train on all of it and have no
+randomness. The nets are two hidden layers of 256 and a linear head; all tasks and seeds of a method train together.
+Last step.
 
 Published numbers on features stand in the ledger where ``--name``, the domains' names and ``--stated
 variant=…`` say whose they are; the closed-form rows of Office-Caltech10 are in :mod:`experiments.office_caltech`.
@@ -23,17 +24,18 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from dalib.checks import choose, input_error
+from dalib.core.checks import choose, input_error
 from dalib.data import Domain
+from dalib.data.readers.tables import Source, Table, read_tables
+from dalib.data.readers.user_files import Place, place_of
 from dalib.methods.classic import CLASSIC
+from dalib.run.cli.main import main
+from dalib.run.closed_form import CLASSIFIERS, WEIGHTING, run_classic
+from dalib.run.config import Experiment, Recipe, flat, method_options
+from dalib.run.grid import Grid, expand, pairs, run_grid
+from dalib.run.own.inputs import make_source, make_target, scaled
+from dalib.run.own.options import SCALES
 from dalib.run.registry import ALL_METHODS
-from experiments.command_line import main
-from experiments.config import Experiment, Recipe, flat, method_options
-from experiments.grid import Grid, expand, pairs, run_grid
-from experiments.own_classic import CLASSIFIERS, WEIGHTING, run_classic
-from experiments.own_data import Place, place_of
-from experiments.own_inputs import SCALES, make_source, make_target, scaled
-from experiments.tables import Source, Table, read_tables
 
 NONE = ("none",)
 

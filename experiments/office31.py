@@ -5,23 +5,24 @@
     python -m experiments.office31 --data-dir DIR --source amazon --target webcam --method dann --seeds 5
 
 Protocol: six tasks, all images of the source with labels, all of the target without; the same target images are the
-test. ResNet-50 with published ImageNet weights, bottleneck, SGD (:mod:`experiments.protocols`); views and features as
-in :mod:`experiments.images`. ``python -m dalib.data how-to-get office31`` says where the images come from.
+test. ResNet-50 with published ImageNet weights, bottleneck, SGD (:mod:`dalib.run.presets.protocols`); views and
+features as in :mod:`experiments.inputs.images`. ``python -m dalib.data how-to-get office31`` says where the images come
+from.
 
-Published, mean accuracy of the six tasks in % (all rows: experiments/published.toml): TLlib (epoch chosen on target
-labels, one seed): source-only 79.5, DAN 83.7, JAN 87.0, DANN 86.1, CDAN 87.7, MCD 85.4, MDD 89.6, MCC 89.6, AFN 88.6.
-DeepDA (the same rule): 82.0, DAN 83.7, Deep CORAL 81.9, DANN 83.9, DSAN 88.6, BNM 85.0. SHOT's repository (last epoch,
-3 seeds): 79.3, SHOT 88.6. Ours: not run.
+Published, mean accuracy of the six tasks in % (all rows: experiments/ledger/published.toml): TLlib (epoch chosen on
+target labels, one seed): source-only 79.5, DAN 83.7, JAN 87.0, DANN 86.1, CDAN 87.7, MCD 85.4, MDD 89.6, MCC 89.6, AFN
+88.6. DeepDA (the same rule): 82.0, DAN 83.7, Deep CORAL 81.9, DANN 83.9, DSAN 88.6, BNM 85.0. SHOT's repository (last
+epoch, 3 seeds): 79.3, SHOT 88.6. Ours: not run.
 """
 
 import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from experiments.command_line import main
-from experiments.config import Experiment
-from experiments.grid import run_grid
-from experiments.images import Images, image_experiments, image_reader, on_images
+from dalib.run.cli.main import main
+from dalib.run.config import Experiment
+from dalib.run.grid import run_grid
+from experiments.inputs.images import Images, image_experiments, image_reader, on_images
 
 DOMAINS = ("amazon", "dslr", "webcam")
 

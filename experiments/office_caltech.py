@@ -32,16 +32,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dalib.checks import choose, input_error
+from dalib.core.checks import choose, input_error
+from dalib.core.run_folders import read_run
 from dalib.data import Domain
 from dalib.data import benchmarks as data
-from dalib.data.arrays import ArraySplit
-from dalib.data.benchmarks.reading import pool
+from dalib.data.domain import ArraySplit, pool
 from dalib.report.statistics import last_step_pick
-from dalib.run_folders import read_run
-from experiments import published
-from experiments.command_line import main
-from experiments.own_classic import run_classic
+from dalib.run.cli.main import main
+from dalib.run.closed_form import run_classic
+from experiments.ledger import published
 
 BENCHMARK = "office_caltech10_surf"
 DOMAINS = {"C": "caltech10", "A": "amazon", "W": "webcam", "D": "dslr"}

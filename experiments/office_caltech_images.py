@@ -7,9 +7,10 @@ Protocol: twelve tasks; nine tenths of each source class with labels, the rest s
 without labels, and they are the test (transductive). MobileNetV2 with published ImageNet weights, bottleneck of 256
 units with BatchNorm, SGD 0.01·(1 + 0.001 t)^−0.75 (a tenth of it in the encoder), momentum 0.9 (Nesterov), weight decay
 1e-3, 32 + 32 images a step: TLlib's settings of DANN and CDAN for Office-31, here for every method; nothing was tuned.
-Views and features as in :mod:`experiments.images`. SURF features of the same images: :mod:`experiments.office_caltech`.
+Views and features as in :mod:`experiments.inputs.images`. SURF features of the same images:
+:mod:`experiments.office_caltech`.
 
-Published: experiments/published.toml has no number for this net and protocol.
+Published: experiments/ledger/published.toml has no number for this net and protocol.
 
 Ours, first command: heads on frozen features, 1,000 steps, seeds 0–4, target accuracy in %, last step, mean ± 95 %
 interval (Python 3.11, jax 0.10.2):
@@ -43,10 +44,10 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from experiments.command_line import main
-from experiments.config import Experiment
-from experiments.grid import run_grid
-from experiments.images import Images, image_experiments, image_reader, on_images
+from dalib.run.cli.main import main
+from dalib.run.config import Experiment
+from dalib.run.grid import run_grid
+from experiments.inputs.images import Images, image_experiments, image_reader, on_images
 
 DOMAINS = ("amazon", "caltech10", "dslr", "webcam")
 

@@ -6,22 +6,23 @@
 
 Protocol: twelve tasks (four with ``--several``: the three other domains together as source), all images of the source
 with labels, all of the target without; the same target images are the test. ResNet-50 with published ImageNet weights,
-bottleneck, SGD; views and features as in :mod:`experiments.images`. The preset tllib is that of its Office-31 scripts.
+bottleneck, SGD; views and features as in :mod:`experiments.inputs.images`. The preset tllib is that of its Office-31
+scripts.
 
-Published, mean accuracy of the twelve tasks in % (all rows: experiments/published.toml): TLlib (epoch chosen on target
-labels, one seed): source-only 58.4, DAN 61.4, DANN 65.2, JAN 65.9, CDAN 68.8, MCD 67.8, MDD 69.7, MCC 72.4, AFN 68.2.
-DeepDA (the same rule): 62.6, DAN 63.8, Deep CORAL 63.4, DANN 63.1, DSAN 68.0, BNM 66.9. SHOT's repository (last epoch,
-3 seeds): 60.2, SHOT 71.8. Ours: not run.
+Published, mean accuracy of the twelve tasks in % (all rows: experiments/ledger/published.toml): TLlib (epoch chosen on
+target labels, one seed): source-only 58.4, DAN 61.4, DANN 65.2, JAN 65.9, CDAN 68.8, MCD 67.8, MDD 69.7, MCC 72.4, AFN
+68.2. DeepDA (the same rule): 62.6, DAN 63.8, Deep CORAL 63.4, DANN 63.1, DSAN 68.0, BNM 66.9. SHOT's repository (last
+epoch, 3 seeds): 60.2, SHOT 71.8. Ours: not run.
 """
 
 import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from experiments.command_line import main
-from experiments.config import Experiment
-from experiments.grid import run_grid
-from experiments.images import Images, image_experiments, image_reader, on_images
+from dalib.run.cli.main import main
+from dalib.run.config import Experiment
+from dalib.run.grid import run_grid
+from experiments.inputs.images import Images, image_experiments, image_reader, on_images
 
 DOMAINS = ("Art", "Clipart", "Product", "Real_World")
 

@@ -7,9 +7,9 @@
 Protocol: twelve tasks, or four with ``--several`` (the three other domains together as source, as PACS is used). With
 its official lists the source trains on ``train`` and is scored on ``test``, all its images; the target's train list is
 used without labels and all its images are the test. Without the lists all images are both. ResNet-18 with
-published ImageNet weights, bottleneck, SGD; views and features as in :mod:`experiments.images`.
+published ImageNet weights, bottleneck, SGD; views and features as in :mod:`experiments.inputs.images`.
 
-Published: experiments/published.toml has no number for PACS under this protocol (its tables are of domain
+Published: experiments/ledger/published.toml has no number for PACS under this protocol (its tables are of domain
 generalisation, with another selection). Ours: not run.
 """
 
@@ -17,10 +17,10 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from experiments.command_line import main
-from experiments.config import Experiment
-from experiments.grid import run_grid
-from experiments.images import Images, image_experiments, image_reader, on_images
+from dalib.run.cli.main import main
+from dalib.run.config import Experiment
+from dalib.run.grid import run_grid
+from experiments.inputs.images import Images, image_experiments, image_reader, on_images
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 

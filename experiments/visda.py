@@ -6,11 +6,11 @@
 Protocol: one task, synthetic → real: all 152,397 renderings with labels, all 55,388 photographs of the validation set
 without; these are also the test. The field's number is the mean over classes (``mean_class_accuracy`` in the records, a
 table of its own in the report); the mean over images differs by up to five points. ResNet-101 with published ImageNet
-weights, bottleneck, SGD; views and features as in :mod:`experiments.images`. The preset tllib is that of its Office-31
-scripts; it stands for the optimiser, not for TLlib's VisDA settings.
+weights, bottleneck, SGD; views and features as in :mod:`experiments.inputs.images`. The preset tllib is that of its
+Office-31 scripts; it stands for the optimiser, not for TLlib's VisDA settings.
 
-Published, mean over classes in % (all rows: experiments/published.toml): TLlib (epoch chosen on target labels, one
-seed): source-only 51.7; the papers as quoted there: source-only 52.4, DAN 61.1, DANN 57.4, MCD 71.9, AFN 76.1, MCC
+Published, mean over classes in % (all rows: experiments/ledger/published.toml): TLlib (epoch chosen on target labels,
+one seed): source-only 51.7; the papers as quoted there: source-only 52.4, DAN 61.1, DANN 57.4, MCD 71.9, AFN 76.1, MCC
 78.8. SHOT's repository (last epoch, 3 seeds): source-only 46.6. Ours: not run.
 """
 
@@ -18,10 +18,10 @@ import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from experiments.command_line import main
-from experiments.config import Experiment
-from experiments.grid import run_grid
-from experiments.images import Images, image_experiments, image_reader, on_images
+from dalib.run.cli.main import main
+from dalib.run.config import Experiment
+from dalib.run.grid import run_grid
+from experiments.inputs.images import Images, image_experiments, image_reader, on_images
 
 DOMAINS = ("synthetic", "real")
 TASKS = (("synthetic", "real"),)

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import tyro
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import benchmarks
-from dalib.data.archives import unpack
-from dalib.data.benchmarks.base import faulty
-from dalib.data.prepare import prepare
+from dalib.data.benchmarks.loading import faulty
+from dalib.data.readers.archives import unpack
+from dalib.data.readers.prepare import prepare
 from dalib.plugins import installed
 
 

@@ -6,9 +6,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from dalib.checks import input_error
+from dalib.core.checks import input_error
 from dalib.data.domain import UNLABELLED, Domain
-from dalib.data.reading import read
+from dalib.data.order import read
 from dalib.data.transforms import Transform
 
 T = TypeVar("T")

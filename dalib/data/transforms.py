@@ -2,7 +2,7 @@
 
 Factories take the hyper-parameters and return the transform; those without randomness ignore ``rng``. Geometry works on
 uint8 images through Pillow, whose resize is antialiased; ``to_float`` and ``normalize`` come last. Whole views:
-:mod:`dalib.data.views`.
+:mod:`dalib.data.readers.images`.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dalib.checks import choose, input_error
+from dalib.core.checks import choose, input_error
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

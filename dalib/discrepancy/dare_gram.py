@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from dalib.checks import check_samples
-from dalib.discrepancy.coral import check_rows_for_covariance
+from dalib.core.checks import check_samples
 from dalib.discrepancy.distances import at_least_float32, safe_norm
+from dalib.discrepancy.moments import check_rows_for_covariance
 from dalib.discrepancy.spectral import matmul, squared_singular_values
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.special import logsumexp
 
-from dalib.checks import check_positive, check_samples, input_error
+from dalib.core.checks import check_positive, check_samples, input_error
 from dalib.discrepancy.distances import at_least_float32, safe_norm
 from dalib.discrepancy.spectral import HIGHEST, nuclear_norm
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from dalib.backend import devices, platform
-from dalib.checks import input_error
+from dalib.core.checks import input_error
+from dalib.core.platform import devices, platform
 
 CPU_DENSE_ROWS, CPU_TILE_ROWS = 1024, 256
 """On a CPU: rows in all (n + m) up to which a discrepancy builds its pair matrices, and rows of a tile above.

@@ -1,12 +1,185 @@
-"""Encoder + bottleneck + head."""
+"""A classifier: an encoder, a bottleneck and a head; heads and bottlenecks by name."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
-from dalib.checks import choose, input_error
-from dalib.encoders.heads import BOTTLENECKS, HEADS
-from dalib.types import Array, Outputs
+from dalib.core.checks import choose, input_error
+from dalib.core.types import Array, Outputs
+from dalib.encoders.layers.inputs import check_rows
+from dalib.encoders.layers.layers import batch_norm, leave
+
+# What stands behind an encoder: bottlenecks, and heads from features to logits.
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": nn.relu, "none": lambda x: x}
+
+
+class Bottleneck(nn.Module):
+    """Linear (– BatchNorm) – activation (– dropout) between encoder and head.
+
+    The usual forms have names in ``BOTTLENECKS``; they differ from method to method and published numbers hinge
+    on them.
+
+    Attributes:
+        width: units, the d of the features that the methods align.
+        norm: BatchNorm after the linear layer.
+        activation: ``"relu"`` or ``"none"``.
+        dropout: rate at the end.
+        bn_momentum: weight of the old running statistics.
+        dtype: compute dtype; None takes that of inputs and parameters.
+    """
+
+    width: int = 256
+    norm: bool = True
+    activation: str = "relu"
+    dropout: float = 0.0
+    bn_momentum: float = 0.9
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, features: Array, *, train: bool = False) -> Array:
+        """Maps ``[n, d]`` to ``[n, width]``."""
+        check_rows(features, net="Bottleneck", name="features")
+        x = nn.Dense(self.width, dtype=self.dtype, name="fc")(features)
+        if self.norm:
+            x = batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name="bn")
+        x = choose("activation", self.activation, ACTIVATIONS)(x)
+        x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        return leave(x)
+
+
+BOTTLENECKS: dict[str, Callable[..., Bottleneck | None]] = {
+    "none": lambda **fields: None,
+    "linear-bn-relu": partial(Bottleneck, norm=True, activation="relu"),
+    "linear-bn-relu-dropout": partial(Bottleneck, norm=True, activation="relu", dropout=0.5),
+    "linear-relu-dropout": partial(Bottleneck, norm=False, activation="relu", dropout=0.5),
+    "linear-relu": partial(Bottleneck, norm=False, activation="relu"),
+    "linear-bn": partial(Bottleneck, norm=True, activation="none"),
+}
+"""Bottlenecks by name: DANN, CDAN, MCC use linear-bn-relu; JAN adds dropout; DAN has no BatchNorm; SHOT no ReLU."""
+
+
+class LinearHead(nn.Module):
+    """One linear layer from features ``[n, d]`` to logits ``[n, num_classes]``."""
+
+    num_classes: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, features: Array, *, train: bool = False) -> Array:
+        """Maps ``[n, d]`` to logits ``[n, num_classes]``; train and evaluation are the same."""
+        del train
+        check_rows(features, net="LinearHead", name="features")
+        return leave(nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(features))
+
+
+class MLPHead(nn.Module):
+    """Linear – ReLU – dropout layers, then a linear one to logits. No BatchNorm, so it is parameters alone.
+
+    Attributes:
+        num_classes: C.
+        widths: units of the hidden layers.
+        dropout: rate after each hidden ReLU.
+        dtype: compute dtype; None takes that of inputs and parameters.
+    """
+
+    num_classes: int
+    widths: tuple[int, ...] = (256,)
+    dropout: float = 0.0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, features: Array, *, train: bool = False) -> Array:
+        """Maps ``[n, d]`` to logits ``[n, num_classes]``."""
+        check_rows(features, net="MLPHead", name="features")
+        x = features
+        for i, width in enumerate(self.widths, start=1):
+            x = nn.relu(nn.Dense(width, dtype=self.dtype, name=f"fc{i}")(x))
+            x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        return leave(nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(x))
+
+
+class CosineHead(nn.Module):
+    """``Wᵀf / (T ‖f‖)``: features at unit length, no bias, a temperature; the head of MME (Saito et al., ICCV 2019).
+
+    Attributes:
+        num_classes: C.
+        temperature: T; 0.05 in the paper.
+        unit_weights: also brings the rows of W to unit length, so that logits are cosines over T; the paper and its
+            code leave their lengths free.
+        dtype: compute dtype; None takes that of inputs and parameters.
+    """
+
+    num_classes: int
+    temperature: float = 0.05
+    unit_weights: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, features: Array, *, train: bool = False) -> Array:
+        """Maps ``[n, d]`` to logits ``[n, num_classes]``; a row of zeros gets zeros, without a gradient."""
+        del train
+        check_rows(features, net="CosineHead", name="features")
+        x = unit(features, axis=1)
+        if not self.unit_weights:
+            x = nn.Dense(self.num_classes, use_bias=False, dtype=self.dtype, name="fc")(x)
+            return leave(x / self.temperature)
+        shape = (features.shape[-1], self.num_classes)
+        kernel: Any = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return leave(x @ unit(kernel, axis=0).astype(x.dtype) / self.temperature)
+
+
+class WeightNormHead(nn.Module):
+    """A linear layer with bias whose kernel is ``g_k v_k / ‖v_k‖`` per class; the head of SHOT.
+
+    ``g`` starts as the norms of v, so that the layer starts as a plain one.
+
+    Attributes:
+        num_classes: C.
+        dtype: compute dtype; None takes that of inputs and parameters.
+
+    References:
+        Salimans and Kingma, "Weight normalization", NIPS 2016, arXiv 1602.07868, eq. 2.
+    """
+
+    num_classes: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, features: Array, *, train: bool = False) -> Array:
+        """Maps ``[n, d]`` to logits ``[n, num_classes]``; train and evaluation are the same."""
+        del train
+        check_rows(features, net="WeightNormHead", name="features")
+        direction: Any = self.param(
+            "direction", nn.initializers.glorot_normal(), (features.shape[-1], self.num_classes)
+        )
+        length: Any = self.param("length", lambda key: jnp.linalg.norm(direction, axis=0))
+        bias: Any = self.param("bias", nn.initializers.zeros, (self.num_classes,))
+        kernel = unit(direction, axis=0) * length[None]
+        x, kernel, bias = nn.dtypes.promote_dtype(features, kernel, bias, dtype=self.dtype)
+        return leave(x @ kernel + bias[None])
+
+
+def unit(x: Array, *, axis: int) -> Array:
+    """``x`` at Euclidean length 1 along an axis; zeros stay zeros and get no gradient."""
+    square = jnp.square(x).sum(axis, keepdims=True)
+    return x * jnp.where(square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+HEADS: dict[str, Callable[..., nn.Module]] = {
+    "linear": LinearHead,
+    "mlp": MLPHead,
+    "cosine": CosineHead,
+    "weight-norm": WeightNormHead,
+}
+
+
+# Encoder + bottleneck + head.
 
 
 def central(images: Array, size: int) -> Array:

@@ -8,7 +8,7 @@ use the statistics of the batch and update the running ones. Batch statistics ar
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dalib.types import Array, Outputs, PyTree
+from dalib.core.types import Array, Outputs, PyTree
 
 Variables = dict[str, PyTree]
 """``{"params": …}`` and, where a net has BatchNorm or other state, ``"batch_stats"``: nested dicts of arrays."""

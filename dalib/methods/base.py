@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dalib.checks import InputError, input_error, unknown_name
-from dalib.types import Array, Batch, Metrics, Outputs, Params, PyTree, Task
+from dalib.core.checks import InputError, input_error, unknown_name
+from dalib.core.types import Array, Batch, Metrics, Outputs, Params, PyTree, Task
 
 NET_GROUPS = ("encoder", "bottleneck", "head")
 """Parameter groups of the classifier; a method's own groups may not take these names."""
@@ -419,3 +419,11 @@ def joined_loss(method: Method, update: Update, view: View) -> tuple[Array, View
 
 ROWS = 0x0A11
 """Keeps the draw of rows apart from what penalties draw from the same key."""
+
+
+# Training on the source alone: the row that every other method is compared with.
+
+
+def source_only() -> Method:
+    """Empirical risk minimisation on the labelled source; the target has no influence, not even on BatchNorm."""
+    return Method("source_only", needs=Needs(batch_norm="source", per_example=True))

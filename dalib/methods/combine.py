@@ -4,7 +4,8 @@ from typing import Any
 
 import jax
 
-from dalib.checks import InputError, input_error
+from dalib.core.checks import InputError, input_error
+from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.methods.base import (
     NET_GROUPS,
     SUPERVISED,
@@ -18,7 +19,6 @@ from dalib.methods.base import (
     View,
     supervised_loss,
 )
-from dalib.types import Array, Metrics, Outputs, Params, PyTree
 
 
 def combine(*methods: Method, name: str | None = None, batch_norm: str | None = None) -> Method:

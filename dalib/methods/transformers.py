@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dalib.checks import InputError, input_error, unknown_name
-from dalib.methods.augmentation import Augment
+from dalib.core.checks import InputError, input_error, unknown_name
+from dalib.core.types import Array, Batch, Metrics, Params, PyTree
 from dalib.methods.base import (
     NET_GROUPS,
     Loss,
@@ -25,7 +25,7 @@ from dalib.methods.base import (
     weigh,
 )
 from dalib.methods.combine import main_of
-from dalib.types import Array, Batch, Metrics, Params, PyTree
+from dalib.methods.parts.augmentation import Augment
 
 SEEN = 0x5EE
 """Keeps the views' randomness apart from what a method draws from the same key."""

@@ -4,6 +4,7 @@
 page. matplotlib and scikit-learn (extra ``report``) are imported when a figure is drawn, not before.
 """
 
+from dalib.core.run_folders import Run, load_runs
 from dalib.report.html import write_report
 from dalib.report.statistics import (
     Interval,
@@ -16,7 +17,6 @@ from dalib.report.statistics import (
     validator_pick,
 )
 from dalib.report.tables import Table, accuracy_table, selection_table, to_html, to_markdown, to_text
-from dalib.run_folders import Run, load_runs
 
 __all__ = [
     "Interval",

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import tyro
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.run_folders import load_runs
 from dalib.report.html import write_report
 from dalib.report.notes import doubts, unfinished
 from dalib.report.tables import accuracy_table, selection_table, to_markdown, to_text
-from dalib.run_folders import load_runs
 
 
 def main(

@@ -7,14 +7,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dalib.checks import InputError, input_error
-from dalib.files import check_file_path, write_atomically
+from dalib.core.checks import InputError, input_error
+from dalib.core.files import check_file_path, write_atomically
+from dalib.core.run_folders import Run
 from dalib.report import figures, page
-from dalib.report.labels import method_label
 from dalib.report.notes import data_fingerprints, doubts, reading_notes, unfinished
-from dalib.report.statistics import finished, group_runs, last_step_pick, protocol
+from dalib.report.statistics import finished, group_runs, last_step_pick, method_label, protocol
 from dalib.report.tables import accuracy_table, selection_table, to_html
-from dalib.run_folders import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from dalib.report.labels import run_label
-from dalib.report.statistics import finished, last_step_pick
-from dalib.run_folders import Run
+from dalib.core.run_folders import Run
+from dalib.report.statistics import finished, last_step_pick, run_label
 
 ACCURACY_TOLERANCE = 1e-3
 COLLAPSED = 0.9

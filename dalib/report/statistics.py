@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dalib.checks import input_error
-from dalib.run_folders import Evaluation, Run, group_order
+from dalib.core.checks import input_error
+from dalib.core.run_folders import Evaluation, Run, group_order
 
 PER_RUN = frozenset({"seed", "seeds", "name", "out", "root", "folder", "run_dir", "resume", "command"})
 """Top-level configuration entries that may differ inside a group: which run it is and where it lies."""
@@ -181,7 +181,7 @@ def source_validated_pick(run: Run) -> Pick | None:
 UNLABELLED = "unlabelled"
 """The split of an evaluation whose scores were made from the target's inputs alone."""
 VALIDATORS = ("v_measure", "im", "bnm", "corr_c", "entropy", "snd")
-"""Scores of such an evaluation that a step can be picked by, higher is better; see :mod:`dalib.validate`."""
+"""Scores of such an evaluation that a step can be picked by, higher is better; see :mod:`dalib.evaluate`."""
 
 
 def validators(runs: Iterable[Run]) -> list[str]:
@@ -216,3 +216,41 @@ def stack_curves(curves: Iterable[Mapping[int, float]]) -> Curve:
     listed = list(curves)
     steps = sorted(set.intersection(*(set(c) for c in listed))) if listed else []
     return Curve(np.array(steps), np.array([[c[s] for s in steps] for c in listed]).reshape(len(listed), len(steps)))
+
+
+# How methods are written in tables and figures.
+
+
+ORACLE_LABEL = "oracle: trained on target labels"
+SOURCE_ONLY = "source-only"
+_WRITTEN = {
+    "source_only": SOURCE_ONLY,
+    "adabn": "AdaBN",
+    "adda": "ADDA",
+    "cdan": "CDAN",
+    "dan": "DAN",
+    "dann": "DANN",
+    "deep_coral": "Deep CORAL",
+    "jan": "JAN",
+    "mcc": "MCC",
+    "mcd": "MCD",
+    "mdd": "MDD",
+    "wdgrl": "WDGRL",
+}
+
+
+def method_label(run: Run) -> str:
+    """The method's usual spelling; an oracle always says that it was trained on target labels."""
+    if run.role == "oracle":
+        return ORACLE_LABEL if run.name == "oracle" else f"{run.name}, {ORACLE_LABEL}"
+    return _WRITTEN.get(run.name, run.name)
+
+
+def short_label(run: Run) -> str:
+    """As :func:`method_label`, for narrow places: the oracle's explanation goes to a second line."""
+    return method_label(run).replace(": trained", ":\ntrained")
+
+
+def run_label(run: Run) -> str:
+    """One run in a sentence: method, task and seed."""
+    return f"{method_label(run)}, {run.task}, seed {run.seed}"

@@ -6,9 +6,10 @@ from functools import partial
 from html import escape
 from typing import NamedTuple
 
-from dalib.checks import input_error
-from dalib.report.labels import SOURCE_ONLY, method_label
+from dalib.core.checks import input_error
+from dalib.core.run_folders import Run, is_source_only
 from dalib.report.statistics import (
+    SOURCE_ONLY,
     Interval,
     Pick,
     compare,
@@ -16,12 +17,12 @@ from dalib.report.statistics import (
     group_runs,
     last_step_pick,
     mean_interval,
+    method_label,
     oracle_pick,
     source_validated_pick,
     validator_pick,
     validators,
 )
-from dalib.run_folders import Run, is_source_only
 
 SIGNS = {1: "▲", -1: "▼", 0: ""}
 COLUMN_LAST = "last step"

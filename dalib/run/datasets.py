@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from dalib.checks import choose, input_error
+from dalib.core.checks import choose, input_error
 from dalib.data import UNLABELLED, Domain, benchmarks
-from dalib.data.image_files import ImageFiles
+from dalib.data.readers.images import ImageFiles
+from dalib.data.readers.user_files import BY_RANK, Place, Raw, pixels
 from dalib.run.registry import DATASETS, check_domains
-from experiments.own_data import BY_RANK, Place, Raw, pixels
 
 
 def load_domain(name: str, domain: str, data_dir: Path | None) -> Domain:

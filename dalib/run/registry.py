@@ -9,12 +9,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from dalib.checks import InputError, input_error
+from dalib.core.checks import InputError, input_error
 from dalib.data import Domain, benchmarks
-from dalib.encoders import ENCODERS as OWN_ENCODERS
 from dalib.encoders import as_encoder
-from dalib.encoders import make_encoder as make_own_encoder
 from dalib.encoders.adapters.compose import ACCEPTED
+from dalib.encoders.registry import ENCODERS as OWN_ENCODERS
+from dalib.encoders.registry import make_encoder as make_own_encoder
 from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods import Method
 from dalib.methods.classic import CLASSIC

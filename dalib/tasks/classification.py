@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dalib.checks import input_error
-from dalib.types import Array, Metrics, Outputs, PyTree, Task
-from dalib.validate.scores import Scores, confusion_counts
+from dalib.core.checks import input_error
+from dalib.core.types import Array, Metrics, Outputs, PyTree, Task
+from dalib.evaluate.scores import Scores, confusion_counts
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from dalib.checks import choose, input_error
-from dalib.types import Array, Metrics, Outputs, PyTree, Task
+from dalib.core.checks import choose, input_error
+from dalib.core.types import Array, Metrics, Outputs, PyTree, Task
 
 LOSSES = {
     "squared": lambda error: jnp.square(error).sum(-1),

@@ -24,9 +24,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dalib.checks import InputError, input_error
+from dalib.core.checks import InputError, input_error
+from dalib.core.types import Array, Batch, Outputs, Params, PyTree
 from dalib.methods.base import NET_GROUPS, Forward, Method, Pass
-from dalib.types import Array, Batch, Outputs, Params, PyTree
 
 Objective = Callable[[Params, Batch, Array], tuple[Array, tuple[Any, Any]]]
 """``(trained, batch, key) -> (value, (states, metrics))``."""

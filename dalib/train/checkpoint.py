@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from dalib.checks import InputError
-from dalib.records import StorageError
-from dalib.train.distributed import any_process, leaders
+from dalib.core.checks import InputError
+from dalib.core.records import StorageError
+from dalib.train.processes import any_process, leaders
 
 logger = logging.getLogger(__name__)
 

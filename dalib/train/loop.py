@@ -8,7 +8,7 @@ checkpoint is written only when all of them up to it were finite. Each member ke
 as if it were run alone. Killed members go on from the newest step that all of them have.
 
 A run that is asked to stop ends with the step under way: it saves there, off the cadence if need be, together with the
-metrics that are not yet in the record (:mod:`dalib.train.place`), so that the record ends up the same.
+metrics that are not yet in the record (:mod:`dalib.train.termination`), so that the record ends up the same.
 """
 
 import math
@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dalib.checks import input_error
-from dalib.records import Record
+from dalib.core.checks import input_error
+from dalib.core.records import Record
+from dalib.core.types import Batch, Metrics
 from dalib.train.checkpoint import Checkpoints
-from dalib.train.place import Place, Preempted, Stop, by_member, find_places, joined, never, save_place
 from dalib.train.state import TrainState
 from dalib.train.step import Step
-from dalib.types import Batch, Metrics
+from dalib.train.termination import Place, Preempted, Stop, by_member, find_places, joined, never, save_place
 
 Events = list[dict[str, Any]]
 AHEAD = 4
@@ -58,7 +58,8 @@ class Engine(NamedTuple):
     """How the states of all members go on together; ``states`` is whatever form they have here.
 
     Attributes:
-        advance: ``(states, start, stop) -> (states, metrics)``; see :func:`~dalib.train.place.by_member` for metrics.
+        advance: ``(states, start, stop) -> (states, metrics)``; see :func:`~dalib.train.termination.by_member` for
+        metrics.
         until: ``step -> step``: where a call of ``advance`` may end, at most the next line of the record.
         member: ``(states, i) -> state``.
         evaluate: ``(states, members) -> events of each of these members, in order``.

@@ -1,10 +1,4 @@
-"""Optimiser groups: one optax transformation a parameter group, with its own multiplier, and frozen parts.
-
-The state is kept per group and not per update, so that a method with several updates (MCD, WDGRL) steps each group with
-one momentum whichever update trains it. The learning rate is a function of the run's
-step and progress, not of an optimiser's own count:
-an update that is repeated within a step does not run through the schedule faster.
-"""
+"""The optimiser of an update and its schedules of the learning rate."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +8,52 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dalib.checks import InputError, check_positive, choose, input_error
-from dalib.train.schedules import Schedule, constant
-from dalib.types import Array, Params, PyTree, Time
+from dalib.core.checks import InputError, check_positive, choose, input_error
+from dalib.core.types import Array, Params, PyTree, Time
+
+# Learning-rate schedules: factors that start at 1, as functions of the step i and of progress p in [0, 1].
+
+
+Schedule = Callable[[Time], Array]
+
+
+def constant(time: Time) -> Array:
+    """1 throughout."""
+    return jnp.ones_like(time.progress)
+
+
+def dann(time: Time) -> Array:
+    """(1 + 10p)^(−0.75) (Ganin et al., JMLR 2016, §5.2); ends at 0.166."""
+    return (1 + 10 * time.progress) ** -0.75
+
+
+def cosine(time: Time) -> Array:
+    """½(1 + cos πp); ends at 0."""
+    return 0.5 * (1 + jnp.cos(jnp.pi * time.progress))
+
+
+def inverse(*, gamma: float, power: float = 0.75, total_steps: int) -> Schedule:
+    """(1 + γi)^(−power) of the iteration i = p · total_steps, as TLlib writes it (γ 1e-3 or 3e-4).
+
+    It equals :func:`dann` when γ · total_steps = 10.
+    """
+
+    def schedule(time: Time) -> Array:
+        # From progress and not from the step: the same bits as in runs made before schedules saw the step.
+        return (1 + gamma * total_steps * time.progress) ** -power
+
+    return schedule
+
+
+SCHEDULES: dict[str, Schedule] = {"constant": constant, "dann": dann, "cosine": cosine}
+
+
+# Optimiser groups: one optax transformation a parameter group, with its own multiplier, and frozen parts.
+#
+# The state is kept per group and not per update, so that a method with several updates (MCD, WDGRL) steps each group
+# with one momentum whichever update trains it. The learning rate is a function of the run's
+# step and progress, not of an optimiser's own count:
+# an update that is repeated within a step does not run through the schedule faster.
 
 
 class Optimizer(NamedTuple):
@@ -76,7 +113,7 @@ def make_optimizer(
         momentum: of SGD, or Adam's β₁.
         nesterov: Nesterov's form of it.
         weight_decay: on every trained parameter, biases and normalisation included (as TLlib does).
-        schedule: factor of the rate, a function of :class:`dalib.types.Time`.
+        schedule: factor of the rate, a function of :class:`dalib.core.types.Time`.
         multipliers: factor by group name, e.g. ``{"encoder": 0.1}``; groups not named have 1.
         frozen: regular expressions searched in ``group/path/of/parameter``; what matches never changes (no decay, no
             moments). An expression that matches nothing is an error when the state is made.

@@ -1,10 +1,21 @@
-"""Which processes form one program: from arguments, from ``DALIB_…`` variables, or from Slurm's."""
+"""Several processes: what they agree on, and how they are started."""
 
+import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from dalib.checks import input_error
+import jax
+import numpy as np
+from jax.experimental.multihost_utils import process_allgather
+from jax.sharding import Mesh
+
+from dalib.core.checks import InputError, input_error
+from dalib.core.types import PyTree
+from dalib.train.sharding import make_mesh, replicated
+
+# Which processes form one program: from arguments, from ``DALIB_…`` variables, or from Slurm's.
+
 
 WAYS = ("off", "tpu", "slurm")
 SLURM_PORTS = range(61_440, 65_536)
@@ -26,7 +37,7 @@ class Processes(NamedTuple):
 
 def asked_for(environment: Mapping[str, str]) -> Any:
     """What the variables ask for: :class:`Processes`, ``"tpu"``, or None; see
-    :func:`dalib.train.distributed.initialize`."""
+    :func:`dalib.train.processes.initialize`."""
     names = ("DALIB_COORDINATOR", "DALIB_PROCESSES", "DALIB_PROCESS")
     given = [environment.get(name) for name in names]
     if any(given):
@@ -88,3 +99,177 @@ def checked(given: Sequence[Any], argument: str) -> Processes:
             expected="host:port, a number of processes ≥ 1, and 0 ≤ process < processes",
         )
     return found
+
+
+# Several processes as one program: how they find each other, and what has to be done by all, or by the first alone.
+#
+# ``jax.distributed`` is the engine. Every process runs the same program; a step is one computation on the devices of
+# all, each process brings its own rows of a batch, and process 0 alone writes what is not a checkpoint. Between steps
+# the host works on local copies (:func:`local`), which hold the same values everywhere.
+
+
+T = TypeVar("T")
+
+
+def initialize(
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+) -> None:
+    """Joins the other processes, if that was asked for; must come before anything touches a device.
+
+    Asked for are, in this order: the three arguments; the variables ``DALIB_COORDINATOR`` (``host:port`` of process 0),
+    ``DALIB_PROCESSES`` and ``DALIB_PROCESS``; ``DALIB_DISTRIBUTED=slurm``, where Slurm's variables say the same; and
+    ``DALIB_DISTRIBUTED=tpu`` on the workers of a TPU slice, which know each other. Otherwise the process stays alone.
+    Does nothing when it has joined already.
+
+    Args:
+        coordinator: ``host:port`` of process 0, where the others find it.
+        processes: how many there are.
+        process: which one this is, from 0.
+        environment: where the variables are looked up.
+
+    Raises:
+        InputError: for settings that are incomplete or make no sense, or processes that do not find each other.
+    """
+    if jax.distributed.is_initialized():
+        return
+    arguments = (coordinator, processes, process)
+    if any(given is not None for given in arguments):
+        found: Any = checked(arguments, "coordinator, processes, process")
+    else:
+        found = asked_for(environment)
+        if found is None:
+            return
+    try:
+        if found == "tpu":
+            jax.distributed.initialize()
+        else:
+            # Left to itself, jax takes one device a process under Slurm; here a process takes all that it sees.
+            jax.distributed.initialize(
+                found.coordinator, found.processes, found.process, cluster_detection_method="deactivate"
+            )
+    except (RuntimeError, ValueError) as error:
+        raise input_error(
+            "distributed",
+            got=f"no connection ({str(error).splitlines()[0]})",
+            expected="the workers of a TPU slice" if found == "tpu" else f"processes that meet: {found}",
+            todo="start all with the same coordinator, before anything else touches a device; see experiments/launch",
+        ) from error
+
+
+def process_count() -> int:
+    """How many processes there are. Touches no device while this one is alone."""
+    return jax.process_count() if jax.distributed.is_initialized() else 1
+
+
+def process_index() -> int:
+    """Which process this is; 0 while it is alone."""
+    return jax.process_index() if jax.distributed.is_initialized() else 0
+
+
+def leads() -> bool:
+    """Whether this is process 0, the one that writes."""
+    return process_index() == 0
+
+
+def from_each(value: float) -> np.ndarray:
+    """``[processes]`` float64: a number of each process. All must call it; it also makes them wait for one another."""
+    if process_count() == 1:
+        return np.asarray([value], np.float64)
+    bits = np.asarray([value], np.float64).view(np.uint32)  # two words, since jax has no float64 by default
+    return np.asarray(process_allgather(bits)).view(np.float64)[:, 0]
+
+
+def leaders(value: float) -> float:
+    """Process 0's number. All must call it; for what each would read off a shared disk, which may lag behind."""
+    return float(from_each(value)[0])
+
+
+def any_process(flag: bool) -> bool:
+    """Whether it is true on any process; all must call it."""
+    return bool(from_each(float(flag)).any())
+
+
+def leader_first(action: Callable[[], T]) -> T:
+    """Does something on process 0, and then on the others; an error on one is an error on all, so that none waits.
+
+    Raises:
+        InputError: where it failed elsewhere; the error itself where it happened.
+    """
+    result: Any = None
+    error: Exception | None = None
+    for turn in (leads(), not leads()):
+        if turn:
+            try:
+                result = action()
+            except Exception as own:
+                error = own
+        if process_count() == 1:
+            break
+        if any_process(error is not None):
+            raise error or InputError("another process stopped with an error; its message says why")
+    if error is not None:
+        raise error
+    return result
+
+
+def run_mesh(environment: Mapping[str, str] = os.environ) -> Mesh | None:
+    """The mesh of all devices of all processes; None where there is but one device.
+
+    ``DALIB_DEVICES=n`` takes the first n devices of each process only.
+
+    Raises:
+        InputError: when a process has fewer.
+    """
+    text = environment.get("DALIB_DEVICES", "")
+    devices = jax.devices()
+    if text:
+        most = int(text) if text.isdigit() else 0
+        if not 1 <= most <= jax.local_device_count():
+            expected = f"a number from 1 to {jax.local_device_count()}, the devices of this process"
+            raise input_error("DALIB_DEVICES", got=repr(text), expected=expected)
+        ranks: dict[int, int] = {}
+        kept = []
+        for device in devices:
+            ranks[device.process_index] = rank = ranks.get(device.process_index, 0) + 1
+            kept += [device] * (rank <= most)
+        devices = kept
+    return make_mesh(devices) if len(devices) > 1 else None
+
+
+def replicate(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """A copy of every leaf on every device of the mesh; leaves that are there already stay, without a mesh all do.
+
+    All processes must call it with the same values.
+    """
+    if mesh is None:
+        return tree
+    sharding = replicated(mesh)
+
+    def put(x: Any) -> Any:
+        if isinstance(x, jax.Array) and x.sharding.device_set == sharding.device_set:
+            return x
+        if process_count() == 1:
+            return jax.device_put(x, sharding)
+        if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+        values = np.asarray(x)
+        return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+
+    return jax.tree.map(put, tree)
+
+
+def local(tree: PyTree) -> PyTree:
+    """Every leaf whole on one device of this process, for work on the host between steps."""
+
+    def take(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or len(x.sharding.device_set) == 1:
+            return x
+        if not x.is_fully_replicated:
+            x = jax.jit(lambda x: x, out_shardings=replicated(x.sharding.mesh))(x)  # type: ignore[attr-defined]
+        return x.addressable_data(0)
+
+    return jax.tree.map(take, tree)

@@ -16,8 +16,8 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dalib.checks import InputError, input_error
-from dalib.types import Array, PyTree
+from dalib.core.checks import InputError, input_error
+from dalib.core.types import Array, PyTree
 
 GATHERED = "gathered"
 """Name of gathered parts for ``jax.checkpoint``'s policies: not to be kept for the backward pass."""

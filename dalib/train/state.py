@@ -6,12 +6,12 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from dalib.checks import InputError, input_error
+from dalib.core.checks import InputError, input_error
+from dalib.core.types import Array, Params, PyTree
 from dalib.encoders.adapters import as_net
 from dalib.methods.base import NET_GROUPS, Method, Spec
 from dalib.train.forward import initial_model_state
 from dalib.train.optimizer import Optimizer
-from dalib.types import Array, Params, PyTree
 
 
 @flax.struct.dataclass

@@ -1,6 +1,7 @@
-"""One training step and one evaluation pass under ``jax.jit``."""
+"""The compiled training step, and the split of its batch."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,15 +10,18 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from dalib.backend import platform, tracing_over
-from dalib.checks import input_error
+from dalib.core.checks import input_error
+from dalib.core.platform import platform, tracing_over
+from dalib.core.types import Array, Batch, Metrics, Params, PyTree, Task, Time
 from dalib.methods.base import Forward, Method, States, Update, View, joined_loss, trained_groups
 from dalib.train.accumulate import Objective, ObjectiveOf, averaged, check_parts, refusing
 from dalib.train.accumulate import cached as by_cache
 from dalib.train.optimizer import Optimizer
-from dalib.train.sharding import GATHERED, batch_sharding, gather, replicated, scatter
+from dalib.train.sharding import GATHERED, batch_sharding, fully_sharded, gather, replicated, scatter
 from dalib.train.state import TrainState
-from dalib.types import Array, Batch, Metrics, Params, PyTree, Task, Time
+
+# One training step and one evaluation pass under ``jax.jit``.
+
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -203,3 +207,55 @@ def _once_all_are_there(gradients: PyTree, norm: Array) -> PyTree:
     if platform() != "cpu":
         return gradients
     return jax.tree.map(lambda g: jnp.where(norm < 0, jnp.zeros((), g.dtype), g), gradients)
+
+
+# A state that is split over the devices from its first moment: for runs whose net is too large for a copy on each.
+
+
+def split_init(init: Callable[..., TrainState], mesh: Mesh, *, min_size: int = 2**16) -> Callable[..., TrainState]:
+    """``init`` under ``jit``, its result put straight where :func:`~dalib.train.sharding.fully_sharded` wants it.
+
+    Arguments by name are static (the target's size).
+    """
+
+    def place(*arguments: Any, **static: Any) -> TrainState:
+        own = functools.partial(init, **static)
+        places = fully_sharded(mesh, jax.eval_shape(own, *arguments), min_size=min_size)
+        made: TrainState = jax.jit(own, out_shardings=places)(*arguments)
+        return made
+
+    return place
+
+
+def split_step(*pieces: Any, mesh: Mesh, min_size: int = 2**16, **settings: Any) -> Step:
+    """:func:`~dalib.train.make_step` for states of :func:`split_init`: the first one's shapes give the places.
+
+    What the host changed between two steps (a refresh) comes back to its place first.
+
+    Args:
+        *pieces: method, forward and optimizer.
+        mesh: of all devices.
+        min_size: as in :func:`~dalib.train.sharding.fully_sharded`.
+        **settings: of :func:`~dalib.train.training_step`.
+    """
+    known: list[tuple[TrainState, Step]] = []
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        if not known:
+            places = fully_sharded(mesh, state, min_size=min_size)
+            known.append((places, make_step(*pieces, mesh=mesh, state_sharding=places, **settings)))
+        places, compiled = known[0]
+        return compiled(put_back(state, places), batch)
+
+    return step
+
+
+def put_back(tree: PyTree, places: PyTree) -> PyTree:
+    """Every leaf in its place; those that are there stay."""
+
+    def put(x: Any, place: Any) -> Any:
+        if isinstance(x, jax.Array) and x.sharding.is_equivalent_to(place, x.ndim):
+            return x
+        return jax.device_put(x, place)
+
+    return jax.tree.map(put, tree, places)

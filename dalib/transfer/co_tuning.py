@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dalib.checks import input_error
-from dalib.types import Array
+from dalib.core.checks import input_error
+from dalib.core.types import Array
 
 
 def category_relationship(probabilities: Array, labels: Array, num_classes: int) -> np.ndarray:

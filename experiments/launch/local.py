@@ -23,7 +23,7 @@ from typing import IO
 
 import tyro
 
-from dalib.checks import InputError, input_error
+from dalib.core.checks import InputError, input_error
 
 GRACE = 30.0
 """Seconds between asking processes to end and killing them: time to save."""

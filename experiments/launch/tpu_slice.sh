@@ -6,7 +6,7 @@
 #
 # Before: `gcloud auth login`; on every worker the repository in FOLDER with its environment in FOLDER/.venv (extra
 # `tpu`). FOLDER may be each worker's own, but --out and the data must be on a disk that all workers mount, and
-# --batch-size, the whole batch, a multiple of the number of chips. `python -m experiments.preflight --topology …` says
+# --batch-size, the whole batch, a multiple of the number of chips. `python -m dalib.run.preflight --topology …` says
 # beforehand whether it fits.
 #
 # The workers find each other without arguments (DALIB_DISTRIBUTED=tpu). Resumable: give the same command again, on this

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalib.core.types import Batch, Outputs, Source, Target
 from dalib.encoders import MLP, Bottleneck, Classifier, LeNet
-from dalib.encoders.heads import LinearHead
-from dalib.encoders.layers import leave
+from dalib.encoders.classifier import LinearHead
+from dalib.encoders.layers.layers import leave
 from dalib.methods import METHODS, Method
 from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, training_step
-from dalib.types import Batch, Outputs, Source, Target
 from tests.discrepancy.cases import accepted
 
 CLASSES = 3

@@ -4,10 +4,9 @@ import jax
 import pytest
 
 from dalib.methods import METHODS
+from dalib.run.preflight.program_text import REDEALS, collectives, parse
 from dalib.tasks import classification
 from dalib.train import make_forward, make_mesh, make_optimizer, make_step
-from experiments.preflight.collectives import REDEALS, collectives
-from experiments.preflight.hlo import parse
 from tests.contract.cases import CLASSES, STEPS, batch, classifier, methods, setup, small_method
 from tests.discrepancy.cases import accepted
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalib.core.types import Batch, Source, Target
 from dalib.methods.base import trained_groups
 from dalib.train import open_checkpoints
-from dalib.types import Batch, Source, Target
 from tests.contract.cases import (
     ALL,
     assert_finite,

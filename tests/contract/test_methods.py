@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalib.core.types import Batch, Source, Target
 from dalib.methods import METHODS, combine
 from dalib.methods.base import NET_GROUPS, term, trained_groups
 from dalib.train import make_mesh, put_batch
 from dalib.train.sharding import batch_sharding, replicated
-from dalib.types import Batch, Source, Target
 from tests.contract.cases import (
     ALL,
     INPUTS,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dalib.methods import TEST_TIME
-from dalib.train.test_time import make_apply
+from dalib.train.predict import make_apply
 from tests.contract.cases import CLASSES, assert_close, assert_finite, assert_same_bits, batch, classifier, quick_jit
 
 NET = classifier("vectors", norm=True)

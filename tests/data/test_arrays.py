@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import UNLABELLED, Domain, from_arrays
 from dalib.data.domain import split_labels, stratified_holdout
 

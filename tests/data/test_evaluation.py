@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import EvaluationBatch, UnlabelledBatch, evaluation_batches, from_arrays, unlabelled_batches
 
 N = 10

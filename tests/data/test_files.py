@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import from_folder, from_list_file
-from dalib.data.image_files import read_image
+from dalib.data.readers.images import read_image
 
 
 def picture(path, value=0, size=(5, 4), mode="RGB"):

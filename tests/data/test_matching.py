@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import UNLABELLED, check_distinct, from_arrays, match_classes
 
 

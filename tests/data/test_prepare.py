@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import benchmarks, from_arrays, paired_stream
 from dalib.data.__main__ import main
-from dalib.data.benchmarks import base
+from dalib.data.benchmarks import loading
 from dalib.data.domain import Domain
-from dalib.data.prepare import INDEX, from_prepared, prepare
-from dalib.data.raw_text import TextSplit
-from dalib.data.tfds_folders import from_records, prepare_records
+from dalib.data.readers.prepare import INDEX, from_prepared, prepare
+from dalib.data.readers.raw_text import TextSplit
+from dalib.data.readers.tfds import from_records, prepare_records
 from tests.data.tiny_benchmark import COUNTS, TINY, picture, tree
 
 
 def test_arrays_hold_the_resized_images(tmp_path):
-    domains = base.load(TINY, tree(tmp_path / "raw"))
+    domains = loading.load(TINY, tree(tmp_path / "raw"))
     form, folder = prepare("tiny", domains, tmp_path / "out", size=8)
     assert (form, folder) == ("arrays", tmp_path / "out" / "tiny")
     ready = from_prepared(folder)
@@ -59,7 +59,7 @@ def test_arrays_stay_as_they_are(tmp_path):
 
 
 def test_refused_and_left_clean(tmp_path):
-    domains = base.load(TINY, tree(tmp_path / "raw"))
+    domains = loading.load(TINY, tree(tmp_path / "raw"))
     out = tmp_path / "out"
     cut = tmp_path / "raw" / "tiny" / "images" / "far" / "Mug" / "2.jpg"
     whole = cut.read_bytes()
@@ -88,7 +88,7 @@ def test_refused_and_left_clean(tmp_path):
 
 
 def test_array_record_through_the_builder(tmp_path):
-    domains = base.load(TINY, tree(tmp_path / "raw"))
+    domains = loading.load(TINY, tree(tmp_path / "raw"))
     grey = tmp_path / "raw" / "tiny" / "images" / "far" / "Mug" / "3.jpg"
     picture(grey, 5, mode="L")
     prepare_records("tiny", domains, tmp_path / "out")
@@ -124,7 +124,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert "as its manifest says" in out and "fingerprint" in out and "2 classes of 2 to 3" in out
     assert main(["prepare", "tiny", "--data-dir", str(raw), "--out", str(tmp_path / "out"), "--size", "4"]) == 0
     assert set(from_prepared(tmp_path / "out" / "tiny")) == {"near", "far"}
-    known = {"near": base.check(TINY, raw).fingerprints["near"], "far": "0" * 64}
+    known = {"near": loading.check(TINY, raw).fingerprints["near"], "far": "0" * 64}
     versioned = dataclasses.replace(TINY, manifest=dataclasses.replace(TINY.facts, fingerprints=known))
     monkeypatch.setitem(benchmarks.BENCHMARKS, "tiny", versioned)
     assert main(["check", "tiny", "--data-dir", str(raw)]) == 0

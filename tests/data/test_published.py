@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.data.views import published
-from dalib.types import ImagePreprocessing
+from dalib.core.checks import InputError
+from dalib.core.types import ImagePreprocessing
+from dalib.data.readers.images import published
 
 
 def test_scale_order_and_standardisation():

@@ -5,11 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import from_arrays, load_tokenizer
-from dalib.data.benchmarks.reading import pool
-from dalib.data.raw_text import ClipSplit, TextSplit, tokenized
-from dalib.data.tagged import TaggedDomain, TaggedSentences
+from dalib.data.domain import pool
+from dalib.data.readers.raw_text import ClipSplit, TaggedDomain, TaggedSentences, TextSplit, tokenized
 
 
 def texts():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dalib.data import benchmarks
-from dalib.data.benchmarks.base import load, read
 from dalib.data.benchmarks.digit_files import usps_pixels
+from dalib.data.benchmarks.loading import load, read
 
 pytestmark = pytest.mark.data
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import from_arrays, paired_stream, stream_rows
 
 NAMES = ("a", "b", "c")

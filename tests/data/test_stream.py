@@ -5,11 +5,11 @@ import inspect
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Batch, Source, Target
 from dalib.data import Domain, from_arrays, from_folder, paired_stream
 from dalib.data.order import EndlessOrder, endless_order
-from dalib.data.views import train_transform
-from dalib.types import Batch, Source, Target
+from dalib.data.readers.images import train_transform
 
 
 def domain(name, n, *, offset=0):

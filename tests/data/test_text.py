@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dalib import data
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 
 tokenizers = pytest.importorskip("tokenizers")
 

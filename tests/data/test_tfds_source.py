@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import from_tfds, paired_stream
-from dalib.data.views import eval_transform
+from dalib.data.readers.images import eval_transform
 from tests.data import tiny_builder
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import transforms as T
-from dalib.data.views import IMAGENET_MEAN, IMAGENET_STD, eval_transform, train_transform
+from dalib.data.readers.images import IMAGENET_MEAN, IMAGENET_STD, eval_transform, train_transform
 
 RNG = np.random.default_rng(0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dalib import data
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 
 
 def test_waveforms_are_padded_and_standardised():

@@ -3,9 +3,9 @@
 import numpy as np
 from PIL import Image
 
-from dalib.data.benchmarks.base import Benchmark
 from dalib.data.benchmarks.facts import Facts
-from dalib.data.benchmarks.pictures import Tree, pooled_folders
+from dalib.data.benchmarks.images import Tree, pooled_folders
+from dalib.data.benchmarks.loading import Benchmark
 
 CLASSES = ("back_pack", "mug")
 COUNTS = {"near": (3, 2), "far": (2, 4)}

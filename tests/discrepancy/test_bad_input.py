@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dalib import discrepancy as D
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 
 A, B, ROW = jnp.ones((8, 5)), jnp.ones((8, 4)), jnp.ones(5)
 

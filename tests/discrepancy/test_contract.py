@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from tests.discrepancy.cases import CASES, close, compiled, jit, samples
 
 NAMES = list(CASES)

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.distance import cdist, pdist
 
 import dalib.discrepancy
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.discrepancy.distances import paired_squared_distances
 from tests.discrepancy.cases import Jitted, jit
 

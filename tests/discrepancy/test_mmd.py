@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 import dalib.discrepancy
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from tests.discrepancy.cases import Jitted, jit, samples
 
 D = Jitted()

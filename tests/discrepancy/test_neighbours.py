@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dalib import discrepancy as D
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.discrepancy.tiled import CPU_DENSE_ROWS
 from tests.discrepancy.cases import Jitted, jit, samples
 

@@ -10,7 +10,7 @@ import scipy.special
 import scipy.stats
 
 from dalib import discrepancy as D
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from tests.discrepancy.cases import Jitted, jit
 from tests.golden import golden, inputs
 

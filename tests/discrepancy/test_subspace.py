@@ -10,7 +10,7 @@ import scipy.linalg
 from scipy.stats import ortho_group
 
 import dalib.discrepancy
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.discrepancy.spectral import squared_singular_values, svd
 from tests.discrepancy.cases import Jitted, jit, samples
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dalib import discrepancy as D
-from dalib.backend import tracing_over
+from dalib.core.platform import tracing_over
 from dalib.discrepancy.tiled import CPU_DENSE_ROWS, CPU_TILE_ROWS, tile_rows
 from tests.discrepancy.cases import jit, samples
 

@@ -10,7 +10,7 @@ import scipy.stats
 from scipy.optimize import linprog
 
 import dalib.discrepancy
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from tests.discrepancy.cases import Jitted, jit, samples
 
 D = Jitted()

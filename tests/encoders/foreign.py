@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dalib.core.types import Batch, Outputs, Source, Target
 from dalib.encoders import Bottleneck, Classifier, Encoder, from_equinox, from_nnx, linen_encoder, make_classifier
-from dalib.types import Batch, Outputs, Source, Target
 from tests.contract.cases import quick_jit
 
 CLASSES, WIDTH = 3, 4

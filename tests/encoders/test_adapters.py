@@ -11,7 +11,7 @@ pytest.importorskip("equinox", reason="the extra equinox is not installed")
 import equinox as eqx
 from flax import nnx
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.encoders import (
     Classifier,
     LeNet,

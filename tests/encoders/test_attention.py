@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.encoders.attention import MLP, Attention, Block, attend, blocks, causal_mask, layer_norm, padding_mask
+from dalib.core.checks import InputError
+from dalib.encoders.layers.attention import MLP, Attention, Block, attend, blocks, causal_mask, layer_norm, padding_mask
 from tests.encoders.fill import filled
 
 

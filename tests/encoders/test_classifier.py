@@ -5,19 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.encoders import (
-    BOTTLENECKS,
-    MLP,
-    Bottleneck,
-    Classifier,
-    LinearHead,
-    MLPHead,
-    make_bottleneck,
-    make_encoder,
-    make_head,
-)
-from dalib.encoders.heads import CosineHead, WeightNormHead
+from dalib.core.checks import InputError
+from dalib.encoders import BOTTLENECKS, MLP, Bottleneck, Classifier, LinearHead, MLPHead
+from dalib.encoders.classifier import CosineHead, WeightNormHead
+from dalib.encoders.registry import make_bottleneck, make_encoder, make_head
 from tests.encoders.fill import filled
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from dalib.checks import InputError
-from dalib.encoders.depthwise import depthwise, depthwise_as_taps
+from dalib.core.checks import InputError
+from dalib.encoders.layers.depthwise import depthwise, depthwise_as_taps
 
 slow = pytest.mark.slow
 GEOMETRIES = [

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from flax import errors, traverse_util
 
-from dalib.backend import tracing_for
-from dalib.checks import InputError
-from dalib.encoders import ENCODERS, LeNet, efficientnet, make_encoder, mobilenet
-from dalib.encoders.mobilenet_v3 import Block as MobileBlock
-from dalib.encoders.resnet import _Block as Block
-from dalib.types import Outputs
+from dalib.core.checks import InputError
+from dalib.core.platform import tracing_for
+from dalib.core.types import Outputs
+from dalib.encoders import LeNet
+from dalib.encoders.registry import ENCODERS, make_encoder
+from dalib.encoders.vision import efficientnet, mobilenet
+from dalib.encoders.vision.mobilenet import Block as MobileBlock
+from dalib.encoders.vision.resnet import _Block as Block
 from tests.encoders.fill import filled
 
 IMAGES = (4, 16, 16, 1)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from dalib.checks import InputError
-from dalib.encoders.convolution import CACHED, convolution_as_matrix, convolution_by_size, convolution_canonical
-from dalib.encoders.layers import conv, max_pool_2x2
+from dalib.core.checks import InputError
+from dalib.encoders.layers.convolution import CACHED, convolution_as_matrix, convolution_by_size, convolution_canonical
+from dalib.encoders.layers.layers import conv, max_pool_2x2
 
 FORMS = ("library", "canonical", "patches")
 GEOMETRY = [

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.encoders import efficientnet, make_encoder
-from dalib.encoders.inverted_residual import divisible, drop_path, last_of_stages
-from dalib.encoders.layers import conv
+from dalib.core.checks import InputError
+from dalib.encoders.layers.inverted_residual import divisible, drop_path, last_of_stages
+from dalib.encoders.layers.layers import conv
+from dalib.encoders.registry import make_encoder
+from dalib.encoders.vision import efficientnet
 from tests.encoders.fill import filled
 
 IMAGE = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.encoders.pooling import adaptive_average_pool, max_pool, maximum_of_slices
+from dalib.encoders.layers.pooling import adaptive_average_pool, max_pool, maximum_of_slices
 
 
 @pytest.mark.parametrize("side", [1, 6, 7, 9])

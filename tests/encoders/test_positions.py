@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.encoders.positions import RESAMPLING, resample_positions, resampling_matrix
+from dalib.core.checks import InputError
+from dalib.encoders.layers.positions import RESAMPLING, resample_positions, resampling_matrix
 
 
 @pytest.mark.parametrize("how", RESAMPLING)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.encoders import SqueezeNet, make_encoder
-from dalib.encoders.published import FrozenBatchNorm
+from dalib.core.checks import InputError
+from dalib.encoders import SqueezeNet
+from dalib.encoders.layers.published import FrozenBatchNorm
+from dalib.encoders.registry import make_encoder
 from tests.encoders.fill import filled
 
 IMAGES = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)

@@ -7,10 +7,11 @@ import pytest
 import scipy.signal
 from jax import lax
 
-from dalib.checks import InputError
-from dalib.encoders import LogMelCNN, make_encoder
-from dalib.encoders.spectrum import frames, log_mel, mel_filterbank, power_spectrum
-from dalib.encoders.wav2vec2 import grouped_convolution_in_steps
+from dalib.core.checks import InputError
+from dalib.encoders import LogMelCNN
+from dalib.encoders.audio.logmel import frames, log_mel, mel_filterbank, power_spectrum
+from dalib.encoders.audio.wav2vec2 import grouped_convolution_in_steps
+from dalib.encoders.registry import make_encoder
 from tests.encoders.fill import filled
 
 

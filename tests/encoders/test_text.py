@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.encoders import BERT, GPT2, make_encoder
+from dalib.core.checks import InputError
+from dalib.encoders import BERT, GPT2
+from dalib.encoders.registry import make_encoder
 from tests.encoders.fill import filled
 
 SIZES = {"vocabulary": 13, "width": 8, "depth": 2, "heads": 2, "positions": 12}
@@ -95,7 +96,7 @@ def test_ids_outside_the_vocabulary_are_not_hidden():
 
 
 def test_unit_length_of_zeros_has_a_finite_gradient():
-    from dalib.encoders.bert import unit_length
+    from dalib.encoders.text.bert import unit_length
 
     gradient = jax.grad(lambda x: jnp.sum(unit_length(x)))(jnp.zeros((1, 3)))
     assert np.isfinite(gradient).all()

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from flax import errors
 
-from dalib.checks import InputError
-from dalib.encoders import ViT, make_encoder
-from dalib.encoders.positions import resample_positions
+from dalib.core.checks import InputError
+from dalib.encoders import ViT
+from dalib.encoders.layers.positions import resample_positions
+from dalib.encoders.registry import make_encoder
 from tests.encoders.fill import filled
 
 TINY = {"patch": 4, "width": 8, "depth": 1, "heads": 2, "image_size": 8}

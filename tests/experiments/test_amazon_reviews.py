@@ -6,14 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data.benchmarks import BENCHMARKS
 from dalib.report import load_runs
-from experiments import amazon_data
-from experiments.amazon_data import divide, reader, stated
+from dalib.run.config import Recipe
 from experiments.amazon_reviews import Amazon, amazon, experiments
-from experiments.config import Recipe
-from experiments.published import load
+from experiments.inputs import amazon as amazon_data
+from experiments.inputs.amazon import divide, reader, stated
+from experiments.ledger.published import load
 
 
 def reviews(name="books", n=40, repeats=4):

@@ -6,16 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import Domain
-from dalib.data.arrays import ArraySplit
 from dalib.data.benchmarks.facts import read_facts
-from dalib.data.digit_frames import GEOMETRIES
-from experiments import digit_sets
-from experiments.digit_protocols import DIGIT_PRESETS
+from dalib.data.digits import GEOMETRIES
+from dalib.data.domain import ArraySplit
+from dalib.run.presets import digit_sets
+from dalib.run.presets.digits import DIGIT_PRESETS
+from dalib.run.program import make_program
 from experiments.digits import Digits, digits, experiments, tasks
-from experiments.program import make_program
-from experiments.published import load as published
+from experiments.ledger.published import load as published
 
 SIDES = {"mnist": (28, 28, 1), "usps": (16, 16, 1), "mnist_m": (28, 28, 3)}
 PAIRS = [(name, method) for name, preset in DIGIT_PRESETS.items() for method in preset.settings]

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.data.readers.tables import Source, read_tables
+from dalib.data.readers.user_files import place_of
 from dalib.report import load_runs
-from experiments.command_line import main
+from dalib.run.cli.main import main
 from experiments.feature_tables import FeatureTables, check, experiments, feature_tables, sources
-from experiments.own_data import place_of
-from experiments.tables import Source, read_tables
-from tests.experiments.own_data import blobs
+from tests.run.own_data import blobs
 
 
 def source(text, **names):

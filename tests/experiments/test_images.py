@@ -8,18 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import experiments.images
-from dalib.checks import InputError
+import experiments.inputs.images
+from dalib.core.checks import InputError
+from dalib.core.types import ImagePreprocessing
 from dalib.data import benchmarks as data
-from dalib.data.arrays import ArraySplit
-from dalib.data.benchmarks.reading import pool
-from dalib.data.prepare import prepare
+from dalib.data.domain import ArraySplit, pool
+from dalib.data.readers.prepare import prepare
 from dalib.encoders import LeNet
-from dalib.types import ImagePreprocessing
+from dalib.run.cli.main import main
+from dalib.run.program import make_parts
 from experiments import domainnet, office31, office_caltech_images, office_home, pacs, visda
-from experiments.command_line import main
-from experiments.image_splits import Rows, ViewedImages
-from experiments.program import make_parts
+from experiments.inputs.image_splits import Rows, ViewedImages
 from tests.data.tiny_benchmark import picture
 
 EACH = 2
@@ -108,8 +107,8 @@ def test_prepared_images_are_those_that_are_decoded(tmp_path, monkeypatch, capsy
     options = office31.Office31(weights="", size=28, data_dir=root, source="dslr", target="webcam")
 
     def images(options, names):
-        found = experiments.images._load(options, names)
-        return experiments.images._view(options)(found["dslr"]).split("train").__getitems__(range(8))
+        found = experiments.inputs.images._load(options, names)
+        return experiments.inputs.images._view(options)(found["dslr"]).split("train").__getitems__(range(8))
 
     decoded = images(options, ["dslr"])
     ready = dataclasses.replace(options, prepared=tmp_path / "ready", data_dir=None)
@@ -130,7 +129,7 @@ def test_frozen_features_and_several_sources(tmp_path, monkeypatch):
     net = LeNet()
     variables = net.init(jax.random.key(0), jnp.zeros((1, 28, 28, 3)))
     prepared = ImagePreprocessing(size=28, resize=32)
-    monkeypatch.setattr(experiments.images, "load", lambda name, weights: (net, variables, prepared))
+    monkeypatch.setattr(experiments.inputs.images, "load", lambda name, weights: (net, variables, prepared))
     several = ["--frozen-features", "--several", "--target", "sketch", "--method", "source_only", "m3sda"]
     assert call("pacs", root, *several, "--options", "m3sda.sources=3", "--batch-size", "6") == 0
     folder = root / "runs" / "art_painting + cartoon + photo-sketch" / "m3sda" / "seed-0"
@@ -188,16 +187,16 @@ def test_no_held_out_picture_has_a_twin_among_those_trained_on():
     x = np.arange(40, dtype=np.float32)[:, None]
     x[20:] = x[:20]  # every picture twice, of one class
     whole = ArraySplit(x, np.arange(40, dtype=np.int32) % 2)
-    domain = experiments.images._source(pool("a", ("no", "yes"), whole), 0.3)
+    domain = experiments.inputs.images._source(pool("a", ("no", "yes"), whole), 0.3)
     train, test = (domain.split(name).__getitems__(range(len(domain.split(name))))[0] for name in ("train", "test"))
     assert len(train) + len(test) == 40 and 0 < len(test) < 12
     assert not set(train.ravel()) & set(test.ravel())
-    assert experiments.images._source(domain, 0.3) is domain
+    assert experiments.inputs.images._source(domain, 0.3) is domain
 
 
 def test_the_whole_image_is_stored_and_its_centre_enters_the_net():
     options = office31.Office31(weights="", size=28, method=("source_only",), seeds=1)
-    geometry, finish = experiments.images._whole(options)
+    geometry, finish = experiments.inputs.images._whole(options)
     image = np.zeros((40, 30, 3), np.uint8)
     image[:, 15:] = 255  # dark on the left, bright on the right
     stored = finish(geometry(image, np.random.default_rng(0)), np.random.default_rng(0))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from experiments.launch import local
 from experiments.launch.local import Local, environments, main
 

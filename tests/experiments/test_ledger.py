@@ -6,14 +6,15 @@ import math
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.report import load_runs
 from dalib.report.statistics import Interval
-from experiments.command_line import main
-from experiments.ledger import NOT_RUN, Ledger, entries, ledger, verdict
-from experiments.ledger_alone import alone
-from experiments.ledger_pages import to_html, to_markdown
-from experiments.published import Number, load
+from dalib.run.cli.main import main
+from experiments.ledger.__main__ import Ledger, ledger
+from experiments.ledger.alone import alone
+from experiments.ledger.compare import NOT_RUN, entries, verdict
+from experiments.ledger.pages import to_html, to_markdown
+from experiments.ledger.published import Number, load
 
 NUMBER = Number(
     table="one",

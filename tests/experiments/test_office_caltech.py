@@ -6,15 +6,14 @@ import os
 import numpy as np
 import pytest
 
-from dalib.data.arrays import ArraySplit
 from dalib.data.benchmarks import BENCHMARKS
-from dalib.data.benchmarks.reading import pool
+from dalib.data.domain import ArraySplit, pool
 from dalib.report import load_runs
+from dalib.run.cli.main import main
 from experiments import office_caltech
-from experiments.command_line import main
-from experiments.ledger import entries
+from experiments.ledger.compare import entries
+from experiments.ledger.published import load as load_published
 from experiments.office_caltech import DOMAINS, ROWS, TASKS, OfficeCaltech, accuracy, load, published_numbers
-from experiments.published import load as load_published
 
 EXACT = (23.70, 25.76, 25.48, 26.00, 29.83, 25.48, 19.86, 22.96, 59.24, 26.27, 28.50, 63.39)
 

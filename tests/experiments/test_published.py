@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from dalib.checks import InputError
-from experiments.published import MEAN, PATH, load
+from dalib.core.checks import InputError
+from experiments.ledger.published import MEAN, PATH, load
 
 SMALL = """
 [source.someone]

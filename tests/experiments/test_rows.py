@@ -13,12 +13,12 @@ import pytest
 from dalib.data import from_arrays, stream_rows
 from dalib.methods import METHODS, Method
 from dalib.methods.base import Needs
+from dalib.run.cli.main import Progress
+from dalib.run.config import Experiment, Recipe
+from dalib.run.population.members import Job, _groups, run_jobs
+from dalib.run.program import make_program
+from dalib.run.run import run_experiment
 from dalib.train import open_checkpoints
-from experiments.config import Experiment, Recipe
-from experiments.population import Job, _groups, run_jobs
-from experiments.program import make_program
-from experiments.progress import Progress
-from experiments.run import run_experiment
 
 STEPS, BATCH, SCALE = 12, 8, 64
 SIZES = {"here": 43, "there": 29, "yonder": 29, "far": 31}

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from dalib.core.types import Batch, Outputs, Source, Target
 from dalib.methods import METHODS, States
 from dalib.methods.base import Forward
 from dalib.methods.classic import CLASSIC
-from dalib.types import Batch, Outputs, Source, Target
 from tests.golden import golden, inputs
 from tests.methods.passes import (
     FORWARD,

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dalib.core.types import Batch, Outputs, Source, Target, Task
 from dalib.methods.base import Forward, Pass, Spec, States, View, joined_loss
 from dalib.tasks import classification
-from dalib.types import Batch, Outputs, Source, Target, Task
 
 HEAD = nn.Dense(5)
 

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dalib.core.types import Batch, Source, Target, Task
 from dalib.methods.base import Look, Method, States, evaluated
 from dalib.tasks import classification
 from dalib.train import evaluate_outputs, init_state, make_forward, make_optimizer, make_predict, training_step
-from dalib.types import Batch, Source, Target, Task
 from tests.contract.cases import quick_jit
 
 

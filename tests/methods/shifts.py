@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dalib.core.types import Batch, Source, Target
 from dalib.encoders import MLP, Bottleneck, Classifier
 from dalib.methods.base import Look, Method, States, evaluated
 from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, make_predict, training_step
-from dalib.types import Batch, Source, Target
 from tests.contract.cases import quick_jit
 
 

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Outputs
 from dalib.encoders import MLP, Bottleneck, Classifier
 from dalib.methods import States
-from dalib.methods.adda import adda
-from dalib.methods.discriminator import Discriminator, discriminate
+from dalib.methods.adversarial.critics import adda
+from dalib.methods.parts.nets import Discriminator, discriminate
 from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, training_step
-from dalib.types import Outputs
 from tests.contract.cases import batch
 from tests.golden import golden, inputs
 from tests.methods.passes import FORWARD, discriminator_parameters, loss_of, make_context, make_pass, relative_error

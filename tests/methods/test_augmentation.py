@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.methods import augmentation as A
+from dalib.core.checks import InputError
+from dalib.methods.parts import augmentation as A
 
 KEY = jax.random.key(7)
 IMAGES = np.random.default_rng(0).normal(size=(6, 8, 8, 2)).astype(np.float32)

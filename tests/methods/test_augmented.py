@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.methods.augmentation import VIEWS, in_turn, random_crop, random_resized_crop
+from dalib.core.checks import InputError
+from dalib.core.types import Batch, Source, Target
 from dalib.methods.base import Method, Update
+from dalib.methods.parts.augmentation import VIEWS, in_turn, random_crop, random_resized_crop
 from dalib.methods.transformers import SEEN, augmented
-from dalib.types import Batch, Source, Target
 from tests.methods.passes import loss_of, make_context
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.methods import METHODS, adabn, adda, combine, dann, entmin
 from dalib.methods.base import Update, trained_groups
 from tests.methods.passes import make_spec

@@ -5,10 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.methods.bsp import bsp, spectral_penalty
-from dalib.methods.cdan import cdan, multilinear_map, randomized_map
-from dalib.methods.dann import dann
+from dalib.core.checks import InputError
+from dalib.methods.adversarial.domain_classifier import (
+    bsp,
+    cdan,
+    dann,
+    multilinear_map,
+    randomized_map,
+    spectral_penalty,
+)
 from tests.golden import golden, inputs
 from tests.methods.passes import (
     discriminator_parameters,

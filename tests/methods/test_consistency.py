@@ -10,18 +10,14 @@ import numpy as np
 import pytest
 import scipy.special
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Batch, Outputs, Source, Target, Time
 from dalib.discrepancy import class_balance
 from dalib.methods import Forward, Pass, States, combine, dann, evaluated
-from dalib.methods.adamatch import adamatch, adamatch_warmup
-from dalib.methods.augmentation import identity
-from dalib.methods.cc_loss import cc_loss
-from dalib.methods.fixmatch import fixmatch
-from dalib.methods.mean_teacher import mean_teacher, teacher_params
-from dalib.methods.uda import soft_label_loss, uda
-from dalib.methods.vat import adversarial_perturbation, virtual_adversarial_loss
-from dalib.methods.views import sigmoid_ramp
-from dalib.types import Batch, Outputs, Source, Target, Time
+from dalib.methods.parts.augmentation import identity
+from dalib.methods.self_training.consistency import cc_loss, fixmatch, sigmoid_ramp, soft_label_loss, uda
+from dalib.methods.self_training.smoothness import adversarial_perturbation, virtual_adversarial_loss
+from dalib.methods.self_training.teacher import adamatch, adamatch_warmup, mean_teacher, teacher_params
 from tests.golden import golden, inputs
 from tests.methods.passes import joined, loss_of, make_context, make_view
 

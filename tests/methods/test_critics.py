@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.methods import States
-from dalib.methods.confusion import confusion
-from dalib.methods.wdgrl import between, wdgrl
+from dalib.methods.adversarial.critics import between, wdgrl
+from dalib.methods.adversarial.domain_classifier import confusion
 from tests.golden import inputs
 from tests.methods.passes import FORWARD, gradients_of, loss_of, make_context, make_pass, make_spec, penalty_of
 

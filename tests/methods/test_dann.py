@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dalib.methods import dann
-from dalib.methods.discriminator import Discriminator, discriminate, domain_loss
+from dalib.methods.parts.nets import Discriminator, discriminate, domain_loss
 from tests.golden import golden, inputs
 from tests.methods.passes import (
     discriminator_parameters,

@@ -7,17 +7,22 @@ import numpy as np
 import optax
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Batch, Outputs, Source, Target
 from dalib.discrepancy import coral
 from dalib.methods.base import Forward, Pass, States
-from dalib.methods.coral_dg import coral_dg
-from dalib.methods.domains import domain_losses, split_domains, stack_domains
-from dalib.methods.groupdro import groupdro
-from dalib.methods.irm import irm, scale_gradients, split, squared
-from dalib.methods.mixstyle import mix_styles, mixing, mixstyle, partners, style
-from dalib.methods.vrex import vrex
-from dalib.methods.warmup import weight_after
-from dalib.types import Batch, Outputs, Source, Target
+from dalib.methods.generalisation.mixstyle import mix_styles, mixing, mixstyle, partners, style
+from dalib.methods.generalisation.penalties import (
+    coral_dg,
+    groupdro,
+    irm,
+    scale_gradients,
+    split,
+    squared,
+    vrex,
+    weight_after,
+)
+from dalib.methods.parts.domains import domain_losses, split_domains, stack_domains
 from tests.golden import golden, inputs
 from tests.methods.passes import gradients_of, loss_of, make_context, make_pass, make_view, relative_error
 

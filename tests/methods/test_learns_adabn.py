@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalib.core.types import Batch, Source, Target
 from dalib.encoders import MLP, Classifier
 from dalib.methods import States, adabn
 from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, make_predict, recompute_statistics, training_step
-from dalib.types import Batch, Source, Target
 from tests.methods.shifts import blobs, circle
 
 

@@ -11,23 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalib.core.types import Batch, Source, Target
 from dalib.encoders import MLP, Classifier
 from dalib.methods import combine, dann, mcd, source_only
-from dalib.methods.adda import adda
-from dalib.methods.bsp import bsp
-from dalib.methods.cdan import cdan
-from dalib.methods.cmd import cmd
-from dalib.methods.confusion import confusion
-from dalib.methods.ddc import ddc
-from dalib.methods.deepjdot import deepjdot
-from dalib.methods.dsan import dsan
-from dalib.methods.jan import jan
-from dalib.methods.mdd import mdd
-from dalib.methods.swd import swd
-from dalib.methods.wdgrl import wdgrl
+from dalib.methods.adversarial.critics import adda, wdgrl
+from dalib.methods.adversarial.domain_classifier import bsp, cdan, confusion
+from dalib.methods.adversarial.two_heads import mdd
+from dalib.methods.statistics.mmd import ddc, dsan, jan
+from dalib.methods.statistics.moments import cmd
+from dalib.methods.statistics.transport import deepjdot, swd
 from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, make_predict, training_step
-from dalib.types import Batch, Source, Target
 from tests.contract.cases import quick_jit
 
 pytestmark = pytest.mark.slow

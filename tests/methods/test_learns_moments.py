@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalib.core.types import Outputs
 from dalib.encoders import MLP, Classifier
 from dalib.methods import afn, coral_dg, dan, deep_coral, homm, log_coral, source_only
-from dalib.types import Outputs
 from tests.methods.seeds import Shift, scores
 
 pytestmark = pytest.mark.slow

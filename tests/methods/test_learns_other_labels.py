@@ -7,7 +7,7 @@ import pytest
 
 from dalib.encoders import MLP, Classifier
 from dalib.methods import dann, iwan, osbp, ovanet, pada, source_only
-from dalib.methods.rejection import with_rejection
+from dalib.methods.label_sets.open_set import with_rejection
 from tests.methods.seeds import Shift, scores
 
 pytestmark = pytest.mark.slow

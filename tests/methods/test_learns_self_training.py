@@ -12,26 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalib.core.types import Batch, Source, Target
 from dalib.encoders import MLP, Classifier
 from dalib.methods import Look, States, combine, evaluated, source_only
-from dalib.methods.adamatch import adamatch
-from dalib.methods.augmentation import gaussian_noise
-from dalib.methods.bnm import bnm
-from dalib.methods.cc_loss import cc_loss
-from dalib.methods.entmin import entmin
-from dalib.methods.fixmatch import fixmatch
-from dalib.methods.im import im
-from dalib.methods.mcc import mcc
-from dalib.methods.mean_teacher import mean_teacher
-from dalib.methods.pseudo_label import pseudo_label
-from dalib.methods.shot import shot
-from dalib.methods.uda import uda
-from dalib.methods.vada import vada
-from dalib.methods.vat import vat
-from dalib.methods.views import sigmoid_ramp
+from dalib.methods.parts.augmentation import gaussian_noise
+from dalib.methods.self_training.consistency import cc_loss, fixmatch, sigmoid_ramp, uda
+from dalib.methods.self_training.entropy import bnm, entmin, im, mcc, pseudo_label
+from dalib.methods.self_training.smoothness import vada, vat
+from dalib.methods.self_training.teacher import adamatch, mean_teacher
+from dalib.methods.source_free import shot
 from dalib.tasks import classification
 from dalib.train import evaluate_outputs, init_state, make_forward, make_optimizer, make_predict, training_step
-from dalib.types import Batch, Source, Target
 from tests.contract.cases import quick_jit
 
 pytestmark = pytest.mark.slow

@@ -6,13 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalib.core.types import Outputs
 from dalib.encoders import MLP, Classifier
 from dalib.methods import groupdro, mfsan, mixstyle, source_only
-from dalib.methods.irm import irm
-from dalib.methods.m3sda import m3sda
-from dalib.methods.mme import mme
-from dalib.methods.vrex import vrex
-from dalib.types import Outputs
+from dalib.methods.generalisation.penalties import irm, vrex
+from dalib.methods.several_sources import m3sda, mme
 from tests.methods.seeds import Shift, scores
 from tests.methods.shifts import Samples, blobs, circle, train, turned
 

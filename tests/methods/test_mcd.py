@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalib.core.types import Outputs
 from dalib.methods import States
-from dalib.methods.mcd import mcd
-from dalib.methods.swd import swd
-from dalib.types import Outputs
+from dalib.methods.adversarial.two_heads import mcd
+from dalib.methods.statistics.transport import swd
 from tests.golden import golden, inputs
 from tests.methods.passes import FORWARD, loss_of, make_context, make_pass, relative_error
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dalib.methods.dd import dd
-from dalib.methods.mdd import mdd
+from dalib.methods.adversarial.two_heads import mdd
+from dalib.methods.statistics.regression import dd
 from tests.golden import golden, inputs
 from tests.methods.passes import gradients_of, make_context, make_pass, make_spec, penalty_of, relative_error
 

@@ -7,15 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Outputs, Source
 from dalib.discrepancy import mean_entropy
 from dalib.methods.base import States
-from dalib.methods.branches import apply_heads, init_heads, mixture, with_first
-from dalib.methods.m3sda import m3sda, moment_distance
-from dalib.methods.mfsan import mfsan
-from dalib.methods.mme import mme
+from dalib.methods.parts.nets import apply_heads, init_heads, mixture, with_first
+from dalib.methods.several_sources import m3sda, mfsan, mme, moment_distance
 from dalib.train import make_forward
-from dalib.types import Outputs, Source
 from tests.contract.cases import batch, classifier, setup
 from tests.golden import inputs
 from tests.methods.passes import FORWARD, HEAD, gradients_of, loss_of, make_context, make_pass, make_spec, penalty_of

@@ -5,12 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Outputs
 from dalib.methods import source_only
-from dalib.methods.osbp import osbp, unknown_cross_entropy
-from dalib.methods.ovanet import binary_entropy, one_vs_all_loss, ovanet
-from dalib.methods.rejection import append_unknown, with_rejection
-from dalib.types import Outputs
+from dalib.methods.label_sets.open_set import (
+    append_unknown,
+    binary_entropy,
+    one_vs_all_loss,
+    osbp,
+    ovanet,
+    unknown_cross_entropy,
+    with_rejection,
+)
 from tests.golden import inputs
 from tests.methods.passes import FORWARD, HEAD, gradients_of, make_pass, make_spec, penalty_of
 

@@ -5,13 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Outputs
 from dalib.methods.base import Look, States
-from dalib.methods.discriminator import Discriminator, discriminate
-from dalib.methods.iwan import iwan
-from dalib.methods.pada import pada
-from dalib.methods.reweighting import class_weights, importance_weights
-from dalib.types import Outputs
+from dalib.methods.label_sets.partial import class_weights, importance_weights, iwan, pada
+from dalib.methods.parts.nets import Discriminator, discriminate
 from tests.contract.cases import batch, setup
 from tests.golden import golden, inputs
 from tests.methods.passes import (

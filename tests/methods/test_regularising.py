@@ -5,13 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.methods.afn import afn
-from dalib.methods.bnm import bnm
-from dalib.methods.entmin import entmin
-from dalib.methods.im import im
-from dalib.methods.mcc import mcc
-from dalib.methods.pseudo_label import pseudo_label
+from dalib.core.checks import InputError
+from dalib.methods.self_training.entropy import afn, bnm, entmin, im, mcc, pseudo_label
 from tests.golden import golden, inputs
 from tests.methods.passes import gradients_of, make_context, make_pass, penalty_of, relative_error
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.methods.reversal import dann_schedule, iteration_schedule, reverse_by, reverse_gradient
-from dalib.types import Time
+from dalib.core.types import Time
+from dalib.methods.parts.nets import dann_schedule, iteration_schedule, reverse_by, reverse_gradient
 from tests.golden import golden
 
 

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalib.core.types import Batch, Outputs, Source, Target
+from dalib.methods.adversarial.domain_classifier import dann
 from dalib.methods.base import ROWS, Forward, Method, Pass, States, term
-from dalib.methods.dan import dan
-from dalib.methods.dann import dann
-from dalib.methods.deep_coral import deep_coral
-from dalib.methods.mcc import mcc
+from dalib.methods.self_training.entropy import mcc
+from dalib.methods.statistics.mmd import dan
+from dalib.methods.statistics.moments import deep_coral
 from dalib.tasks import classification
 from dalib.tasks.classification import cross_entropy
-from dalib.types import Batch, Outputs, Source, Target
 from tests.methods.passes import FORWARD, joined, make_context, make_pass, make_spec, penalty_of
 
 EXAMPLES, HEIGHT, WIDTH, FEATURES, CLASSES = 3, 4, 5, 16, 5

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import scipy.special
 
+from dalib.core.types import Batch, Outputs, Source
 from dalib.methods import Look, States
 from dalib.methods.base import trained_groups
-from dalib.methods.shot import class_centroids, nearest_centroid, shot
+from dalib.methods.source_free import class_centroids, nearest_centroid, shot
 from dalib.tasks import classification
 from dalib.train import make_forward
-from dalib.types import Batch, Outputs, Source
 from tests.contract.cases import CLASSES, batch, classifier, setup
 from tests.methods.passes import joined, make_context
 

@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Outputs
 from dalib.methods import METHODS, combine
 from dalib.methods.base import SUPERVISED, Hooks, Look, Method, States, term, trained_groups
-from dalib.types import Outputs
 from tests.contract.cases import assert_close, assert_same_bits, batch, leaves, moved_groups, quick_jit, setup
 from tests.methods.passes import make_spec
 

@@ -5,17 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.methods.cmd import cmd
-from dalib.methods.dare_gram import dare_gram
-from dalib.methods.ddc import ddc
-from dalib.methods.deepjdot import deepjdot
-from dalib.methods.dsan import dsan
-from dalib.methods.homm import homm
-from dalib.methods.jan import jan
-from dalib.methods.log_coral import log_coral
-from dalib.methods.rsd import rsd
-from dalib.methods.swd import swd
+from dalib.core.checks import InputError
+from dalib.methods.statistics.mmd import ddc, dsan, jan
+from dalib.methods.statistics.moments import cmd, homm, log_coral
+from dalib.methods.statistics.regression import dare_gram, rsd
+from dalib.methods.statistics.transport import deepjdot, swd
 from dalib.tasks import regression
 from tests.golden import golden, inputs
 from tests.methods.passes import gradients_of, make_context, make_pass, make_spec, penalty_of, relative_error

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Batch, Outputs, Source, Target
 from dalib.methods import (
     Method,
     States,
@@ -21,7 +22,6 @@ from dalib.methods import (
     term,
 )
 from dalib.methods.base import joined_loss
-from dalib.types import Batch, Outputs, Source, Target
 from tests.contract.cases import batch, quick_jit, setup
 from tests.methods.passes import joined, make_context, make_view
 

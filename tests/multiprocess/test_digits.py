@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from experiments.command_line import main
+from dalib.run.cli.main import main
 from experiments.digits import Digits, digits
 from experiments.launch import local
 from tests.multiprocess.processes import finish, start

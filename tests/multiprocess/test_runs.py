@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from tests.multiprocess.processes import finish, start
 from tests.multiprocess.tiny_run import Killed, tiny_run
 

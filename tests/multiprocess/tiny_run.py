@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from dalib.data import from_arrays
-from dalib.train.distributed import initialize
-from experiments.config import Experiment, Recipe
-from experiments.run import run_experiment
+from dalib.run.config import Experiment, Recipe
+from dalib.run.run import run_experiment
+from dalib.train.processes import initialize
 
 
 class Killed(Exception):

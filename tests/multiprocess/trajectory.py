@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 
+from dalib.core.types import Batch, Source, Target
 from dalib.train import put_batch
-from dalib.train.distributed import local, process_count, process_index, replicate
+from dalib.train.processes import local, process_count, process_index, replicate
 from dalib.train.sharding import batch_sharding, replicated
-from dalib.types import Batch, Source, Target
 from tests.contract.cases import batch, quick_jit, setup, small_method
 
 ROWS = 8

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
-from dalib.encoders import make_encoder
-from dalib.weights.families import TABLES
+from dalib.core.checks import InputError
+from dalib.encoders.pretrained.tables import TABLES
+from dalib.encoders.registry import make_encoder
 from tests.parity.torch_reference import declare_torchvision_operators
 from tests.parity.vision import check_names, compare, meta_arrays
 

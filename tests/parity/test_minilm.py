@@ -13,8 +13,8 @@ import pytest
 
 from dalib import data
 from dalib.encoders import minilm_l6
-from dalib.weights import assemble, read_arrays
-from dalib.weights.families import TABLES
+from dalib.encoders.pretrained import assemble, read_arrays
+from dalib.encoders.pretrained.tables import TABLES
 from tests.parity.torch_reference import assert_stage_close, declare_torchvision_operators
 
 torch = pytest.importorskip("torch")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dalib.encoders import make_encoder
+from dalib.encoders.registry import make_encoder
 from tests.parity.torch_reference import declare_torchvision_operators
 from tests.parity.vision import check_names, compare, meta_arrays
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dalib.encoders.pooling import adaptive_average_pool, max_pool
+from dalib.encoders.layers.pooling import adaptive_average_pool, max_pool
 from tests.parity.torch_reference import assert_stage_close, nhwc
 
 pytestmark = pytest.mark.parity

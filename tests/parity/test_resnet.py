@@ -2,7 +2,8 @@
 
 import pytest
 
-from dalib.encoders import ResNet, make_encoder
+from dalib.encoders import ResNet
+from dalib.encoders.registry import make_encoder
 from tests.parity.torch_reference import declare_torchvision_operators
 from tests.parity.vision import check_names, compare, meta_arrays
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.encoders import make_encoder
-from dalib.weights import assemble
-from dalib.weights.families import TABLES
+from dalib.encoders.pretrained import assemble
+from dalib.encoders.pretrained.tables import TABLES
+from dalib.encoders.registry import make_encoder
 from tests.parity.torch_reference import declare_torchvision_operators
 from tests.parity.vision import check_names, compare, meta_arrays
 

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.encoders import ViT, make_encoder
-from dalib.encoders.positions import resample_positions
-from dalib.weights import assemble, read_arrays
-from dalib.weights.families import TABLES
+from dalib.encoders import ViT
+from dalib.encoders.layers.positions import resample_positions
+from dalib.encoders.pretrained import assemble, read_arrays
+from dalib.encoders.pretrained.tables import TABLES
+from dalib.encoders.registry import make_encoder
 from tests.parity.torch_reference import (
     assert_stage_close,
     declare_torchvision_operators,

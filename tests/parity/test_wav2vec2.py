@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dalib.encoders import Wav2Vec2, wav2vec2_base
-from dalib.weights import assemble, read_arrays
-from dalib.weights.families import TABLES
+from dalib.encoders.pretrained import assemble, read_arrays
+from dalib.encoders.pretrained.tables import TABLES
 from tests.parity.torch_reference import assert_stage_close, declare_torchvision_operators, randomise, record_hidden
 
 torch = pytest.importorskip("torch")

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dalib.encoders import make_encoder
-from dalib.types import PyTree
-from dalib.weights import assemble, read_arrays
-from dalib.weights.families import TABLES
-from dalib.weights.files import flatten
+from dalib.core.types import PyTree
+from dalib.encoders.checkpoints.variables import flatten
+from dalib.encoders.pretrained import assemble, read_arrays
+from dalib.encoders.pretrained.tables import TABLES
+from dalib.encoders.registry import make_encoder
 from tests.parity.torch_reference import assert_stage_close, nhwc, randomise, record_hidden, save_state_dict
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.report import figures, load_runs
 from tests.report.synthetic import CLASSES, write_digits, write_run
 

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from dalib.checks import InputError
-from dalib.files import write_atomically
+from dalib.core.checks import InputError
+from dalib.core.files import write_atomically
 from dalib.report import figures, load_runs, write_report
 from dalib.report.__main__ import cli
 from tests.report.synthetic import COMMAND, write_digits, write_run

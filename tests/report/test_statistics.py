@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.report import (
     Interval,
     group_runs,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.report import accuracy_table, load_runs, selection_table, to_html, to_markdown, to_text
 from dalib.report.notes import doubts
 from dalib.report.tables import Cell, format_cell

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dalib.run.cli.catalogue import Options, Row, rows, show
-from experiments.command_line import main
+from dalib.run.cli.main import main
 from tests.golden.methods import CHECKS
 
 

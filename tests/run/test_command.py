@@ -8,13 +8,13 @@ import pytest
 
 import dalib
 from dalib.__main__ import main
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.run.cli import commands, extras
 from dalib.run.cli.commands import COMMANDS, help_text, run
 from dalib.run.cli.demo import Demo, demo
 from dalib.run.cli.encoders import USUAL, row_of
 from dalib.run.cli.extras import EXTRAS, as_missing, require
-from experiments.command_line import typed
+from dalib.run.cli.main import typed
 
 
 def test_help_fits_a_screen():

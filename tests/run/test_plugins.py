@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 
 from dalib import plugins
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import from_arrays
+from dalib.data.readers.user_files import place_of
 from dalib.encoders import MLP, Classifier
 from dalib.methods import dan, from_term
+from dalib.run.config import Experiment, Recipe, method_options
+from dalib.run.own.adapt import command
+from dalib.run.program import Given, make_program
 from dalib.run.registry import DATASETS, ENCODERS, METHODS, make_encoder, origins
-from experiments.config import Experiment, Recipe, method_options
-from experiments.own import command
-from experiments.own_data import place_of
-from experiments.program import Given, make_program
-from experiments.run import run_experiment
+from dalib.run.run import run_experiment
 
 CODE = '''
 import flax.linen as nn
 import numpy as np
 from dalib.data import from_arrays
 from dalib.methods import from_term
-from dalib.types import Outputs
+from dalib.core.types import Outputs
 
 CONSTANT = 3
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Outputs
 from dalib.tasks import classification
-from dalib.types import Outputs
 
 
 def outputs_of(logits) -> Outputs:

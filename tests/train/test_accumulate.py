@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Batch, Source, Target
 from dalib.encoders import MLP, Classifier
-from dalib.encoders.heads import MLPHead
+from dalib.encoders.classifier import MLPHead
 from dalib.methods import cdan, combine, dan, dann, mcd, source_only
 from dalib.methods.base import term
 from dalib.tasks import classification
@@ -23,7 +24,6 @@ from dalib.train import (
 )
 from dalib.train.accumulate import join_rows, part_rows
 from dalib.train.sharding import replicated
-from dalib.types import Batch, Source, Target
 from tests.contract.cases import ALL, CLASSES, assert_close, batch, classifier, leaves, quick_jit, small_method
 
 OWN_PASSES = {

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.methods import dann
 from dalib.train import make_mesh, open_checkpoints
 from dalib.train.sharding import replicated

@@ -5,11 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.train import make_mesh, put_batch
-from dalib.train.distributed import (
+from dalib.train.processes import (
+    Processes,
     any_process,
+    asked_for,
+    first_host,
     from_each,
+    from_slurm,
     initialize,
     leader_first,
     leaders,
@@ -19,7 +23,6 @@ from dalib.train.distributed import (
     replicate,
     run_mesh,
 )
-from dalib.train.processes import Processes, asked_for, first_host, from_slurm
 from dalib.train.sharding import check_rows
 
 SLURM = {

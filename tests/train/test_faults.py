@@ -12,8 +12,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from dalib.checks import InputError
-from dalib.files import leftovers, replacing, write_atomically
+from dalib.core.checks import InputError
+from dalib.core.files import leftovers, replacing, write_atomically
 from dalib.train import StorageError, open_checkpoints, open_record
 from tests.train.test_checkpoint import damage, same
 from tests.train.test_loop import CONFIG, DANN, train

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Batch, Outputs, Source, Target
 from dalib.encoders import Classifier
 from dalib.methods import source_only
 from dalib.train import CONVENTIONS, init_state, make_forward, make_optimizer, make_predict, recompute_statistics
-from dalib.types import Batch, Outputs, Source, Target
 
 
 class ConvNet(nn.Module):

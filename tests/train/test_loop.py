@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.methods import dann
 from dalib.methods.base import term
 from dalib.train import Cadence, NonFiniteError, Preempted, open_checkpoints, open_record, put_batch, run

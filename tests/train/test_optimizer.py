@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Time
 from dalib.train import SCHEDULES, make_optimizer
-from dalib.train.schedules import inverse
-from dalib.types import Time
+from dalib.train.optimizer import inverse
 
 PARAMS = {
     "encoder": {"conv1": {"kernel": jnp.array([1.0, -2.0])}, "conv2": {"kernel": jnp.array([0.5, 3.0])}},

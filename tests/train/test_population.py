@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.data import from_arrays, paired_stream, stream_rows
 from dalib.methods import dann
 from dalib.methods.base import term

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Array, Outputs
 from dalib.encoders import MLP, Classifier
 from dalib.methods import dan
 from dalib.train import init_state, make_optimizer
-from dalib.types import Array, Outputs
 
 SAMPLE = jnp.zeros((4, 5))
 

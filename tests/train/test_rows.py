@@ -7,8 +7,8 @@ import pytest
 
 from dalib.data import paired_stream, stream_rows
 from dalib.methods import source_only
-from dalib.methods.augmentation import gaussian_noise
 from dalib.methods.augmented import augmented
+from dalib.methods.parts.augmentation import gaussian_noise
 from dalib.train import Pool, Rows, make_mesh, make_population, pool_numbers, put_batch, whole_run
 from dalib.train.accumulate import split_rows
 from tests.data.test_rows import check, counted, same_bits

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.encoders import Bottleneck, Classifier
 from dalib.methods import METHODS, dann
 from dalib.tasks import classification
@@ -20,7 +20,7 @@ from dalib.train import (
     open_checkpoints,
     put_batch,
 )
-from dalib.train.split import split_init, split_step
+from dalib.train.step import split_init, split_step
 from tests.contract.cases import CLASSES, STEPS, assert_close, batch, classifier, visible
 
 DIFFERENT = ("dan", "dann", "irm", "mcd", "mean_teacher", "pada", "wdgrl")

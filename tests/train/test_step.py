@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Batch, Source, Target
 from dalib.methods import Method, Update, combine, dan, dann, deep_coral, mcd
 from dalib.methods.base import SUPERVISED, States, term, trained_groups
 from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, make_step, put_batch
-from dalib.types import Batch, Source, Target
 from tests.contract.cases import CLASSES, batch, classifier, setup
 from tests.methods.passes import Context, joined
 

@@ -9,15 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Outputs
 from dalib.encoders import MLP, Classifier, LeNet
 from dalib.encoders.adapters.linen import normalise_by_batch
-from dalib.methods.bn_norm import bn_norm
-from dalib.methods.sar import sar
-from dalib.methods.tent import tent
-from dalib.methods.test_time import adaptable, merge, report
-from dalib.train.test_time import adapt, make_apply
-from dalib.types import Outputs
+from dalib.methods.test_time.entropy import bn_norm, sar, tent
+from dalib.methods.test_time.interface import adaptable, merge, report
+from dalib.train.predict import adapt, make_apply
 
 NET = Classifier(MLP((8,), norm=True), 3)
 X = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)

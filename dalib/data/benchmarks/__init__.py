@@ -12,27 +12,26 @@ Nothing is downloaded: :func:`how_to_get` says where the data comes from. The sa
 from collections.abc import Sequence
 from pathlib import Path
 
-from dalib.checks import choose
-from dalib.data.benchmarks import base
-from dalib.data.benchmarks.amazon import AMAZON_FEATURES, AMAZON_REVIEWS
-from dalib.data.benchmarks.amazon_multi_domain import AMAZON_MULTI_DOMAIN
-from dalib.data.benchmarks.base import Benchmark as Benchmark
-from dalib.data.benchmarks.base import Report as Report
+from dalib.core.checks import choose
+from dalib.data.benchmarks import loading
+from dalib.data.benchmarks.amazon import AMAZON_FEATURES, AMAZON_MULTI_DOMAIN, AMAZON_REVIEWS
 from dalib.data.benchmarks.crossner import CROSSNER
-from dalib.data.benchmarks.digits import DIGITS
-from dalib.data.benchmarks.domainnet import DOMAINNET
+from dalib.data.benchmarks.digits import DIGITS, MNIST_M_RELEASE
+from dalib.data.benchmarks.facts import AnyDomain
 from dalib.data.benchmarks.facts import Facts as Facts
 from dalib.data.benchmarks.fsdd import FSDD
-from dalib.data.benchmarks.imageclef_da import IMAGECLEF_DA
-from dalib.data.benchmarks.mnist_m_release import MNIST_M_RELEASE
-from dalib.data.benchmarks.office31 import OFFICE31
-from dalib.data.benchmarks.office_caltech10 import OFFICE_CALTECH10, OFFICE_CALTECH10_SURF
-from dalib.data.benchmarks.office_home import OFFICE_HOME
-from dalib.data.benchmarks.pacs import PACS
-from dalib.data.benchmarks.reading import AnyDomain
+from dalib.data.benchmarks.loading import Benchmark as Benchmark
+from dalib.data.benchmarks.loading import Report as Report
+from dalib.data.benchmarks.object_images import (
+    IMAGECLEF_DA,
+    OFFICE31,
+    OFFICE_CALTECH10,
+    OFFICE_CALTECH10_SURF,
+    OFFICE_HOME,
+    VISDA2017,
+)
+from dalib.data.benchmarks.style_images import DOMAINNET, PACS, VLCS
 from dalib.data.benchmarks.uci_har import UCI_HAR, UCI_HAR_FEATURES
-from dalib.data.benchmarks.visda2017 import VISDA2017
-from dalib.data.benchmarks.vlcs import VLCS
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
@@ -89,7 +88,7 @@ def load(
         InputError: an unknown name, no such folder, or one error with everything that is wrong with the data: missing
             domains, class folders too many, wrong counts, list files that point nowhere, truncated images.
     """
-    return base.load(benchmark(name), data_dir, domains=domains, decode=decode)
+    return loading.load(benchmark(name), data_dir, domains=domains, decode=decode)
 
 
 def check(
@@ -99,9 +98,9 @@ def check(
 
     Faults are in the report, not raised.
     """
-    return base.check(benchmark(name), data_dir, domains=domains, decode=decode)
+    return loading.check(benchmark(name), data_dir, domains=domains, decode=decode)
 
 
 def how_to_get(name: str) -> str:
     """Official place, licence, citation and accepted layout of a benchmark, as text."""
-    return base.how_to_get(benchmark(name))
+    return loading.how_to_get(benchmark(name))

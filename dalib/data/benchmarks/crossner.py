@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dalib.data.benchmarks.base import Benchmark
-from dalib.data.benchmarks.facts import Facts
-from dalib.data.benchmarks.reading import Reading
-from dalib.data.tagged import OUTSIDE, TaggedDomain, TaggedSentences, tag_names
+from dalib.data.benchmarks.facts import Facts, Reading
+from dalib.data.benchmarks.loading import Benchmark
+from dalib.data.readers.raw_text import OUTSIDE, TaggedDomain, TaggedSentences, tag_names
 
 LAYOUT = """
 ner_data/<domain>/train.txt dev.txt test.txt     token, tab, BIO tag; an empty line after a sentence (the repository as
@@ -19,7 +18,8 @@ SPLITS = ("train", "dev", "test")
 
 
 def read_crossner(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """Sentences of every domain as :class:`dalib.data.tagged.TaggedDomain`, with the types in the manifest's order."""
+    """Sentences of every domain as :class:`dalib.data.readers.raw_text.TaggedDomain`, with the types in the manifest's
+    order."""
     reading = Reading({}, [])
     for name in domains:
         folder = next((data_dir / place / name for place in PLACES if (data_dir / place / name).is_dir()), None)

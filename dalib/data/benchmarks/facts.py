@@ -1,15 +1,22 @@
-"""What is known of a data set before its files are seen: classes, counts, licence, citation.
-
-The facts lie in TOML files beside the code (``dalib/data/manifests``), each with the source of its counts in a comment.
-"""
+"""What is known of a benchmark (its manifest of counts, its source and licence), and what its reader returns."""
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import NamedTuple
 
 import numpy as np
+
+from dalib.data.domain import Domain
+from dalib.data.readers.raw_text import TaggedDomain
+
+# What is known of a data set before its files are seen: classes, counts, licence, citation.
+#
+# The facts lie in TOML files beside the code (``dalib/data/manifests``), each with the source of its counts in a
+# comment.
+
 
 POOL = "all"
 """Name, in a manifest, of a domain's examples when they are both training data and test set."""
@@ -91,3 +98,16 @@ def wrong_counts(facts: Facts, domain: str, split: str, counts: np.ndarray, size
     if size is not None and wanted_size is not None and size != wanted_size:
         faults.append(f"{where}: {size} examples, expected {wanted_size}")
     return faults
+
+
+# What a benchmark's reader hands back.
+
+
+AnyDomain = Domain | TaggedDomain
+
+
+class Reading(NamedTuple):
+    """What was found: domains by name, and what is wrong, one line a fault."""
+
+    domains: dict[str, AnyDomain]
+    faults: list[str]

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dalib.data.benchmarks.base import Benchmark
-from dalib.data.benchmarks.facts import Facts
-from dalib.data.benchmarks.reading import Reading
+from dalib.data.benchmarks.facts import Facts, Reading
+from dalib.data.benchmarks.loading import Benchmark
 from dalib.data.domain import Domain
-from dalib.data.raw_text import ClipSplit
+from dalib.data.readers.raw_text import ClipSplit
 
 LAYOUT = """
 recordings/<digit>_<speaker>_<take>.wav   the repository as cloned: free-spoken-digit-dataset/recordings/; or fsdd/…

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dalib.data.arrays import ArraySplit
-from dalib.data.benchmarks.base import Benchmark
-from dalib.data.benchmarks.facts import Facts
-from dalib.data.benchmarks.reading import Reading, pool
+from dalib.data.benchmarks.facts import Facts, Reading
+from dalib.data.benchmarks.loading import Benchmark
+from dalib.data.domain import ArraySplit, pool
 
 LAYOUT = """
 UCI HAR Dataset/train/subject_train.txt y_train.txt X_train.txt Inertial Signals/body_acc_x_train.txt …

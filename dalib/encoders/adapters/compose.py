@@ -7,13 +7,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dalib.checks import input_error
+from dalib.core.checks import input_error
+from dalib.core.types import Array, Outputs, PyTree
 from dalib.encoders.adapters.equinox import from_equinox
 from dalib.encoders.adapters.linen import from_linen, linen_encoder
 from dalib.encoders.adapters.nnx import from_nnx
 from dalib.encoders.classifier import Classifier, central
 from dalib.encoders.net import Encoder, Net, Variables
-from dalib.types import Array, Outputs, PyTree
 
 ACCEPTED = (
     "a Flax Linen module, a flax.nnx.Module, an equinox.Module (alone, or with its State as a pair), or a "

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dalib.checks import input_error
+from dalib.core.checks import input_error
+from dalib.core.types import Array, Outputs, PyTree
 from dalib.encoders.net import Encoder, Variables, as_outputs, lookup, nested
-from dalib.types import Array, Outputs, PyTree
 
 Path = tuple[str, ...]
 

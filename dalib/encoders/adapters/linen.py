@@ -13,9 +13,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
+from dalib.core.types import Array, Outputs, PyTree
 from dalib.encoders.net import Encoder, Net, Variables, as_outputs
-from dalib.types import Array, Outputs, PyTree
 
 MOMENTS = "moments"
 """Collection in which each BatchNorm leaves the mean and variance of a batch."""

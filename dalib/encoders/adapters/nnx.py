@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from dalib.checks import input_error
+from dalib.core.checks import input_error
+from dalib.core.types import Array, Outputs, PyTree
 from dalib.encoders.net import Encoder, Variables, as_outputs, lookup, nested
-from dalib.types import Array, Outputs, PyTree
 
 if TYPE_CHECKING:
     from flax import nnx

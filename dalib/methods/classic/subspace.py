@@ -1,10 +1,13 @@
-"""Principal subspaces, the common ground of subspace alignment and the geodesic flow kernel."""
+"""Alignment of subspaces and covariances in closed form: SA, GFK and CORAL."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from dalib.checks import input_error
+from dalib.core.checks import check_positive, input_error
+from dalib.methods.classic.shallow import Fitted, Shallow, check_count, checked, fitted, identity
+
+# Principal subspaces, the common ground of subspace alignment and the geodesic flow kernel.
 
 
 class Basis(NamedTuple):
@@ -40,3 +43,143 @@ def principal_bases(xs: np.ndarray, xt: np.ndarray, dim: int) -> tuple[Basis, Ba
         Basis(source.mean, source.directions[:, :dim]),
         Basis(target.mean, target.directions[:, :dim]),
     )
+
+
+# Subspace alignment.
+
+
+def sa(*, dim: int = 40) -> Shallow:
+    """Subspace alignment: the source's principal basis turned onto the target's, ``x P_s P_sᵀ P_t`` against ``x P_t``.
+
+    Each domain is centred by its own mean, as its PCA is.
+
+    Args:
+        dim: columns of P_s and P_t. The paper picks it by a stability bound and source cross-validation; 20 to 80 is
+            usual, 40 the (geometric) middle of that. More than the rank of the centred samples is lowered to the
+            rank; ``info["dim"]`` says what it was.
+
+    Returns:
+        A :class:`Shallow`, setting: closed set, no labels.
+
+    Raises:
+        InputError: ``dim`` is no integer ≥ 1; at the fit, a domain whose rows are all equal.
+
+    References:
+        Fernando, Habrard, Sebban, Tuytelaars, Unsupervised Visual Domain Adaptation Using Subspace Alignment,
+        ICCV 2013, algorithm 1. (The SA rows in the DANN paper chose ``dim`` on target labels.)
+    """
+    check_count(dim=dim)
+
+    def fit(xs: np.ndarray, ys: np.ndarray | None, xt: np.ndarray) -> Fitted:
+        samples = checked(xs, ys, xt)
+        source, target = principal_bases(samples.xs, samples.xt, dim)
+        aligned = source.directions @ (source.directions.T @ target.directions)
+        return fitted(
+            xs,
+            xt,
+            lambda x: (x - source.mean) @ aligned,
+            lambda x: (x - target.mean) @ target.directions,
+            info={"dim": target.directions.shape[1]},
+        )
+
+    return Shallow("sa", fit)
+
+
+# The geodesic flow kernel, as features whose inner products are the kernel.
+
+
+def gfk(*, dim: int = 20) -> Shallow:
+    """Geodesic flow kernel ``x G x'ᵀ`` with ``G = ∫₀¹ Φ(t) Φ(t)ᵀ dt``, Φ the geodesic from the source's principal
+    subspace to the target's.
+
+    Both domains are mapped by one matrix F ``[d, 2·dim]`` with ``G = F Fᵀ``, so that inner products of mapped rows are
+    the kernel and their Euclidean distances its distance: 1-NN on mapped rows is the paper's classifier. Bases are by
+    PCA (centred); the rows themselves are not centred, so standardise each domain first.
+
+    Args:
+        dim: of the subspaces; 10 to 20 in the paper, by the task. More than the rank of the centred samples is lowered
+            to the rank; ``info["dim"]`` says what it was.
+
+    Returns:
+        A :class:`Shallow`, setting: closed set, no labels. Equal subspaces give the projection onto them.
+        ``info["angles"]``: the principal angles in radians, ascending.
+
+    Raises:
+        InputError: ``dim`` is no integer ≥ 1; at the fit, a domain whose rows are all equal.
+
+    References:
+        Gong, Shi, Sha, Grauman, Geodesic Flow Kernel for Unsupervised Domain Adaptation, CVPR 2012, section 3.
+    """
+    check_count(dim=dim)
+
+    def fit(xs: np.ndarray, ys: np.ndarray | None, xt: np.ndarray) -> Fitted:
+        samples = checked(xs, ys, xt)
+        source, target = principal_bases(samples.xs, samples.xt, dim)
+        root, angles = geodesic_root(source.directions, target.directions)
+        info = {"dim": len(angles), "angles": tuple(angles.tolist())}
+        return fitted(xs, xt, lambda x: x @ root, lambda x: x @ root, info=info)
+
+    return Shallow("gfk", fit)
+
+
+def geodesic_root(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``F`` ``[d, 2k]`` with ``F Fᵀ = G``, and the principal angles ``[k]`` of two orthonormal bases ``[d, k]``."""
+    turned, cosines, right = np.linalg.svd(source.T @ target)
+    inside = source @ turned
+    # The rest of the target's directions outside the source's subspace; its lengths are the sines, which unlike
+    # √(1 − cos²) keep their digits at small angles.
+    outside = target @ right.T - inside * cosines
+    sines = np.linalg.norm(outside, axis=0)
+    outside = np.divide(outside, sines, out=np.zeros_like(outside), where=sines > 0)
+    angles = np.arctan2(sines, np.clip(cosines, 0, 1))
+    # On the geodesic cos(tθ)·inside + sin(tθ)·outside; G's 2×2 block of an angle is the mean over t of the outer
+    # product of (cos tθ, sin tθ) with itself. np.sinc(x) is sin(πx)/(πx), 1 at 0.
+    near = 0.5 * (1 + np.sinc(2 * angles / np.pi))
+    cross = 0.5 * np.sin(angles) * np.sinc(angles / np.pi)
+    # The far entry, ½(1 − sin 2θ/2θ), only enters through what Cholesky leaves of it.
+    first = np.sqrt(near)
+    second = cross / first
+    left = np.sqrt(np.maximum(0.5 * (1 - np.sinc(2 * angles / np.pi)) - second**2, 0))
+    return np.concatenate([inside * first + outside * second, outside * left], axis=1), angles
+
+
+# CORAL as a closed-form transform of the source features.
+
+
+def coral(*, epsilon: float = 1.0) -> Shallow:
+    """CORAL: source features whitened and re-coloured with the target's covariance,
+    ``x ← x (C_s + εI)^{−½} (C_t + εI)^{½}``; the target stays as it is.
+
+    Covariances have divisor n − 1. Means are left alone and ε is in units of a variance, so standardise each domain
+    first (z-scores per domain), as the paper does; its base classifier is a linear SVM.
+
+    Args:
+        epsilon: ε > 0, 1 in the paper.
+
+    Returns:
+        A :class:`Shallow`, setting: closed set, no labels. Constant features have zero covariance: finite.
+
+    Raises:
+        InputError: ε ≤ 0; at the fit, fewer than 2 rows in a domain.
+
+    References:
+        Sun, Feng, Saenko, Return of Frustratingly Easy Domain Adaptation, AAAI 2016, arXiv 1511.05547, algorithm 1.
+    """
+    check_positive(epsilon=epsilon)
+
+    def fit(xs: np.ndarray, ys: np.ndarray | None, xt: np.ndarray) -> Fitted:
+        samples = checked(xs, ys, xt)
+        for name, x in (("xs", samples.xs), ("xt", samples.xt)):
+            if len(x) < 2:
+                raise input_error(name, got=f"shape {x.shape}", expected="at least 2 rows: one row has no covariance")
+        whiten, colour = power(samples.xs, -0.5), power(samples.xt, 0.5)
+        matrix = whiten @ colour
+        return fitted(xs, xt, lambda x: x @ matrix, identity)
+
+    def power(x: np.ndarray, exponent: float) -> np.ndarray:
+        centred = x - x.mean(axis=0)
+        values, vectors = np.linalg.eigh(centred.T @ centred / (len(x) - 1))
+        # Rounding leaves eigenvalues below 0 where the covariance is singular, and a small ε would not cover them.
+        return (vectors * (np.maximum(values, 0) + epsilon) ** exponent) @ vectors.T
+
+    return Shallow("coral", fit)

@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from dalib.core.run_folders import Run
 from dalib.report.figures.style import FAINT, INK, MethodStyle, method_styles, new_figure, plain
-from dalib.report.labels import SOURCE_ONLY, method_label, short_label
-from dalib.report.statistics import finished, last_step_pick
+from dalib.report.statistics import SOURCE_ONLY, finished, last_step_pick, method_label, short_label
 from dalib.report.tables import Cell, Table, accuracy_table
-from dalib.run_folders import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dalib.checks import input_error
+from dalib.core.checks import input_error
+from dalib.core.run_folders import Run
 from dalib.report.figures.style import new_figure, plain
-from dalib.report.labels import method_label
-from dalib.report.statistics import finished, group_runs
-from dalib.run_folders import Run
+from dalib.report.statistics import finished, group_runs, method_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dalib.checks import input_error
+from dalib.core.checks import input_error
+from dalib.core.run_folders import Run, group_order
 from dalib.report.figures.style import FAINT, MethodStyle, method_styles, new_figure, plain
-from dalib.report.labels import method_label
-from dalib.report.statistics import finished, group_runs, source_scores, stack_curves, target_scores
-from dalib.run_folders import Run, group_order
+from dalib.report.statistics import finished, group_runs, method_label, source_scores, stack_curves, target_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dalib.checks import InputError, input_error
+from dalib.core.checks import InputError, input_error
+from dalib.core.run_folders import Final, Run
 from dalib.report.figures.style import (
     INK,
     SOURCE_COLOUR,
@@ -15,9 +16,7 @@ from dalib.report.figures.style import (
     picture_axes,
     plain,
 )
-from dalib.report.labels import method_label
-from dalib.report.statistics import finished, group_runs
-from dalib.run_folders import Final, Run
+from dalib.report.statistics import finished, group_runs, method_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from dalib.checks import input_error
-from dalib.run_folders import Run, group_order
+from dalib.core.checks import input_error
+from dalib.core.files import write_atomically
+from dalib.core.run_folders import Run, group_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,6 +133,5 @@ def png(figure: "Figure") -> bytes:
 
 def save_png(figure: "Figure", path: str | os.PathLike[str]) -> Path:
     """Writes the figure to ``path`` through a temporary file beside it, and returns the path."""
-    from dalib.files import write_atomically
 
     return write_atomically(path, png(figure))

@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dalib.checks import choose
+from dalib.core.checks import choose
 from dalib.encoders import MLP, Classifier
 from dalib.methods import NET_GROUPS, TEST_TIME, Method
 from dalib.methods.base import SUPERVISED
 from dalib.methods.classic import CLASSIC
+from dalib.run.cli.main import main
 from dalib.run.registry import METHODS
 from dalib.train import init_state, make_optimizer
-from experiments.command_line import main
 
 
 @dataclass(frozen=True)

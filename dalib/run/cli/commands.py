@@ -25,7 +25,7 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "demo": Command("real digits, four methods: a table and a report in minutes", "dalib.run.cli.demo:command"),
-    "adapt": Command("adapt on data of your own: folders, lists, .npz, .csv, .jsonl", "experiments.own:command"),
+    "adapt": Command("adapt on data of your own: folders, lists, .npz, .csv, .jsonl", "dalib.run.own.adapt:command"),
     "report": Command("tables and one HTML page of finished runs", "dalib.report.__main__:cli"),
     "methods": Command(
         "all methods with setting, level, paper, and what tests them", "dalib.run.cli.catalogue:command"
@@ -33,9 +33,9 @@ COMMANDS: dict[str, Command] = {
     "encoders": Command(
         "encoders with width, parameters, weights; bottlenecks, heads", "dalib.run.cli.encoders:command"
     ),
-    "weights": Command("list, fetch, convert and verify published weights", "dalib.weights.__main__:cli"),
+    "weights": Command("list, fetch, convert and verify published weights", "dalib.run.cli.weights:cli"),
     "data": Command("list, check and prepare data sets; says where they come from", "dalib.data.__main__:main"),
-    "preflight": Command("compile a step for a TPU slice: does it fit?", "experiments.preflight.__main__:main"),
+    "preflight": Command("compile a step for a TPU slice: does it fit?", "dalib.run.preflight.__main__:main"),
 }
 """Subcommands by name, in the order of the help."""
 

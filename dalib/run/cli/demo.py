@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dalib.run.cli.extras import require
-from experiments.command_line import main
-from experiments.config import Recipe
-from experiments.digit_sets import PROTOCOLS, reader
-from experiments.grid import Grid, expand, pairs, run_grid
+from dalib.run.cli.main import main
+from dalib.run.config import Recipe
+from dalib.run.grid import Grid, expand, pairs, run_grid
+from dalib.run.presets.digit_sets import PROTOCOLS, reader
 
 PROTOCOL = "packaged"
 

@@ -17,12 +17,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dalib.checks import InputError, choose, input_error
+from dalib.core.checks import InputError, choose, input_error
+from dalib.core.types import Outputs
 from dalib.encoders import BOTTLENECKS, HEADS, as_encoder
+from dalib.encoders.pretrained.manifest import manifest
+from dalib.run.cli.main import main
 from dalib.run.registry import ENCODERS, make_encoder
-from dalib.types import Outputs
-from dalib.weights.manifest import manifest
-from experiments.command_line import main
 
 FORMS: tuple[tuple[str, tuple[int, ...], Any], ...] = (
     ("images 224×224×3", (224, 224, 3), jnp.float32),

@@ -3,7 +3,7 @@
 import sys
 from importlib.util import find_spec
 
-from dalib.checks import InputError, input_error
+from dalib.core.checks import InputError, input_error
 
 EXTRAS = {
     "matplotlib": "report",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.methods.classic import coral, gfk, sa
 from tests.golden import golden, inputs
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.linalg import eigh
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.methods.classic import jda, nearest_neighbour, tca
-from dalib.methods.classic.jda import class_differences
+from dalib.methods.classic.components import class_differences
 from tests.methods.classic.test_contract import samples
 
 

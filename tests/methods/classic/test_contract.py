@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.methods.classic import CLASSIC, Fitted, Shallow
 
 N, M, D = 17, 11, 6

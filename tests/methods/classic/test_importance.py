@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.methods.classic import effective_sample_size, kliep, odds, ulsif
-from dalib.methods.classic.neighbours import squared_distances
+from dalib.methods.classic.shallow import squared_distances
 from tests.methods.classic.test_contract import samples
 
 METHODS = {"kliep": kliep, "ulsif": ulsif, "odds": odds}

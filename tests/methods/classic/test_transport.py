@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dalib import discrepancy
-from dalib.checks import InputError
+from dalib.core.checks import InputError
 from dalib.methods.classic import ot
-from dalib.methods.classic.neighbours import squared_distances
+from dalib.methods.classic.shallow import squared_distances
 from dalib.methods.classic.transport import exact_plan, group_lasso_plan, sinkhorn_plan
 from tests.golden import extra, golden, inputs
 from tests.methods.classic.test_contract import samples

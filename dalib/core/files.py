@@ -1,0 +1,75 @@
+"""Files that appear whole or not at all.
+
+A leaf module: every room may import it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dalib.core.checks import input_error
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary path in the same folder, whose file takes the place of ``path`` when the block ends well.
+
+    After an error, or a kill at any moment, ``path`` is what it was. What killed processes left of the same file is
+    removed first.
+    """
+    path = Path(path)
+    for old in leftovers(path.parent, path.name):
+        old.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Writes a file so that a reader or a kill sees either the old content or the new; parents are made.
+
+    Raises:
+        InputError: as :func:`check_file_path`.
+    """
+    path = check_file_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    return path
+
+
+def check_file_path(path: str | os.PathLike[str]) -> Path:
+    """The path, if a file can be there.
+
+    Raises:
+        InputError: if ``path`` is a folder, or a parent is a file.
+    """
+    path = Path(path)
+    blocked = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
+    if path.is_dir() or blocked:
+        got = f"{path}, but {blocked} is a file" if blocked else f"{path}, which is a folder"
+        raise input_error("path", got=got, expected="a file to write")
+    return path
+
+
+def leftovers(folder: Path, name: str = "*") -> list[Path]:
+    """Temporary files of :func:`replacing` in ``folder`` whose process is gone."""
+    return [p for p in folder.glob(f".{name}.*.tmp") if not _alive(p.name.split(".")[-2])]
+
+
+def _alive(process: str) -> bool:
+    if not process.isdigit():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return int(process) != os.getpid()

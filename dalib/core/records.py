@@ -1,0 +1,285 @@
+"""The run record: a folder with what was asked (``config.json``) and what happened (``record.jsonl``).
+
+This module writes one run folder and resumes it; :mod:`dalib.core.run_folders` reads many. ``record.jsonl`` holds one
+JSON object a line: ``{"event": "train" | "evaluate" | "end", "step": ..., ...}``. A checkpoint knows how many lines
+there were; a resumed run drops the later ones, so that the record of a killed and resumed run has no step twice and
+none missing.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import dalib
+from dalib.core.checks import InputError
+from dalib.core.files import leftovers, write_atomically
+
+FORMAT = 1
+CONFIG, LINES = "config.json", "record.jsonl"
+TIMED = ("train", "end")
+PACKAGES = ("dalib-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+class StorageError(OSError):
+    """A full or failing disk; the message names the file, what is kept and how to go on."""
+
+
+class Clock:
+    """Seconds of training, over all stretches of a run that was stopped and went on; lost work does not count."""
+
+    def __init__(self) -> None:
+        self.start(0.0)
+
+    def start(self, seconds: float) -> None:
+        """Goes on from ``seconds``."""
+        self._zero = time.monotonic() - seconds
+
+    def __call__(self) -> float:
+        return round(time.monotonic() - self._zero, 3)
+
+
+class Record(NamedTuple):
+    """An open run folder.
+
+    Attributes:
+        folder: where it is.
+        writes: False on all but one of several processes: these only read.
+        clock: its reading becomes the field ``seconds`` of "train" and "end" lines; None leaves it out.
+    """
+
+    folder: Path
+    writes: bool = True
+    clock: Clock | None = None
+
+    @property
+    def path(self) -> Path:
+        """``record.jsonl``."""
+        return self.folder / LINES
+
+    def write(self, event: str, step: int, **fields: Any) -> None:
+        """Appends one line, whole or not at all, and hands it to the operating system.
+
+        Raises:
+            StorageError: when the disk is full or fails; the lines before stay.
+        """
+        if not self.writes:
+            return
+        if self.clock is not None and event in TIMED:
+            fields["seconds"] = self.clock()
+        line = json.dumps({"event": event, "step": int(step), **fields}, default=_plain, allow_nan=True)
+        _append(self.path, (line + "\n").encode())
+
+    def events(self) -> list[dict[str, Any]]:
+        """All complete lines; a last line cut off by a kill is left out."""
+        return read_lines(self.path)[0]
+
+    def finished(self) -> bool:
+        """Whether the run has ended."""
+        return any(e["event"] == "end" for e in self.events())
+
+    def check_writable(self) -> None:
+        """Raises an InputError when nothing can be written here; to be called before hours of training, not after."""
+        if not self.writes:
+            return
+        try:
+            if not os.access(self.folder, os.W_OK):
+                raise PermissionError(None, "no permission to write, or a read-only disk")
+            open(self.path, "ab").close()
+        except OSError as error:
+            raise InputError(
+                f"run folder: {self.path if self.path.exists() else self.folder} can't be written ({error.strerror})"
+                "\n  expected: permission to write there; nothing was changed"
+                "\n  what to do: choose another --out, or mend the permissions"
+            ) from None
+
+    def stretch(self, steps: Sequence[int], **fields: Any) -> None:
+        """Notes in ``stretches.jsonl`` that the run goes on now, and on what; each start of a run is a stretch of it.
+
+        Args:
+            steps: of which there are checkpoints, ascending.
+            **fields: what is particular to this stretch, e.g. its devices.
+        """
+        if self.writes:
+            device = {"platform": jax.default_backend(), "device": jax.local_devices()[0].device_kind}
+            line = json.dumps({"from": [0, *steps][-1], **fields, **device, **provenance()}, default=_plain)
+            _append(self.folder / "stretches.jsonl", (line + "\n").encode())
+
+    def lines(self) -> int:
+        """The number of complete lines."""
+        return len(self.events())
+
+    def keep(self, lines: int) -> None:
+        """Drops all but the first ``lines`` lines (what came later will happen again), atomically."""
+        self._rewrite(self.events()[:lines])
+
+    def cut_after(self, step: int) -> None:
+        """Drops every event behind ``step`` (they will happen again) and a half-written last line, atomically."""
+        self._rewrite([e for e in self.events() if e["step"] <= step and e["event"] != "end"])
+
+    def _rewrite(self, events: list[dict[str, Any]]) -> None:
+        if self.clock is not None:
+            self.clock.start(next((float(e["seconds"]) for e in reversed(events) if "seconds" in e), 0.0))
+        if not self.writes:
+            return
+        data = "".join(json.dumps(e, allow_nan=True) + "\n" for e in events).encode()
+        for old in leftovers(self.folder):
+            old.unlink(missing_ok=True)
+        if self.path.exists() and self.path.read_bytes() != data:
+            write_atomically(self.path, data)
+
+
+def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
+    """Opens a run folder for this configuration, new or to be resumed.
+
+    Args:
+        folder: made if absent.
+        config: JSON-able; the entries ``experiment``, ``data`` and ``start`` must be the same as when the folder was
+            made, the others (versions, commit) may differ.
+
+    Raises:
+        InputError: when the folder belongs to another configuration (the differences are listed), is not a run
+            folder, or can't be written.
+    """
+    path = folder / CONFIG
+    config = json.loads(json.dumps({"format": FORMAT, **config}, default=_plain))
+    if path.exists():
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+            differences = _differences(old, config)
+        except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"run folder: {path} is not a run's configuration ({error})\n  what to do: choose another "
+                "--out, or move that folder away"
+            ) from None
+        if differences:
+            raise InputError(
+                f"run folder: {folder} was made by another configuration:\n"
+                + "\n".join(f"  {d}" for d in differences)
+                + "\n  what to do: choose another --out, or give the same options again; nothing there was changed"
+            )
+        return Record(folder)
+    # A run killed while its configuration was being written has left nothing else.
+    if folder.exists() and set(folder.iterdir()) - set(leftovers(folder, path.name)):
+        raise InputError(
+            f"run folder: {folder} exists, is not empty and has no config.json"
+            "\n  expected: a new folder or one of a run\n  what to do: choose another --out"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(config, indent=1, sort_keys=True).encode())
+    except OSError as error:
+        raise InputError(
+            f"run folder: {folder} can't be written ({error.strerror})\n  expected: a folder with room and permission "
+            "to write\n  what to do: choose another --out, or mend the disk"
+        ) from None
+    return Record(folder)
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Appends all of ``data`` in one write, or leaves the file as it was."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        before = os.fstat(file).st_size
+        try:
+            if (written := os.write(file, data)) < len(data):
+                # A disk that takes a part has no room for the rest; the second write says why.
+                os.write(file, data[written:])
+                os.fsync(file)
+        except OSError as error:
+            os.ftruncate(file, before)
+            raise StorageError(
+                f"run record: {path} can't be written ({error.strerror})\n  kept: all {before} bytes that were there"
+                "\n  what to do: make room or mend the disk; the same command goes on from the last checkpoint"
+            ) from error
+    finally:
+        os.close(file)
+
+
+def read_lines(
+    path: Path, damaged: Callable[[Path, int, Exception], InputError] | None = None
+) -> tuple[list[dict[str, Any]], bool]:
+    """All complete lines of a ``record.jsonl``, and whether a kill has left a half one behind them.
+
+    Args:
+        path: the file; without it there are no lines.
+        damaged: ``(path, line number, reason) -> error`` for a line that is not JSON; None says how to go on training.
+    """
+    if not path.exists():
+        return [], False
+    lines, found = path.read_bytes().split(b"\n"), []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            found.append(json.loads(line))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            if number == len(lines):
+                return found, True
+            raise (damaged or _damaged)(path, number, error) from None
+    return found, False
+
+
+def _damaged(path: Path, number: int, reason: Exception) -> InputError:
+    del reason
+    return InputError(
+        f"run record: line {number} of {path} is not JSON; the file was changed by hand or the disk is damaged"
+        f"\n  kept: everything; {number - 1} lines before it are whole"
+        "\n  what to do: delete that line and all behind it: the run goes on from a checkpoint before it, if there is "
+        "one; or move this run folder away and run again"
+    )
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    found = []
+    for part in ("format", "experiment", "data", "start"):
+        a, b = old.get(part), new.get(part)
+        if isinstance(a, dict) and isinstance(b, dict):
+            for name in sorted(a.keys() | b.keys()):
+                if a.get(name) != b.get(name):
+                    found.append(f"{part}.{name}: there {a.get(name)!r}, now {b.get(name)!r}")
+        elif a != b:
+            found.append(f"{part}: there {a!r}, now {b!r}")
+    return found
+
+
+def _plain(x: Any) -> Any:
+    """JSON form of arrays, numbers and paths."""
+    if isinstance(x, Path):
+        return str(x)
+    array = np.asarray(x)
+    if array.dtype == object:
+        raise TypeError(f"can't write {type(x).__name__} to a run record")
+    return array.item() if array.ndim == 0 else array.tolist()
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of the packages that decide the numbers, and the git commit of the working folder, if any."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {"versions": versions, "git": _git_commit()}
+
+
+def _git_commit() -> str | None:
+    """The commit of the folder that holds the package, with ``+`` appended when files differ from it."""
+    root = Path(str(dalib.__file__)).resolve().parents[1]
+    try:
+        run = lambda *args: subprocess.run(  # noqa: E731
+            ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        if Path(run("rev-parse", "--show-toplevel")).resolve() != root:
+            return None
+        return run("rev-parse", "HEAD") + ("+" if run("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,176 @@
+"""Image benchmarks: class folders or list files, read against a manifest; all faults are collected."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from dalib.data.benchmarks.facts import Facts, Reading
+from dalib.data.domain import pool
+from dalib.data.readers.images import IMAGE_SUFFIXES, ImageFiles
+
+IGNORED = frozenset({"thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Where class folders lie.
+
+    Attributes:
+        roots: folders below the data directory that may hold the domains, besides the directory itself.
+        folders: for each domain the folders below a root that may hold its class folders, the likeliest first.
+        aliases: other names of class folders, for example ``{"0": "bird"}``.
+    """
+
+    roots: tuple[str, ...]
+    folders: Mapping[str, tuple[str, ...]]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+def plain(name: str) -> str:
+    """A folder's name without case, blanks and punctuation: how class folders are told apart."""
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+def find_root(tree: Tree, data_dir: Path) -> Path:
+    """The folder that holds most of the domains (the data directory itself if none does)."""
+    places = [data_dir, *(data_dir / name for name in tree.roots)]
+    return max(places, key=lambda place: sum(domain_folder(tree, place, name) is not None for name in tree.folders))
+
+
+def domain_folder(tree: Tree, root: Path, domain: str) -> Path | None:
+    """The first folder of a domain that is there."""
+    return next((root / folder for folder in tree.folders[domain] if (root / folder).is_dir()), None)
+
+
+def pooled_folders(tree: Tree) -> Callable[[Facts, Path, tuple[str, ...]], Reading]:
+    """Reader of a benchmark whose domains are one pool each, in class folders."""
+
+    def read(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
+        root = find_root(tree, data_dir)
+        reading = Reading({}, [])
+        for name in domains:
+            folder = domain_folder(tree, root, name)
+            if folder is None:
+                reading.faults.append(f"{name}: no folder {' or '.join(tree.folders[name])} below {root}")
+                continue
+            images, faults = read_class_folders(name, folder, facts.classes[name], aliases=tree.aliases, root=root)
+            reading.faults.extend(faults)
+            if images is None:
+                reading.faults.append(f"{name}: no images in class folders below {folder}")
+            else:
+                reading.domains[name] = pool(name, facts.classes[name], images)
+        return reading
+
+    return read
+
+
+def read_class_folders(
+    domain: str, folder: Path, class_names: Sequence[str], *, aliases: Mapping[str, str], root: Path
+) -> tuple[ImageFiles | None, list[str]]:
+    """The images below the class folders of one domain, by class and then by path.
+
+    Returns:
+        The record source (None if there is no image), and the faults: class folders too many, files that are no images.
+        Missing classes show in the counts.
+    """
+    known = {plain(name): i for i, name in enumerate(class_names)}
+    known |= {plain(other): list(class_names).index(name) for other, name in aliases.items()}
+    faults: list[str] = []
+    found: dict[int, list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name.casefold() in IGNORED:
+            continue
+        if path.is_file():
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                faults.append(f"{domain}: image outside class folders: {path}")
+            continue
+        images = _images(domain, path, root, faults)
+        label = known.get(plain(path.name))
+        if label is None:
+            faults.append(f"{domain}: class folder too many: {path} ({len(images)} images)")
+        else:
+            found.setdefault(label, []).extend(images)
+    paths = [path for label in sorted(found) for path in sorted(found[label])]
+    labels = [label for label in sorted(found) for _ in found[label]]
+    return (ImageFiles(root, tuple(paths), np.asarray(labels, np.int32)) if paths else None), faults
+
+
+def _images(domain: str, folder: Path, root: Path, faults: list[str]) -> list[str]:
+    images = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.startswith(".") or name.casefold() in IGNORED:
+                continue
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                images.append(Path(os.path.relpath(os.path.join(where, name), root)).as_posix())
+            else:
+                faults.append(f"{domain}: not an image: {os.path.join(where, name)}")
+    return images
+
+
+def read_list(
+    domain: str, file: Path, root: Path, folder: str, classes: int, *, first_label: int = 0
+) -> tuple[ImageFiles | None, list[str]]:
+    """The images of a published list file (``path label`` a line).
+
+    Such lists carry paths of their author's machine. A path is looked up below ``root`` by its longest ending that
+    exists there, then by its file name alone in ``folder``; nothing outside ``root`` is ever touched.
+
+    Returns:
+        The record source (None if no line is good), and the faults with their line numbers.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return None, [f"{domain}: {file}: {error}"]
+    paths, labels, faults, cut = [], [], [], 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        *head, word = line.strip().rsplit(maxsplit=1)
+        parts = [part for part in PurePosixPath("".join(head)).parts if part != "/"]
+        label = int(word) - first_label if word.isascii() and word.isdigit() else -1
+        where = f"{domain}: {file.name}, line {number}"
+        if not parts or not 0 <= label < classes:
+            faults.append(f"{where}: not a path and a label from {first_label} to {first_label + classes - 1}: {line}")
+            continue
+        if ".." in parts:
+            faults.append(f"{where}: the path leaves its folder: {line}")
+            continue
+        # All lines of a file are cut at one place, so the last success is tried first.
+        for skip in dict.fromkeys((min(cut, len(parts) - 1), *range(len(parts)))):
+            if os.path.isfile(root.joinpath(*parts[skip:])):
+                cut, path = skip, "/".join(parts[skip:])
+                break
+        else:
+            path = f"{folder}/{parts[-1]}"
+            if not os.path.isfile(root / path):
+                faults.append(f"{where}: no such image: {'/'.join(parts)}")
+                continue
+        paths.append(path)
+        labels.append(label)
+    return (ImageFiles(root, tuple(paths), np.asarray(labels, np.int32)) if paths else None), faults
+
+
+def undecodable(paths: Iterable[Path]) -> list[tuple[Path, str]]:
+    """Decodes every image (JPEGs at an eighth of their size, which reads all their bytes); returns those that fail."""
+    from PIL import Image
+
+    def reason(path: Path) -> str:
+        try:
+            with Image.open(path) as image:
+                image.draft(None, (1, 1))
+                image.load()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        ordered = list(paths)
+        return [(path, fault) for path, fault in zip(ordered, pool.map(reason, ordered), strict=True) if fault]

@@ -1,0 +1,1 @@
+"""Readers of files: images, folders, text, tables, archives, tensorflow-datasets."""

@@ -1,0 +1,115 @@
+"""Tables of features in files: rows and labels out of .npz archives and MATLAB files, by name."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dalib.core.checks import InputError, input_error
+from dalib.data.readers.user_files import Place
+
+ROWS = ("x", "fts", "feas", "features", "X")
+LABELS = ("y", "labels", "label", "Y")
+SUFFIXES = (".npz", ".mat")
+
+
+class Source(NamedTuple):
+    """Where a table is: its domain's name and file, and the names of its arrays; ``""`` takes a usual one."""
+
+    place: Place
+    x_name: str = ""
+    y_name: str = ""
+
+
+class Table(NamedTuple):
+    """One domain: float32 ``[n, d]`` and n class names."""
+
+    x: np.ndarray
+    labels: list[str]
+
+
+def read_tables(sources: Sequence[Source]) -> dict[str, Table]:
+    """All tables by the names of their domains.
+
+    Raises:
+        InputError: naming everything that is wrong with any of them: files, arrays, shapes, numbers that are not
+            finite, widths or classes that differ.
+    """
+    faults: list[str] = []
+    files: dict[Path, dict[str, np.ndarray]] = {}
+    found: dict[str, Table] = {}
+    for source in sources:
+        name, path = source.place.name, source.place.path
+        if name in found:
+            faults.append(f"{name}: two tables of this name; give them as name=PATH")
+        try:
+            if path not in files:
+                files[path] = _arrays(path)
+            found[name] = _table(source, files[path])
+        except InputError as error:
+            faults.append(str(error))
+    if len({table.x.shape[1] for table in found.values()}) > 1:
+        widths = ", ".join(f"{name} {table.x.shape[1]}" for name, table in found.items())
+        faults.append(f"table: rows of different lengths: {widths}\n  expected: one length")
+    classes = {name: frozenset(table.labels) for name, table in found.items()}
+    first = next(iter(classes), "")
+    for name, own in classes.items():
+        if odd := sorted(own ^ classes[first]):
+            faults.append(f"table: classes of {first} and {name} differ in {', '.join(odd[:10])}")
+    if faults:
+        raise InputError("\n".join(faults))
+    return found
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    where = f"table {path}"
+    if not path.is_file():
+        raise input_error(where, got="no such file", expected="a file .npz or .mat")
+    if path.suffix not in SUFFIXES:
+        raise input_error(where, got=f"a file {path.name}", expected="a file .npz or .mat")
+    return _matlab(where, path) if path.suffix == ".mat" else _numpy(where, path)
+
+
+def _numpy(where: str, path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise input_error(where, got=f"{error}", expected="an .npz archive of plain arrays") from None
+
+
+def _matlab(where: str, path: Path) -> dict[str, np.ndarray]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        found: dict[str, Any] = loadmat(path)
+    except (MatReadError, ValueError, OSError, EOFError, NotImplementedError, TypeError) as error:
+        todo = "version 7.3 is HDF5: save with -v7"
+        raise input_error(where, got=f"{error}", expected="a MATLAB file up to version 7.2", todo=todo) from None
+    return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+
+
+def _table(source: Source, arrays: dict[str, np.ndarray]) -> Table:
+    where = f"table {source.place.path}"
+    picked = []
+    for what, name, usual in (("rows", source.x_name, ROWS), ("labels", source.y_name, LABELS)):
+        wanted = (name,) if name else usual
+        there = [candidate for candidate in wanted if candidate in arrays]
+        if not there:
+            got = f"arrays {', '.join(arrays) or 'none'}"
+            raise input_error(where, got=got, expected=f"{what} in {' or '.join(wanted)}", todo="--x-name, --y-name")
+        picked.append(arrays[there[0]])
+    x, y = picked[0], picked[1].reshape(-1)
+    if x.ndim != 2 or not len(x) or not (np.issubdtype(x.dtype, np.number) or x.dtype == bool):
+        raise input_error(where, got=f"rows of shape {x.shape}, dtype {x.dtype}", expected="numbers [n, d]")
+    if len(y) != len(x) or y.dtype.kind not in "iuUf" or (y.dtype.kind == "f" and (y != np.round(y)).any()):
+        expected = f"[{len(x)}] whole numbers or texts"
+        raise input_error(where, got=f"labels of shape {y.shape}, dtype {y.dtype}", expected=expected)
+    if not np.isfinite(x).all():
+        bad = np.flatnonzero(~np.isfinite(x).all(1))
+        raise input_error(where, got=f"NaN or infinity in {len(bad)} rows, first {bad[0]}", expected="finite numbers")
+    labels = y.astype(np.int64) if y.dtype.kind == "f" else y
+    return Table(x.astype(np.float32), [str(label) for label in labels])

@@ -1,0 +1,297 @@
+"""Optimal transport: entropic by Sinkhorn's iteration, and sliced along random directions."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.scipy.special import logsumexp
+
+from dalib.core.checks import check_positive, check_samples, choose, input_error
+from dalib.discrepancy.distances import at_least_float32, mean_squared_distance, safe_norm, squared_distances
+
+# Entropic optimal transport: plans, costs and the debiased Sinkhorn divergence.
+#
+# Our own lines rather than ott-jax: its divergence (0.6.0), compiled and run in turn with ours, value and gradient,
+# took
+# 1.4 times as long at n = m = 256, d = 256 and 2.6 times at 64, 2048, and twice the time to compile (two busy CPU
+# cores; the same ε; a tolerance of 1e-4 in each one's own sense, at which the values agree to 0.9 %).
+
+
+class Transport(NamedTuple):
+    """Entropic optimal transport between two discrete distributions.
+
+    Attributes:
+        value: scalar ``⟨P, C⟩ + ε KL(P | a bᵀ)``. Its gradient with respect to the cost is the plan.
+        plan: ``[n, m]``, behind stop_gradient; its column sums are ``b`` to rounding, its row sums ``a`` to the
+            tolerance.
+        f: potential ``[n]`` of the rows, behind stop_gradient.
+        g: potential ``[m]`` of the columns, likewise.
+        error: scalar, L1 distance of the plan's row sums from ``a``.
+        converged: whether ``error`` reached the tolerance.
+        iterations: how many were made.
+    """
+
+    value: Array
+    plan: Array
+    f: Array
+    g: Array
+    error: Array
+    converged: Array
+    iterations: Array
+
+
+class Divergence(NamedTuple):
+    """Debiased Sinkhorn divergence.
+
+    Attributes:
+        value: scalar, ≥ 0 up to the tolerance.
+        epsilon: scalar, the regularisation used, in units of the cost.
+        converged: whether all three transport problems reached the tolerance.
+        iterations: the most that one of the three took.
+    """
+
+    value: Array
+    epsilon: Array
+    converged: Array
+    iterations: Array
+
+
+def sinkhorn(
+    cost: Array,
+    *,
+    epsilon: float | Array,
+    a: Array | None = None,
+    b: Array | None = None,
+    symmetric: bool = False,
+    tolerance: float = 1e-4,
+    max_iterations: int = 1000,
+) -> Transport:
+    """Solves ``min_P ⟨P, C⟩ + ε KL(P | a bᵀ)`` over plans with margins a and b, by log-domain iterations.
+
+    Gradients follow the envelope theorem: the loop is not differentiated, the cost gets the plan as its gradient. (The
+    number ``⟨P, C⟩`` alone is not stationary in P: differentiate ``value``, or ``jnp.sum(plan * cost)`` with the plan
+    held fixed, as DeepJDOT does.)
+
+    Args:
+        cost: ``[n, m]``, finite.
+        epsilon: > 0, in units of the cost. Small values need many iterations; float32 wants ε ≥ 1e-2 of the typical
+            cost.
+        a: ``[n]`` weights ≥ 0 that sum to 1; None is uniform.
+        b: ``[m]``, likewise.
+        symmetric: says that the cost is symmetric and b is a, as between a sample and itself: both potentials are
+            then one, and averaged updates find it in far fewer iterations.
+        tolerance: stops when the plan's row sums are this close to ``a`` in L1.
+        max_iterations: stops then in any case; see ``converged``.
+
+    Returns:
+        A :class:`Transport`.
+
+    Raises:
+        InputError: on a cost that is no floating matrix, weights of another shape, or numbers ≤ 0.
+
+    References:
+        Cuturi, Sinkhorn Distances, NIPS 2013, arXiv 1306.0895. Peyré, Cuturi, Computational Optimal Transport, 2019.
+    """
+    check_samples(cost=cost)
+    check_positive(epsilon=epsilon, tolerance=tolerance, max_iterations=max_iterations)
+    cost = at_least_float32(cost)
+    log_a = _log_weights("a", a, cost.shape[0], cost.dtype)
+    log_b = _log_weights("b", b, cost.shape[1], cost.dtype)
+    epsilon = lax.stop_gradient(jnp.asarray(epsilon, cost.dtype))
+    scaled = lax.stop_gradient(cost) / epsilon
+
+    # All potentials below are in units of epsilon.
+    def from_columns(g: Array) -> Array:
+        return -logsumexp(log_b[None, :] + g[None, :] - scaled, axis=1)
+
+    def from_rows(f: Array) -> Array:
+        return -logsumexp(log_a[:, None] + f[:, None] - scaled, axis=0)
+
+    def unfinished(state: tuple[Array, Array, Array, Array, Array]) -> Array:
+        *_, error, count = state
+        return (error > tolerance) & (count < max_iterations)
+
+    def iterate(state: tuple[Array, Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array, Array]:
+        _, _, next_f, _, count = state
+        f = next_f
+        g = f if symmetric else from_rows(f)
+        next_f = from_columns(g)
+        # exp(f - next_f) is the ratio of the row sums of the plan of (f, g) to a: the error comes for free.
+        error = jnp.sum(jnp.exp(log_a) * jnp.abs(jnp.expm1(f - next_f)))
+        return f, g, 0.5 * (f + next_f) if symmetric else next_f, error, count + 1
+
+    zeros_n, zeros_m = jnp.zeros_like(log_a), jnp.zeros_like(log_b)
+    start = (zeros_n, zeros_m, from_columns(zeros_m), jnp.array(jnp.inf, cost.dtype), jnp.array(0))
+    f, g, _, error, count = lax.while_loop(unfinished, iterate, start)
+    g = from_rows(f)  # exact column sums, so that f and g are feasible and the dual value below is one
+    plan = jnp.exp(log_a[:, None] + log_b[None, :] + f[:, None] + g[None, :] - scaled)
+    dual = epsilon * (jnp.sum(jnp.exp(log_a) * f) + jnp.sum(jnp.exp(log_b) * g))
+    value = dual + jnp.sum(plan * (cost - lax.stop_gradient(cost)))
+    return Transport(value, plan, epsilon * f, epsilon * g, error, error <= tolerance, count)
+
+
+COST_SCALES = ("mean", "none")
+
+
+def sinkhorn_divergence(
+    x: Array,
+    y: Array,
+    *,
+    epsilon: float | Array = 0.05,
+    scale: str = "mean",
+    tolerance: float = 1e-4,
+    max_iterations: int = 1000,
+) -> Divergence:
+    """Sinkhorn divergence ``OT_ε(x, y) − ½ OT_ε(x, x) − ½ OT_ε(y, y)`` with squared Euclidean cost, uniform weights.
+
+    Between the squared Wasserstein distance (ε → 0) and the squared distance of the means (ε → ∞). The three problems
+    share one ε. Memory and each iteration cost O((n + m)²).
+
+    Args:
+        x: ``[n, d]``.
+        y: ``[m, d]``; n and m may differ.
+        epsilon: > 0; with ``scale="mean"`` relative to the mean squared distance of the pooled rows (behind
+            stop_gradient), so that it does not depend on the units of the features.
+        scale: ``"mean"``, or ``"none"`` for an ε in units of the cost.
+        tolerance: as in :func:`sinkhorn`.
+        max_iterations: as in :func:`sinkhorn`.
+
+    Returns:
+        A :class:`Divergence`; differentiate its ``value``. 0 with gradient 0 when all rows are equal.
+
+    Raises:
+        InputError: on other shapes or dtypes, an unknown scale, or numbers ≤ 0.
+
+    References:
+        Genevay, Peyré, Cuturi, Learning Generative Models with Sinkhorn Divergences, AISTATS 2018, arXiv 1706.00292.
+        Feydy, Séjourné, Vialard, Amari, Trouvé, Peyré, Interpolating between Optimal Transport and MMD using Sinkhorn
+        Divergences, AISTATS 2019, arXiv 1810.08278.
+    """
+    check_samples(x=x, y=y)
+    check_positive(epsilon=epsilon)
+    choose("scale", scale, dict.fromkeys(COST_SCALES))
+    x, y = at_least_float32(x), at_least_float32(y)
+    strength = jnp.asarray(epsilon, x.dtype)
+    if scale == "mean":
+        spread = lax.stop_gradient(mean_squared_distance(x, y))
+        strength = strength * jnp.where(spread > 0, spread, 1)
+    solve = functools.partial(sinkhorn, epsilon=strength, tolerance=tolerance, max_iterations=max_iterations)
+    across = solve(squared_distances(x, y))
+    within_x = solve(squared_distances(x), symmetric=True)
+    within_y = solve(squared_distances(y), symmetric=True)
+    return Divergence(
+        value=across.value - 0.5 * (within_x.value + within_y.value),
+        epsilon=strength,
+        converged=across.converged & within_x.converged & within_y.converged,
+        iterations=jnp.maximum(across.iterations, jnp.maximum(within_x.iterations, within_y.iterations)),
+    )
+
+
+def _log_weights(name: str, weights: Array | None, count: int, dtype: jnp.dtype) -> Array:
+    if weights is None:
+        return jnp.full((count,), -jnp.log(jnp.asarray(count, dtype)), dtype)
+    weights = jnp.asarray(weights, dtype)
+    if weights.shape != (count,):
+        raise input_error(name, got=f"shape {weights.shape}", expected=f"({count},), or None for uniform weights")
+    # A weight of 0 must stay finite in the log domain, or -inf - (-inf) appears in the potentials.
+    return lax.stop_gradient(jnp.log(jnp.maximum(weights, jnp.finfo(dtype).tiny)))
+
+
+# Wasserstein distances in one dimension, and averaged over random directions.
+
+
+def random_directions(key: Array, width: int, count: int = 128) -> Array:
+    """Uniform unit vectors as the columns of a float32 ``[width, count]`` array.
+
+    Raises:
+        InputError: for a width or count below 1.
+    """
+    check_positive(width=width, count=count)
+    directions = jax.random.normal(key, (width, count), jnp.float32)  # the same directions with and without x64
+    return directions / jnp.maximum(safe_norm(directions, axis=0), jnp.finfo(directions.dtype).tiny)[None]
+
+
+def sliced_wasserstein(
+    x: Array,
+    y: Array,
+    *,
+    key: Array | None = None,
+    num_directions: int = 128,
+    directions: Array | None = None,
+    order: int = 2,
+) -> Array:
+    """Sliced Wasserstein distance to its power: the mean over directions θ of ``W_p^p(x·θ, y·θ)``.
+
+    For n = m it is ``mean (sort(x·θ) − sort(y·θ))^p`` over positions and directions. The SWD method applies it to the
+    softmax outputs of two heads on one batch; between domains it aligns features. Take fresh directions at every
+    step: ``key = fold_in(key, step)``.
+
+    Args:
+        x: ``[n, d]``.
+        y: ``[m, d]``; n and m may differ.
+        key: random key for :func:`random_directions`; exclusive with ``directions``.
+        num_directions: M, with ``key``.
+        directions: ``[d, M]`` unit columns.
+        order: p ≥ 1, static.
+
+    Returns:
+        Scalar ≥ 0, float32 or wider.
+
+    Raises:
+        InputError: on other shapes or dtypes, unless exactly one of ``key`` and ``directions`` is given, or for an
+            order that is no integer ≥ 1.
+
+    References:
+        Lee, Batra, Baig, Ulbricht, Sliced Wasserstein Discrepancy for Unsupervised Domain Adaptation, CVPR 2019,
+        arXiv 1903.04064.
+    """
+    check_samples(x=x, y=y)
+    if (key is None) == (directions is None):
+        raise input_error("key, directions", got="both or neither", expected="exactly one of the two")
+    x, y = at_least_float32(x), at_least_float32(y)
+    if key is not None:
+        directions = random_directions(key, x.shape[1], num_directions)
+    theta = jnp.asarray(directions, x.dtype)
+    if theta.ndim != 2 or theta.shape[0] != x.shape[1]:
+        raise input_error("directions", got=f"shape {theta.shape}", expected=f"[{x.shape[1]}, M] for these samples")
+    return jnp.mean(
+        wasserstein_1d(
+            jnp.matmul(x, theta, precision=lax.Precision.HIGHEST),
+            jnp.matmul(y, theta, precision=lax.Precision.HIGHEST),
+            order=order,
+        )
+    )
+
+
+def wasserstein_1d(x: Array, y: Array, *, order: int = 2) -> Array:
+    """Exact ``W_p^p`` between the columns of two samples: ``∫_0^1 |F_x⁻¹(u) − F_y⁻¹(u)|^p du``.
+
+    Both quantile functions are steps; the integral is summed over their merged steps, which are known from n and m
+    alone. For n = m that is the mean over sorted positions.
+
+    Args:
+        x: ``[n, M]``, one distribution a column.
+        y: ``[m, M]``; n and m may differ.
+        order: p ≥ 1, static.
+
+    Returns:
+        ``[M]``, each ≥ 0.
+
+    Raises:
+        InputError: on other shapes or dtypes, or an order that is no integer ≥ 1.
+    """
+    check_samples(x=x, y=y)
+    if not isinstance(order, int) or order < 1:
+        raise input_error("order", got=order, expected="an integer ≥ 1")
+    x, y = jnp.sort(at_least_float32(x), axis=0), jnp.sort(at_least_float32(y), axis=0)
+    n, m = x.shape[0], y.shape[0]
+    if n == m:
+        return jnp.mean(jnp.abs(x - y) ** order, axis=0)
+    # Step ends in units of 1/(nm), as integers: merging them in floating point would leave slivers.
+    ends = np.union1d(np.arange(n + 1, dtype=np.int64) * m, np.arange(m + 1, dtype=np.int64) * n)
+    widths = jnp.asarray(np.diff(ends) / (n * m), x.dtype)
+    gaps = x[ends[:-1] // m] - y[ends[:-1] // n]
+    return jnp.sum(widths[:, None] * jnp.abs(gaps) ** order, axis=0)

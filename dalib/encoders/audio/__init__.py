@@ -1,0 +1,1 @@
+"""Encoders of waveforms, with the rule tables of their published weights."""

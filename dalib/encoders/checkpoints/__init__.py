@@ -1,0 +1,1 @@
+"""Foreign checkpoint files turned into arrays, and arrays into variables."""

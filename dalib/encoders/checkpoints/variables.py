@@ -1,0 +1,85 @@
+"""A net's variables as one safetensors file: arrays by path, nothing that could be executed."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dalib.core.checks import InputError, input_error
+from dalib.core.files import replacing
+from dalib.core.types import PyTree
+from dalib.encoders.checkpoints.array_files import read_safetensors
+
+SEPARATOR = "/"
+
+
+def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
+    """Writes a tree of arrays (``{"params": ..., "batch_stats": ...}``) to a safetensors file, atomically.
+
+    Args:
+        path: of the file; its folder must exist.
+        variables: nested dicts of arrays; names join to ``params/encoder/conv1/kernel``.
+
+    Raises:
+        InputError: for a name with a slash in it, or a folder that does not exist.
+    """
+    from safetensors.numpy import save_file
+
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise input_error("path", got=path, expected="a file in a folder that exists", todo=f"make {path.parent}")
+    arrays = {name: np.ascontiguousarray(jax.device_get(x)) for name, x in flatten(variables).items()}
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, metadata={"format": "dalib variables 1"})
+
+
+def load_variables(path: str | os.PathLike[str], like: PyTree, *, without: Sequence[str] = ()) -> PyTree:
+    """Reads a safetensors file into the structure of ``like``, in total: nothing missing, nothing left over.
+
+    Args:
+        path: of the file.
+        like: nested dicts of arrays or ``jax.ShapeDtypeStruct`` (``jax.eval_shape(net.init, key, sample)``).
+        without: prefixes of names in the file to leave out, ``("params/head/",)``.
+
+    Returns:
+        The tree with numpy arrays in it, read-only views of a memory map of the file.
+
+    Raises:
+        InputError: for an unreadable file, or any difference in names, shapes or dtypes; all are listed at once.
+    """
+    arrays = {k: x for k, x in read_safetensors(path).items() if not k.startswith(tuple(without))}
+    wanted = flatten(like)
+    problems = [f"missing in the file: {name}" for name in wanted.keys() - arrays.keys()]
+    problems += [f"not in the net: {name}" for name in arrays.keys() - wanted.keys()]
+    for name in wanted.keys() & arrays.keys():
+        a, b = wanted[name], arrays[name]
+        if tuple(a.shape) != b.shape or np.dtype(a.dtype) != b.dtype:
+            problems.append(f"{name}: {b.dtype}{list(b.shape)} in the file, {a.dtype}{list(a.shape)} in the net")
+    if problems:
+        raise InputError(
+            f"weights: {path} does not fit this net:\n"
+            + "\n".join(f"  {p}" for p in sorted(problems))
+            + "\n  what to do: build the net with the fields, number of classes and input channels of the saved one"
+        )
+    return fill(like, arrays)
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        if SEPARATOR in name:
+            raise input_error("variables", got=f"the name {name!r}", expected=f"names without {SEPARATOR!r}")
+        path = f"{prefix}{SEPARATOR}{name}" if prefix else name
+        found |= flatten(value, path) if isinstance(value, Mapping) else {path: value}
+    return found
+
+
+def fill(like: Any, arrays: Mapping[str, np.ndarray], prefix: str = "") -> Any:
+    path = lambda name: f"{prefix}{SEPARATOR}{name}" if prefix else name  # noqa: E731
+    return {
+        name: fill(value, arrays, path(name)) if isinstance(value, Mapping) else arrays[path(name)]
+        for name, value in like.items()
+    }

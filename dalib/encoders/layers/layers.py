@@ -1,0 +1,92 @@
+"""The layers that every encoder here is made of, with their conventions written once.
+
+Convolutions take explicit integer paddings (torch's; ``"SAME"`` only where weights come from TensorFlow) and come in
+several forms with the same parameters (:mod:`dalib.encoders.layers.convolution`). BatchNorm always keeps its statistics
+in float32 under ``batch_stats`` and is told its momentum.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from dalib.core.types import Array
+from dalib.encoders.layers.convolution import convolution
+
+BN_EPSILON = 1e-5
+
+
+def conv(
+    features: int,
+    size: int,
+    *,
+    stride: int = 1,
+    padding: int | str = 0,
+    groups: int = 1,
+    form: str = "library",
+    use_bias: bool = True,
+    kernel_init: Any = nn.linear.default_kernel_init,
+    dtype: Any = None,
+    name: str | None = None,
+) -> nn.Conv:
+    """A square convolution on NHWC inputs, padded with ``padding`` zeros on every side.
+
+    ``padding="SAME"`` is TensorFlow's: as many zeros as make the side ceil(side / stride), an odd one behind.
+
+    With more than one group it takes the library's form, whatever ``form`` says: patches do not serve groups.
+    """
+    return nn.Conv(
+        features,
+        (size, size),
+        strides=(stride, stride),
+        padding=padding if isinstance(padding, str) else ((padding, padding), (padding, padding)),
+        use_bias=use_bias,
+        kernel_init=kernel_init,
+        feature_group_count=groups,
+        conv_general_dilated=convolution(form if groups == 1 else "library"),
+        dtype=dtype,
+        name=name,
+    )
+
+
+def max_pool_2x2(x: Array) -> Array:
+    """Maximum over 2×2 windows of ``[n, h, w, c]``; an odd last row or column is dropped.
+
+    Two maxima of neighbours, because the gradient of the library's windowed maximum is slow on a CPU. Where several of
+    the four are equal they share the gradient (the library gives it to one of them).
+    """
+    n, height, width, channels = x.shape
+    # The two columns of a window lie beside one another in the last axis: every slice is one piece per row.
+    x = x[:, : height // 2 * 2, : width // 2 * 2].reshape(n, height // 2, 2, width // 2, 2 * channels)
+    rows = jnp.maximum(x[:, :, 0], x[:, :, 1])
+    return jnp.maximum(rows[..., :channels], rows[..., channels:])
+
+
+def batch_norm(
+    x: Array,
+    *,
+    train: bool,
+    momentum: float,
+    epsilon: float = BN_EPSILON,
+    dtype: Any = None,
+    name: str | None = None,
+    zero_scale: bool = False,
+) -> Array:
+    """BatchNorm over all axes but the last; running statistics are ``momentum * old + (1 - momentum) * batch``.
+
+    The momentum is Flax's (1 − torch's). Momentum 0 makes the running statistics those of the last batch. The running
+    variance is the biased one (torch keeps the unbiased one).
+    """
+    norm = nn.BatchNorm(
+        momentum=momentum,
+        epsilon=epsilon,
+        dtype=dtype,
+        scale_init=nn.initializers.zeros if zero_scale else nn.initializers.ones,
+        name=name,
+    )
+    return norm(x, use_running_average=not train)
+
+
+def leave(x: Array) -> Array:
+    """Features and logits leave a net in float32 at least: losses on bfloat16 features lose most of their digits."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,0 +1,53 @@
+"""Where fetched and converted weights are kept, and files that appear only when they are complete."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from dalib.core.checks import input_error
+
+
+def cache_folder() -> Path:
+    """``DALIB_CACHE``, or ``dalib`` in the user's cache (``XDG_CACHE_HOME``, ``~/.cache``); made when first used."""
+    if named := os.environ.get("DALIB_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dalib"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files, in hexadecimal digits."""
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(p for p in path.iterdir() if p.is_file()):
+            digest.update(f"{file.name}\0{sha256_of(file)}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_sha256(found: str, *, full: str = "", prefix: str = "", what: str) -> None:
+    """Compares a SHA-256 with the one on record, whole or its first digits; with neither there is nothing to compare.
+
+    Raises:
+        InputError: when they differ.
+    """
+    wanted = full or prefix
+    if not found.startswith(wanted.lower()):
+        raise input_error(
+            "sha256",
+            got=f"{found} for {what}",
+            expected=wanted if full else f"{wanted}… (the first digits are on record)",
+            todo="the file is not the published one and was not kept; fetch it again, or from another origin",
+        )
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder on the cache's own file system, so that a finished file moves out of it in one step."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
+        yield Path(name)

@@ -1,0 +1,1 @@
+"""Encoders of token ids, each with the rule table of its published weights."""

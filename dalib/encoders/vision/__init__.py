@@ -1,0 +1,1 @@
+"""Encoders of images, each with the rule table of its published weights."""

@@ -1,0 +1,156 @@
+"""ConvNeXt in torchvision's layout.
+
+Reference: Liu et al. 2022, "A ConvNet for the 2020s". torchvision's ``features.0`` is ``stem_conv`` and ``stem_norm``
+here; ``features.1``, ``.3``, ``.5``, ``.7`` are the stages, so that ``features.3.1`` is ``layer2_1``, whose
+``block.0``, ``.2``, ``.3``, ``.5`` are ``dwconv``, ``norm``, ``pwconv1``, ``pwconv2``; ``features.2``, ``.4``, ``.6``
+are ``downsample1_norm``, ``downsample1_conv`` …; ``classifier.0`` and ``.2`` are ``norm`` and ``head``.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+
+from dalib.core.checks import input_error
+from dalib.core.types import Array, Outputs
+from dalib.encoders.checkpoints.rules import Arrays, Rule, RuleTable, convolution, linear
+from dalib.encoders.layers.depthwise import depthwise
+from dalib.encoders.layers.inputs import check_images
+from dalib.encoders.layers.inverted_residual import drop_path, pooled
+from dalib.encoders.layers.layers import conv, leave
+from dalib.encoders.layers.published import published_head
+
+normal = nn.initializers.truncated_normal(0.02)
+EPSILON = 1e-6
+
+
+class _Block(nn.Module):
+    """7×7 depthwise convolution, LayerNorm, linear to four times the channels, GELU, linear back, scaled, added."""
+
+    conv: str
+    layer_scale: float
+    drop_path: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        width = x.shape[-1]
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=normal)
+        y = depthwise(width, 7, padding=3, form=self.conv, kernel_init=normal, dtype=self.dtype, name="dwconv")(x)
+        y = nn.LayerNorm(epsilon=EPSILON, dtype=self.dtype, name="norm")(y)
+        y = nn.gelu(dense(4 * width, name="pwconv1")(y), approximate=False)
+        y = dense(width, name="pwconv2")(y)
+        scale = self.param("layer_scale", nn.initializers.constant(self.layer_scale), (width,))
+        return x + drop_path(y * scale.astype(y.dtype)[None, None, None], self.drop_path, train=train)
+
+
+class ConvNeXt(nn.Module):
+    """A ConvNeXt up to the LayerNorm after its global average pool.
+
+    Attributes:
+        depths: blocks in each of the stages.
+        widths: channels of the stages.
+        num_classes: classes of the published head; 0 has no head and no logits.
+        layer_scale: initial scale of every branch.
+        drop_path: rate of stochastic depth at the last block; it grows linearly from 0 at the first. In training it
+            needs a ``dropout`` key.
+        conv: form of the convolutions, a name of ``CONVOLUTIONS`` (same parameters, same result).
+        bn_momentum: without effect, the net has no BatchNorm.
+        dtype: compute dtype; None takes that of inputs and parameters. Parameters are float32.
+        remat: activations inside the blocks are computed again in the backward pass instead of being kept.
+    """
+
+    depths: tuple[int, ...] = (3, 3, 9, 3)
+    widths: tuple[int, ...] = (96, 192, 384, 768)
+    num_classes: int = 0
+    layer_scale: float = 1e-6
+    drop_path: float = 0.1
+    conv: str = "auto"
+    bn_momentum: float = 0.9
+    dtype: Any = None
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
+        """Maps images ``[n, h, w, c]`` of at least 32×32 pixels to features ``[n, d]``, d the last of ``widths``.
+
+        Returns:
+            ``Outputs``; ``hidden`` holds ``stem`` and ``layer1`` … ``layer4`` (1/4, 1/8, 1/16, 1/32 of the side; stem
+            and downsampling drop an incomplete last patch). Logits ``[n, num_classes]``, or None without a head.
+
+        Raises:
+            InputError: on other than floating images of at least 32×32, or unequal numbers of depths and widths.
+        """
+        check_images(inputs, smallest=32, net="ConvNeXt")
+        if len(self.depths) != len(self.widths):
+            raise input_error("depths", got=self.depths, expected=f"one for each of widths {self.widths}")
+        norm = partial(nn.LayerNorm, epsilon=EPSILON, dtype=self.dtype)
+        convolve = partial(conv, form=self.conv, kernel_init=normal, dtype=self.dtype)
+        block = nn.remat(_Block, static_argnums=(2,)) if self.remat else _Block
+        x = convolve(self.widths[0], 4, stride=4, name="stem_conv")(inputs)
+        x = norm(name="stem_norm")(x)
+        hidden = {"stem": x}
+        total, done = sum(self.depths), 0
+        for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
+            if stage > 1:
+                x = norm(name=f"downsample{stage - 1}_norm")(x)
+                x = convolve(width, 2, stride=2, name=f"downsample{stage - 1}_conv")(x)
+            for i in range(depth):
+                x = block(
+                    conv=self.conv,
+                    layer_scale=self.layer_scale,
+                    drop_path=self.drop_path * done / max(1, total - 1),
+                    dtype=self.dtype,
+                    name=f"layer{stage}_{i}",
+                )(x, train)
+                done += 1
+            hidden[f"layer{stage}"] = x
+        features = leave(norm(name="norm")(pooled(x)))
+        return Outputs(features, published_head(features, self.num_classes, dtype=self.dtype), hidden)
+
+
+convnext_tiny: Callable[..., ConvNeXt] = partial(ConvNeXt)
+convnext_small: Callable[..., ConvNeXt] = partial(ConvNeXt, depths=(3, 3, 27, 3), drop_path=0.4)
+convnext_base: Callable[..., ConvNeXt] = partial(
+    ConvNeXt, depths=(3, 3, 27, 3), widths=(128, 256, 512, 1024), drop_path=0.5
+)
+
+
+# ConvNeXt as torchvision stores it: stem, stages and downsampling layers are numbered through.
+
+
+def _layer_norm(foreign: str, ours: str) -> tuple[Rule, ...]:
+    return Rule(rf"{foreign}\.weight", f"params/{ours}/scale"), Rule(rf"{foreign}\.bias", f"params/{ours}/bias")
+
+
+_BLOCK = r"layer(\d)\.(\d+)"
+_DOWN = r"downsample(\d)"
+
+RULES = (
+    *convolution(r"features\.0\.0", "stem_conv", bias=True),
+    *_layer_norm(r"features\.0\.1", "stem_norm"),
+    *convolution(rf"{_BLOCK}\.block\.0", r"layer\1_\2/dwconv", bias=True),
+    *_layer_norm(rf"{_BLOCK}\.block\.2", r"layer\1_\2/norm"),
+    *linear(rf"{_BLOCK}\.block\.3", r"layer\1_\2/pwconv1"),
+    *linear(rf"{_BLOCK}\.block\.5", r"layer\1_\2/pwconv2"),
+    Rule(rf"{_BLOCK}\.layer_scale", r"params/layer\1_\2/layer_scale", "squeeze"),
+    *_layer_norm(rf"{_DOWN}\.0", r"downsample\1_norm"),
+    *convolution(rf"{_DOWN}\.1", r"downsample\1_conv", bias=True),
+    *_layer_norm(r"classifier\.0", "norm"),
+    *linear(r"classifier\.2", "head"),
+)
+
+
+def _by_stage(arrays: Arrays) -> Arrays:
+    """``features.1``, ``.3``, ``.5``, ``.7`` → ``layer1`` …; ``features.2``, ``.4``, ``.6`` → ``downsample1`` …"""
+
+    def rename(match: re.Match[str]) -> str:
+        number = int(match[1])
+        return f"layer{(number + 1) // 2}." if number % 2 else f"downsample{number // 2}."
+
+    return {re.sub(r"^features\.([1-7])\.", rename, name): x for name, x in arrays.items()}
+
+
+TABLES = {"torchvision/convnext": RuleTable("convnext", 1, RULES, prepare=_by_stage)}

@@ -1,0 +1,155 @@
+"""DenseNet-121 to 201 in torchvision's layout.
+
+Reference: Huang et al. 2017, "Densely connected convolutional networks", the form "BC" (1×1 bottlenecks, halved
+channels between blocks). Parameters have torchvision's names, ``features.denseblock1.denselayer1.conv1`` as
+``denseblock1_denselayer1/conv1``; ``classifier`` is ``head``.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from dalib.core.types import Array, Outputs
+from dalib.encoders.checkpoints.rules import STEP_COUNTER, RuleTable, batch_norm_rules, convolution, linear
+from dalib.encoders.layers.inputs import check_images
+from dalib.encoders.layers.layers import batch_norm, conv, leave
+from dalib.encoders.layers.pooling import max_pool
+from dalib.encoders.layers.published import published_head
+
+he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+BOTTLENECK = 4  # the 1×1 convolution gives four times the growth
+
+
+class _Layer(nn.Module):
+    """The new channels of one layer from all channels before it."""
+
+    growth: int
+    dropout: float
+    conv: str
+    bn_momentum: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, parts: tuple[Array, ...], train: bool) -> Array:
+        norm = partial(batch_norm, train=train, momentum=self.bn_momentum, dtype=self.dtype)
+        convolve = partial(conv, form=self.conv, use_bias=False, kernel_init=he_normal, dtype=self.dtype)
+        # Concatenated in here, so that remat does not keep the ever longer concatenations.
+        x = nn.relu(norm(jnp.concatenate(parts, axis=-1), name="norm1"))
+        x = nn.relu(norm(convolve(BOTTLENECK * self.growth, 1, name="conv1")(x), name="norm2"))
+        x = convolve(self.growth, 3, padding=1, name="conv2")(x)
+        return nn.Dropout(self.dropout)(x, deterministic=not train)
+
+
+class _Transition(nn.Module):
+    """Half the channels, half the side."""
+
+    conv: str
+    bn_momentum: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        channels = x.shape[-1] // 2
+        x = nn.relu(batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name="norm"))
+        x = conv(channels, 1, form=self.conv, use_bias=False, kernel_init=he_normal, dtype=self.dtype, name="conv")(x)
+        return nn.avg_pool(x, (2, 2), (2, 2))
+
+
+class DenseNet(nn.Module):
+    """A DenseNet up to its global average pool.
+
+    Attributes:
+        depths: layers in each of the four dense blocks; (6, 12, 24, 16) is DenseNet-121.
+        growth: channels that a layer adds, the paper's k.
+        width: channels of the stem.
+        dropout: rate on each layer's new channels in training (the published weights were trained without).
+        num_classes: classes of the published head; 0 has no head and no logits.
+        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
+        bn_momentum: weight of the old running statistics.
+        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
+        remat: activations inside the layers are computed again in the backward pass instead of being kept.
+    """
+
+    depths: tuple[int, ...] = (6, 12, 24, 16)
+    growth: int = 32
+    width: int = 64
+    dropout: float = 0.0
+    num_classes: int = 0
+    conv: str = "auto"
+    bn_momentum: float = 0.9
+    dtype: Any = None
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
+        """Maps images ``[n, h, w, c]`` of at least 32×32 pixels to features ``[n, d]`` (1024 for DenseNet-121).
+
+        Returns:
+            ``Outputs``; ``hidden`` holds ``stem`` (after the pool, 1/4 of the side), ``denseblock1`` … ``denseblock3``
+            (1/4, 1/8, 1/16; before the transition) and ``denseblock4`` (1/32; before the last BatchNorm and ReLU).
+            Logits ``[n, num_classes]``, or None without a head.
+
+        Raises:
+            InputError: on other than floating images of at least 32×32.
+        """
+        check_images(inputs, smallest=32, net="DenseNet")
+        norm = partial(batch_norm, train=train, momentum=self.bn_momentum, dtype=self.dtype)
+        stem = conv(
+            self.width,
+            7,
+            stride=2,
+            padding=3,
+            form=self.conv,
+            use_bias=False,
+            kernel_init=he_normal,
+            dtype=self.dtype,
+            name="conv0",
+        )
+        x = max_pool(nn.relu(norm(stem(inputs), name="norm0")), 3, 2, padding=1)
+        hidden = {"stem": x}
+        layer = nn.remat(_Layer, static_argnums=(2,)) if self.remat else _Layer
+        for block, depth in enumerate(self.depths, start=1):
+            parts: tuple[Array, ...] = (x,)
+            for i in range(1, depth + 1):
+                name = f"denseblock{block}_denselayer{i}"
+                new = layer(self.growth, self.dropout, self.conv, self.bn_momentum, self.dtype, name=name)(parts, train)
+                parts = (*parts, new)
+            hidden[f"denseblock{block}"] = x = jnp.concatenate(parts, axis=-1)
+            if block < len(self.depths):
+                x = _Transition(self.conv, self.bn_momentum, self.dtype, name=f"transition{block}")(x, train)
+        x = nn.relu(norm(x, name="norm5"))
+        features = jnp.mean(leave(x), axis=(1, 2))
+        return Outputs(features, published_head(features, self.num_classes, dtype=self.dtype), hidden)
+
+
+densenet121: Callable[..., DenseNet] = partial(DenseNet, depths=(6, 12, 24, 16))
+densenet169: Callable[..., DenseNet] = partial(DenseNet, depths=(6, 12, 32, 32))
+densenet201: Callable[..., DenseNet] = partial(DenseNet, depths=(6, 12, 48, 32))
+densenet161: Callable[..., DenseNet] = partial(DenseNet, depths=(6, 12, 36, 24), growth=48, width=96)
+
+
+# DenseNet as torchvision stores it; published files say ``norm.1``, ``conv.2`` for a layer's ``norm1``, ``conv2``.
+
+
+_LAYER = r"features\.denseblock(\d+)\.denselayer(\d+)"
+_OURS = r"denseblock\1_denselayer\2"
+
+TABLES = {
+    "torchvision/densenet": RuleTable(
+        "densenet",
+        1,
+        (
+            *convolution(r"features\.conv0", "conv0"),
+            *batch_norm_rules(r"features\.norm([05])", r"norm\1"),
+            *batch_norm_rules(rf"{_LAYER}\.norm\.?([12])", rf"{_OURS}/norm\3"),
+            *convolution(rf"{_LAYER}\.conv\.?([12])", rf"{_OURS}/conv\3"),
+            *batch_norm_rules(r"features\.transition(\d+)\.norm", r"transition\1/norm"),
+            *convolution(r"features\.transition(\d+)\.conv", r"transition\1/conv"),
+            *linear("classifier", "head"),
+        ),
+        (STEP_COUNTER,),
+    ),
+}

@@ -1,0 +1,74 @@
+"""Agreement of predicted classes with a clustering of the features: validators that catch a collapse."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dalib.core.checks import input_error
+
+
+class Agreement(NamedTuple):
+    """How far two partitions of the same examples agree, each 1 for identical ones.
+
+    Attributes:
+        ami: adjusted mutual information, about 0 for random partitions (arithmetic mean of entropies).
+        v_measure: harmonic mean of homogeneity and completeness, in [0, 1].
+        ari: adjusted Rand index.
+        fmi: Fowlkes–Mallows index, in [0, 1].
+    """
+
+    ami: float
+    v_measure: float
+    ari: float
+    fmi: float
+
+
+def agreement(predictions: Any, clusters: Any) -> Agreement:
+    """Compares two partitions by scikit-learn's measures.
+
+    Args:
+        predictions: classes ``[n]``.
+        clusters: cluster numbers ``[n]``.
+
+    Raises:
+        InputError: unless both are integer vectors of one length ≥ 1.
+    """
+    from sklearn import metrics
+
+    a, b = np.asarray(predictions), np.asarray(clusters)
+    if a.ndim != 1 or a.shape != b.shape or not len(a) or a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
+        raise input_error(
+            "predictions", got=f"{a.dtype}{a.shape} beside {b.dtype}{b.shape}", expected="two integer vectors [n]"
+        )
+    return Agreement(
+        float(metrics.adjusted_mutual_info_score(a, b, average_method="arithmetic")),
+        float(metrics.v_measure_score(a, b)),
+        float(metrics.adjusted_rand_score(a, b)),
+        float(metrics.fowlkes_mallows_score(a, b)),
+    )
+
+
+def class_agreement(features: Any, predictions: Any, num_classes: int, *, seed: int = 0) -> Agreement:
+    """ClassAMI and its relatives: predicted classes against k-means of the rows of unit length with K = C.
+
+    Args:
+        features: ``[n, d]``, or logits, of target examples.
+        predictions: predicted classes ``[n]``.
+        num_classes: C.
+        seed: of k-means.
+
+    Raises:
+        InputError: for other shapes, features that are not finite, or fewer examples than classes.
+
+    References:
+        Musgrave, Belongie, Lim 2022, "Three new validators and a large-scale benchmark ranking for unsupervised domain
+        adaptation", arXiv 2208.07360.
+    """
+    from sklearn.cluster import KMeans
+
+    x = np.asarray(features, np.float64)
+    if x.ndim != 2 or len(x) < num_classes or not np.isfinite(x).all():
+        raise input_error("features", got=f"shape {x.shape}", expected=f"finite [n, d] with n ≥ {num_classes}")
+    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    clusters = KMeans(num_classes, n_init=10, random_state=seed).fit_predict(x)
+    return agreement(predictions, clusters)

@@ -1,0 +1,1 @@
+"""Methods that train against a classifier, a critic or a second head."""

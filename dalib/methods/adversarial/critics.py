@@ -1,0 +1,221 @@
+"""Methods that train a critic or a discriminator in updates of its own: WDGRL and ADDA."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dalib.core.checks import choose, input_error
+from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
+from dalib.discrepancy import safe_norm
+from dalib.methods.base import Method, Needs, Spec, Update, View, supervised_loss, weigh
+from dalib.methods.parts.domains import together
+from dalib.methods.parts.nets import (
+    Discriminator,
+    Reversal,
+    dann_schedule,
+    discriminate,
+    discriminate_both,
+    domain_loss,
+    reverse_by,
+)
+
+# WDGRL: Wasserstein distance guided representation learning, a critic with gradient penalty.
+
+
+def wdgrl(
+    *, weight: Any = 1.0, gradient_penalty: Any = 10.0, critic_steps: int = 5, hidden: Sequence[int] = (100,)
+) -> Method:
+    """The encoder minimises a critic's estimate of the Wasserstein-1 distance between the domains' features.
+
+    It serves classification and regression. Each step first makes ``critic_steps`` updates ``critic``, which minimise
+    ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²`` of fixed features; h are the rows of both batches and
+    random points between them. The update ``task`` then trains encoder and head on task loss + λ · (mean w(f_s) −
+    mean w(f_t)), with the critic held fixed. Rows are paired as they come (the shorter domain goes round again), so a
+    step depends on the order of the rows within a batch.
+
+    Args:
+        weight: λ; it belongs to a scale of features. The authors' code has 0.01 for digits, 0.1 for Office-Caltech.
+        gradient_penalty: γ.
+        critic_steps: critic updates in a step; 5, and 10 for Office-Caltech, in the authors' code.
+        hidden: widths of the critic; one layer of 100 in the authors' code. It has no BatchNorm: the penalty is on
+            gradients of single rows.
+
+    Metrics: ``critic/loss/critic``, ``critic/wdgrl/gradient_norm`` (mean over h, near 1 when the critic is trained),
+    ``task/loss/wdgrl`` (the distance's estimate W(1 + W/2γ) at best, as the penalty is soft; 0 for equal features).
+
+    Raises:
+        InputError: for ``critic_steps`` that is no integer ≥ 1.
+
+    References:
+        Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1.
+    """
+    if not isinstance(critic_steps, int) or critic_steps < 1:
+        raise input_error("critic_steps", got=critic_steps, expected="an integer ≥ 1")
+    net = Discriminator(tuple(hidden))
+
+    def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
+        return {"critic": net.init(key, jnp.zeros((2, spec.width)))["params"]}, {}
+
+    def distance(critic: PyTree, source: Array, target: Array) -> Array:
+        of_source, of_target = discriminate_both(net, critic, source, target)
+        return of_source.mean() - of_target.mean()
+
+    def slopes(critic: PyTree, rows: Array) -> Array:
+        return safe_norm(jax.vmap(jax.grad(lambda h: discriminate(net, critic, h[None])[0]))(rows))
+
+    def critic_loss(view: View) -> tuple[Array, View, Metrics]:
+        # The running statistics advance once per step, in the update of the net.
+        seen, critic = view.pair(), view.params["critic"]
+        source, target = jax.lax.stop_gradient((seen.source.features, seen.target.features))
+        rows = together(source, target, between(source, target, jax.random.fold_in(view.key, 1)))
+        norms = slopes(critic, rows)
+        value = -distance(critic, source, target) + gradient_penalty * jnp.square(norms - 1).mean()
+        return value, view, {"loss/critic": value, "wdgrl/gradient_norm": norms.mean()}
+
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        value = distance(view.params["critic"], view.source.features, view.target.features)
+        return weigh(weight, view) * value, view, {"loss/wdgrl": value}
+
+    return Method(
+        "wdgrl",
+        init=init,
+        penalties=(penalty,),
+        updates=(
+            Update("critic", critic_loss, ("critic",), repeats=critic_steps, joins=False),
+            Update("task", supervised_loss, ("encoder", "bottleneck", "head")),
+        ),
+    )
+
+
+def between(source: Array, target: Array, key: Array) -> Array:
+    """A random point on the line between each pair of rows. ``[n, d], [m, d] -> [max(n, m), d]``."""
+    n, m = source.shape[0], target.shape[0]
+    if n != m:
+        rows = jnp.arange(max(n, m))
+        source, target = source[rows % n], target[rows % m]
+    share = jax.random.uniform(key, (max(n, m), 1), jnp.float32).astype(source.dtype)
+    return share * source + (1 - share) * target
+
+
+# ADDA: adversarial discriminative domain adaptation of a target encoder to a frozen source net.
+
+
+VARIANTS = {
+    "paper": "inverted labels, discriminator and encoder by turns",
+    "tllib": "gradient reversal, one update",
+}
+LAYERS = {"features": ("encoder", "bottleneck"), "logits": ("encoder", "bottleneck", "head")}
+"""What the discriminator may see, and the groups of the net that are then the target's own."""
+
+
+def tllib_schedule(time: Any) -> Array:
+    """:func:`dann_schedule` from 0 to 2."""
+    return dann_schedule(time, high=2.0)
+
+
+def adda(
+    *,
+    weight: Any = 1.0,
+    variant: str = "paper",
+    layer: str = "features",
+    reversal: Reversal = tllib_schedule,
+    hidden: Sequence[int] = (500, 500),
+    norm: bool = False,
+    dropout: float = 0.0,
+) -> Method:
+    """Stage 2 of ADDA: the target encoder learns to look like the frozen source encoder.
+
+    Stage 1 is a ``source_only`` run; its variables are this run's initial ones (``init_state(..., variables=...)``).
+    They are the frozen source net, kept in the method's state with its own running statistics and evaluated without
+    dropout. They are also the start of the target encoder, the groups ``encoder`` and ``bottleneck``. The head is
+    never trained again (unless ``layer`` says so), and there is no task loss. Only its start ties the target encoder
+    to the classes, so it may drift, and early checkpoints may be the better ones. Predictions are the target encoder's
+    under the source head, on source inputs as well.
+
+    The frozen net's statistics are a copy: they stay what stage 1 made them under every BatchNorm convention. The
+    convention decides about the target encoder's alone; with "domain", the default, these are the target's own.
+    Give the target encoder a net without dropout. The source net runs without, so the discriminator would learn to see
+    dropout.
+
+    Args:
+        weight: of the encoder's loss; with ``variant="tllib"``, of the domain loss.
+        variant: "paper" makes two updates a step: ``discriminator`` on the domain loss of both encoders' features,
+            then ``encoder`` (with the bottleneck) on ``BCE(D(f_t), source)``, inverted labels. "tllib" makes one update
+            of both on the domain loss with reversed target features; TLlib's published rows named ADDA are this.
+        layer: what the discriminator sees: "features", or "logits" as in the authors' code for digits. With "logits"
+            the copy that becomes the target net includes the last layer: the group ``head`` is trained with the
+            encoder, and the frozen source net keeps its own.
+        reversal: of ``variant="tllib"``, a function of the view or a number; up to 2 there.
+        hidden: widths of the discriminator; 500 and 500 in the paper, 1024 and 1024 in TLlib.
+        norm: BatchNorm in the discriminator, over each domain's rows alone.
+        dropout: rate in the discriminator.
+
+    Metrics: ``discriminator/loss/domain`` (half a mean over each domain, ln 2 at equilibrium),
+    ``discriminator/adda/domain_accuracy``, ``encoder/loss/adda``; with "tllib" the same without prefixes.
+
+    Raises:
+        InputError: for another variant or layer.
+
+    References:
+        Tzeng, Hoffman, Saenko, Darrell, CVPR 2017, arXiv 1702.05464, eq. 9.
+    """
+    choose("variant", variant, VARIANTS)
+    choose("layer", layer, LAYERS)
+    net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
+
+    def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
+        width = spec.num_classes if layer == "logits" else spec.width
+        params = {"discriminator": net.init(key, jnp.zeros((2, width)))["params"]}
+        return params, {"source_net": spec.params, "source_stats": spec.batch_stats}
+
+    def rows(outputs: Outputs) -> Array:
+        seen = outputs.logits if layer == "logits" else outputs.features
+        assert seen is not None
+        return seen
+
+    def source_outputs(view: View) -> Outputs:
+        frozen = view.with_model({"shared": view.state["source_stats"]})
+        outputs, _ = frozen.again(
+            view.batch.source.inputs, "source", key=None, params=view.state["source_net"], train=False
+        )
+        return jax.lax.stop_gradient(outputs)
+
+    def discriminator_loss(view: View) -> tuple[Array, View, Metrics]:
+        keys = jax.random.split(view.key, 3)
+        # The running statistics advance once per step, in the encoder's update.
+        target, _ = view.again(view.batch.target.inputs, key=keys[0])
+        of_source = discriminate(net, view.params["discriminator"], rows(source_outputs(view)), keys[1])
+        of_target = discriminate(net, view.params["discriminator"], jax.lax.stop_gradient(rows(target)), keys[2])
+        loss, accuracy = domain_loss(of_source, of_target)
+        return loss, view, {"loss/domain": loss, "adda/domain_accuracy": accuracy}
+
+    def encoder_loss(view: View) -> tuple[Array, View, Metrics]:
+        keys = jax.random.split(view.key)
+        target, after = view.again(view.batch.target.inputs, key=keys[0])
+        logits = discriminate(net, view.params["discriminator"], rows(target), keys[1])
+        loss = optax.sigmoid_binary_cross_entropy(logits, jnp.ones_like(logits)).mean()
+        return weigh(weight, view) * loss, after.show(source_outputs(view), target), {"loss/adda": loss}
+
+    def reversal_loss(view: View) -> tuple[Array, View, Metrics]:
+        keys = jax.random.split(view.key, 3)
+        target, after = view.again(view.batch.target.inputs, key=keys[0])
+        source = source_outputs(view)
+        reversed_features, coefficient = reverse_by(reversal, view, rows(target))
+        of_source = discriminate(net, view.params["discriminator"], rows(source), keys[1])
+        of_target = discriminate(net, view.params["discriminator"], reversed_features, keys[2])
+        loss, accuracy = domain_loss(of_source, of_target)
+        metrics = {"loss/adda": loss, "adda/domain_accuracy": accuracy, "adda/reversal": coefficient}
+        return weigh(weight, view) * loss, after.show(source, target), metrics
+
+    updates = {
+        "paper": (
+            Update("discriminator", discriminator_loss, ("discriminator",), joins=False),
+            Update("encoder", encoder_loss, LAYERS[layer]),
+        ),
+        "tllib": (Update("adversarial", reversal_loss, (*LAYERS[layer], "discriminator")),),
+    }
+    needs = Needs(start="source", batch_norm="domain", per_example=not norm)
+    return Method("adda", init=init, updates=updates[variant], needs=needs)

@@ -1,0 +1,1 @@
+"""Methods that generalise from several sources to a domain never seen."""

@@ -1,0 +1,1 @@
+"""Methods for domains whose label sets differ."""

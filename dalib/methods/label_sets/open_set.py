@@ -1,0 +1,181 @@
+"""Open-set and universal adaptation, where the target has unknown classes: OSBP, OVANet and rejection."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from dalib.core.checks import input_error
+from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
+from dalib.discrepancy import log_one_minus_probability
+from dalib.methods.base import Forward, Hooks, Method, Needs, Spec, View, weigh
+from dalib.methods.parts.nets import Reversal, reverse_by
+
+# Predictions that may answer "unknown", in the form of one more class.
+
+
+def append_unknown(logits: Array, margin: Array) -> Array:
+    """Logits ``[n, C + 1]`` with an unknown class at the end that wins exactly where ``margin`` < 0.
+
+    Args:
+        logits: ``[n, C]`` of the known classes.
+        margin: ``[n]``, how much the best known class is preferred to none.
+    """
+    return jnp.concatenate([logits, (logits.max(-1) - margin)[:, None]], axis=1)
+
+
+def with_rejection(method: Method, *, threshold: float = 0.8) -> Method:
+    """Adds one predicted class: unknown where the largest softmax probability is below ``threshold``.
+
+    The baseline of open-set adaptation around source-only or DANN (TLlib: 0.8; its Office-31 commands 0.9). Training is
+    unchanged; only the prediction has C + 1 columns, in which the C known ones are as before.
+
+    Raises:
+        InputError: for a threshold outside [0, 1].
+    """
+    if not 0 <= threshold <= 1:
+        raise input_error("threshold", got=threshold, expected="a probability in [0, 1]")
+
+    def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
+        own = method.hooks.predict
+        logits = outputs.logits if own is None else own(params, outputs, forward)
+        assert logits is not None
+        return append_unknown(logits, jax.nn.softmax(logits).max(-1) - threshold)
+
+    needs, hooks = method.needs._replace(rejects=True), method.hooks._replace(predict=predict)
+    return method._replace(needs=needs, hooks=hooks)
+
+
+# OSBP: open-set adaptation by back-propagation, one more output for what is unknown.
+
+
+def unknown_cross_entropy(logits: Array, *, boundary: float | Array = 0.5) -> Array:
+    """``−t · mean ln p_unknown − (1 − t) · mean ln(1 − p_unknown)``, the last class being the unknown one.
+
+    In log space: finite for any logits, where TLlib adds 1e-6 inside both logarithms.
+
+    Args:
+        logits: ``[n, C + 1]``.
+        boundary: t in (0, 1).
+
+    Returns:
+        Scalar, least (ln 2 for t = ½) where p_unknown = t.
+    """
+    unknown = jax.nn.log_softmax(logits)[:, -1]
+    known = log_one_minus_probability(logits, jnp.full(logits.shape[:1], logits.shape[1] - 1))
+    return -(boundary * unknown + (1 - boundary) * known).mean()
+
+
+def osbp(*, weight: Any = 1.0, boundary: Any = 0.5, reversal: Reversal = 1.0) -> Method:
+    """Open-set adaptation: the head pulls the target's unknown probability to t, the encoder pushes it away from t.
+
+    **The net has C + 1 outputs**: ``num_classes`` counts the unknown class, which is the last one; source labels lie in
+    [0, C) and target examples of private classes are evaluated as class C (see :mod:`dalib.evaluate.scores`). The
+    task loss is over all C + 1 outputs. Target features pass a gradient reversal on their way to the head; a head with
+    dropout draws it anew for this pass. Setting: the target has the source's classes and others.
+
+    Args:
+        weight: λ of the adversarial term; 1 in the paper.
+        boundary: t, where the head pulls the unknown probability to.
+        reversal: the reversal's coefficient, a number (1 in the paper and TLlib) or a function of the view.
+
+    Metrics: ``loss/osbp``, ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share of target rows
+    predicted as unknown), ``osbp/reversal``.
+
+    References:
+        Saito, Yamamoto, Ushiku, Harada, ECCV 2018, arXiv 1804.10427, section 3.
+    """
+
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        turned, coefficient = reverse_by(reversal, view, view.target.features)
+        logits = view.head(turned, view.key)
+        loss = unknown_cross_entropy(logits, boundary=boundary)
+        metrics = {
+            "loss/osbp": loss,
+            "osbp/unknown_probability": jax.nn.softmax(logits)[:, -1].mean(),
+            "osbp/unknown": (logits.argmax(-1) == logits.shape[1] - 1).mean(),
+            "osbp/reversal": coefficient,
+        }
+        return weigh(weight, view) * loss, view, metrics
+
+    needs = Needs(setting="open", batch_norm="separate", per_example=True, extra_outputs=1, rejects=True)
+    return Method("osbp", penalties=(penalty,), needs=needs)
+
+
+# OVANet: universal adaptation by one binary head a class, for a target with missing and with unknown classes.
+
+
+def one_vs_all_loss(logits: Array, labels: Array) -> Array:
+    """``[n]``: ``−ln p_y − min over j ≠ y of ln(1 − p_j)`` with ``p = sigmoid(logits)``, hard negative sampling.
+
+    Only the own class and the nearest other one learn from an example.
+
+    Args:
+        logits: ``[n, C]``, one binary logit a class, positive for "of this class".
+        labels: ``[n]``.
+    """
+    own = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
+    positive = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    hardest = jnp.where(own, jnp.finfo(logits.dtype).min / 2, logits).max(1)
+    return jax.nn.softplus(-positive) + jax.nn.softplus(hardest)
+
+
+def binary_entropy(logits: Array) -> Array:
+    """Entropy in nats of ``sigmoid(logits)``, elementwise, finite for any logits."""
+    return optax.sigmoid_binary_cross_entropy(logits, jax.nn.sigmoid(logits))
+
+
+def ovanet(*, weight: Any = 1.0, source: Any = 0.5, entropy: Any = 0.1) -> Method:
+    """Universal adaptation with one-vs-all heads.
+
+    The penalty is ``λ · (a · mean one_vs_all_loss(source) + b · mean binary_entropy(target))``. Each class's binary
+    head learns from the source what is not of this class, and the target's rows are drawn to either side of every
+    head. The usual head says which class is the likeliest; where that class's binary head disagrees (p < ½) the
+    prediction is "unknown". It needs no threshold and trains nothing adversarial, so it is dalib's universal method.
+    UAN's threshold would have to be chosen without target labels. Setting: closed, partial, open or both at once.
+
+    **Predictions have C + 1 columns**, the last being unknown, while the net and ``num_classes`` have C. The binary
+    heads are one linear layer with one logit a class; the authors' has two outputs a class and normalises its rows.
+
+    Args:
+        weight: λ of both terms.
+        source: a; ½ in the authors' code, which averages its positive and negative parts (the paper's equation adds
+            them: 1).
+        entropy: b; 0.1 in the paper. It multiplies the mean over rows and classes.
+
+    Metrics: ``loss/ovanet`` (one-vs-all, source), ``loss/open_entropy`` (target), ``ovanet/unknown`` (share of target
+    rows predicted as unknown).
+
+    References:
+        Saito, Saenko, OVANet, ICCV 2021, arXiv 2104.03344, section 3.
+    """
+    heads = nn.Dense
+
+    def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
+        rows = jnp.zeros((2, spec.width))
+        return {"open_heads": heads(spec.num_classes).init(key, rows)["params"]}, {}
+
+    def judge(params: Params, outputs: Outputs) -> tuple[Array, Array]:
+        """Binary logits ``[n, C]`` and, of the likeliest class, ``[n]``."""
+        assert outputs.logits is not None
+        logits: Any = heads(outputs.logits.shape[1]).apply({"params": params["open_heads"]}, outputs.features)
+        best = outputs.logits.argmax(-1)
+        return logits, jnp.take_along_axis(logits, best[:, None], axis=1)[:, 0]
+
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        on_source, _ = judge(view.params, view.source)
+        on_target, margin = judge(view.params, view.target)
+        one_vs_all = one_vs_all_loss(on_source, view.labels).mean()
+        uncertainty = binary_entropy(on_target).mean()
+        metrics = {"loss/ovanet": one_vs_all, "loss/open_entropy": uncertainty, "ovanet/unknown": (margin < 0).mean()}
+        return weigh(weight, view) * (source * one_vs_all + entropy * uncertainty), view, metrics
+
+    def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
+        del forward
+        assert outputs.logits is not None
+        return append_unknown(outputs.logits, judge(params, outputs)[1])
+
+    needs = Needs(setting="universal", per_example=True, rejects=True)
+    return Method("ovanet", init=init, penalties=(penalty,), needs=needs, hooks=Hooks(predict=predict))

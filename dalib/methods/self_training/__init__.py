@@ -1,0 +1,1 @@
+"""Methods that learn from the net's own predictions on the target."""

@@ -1,0 +1,182 @@
+"""Terms of the target's predictions and norms: entropy, mutual information, MCC, BNM, AFN and pseudo-labels."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from dalib import discrepancy
+from dalib.core.checks import choose
+from dalib.core.types import Array, Metrics
+from dalib.discrepancy import confident, mean_entropy, mutual_information, pseudo_label_loss
+from dalib.methods.base import Method, Needs, View, term, weigh
+
+# Entropy minimisation: certain predictions on the target.
+
+
+def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
+    """Task loss + λ · mean H(p_t) (Grandvalet, Bengio, NIPS 2004, eq. 6). It is also for semi-supervised learning.
+
+    Alone it may put all target examples into one class: watch for ``loss/entmin`` near 0 with a falling validation
+    score. Add it to an alignment method with a λ of 0.01 to 0.1, or take :func:`dalib.methods.im`.
+
+    Args:
+        weight: λ.
+        epsilon: added inside the logarithm; TLlib has 1e-5 there, the paper nothing.
+
+    Metrics: ``loss/entmin``, in nats: 0 for one-hot predictions, ln C for uniform ones. One-hot logits have finite
+    gradients.
+    """
+
+    needs = Needs(per_example=True)
+    return term("entmin", lambda v: mean_entropy(v.target.logits, epsilon=epsilon), weight=weight, needs=needs)
+
+
+# Information maximisation: predictions that are certain one by one and spread evenly over the classes.
+
+
+def im(*, weight: Any = 1.0, diversity: Any = 1.0) -> Method:
+    """Task loss + λ · (mean H(p_t) − δ · H(p̄_t)) (Krause, Perona, Gomes, NIPS 2010, eq. 3; Shi, Sha, ICML 2012).
+
+    It is also a part of SHOT, which is source-free. It presumes that the target's classes are about equally frequent; p̄
+    is the mean over the global batch.
+
+    Args:
+        weight: λ.
+        diversity: δ of the entropy of the mean prediction; 1 in the papers, 0 for partial domain adaptation, where
+            not every class is there.
+
+    Metrics: ``loss/im`` (from −ln C, at best, to ln C for δ = 1), ``im/entropy`` = mean H(p) and ``im/diversity`` =
+    H(p̄), both in nats. One-hot logits give finite gradients.
+    """
+
+    def information(view: View) -> tuple[Array, Metrics]:
+        entropy = mean_entropy(view.target.logits)
+        spread = mutual_information(view.target.logits) + entropy
+        return entropy - diversity * spread, {"im/entropy": entropy, "im/diversity": spread}
+
+    return term("im", information, weight=weight)
+
+
+# MCC: minimum class confusion on the target.
+
+
+def mcc(*, weight: Any = 1.0, temperature: Any = 2.5, epsilon: float = 0.0) -> Method:
+    """Task loss + λ · MCC(g_t) (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699, eqs. 3 to 8). The paper uses it
+    for closed, partial and several-source adaptation.
+
+    The weight ``1 + e^{−H(p)}`` of a row has no gradient. The paper's and TLlib's settings: T 2.5 (VisDA 3;
+    DomainNet 2 with λ 10).
+
+    Args:
+        weight: λ.
+        temperature: T of ``p = softmax(g_t / T)``, a number > 0 or a traced scalar.
+        epsilon: added inside the logarithm of the weights' entropy; TLlib has 1e-5, the paper nothing.
+
+    Metrics: ``loss/mcc``, from 0 to (C − 1)/C. A class without any mass counts as wholly confused, 1/C: the limit.
+
+    Raises:
+        InputError: at the first step, for a temperature ≤ 0.
+    """
+
+    def confusion(view: View) -> Array:
+        return discrepancy.mcc(view.target.logits, temperature=temperature, epsilon=epsilon)
+
+    return term("mcc", confusion, weight=weight)
+
+
+# BNM: batch nuclear-norm maximisation on the target's predictions.
+
+
+SCALES = {
+    "rows": "the paper's ‖P‖_* / n",
+    "mean": "the mean singular value ‖P‖_* / min(n, C), as DeepDA computes it",
+}
+
+
+def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method:
+    """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui, Wang, Zhuo, Li, Huang, Tian, CVPR 2020, arXiv 2003.12237, eq. 11).
+
+    A large nuclear norm means certain and diverse predictions. The paper uses it for closed and open sets and for
+    semi-supervised learning. Its gradient is U Vᵀ; at singular values of 0 (more
+    classes than the batch predicts) it is finite.
+
+    Args:
+        weight: λ.
+        fast: FBNM instead, the sum of the min(n, C) largest column norms over n: no eigendecomposition (Cui et al.
+            2021, arXiv 2107.06154).
+        scale: "rows" for the paper's 1/n; "mean" for the mean singular value (DeepDA), n / min(n, C) times as large.
+
+    Metrics: ``loss/bnm``, negative, at least −√(min(n, C) / n) with "rows".
+
+    Raises:
+        InputError: for another ``scale``.
+    """
+    choose("scale", scale, SCALES)
+
+    def norm(view: View) -> Array:
+        logits = view.target.logits
+        value = (discrepancy.fbnm if fast else discrepancy.bnm)(logits)
+        return value if scale == "rows" else value * (logits.shape[0] / min(logits.shape))
+
+    return term("bnm", norm, weight=weight)
+
+
+# AFN: features of larger norm, in small steps.
+
+
+def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
+    """Task loss + λ · Σ over both domains of mean (‖f‖ − sg(‖f‖ + Δ))² + γ · mean H(p_t) (Xu, Li, Yang, Lin, ICCV 2019,
+    arXiv 1811.07456, eqs. 6 and 7). The paper uses it for closed and partial sets.
+
+    The value of the norm term is always 2Δ²; only its gradient means anything, so look at the norms in the metrics.
+    BatchNorm: each domain by its own batch, as in the authors' code and TLlib. They also use a bottleneck 1000 wide
+    with a dropout that keeps the norm; that belongs to the net.
+
+    Args:
+        weight: λ.
+        step: Δ, 1 in the paper (VisDA 0.3).
+        entropy: γ of an entropy term on the target, 0 for none; 0.1 is used on Office-31.
+
+    Metrics: ``loss/afn`` (2Δ²), ``afn/norm_source`` and ``afn/norm_target`` (mean ‖f‖), ``afn/entropy``. A row of zeros
+    gets no gradient.
+    """
+
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        source, target = view.source.features, view.target.features
+        value = discrepancy.afn(source, step=step) + discrepancy.afn(target, step=step)
+        uncertainty = discrepancy.mean_entropy(view.target.logits)
+        metrics = {
+            "loss/afn": value,
+            "afn/norm_source": jnp.linalg.norm(source, axis=1).mean(),
+            "afn/norm_target": jnp.linalg.norm(target, axis=1).mean(),
+            "afn/entropy": uncertainty,
+        }
+        return weigh(weight, view) * value + weigh(entropy, view) * uncertainty, view, metrics
+
+    return Method("afn", penalties=(penalty,), needs=Needs(batch_norm="separate", per_example=True))
+
+
+# Pseudo-labels: the net's own certain predictions as labels of the target.
+
+
+def pseudo_label(*, weight: Any = 1.0, threshold: Any = 0.95) -> Method:
+    """Task loss + λ · mean over all target rows of 1[max p > τ] · CE(g_t, argmax p), labels held fixed (Lee,
+    ICML Workshops 2013, eqs. 14 and 15, for semi-supervised learning).
+
+    The mean is over all rows, not over those kept: the term fades in by itself. The threshold is TLlib's. Lee keeps all
+    rows and ramps λ up over the steps instead:
+    ``threshold=0, weight=lambda view: 3 * jnp.clip((view.step - 100) / 500, 0, 1)``.
+
+    Args:
+        weight: λ.
+        threshold: τ in [0, 1).
+
+    Metrics: ``loss/pseudo_label`` (0 when no row is kept), ``pseudo_label/kept`` (share of the rows).
+    """
+
+    def loss(view: View) -> tuple[Array, Metrics]:
+        logits = view.target.logits
+        value = pseudo_label_loss(logits, logits, threshold=threshold)
+        return value, {"pseudo_label/kept": confident(logits, threshold=threshold).mean(dtype=value.dtype)}
+
+    return term("pseudo_label", loss, weight=weight, needs=Needs(per_example=True))

@@ -1,0 +1,299 @@
+"""Adaptation from several sources (M3SDA, MFSAN) and with a few labels of the target (MME)."""
+
+from itertools import combinations
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
+from dalib.discrepancy import classifier_discrepancy, mean_entropy, mk_mmd, safe_norm
+from dalib.methods.base import SUPERVISED, Forward, Hooks, Method, Needs, Spec, Update, View, supervised_loss, weigh
+from dalib.methods.parts.domains import check_sources, split_domains, stack_domains
+from dalib.methods.parts.nets import apply_heads, dann_schedule, init_heads, mixture, reverse_gradient, with_first
+
+# M3SDA: moment matching among several sources and the target, with two heads for each source.
+
+
+def moment_distance(sources: list[Array], target: Array, *, dassl_form: bool = False) -> Array:
+    """Distance of the first two moments among k sources and the target.
+
+    The paper's: ``Σ_{m=1,2} [mean over sources of ‖E s_i^m − E t^m‖ + mean over pairs of ‖E s_i^m − E s_j^m‖]`` with
+    raw moments E x^m, elementwise powers and Euclidean norms (not squared). Dassl's: the mean over all source–target
+    and source–source pairs together, of the means and of the variances (divisor n − 1), averaged over the two moments.
+
+    Args:
+        sources: k samples ``[n_i, d]``; of a single one only the distance to the target counts.
+        target: ``[m, d]``.
+        dassl_form: Dassl's number.
+
+    Returns:
+        Scalar ≥ 0. 0 with gradient 0 where moments are equal.
+    """
+
+    def second(x: Array) -> Array:
+        return x.var(0, ddof=1 if x.shape[0] > 1 else 0) if dassl_form else jnp.square(x).mean(0)
+
+    total = jnp.zeros((), target.dtype)
+    for moment in (lambda x: x.mean(0), second):
+        own, other = [moment(x) for x in sources], moment(target)
+        to_target = jnp.stack([safe_norm(a - other) for a in own])
+        pairs = [safe_norm(a - b) for a, b in combinations(own, 2)]
+        among = jnp.stack(pairs) if pairs else jnp.zeros(1, target.dtype)
+        if dassl_form:
+            total += jnp.concatenate([to_target, jnp.stack(pairs)]).mean() / 2 if pairs else to_target.mean() / 2
+        else:
+            total += to_target.mean() + among.mean()
+    return total
+
+
+def m3sda(
+    *, weight: Any = 0.5, discrepancy: Any = 1.0, repeats: int = 4, dassl_form: bool = False, sources: int = 2
+) -> Method:
+    """Multi-source adaptation: moment matching, and MCD's three updates with two heads a source.
+
+    A step has three updates. A trains everything on the task loss of each source's two heads (mean over sources, sum
+    over the two) plus λ times the moment distance of the features. B trains the heads on the task loss minus μ times
+    the two heads' discrepancy on the target (mean over sources). C trains the encoder on μ times the discrepancy,
+    ``repeats`` times. The prediction is the mean of all heads' probabilities. The net's head is the first of source
+    0's. Sources are interleaved (:mod:`dalib.methods.parts.domains`).
+
+    Args:
+        weight: λ of the moment distance; 0.5 is Dassl's.
+        discrepancy: μ of the heads' discrepancy.
+        repeats: how often C is done.
+        dassl_form: Dassl's moment distance instead of the paper's, see :func:`moment_distance`.
+        sources: k, the number of source domains; 1 is allowed.
+
+    Metrics: of A ``loss/task``, ``accuracy/source``, ``loss/m3sda`` (moment distance); of B and C
+    ``loss/discrepancy``.
+
+    Raises:
+        InputError: for fewer than 1 source, or (when traced) a batch that does not divide by them.
+
+    References:
+        Peng, Bai, Xia, Huang, Saenko, Wang, ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for M³SDA-β.
+    """
+    check_sources(sources, least=1)
+
+    def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
+        return {"heads": init_heads(key, spec, 2 * sources - 1)}, {}
+
+    def by_source(params: Params) -> PyTree:
+        """Stacked heads ``[2, k, ...]``: first and second heads of the sources."""
+        heads = with_first(params["head"], params["heads"])
+        return jax.tree.map(lambda a: a.reshape(2, sources, *a.shape[1:]), heads)
+
+    def task(view: View, key: Array) -> tuple[Any, Array]:
+        """Task loss over the sources with each one's heads, and their accuracy."""
+        features, labels = stack_domains((view.source.features, view.labels), sources)
+        keys = jax.random.split(key)
+        logits = jax.vmap(lambda p, k: apply_heads(view.net, p, features, k))(by_source(view.params), keys)
+        losses = sum(view.task_loss(z.reshape(-1, z.shape[-1]), labels.reshape(-1)).mean() for z in logits)
+        return losses, (logits.sum(0).argmax(-1) == labels).mean()
+
+    def disagreement(view: View, key: Array) -> Array:
+        """The two heads' discrepancy on the target, mean over sources."""
+        features, keys = view.target.features, jax.random.split(key)
+        logits = jax.vmap(lambda p, k: apply_heads(view.net, p, features, k))(by_source(view.params), keys)
+        return jax.vmap(classifier_discrepancy)(logits[0], logits[1]).mean()
+
+    def alignment(view: View) -> tuple[Array, View, Metrics]:
+        view = view.pair()
+        value, accuracy = task(view, jax.random.fold_in(view.key, 1))
+        parts = split_domains(view.source.features, sources)
+        moments = moment_distance(parts, view.target.features, dassl_form=dassl_form)
+        metrics = {"loss/task": value, "accuracy/source": accuracy, "loss/m3sda": moments}
+        return value + weigh(weight, view) * moments, view, metrics
+
+    def heads_loss(view: View) -> tuple[Array, View, Metrics]:
+        view = view.pair()
+        keys = jax.random.split(jax.random.fold_in(view.key, 1))
+        value, _ = task(view, keys[0])
+        gap = disagreement(view, keys[1])
+        return value - discrepancy * gap, view, {"loss/task": value, "loss/discrepancy": gap}
+
+    def encoder_loss(view: View) -> tuple[Array, View, Metrics]:
+        view = view.pair()
+        gap = disagreement(view, jax.random.fold_in(view.key, 1))
+        return discrepancy * gap, view, {"loss/discrepancy": gap}
+
+    def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
+        return mixture(apply_heads(forward, with_first(params["head"], params["heads"]), outputs.features, None))
+
+    return Method(
+        "m3sda",
+        init=init,
+        needs=Needs(setting="several sources", sources=sources),
+        hooks=Hooks(predict=predict),
+        updates=(
+            Update("A", alignment, ("encoder", "bottleneck", "head", "heads")),
+            Update("B", heads_loss, ("head", "heads"), joins=False),
+            Update("C", encoder_loss, ("encoder", "bottleneck"), repeats=repeats, joins=False),
+        ),
+    )
+
+
+# MFSAN: a projection and a head of its own for each source, aligned with the target one by one.
+
+
+class Projection(nn.Module):
+    """Linear – ReLU of the features' width, so that heads of the classifier's form fit behind it."""
+
+    @nn.compact
+    def __call__(self, features: Array) -> Array:
+        """``[n, d] -> [n, d]``."""
+        return nn.relu(nn.Dense(features.shape[-1])(features))
+
+
+def mfsan(
+    *,
+    weight: Any = 1.0,
+    disagreement: Any = 1.0,
+    ramp: Any = dann_schedule,
+    sources: int = 2,
+) -> Method:
+    """Multi-source adaptation in two stages of alignment.
+
+    Each source i has a projection h_i and a head, which learn on its rows and align it with the target:
+    ``mean_i CE_i + r(p) · λ · [mean_i MMD²(h_i(s_i), h_i(t)) + μ · mean over i < j of mean|p_i(t) − p_j(t)|]``.
+    The MMD is the biased one with five kernels and the mean distance of distinct rows, the authors' code's. The
+    prediction is the mean of the heads' probabilities. Branches are stacked and run as one ``vmap``; the first one's
+    head is the net's. Sources are interleaved (:mod:`dalib.methods.parts.domains`).
+
+    The authors train one source an iteration (the weights are theirs for it) and have a convolutional projection.
+
+    Args:
+        weight: λ. At 0 it is source-only training of branches, which is not that of the plain classifier.
+        disagreement: μ of the heads' disagreement.
+        ramp: r, a function of the view or a number.
+        sources: k ≥ 2, the number of source domains.
+
+    Metrics: ``loss/task``, ``accuracy/source``, ``loss/mfsan`` (mean MMD²), ``loss/disagreement``, ``mfsan/ramp``.
+
+    Raises:
+        InputError: for fewer than 2 sources, or (when traced) a batch that does not divide by them.
+
+    References:
+        Zhu, Zhuang, Wang, AAAI 2019, arXiv 2201.01003, section 3.
+    """
+    check_sources(sources)
+    projection = Projection()
+
+    def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
+        keys = jax.random.split(key)
+        rows = jnp.zeros((2, spec.width))
+        projections = jax.vmap(lambda k: projection.init(k, rows)["params"])(jax.random.split(keys[0], sources))
+        return {"projections": projections, "heads": init_heads(keys[1], spec, sources - 1)}, {}
+
+    def project(params: Params, features: Array) -> Any:
+        """``[k, n, d]`` (or ``[n, d]`` for all branches) to ``[k, n, d]``."""
+        axis = 0 if features.ndim == 3 else None
+        return jax.vmap(lambda p, x: projection.apply({"params": p}, x), in_axes=(0, axis))(
+            params["projections"], features
+        )
+
+    def loss(view: View) -> tuple[Array, View, Metrics]:
+        view = view.pair()
+        keys = jax.random.split(jax.random.fold_in(view.key, 1))
+        heads = with_first(view.params["head"], view.params["heads"])
+        source = project(view.params, stack_domains(view.source.features, sources))
+        target = project(view.params, view.target.features)
+        labels = stack_domains(view.labels, sources)
+        on_source, on_target = (apply_heads(view.net, heads, x, k) for x, k in zip((source, target), keys, strict=True))
+        task = view.task_loss(on_source.reshape(-1, on_source.shape[-1]), labels.reshape(-1)).mean()
+        gap = jax.vmap(lambda s, t: mk_mmd(s, t, bandwidth="mean_off_diagonal", estimator="biased"))(source, target)
+        one, other = (jnp.array(i) for i in zip(*combinations(range(sources), 2), strict=True))
+        apart = jax.vmap(classifier_discrepancy)(on_target[one], on_target[other]).mean()
+        factor = weigh(ramp, view)
+        metrics = {
+            "loss/task": task,
+            "accuracy/source": (on_source.argmax(-1) == labels).mean(),
+            "loss/mfsan": gap.mean(),
+            "loss/disagreement": apart,
+            "mfsan/ramp": jnp.asarray(factor),
+        }
+        return task + factor * weigh(weight, view) * (gap.mean() + disagreement * apart), view, metrics
+
+    def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
+        heads = with_first(params["head"], params["heads"])
+        return mixture(apply_heads(forward, heads, project(params, outputs.features), None))
+
+    return Method(
+        "mfsan",
+        init=init,
+        updates=(Update("supervised", loss),),
+        needs=Needs(setting="several sources", sources=sources),
+        hooks=Hooks(predict=predict),
+    )
+
+
+# MME: semi-supervised adaptation by minimax entropy.
+
+
+SHOTS = 0x5407
+"""Keeps the dropout of the pass over the shots apart from that of the common pass."""
+
+
+def mme(*, weight: Any = 0.1, alternate: bool = False, sources: int = 2) -> Method:
+    """Semi-supervised adaptation: the head maximises the entropy of the unlabelled target, the encoder minimises it.
+
+    **Where the labelled target examples are.** The target of a batch never carries labels. The few labelled target
+    examples (shots) come in one of two ways. They are the batch's third stream, ``batch.shots``: then the task loss is
+    half the source's mean and half the shots', as in the authors' code. Or they are a source domain of their own,
+    interleaved with the true source half and half by :func:`dalib.data.paired_stream`. The unlabelled target must not
+    contain the shots.
+
+    The paper's head takes features at unit length and divides by a temperature of 0.05: give the classifier
+    ``head="cosine"`` (:class:`dalib.encoders.classifier.CosineHead`). Any head works here; with a linear one the
+    entropy depends on the features' length too, and the encoder can lower it by longer features alone.
+
+    Args:
+        weight: λ; 0.1 in the paper.
+        alternate: two updates a step, labelled and then entropy with a forward pass of its own, as in the authors' code
+            (its "update" keeps the momentum of both in one optimiser, as dalib's does); False adds the two gradients.
+        sources: domains interleaved in the labelled rows: 2 with shots among them, 1 without. Without ``batch.shots``
+            it serves the metrics; all labelled rows count equally.
+
+    Metrics: ``loss/mme``, the target's entropy; ``mme/accuracy_shots``, of ``batch.shots`` or, without them, of the
+    last of 2 or more domains.
+
+    Raises:
+        InputError: for fewer than 1 domain, or (when traced) a batch that does not divide by them.
+
+    References:
+        Saito, Kim, Sclaroff, Darrell, Saenko, ICCV 2019, arXiv 1904.06487, section 3.
+    """
+    check_sources(sources, least=1)
+
+    def labelled(view: View) -> tuple[Array, View, Metrics]:
+        value, after, metrics = supervised_loss(view)
+        shots = view.batch.shots
+        if shots is None:
+            return value, after, metrics
+        outputs, after = after.again(shots.inputs, "target", key=jax.random.fold_in(view.key, SHOTS))
+        value = 0.5 * (value + view.task.loss(outputs, shots.labels).mean())
+        right = view.task.predict(outputs) == shots.labels
+        return value, after, {**metrics, "loss/task": value, "mme/accuracy_shots": right.mean()}
+
+    def of_shots(view: View) -> Metrics:
+        if sources == 1 or view.batch.shots is not None:
+            return {}
+        right = view.source.logits.argmax(-1) == view.labels
+        return {"mme/accuracy_shots": split_domains(right, sources)[-1].mean()}
+
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        value = mean_entropy(view.head(reverse_gradient(view.target.features, 1.0), view.key))
+        # Minus: the head maximises; the reversal turns the sign once more, so the encoder minimises.
+        return -weigh(weight, view) * value, view, {"loss/mme": value, **of_shots(view)}
+
+    def unlabelled(view: View) -> tuple[Array, View, Metrics]:
+        return penalty(view.pair())
+
+    needs = Needs(setting="semi-supervised", sources=sources)
+    main = SUPERVISED._replace(loss=labelled)
+    if not alternate:
+        return Method("mme", penalties=(penalty,), updates=(main,), needs=needs)
+    entropy = Update("entropy", unlabelled, ("encoder", "bottleneck", "head"), joins=False)
+    return Method("mme", updates=(main._replace(name="labelled"), entropy), needs=needs)

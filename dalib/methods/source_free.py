@@ -1,0 +1,180 @@
+"""Methods that need no source data, or only statistics of the target: SHOT and AdaBN."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dalib.core.checks import input_error
+from dalib.core.types import Array, Metrics, Params, PyTree
+from dalib.discrepancy import mean_entropy, mutual_information, safe_norm
+from dalib.methods.base import Hooks, Look, Method, Needs, Spec, States, Update, View, weigh
+
+# SHOT: source hypothesis transfer, adaptation without the source.
+
+
+def directions(features: Array) -> Array:
+    """``[n, d] -> [n, d + 1]``: a 1 appended, then scaled to norm 1, as SHOT does before taking cosines."""
+    longer = jnp.concatenate([features, jnp.ones_like(features[:, :1])], axis=1)
+    return longer / safe_norm(longer)[:, None]
+
+
+def nearest_centroid(features: Array, centroids: Array, valid: Array) -> Array:
+    """The valid class whose centroid has the largest cosine with each feature.
+
+    Args:
+        features: ``[n, d]``.
+        centroids: ``[C, d + 1]``, see :func:`class_centroids`.
+        valid: ``[C]`` booleans; the result means nothing if there is none.
+
+    Returns:
+        ``[n]`` integers.
+    """
+    norms = safe_norm(centroids)
+    units = centroids / jnp.where(norms > 0, norms, 1)[:, None]
+    cosines = jnp.matmul(directions(features), units.T, precision=lax.Precision.HIGHEST)
+    return jnp.where(valid[None], cosines, -2).argmax(axis=1)
+
+
+def class_centroids(features: Array, logits: Array, *, min_count: int = 0) -> tuple[Array, Array]:
+    """SHOT's two rounds: centroids weighted by the predictions, an assignment, centroids of the assigned.
+
+    Args:
+        features: ``[N, d]`` of the whole target.
+        logits: ``[N, C]``.
+        min_count: classes with at most this many examples (predicted in the first round, assigned in the second) get
+            no centroid; 0 drops classes that are never predicted, 10 is used for partial adaptation.
+
+    Returns:
+        Centroids ``[C, d + 1]`` and which of them are valid, ``[C]`` booleans. If every class is too small the largest
+        stays valid, so that there is always one.
+
+    References:
+        Liang, Hu, Feng, ICML 2020, arXiv 2002.08546, eqs. 5 and 6, and its code since 2022-06 for the second round.
+    """
+    rows, classes = directions(features), logits.shape[1]
+
+    def centroids(shares: Array) -> Array:
+        sums = jnp.matmul(shares.T, rows, precision=lax.Precision.HIGHEST)
+        return sums / (1e-8 + shares.sum(0))[:, None]
+
+    def enough(labels: Array) -> Array:
+        counts = jnp.bincount(labels, length=classes)
+        return (counts > min_count) | (counts == counts.max())
+
+    first = centroids(jax.nn.softmax(logits))
+    labels = nearest_centroid(features, first, enough(logits.argmax(1)))
+    return centroids(jax.nn.one_hot(labels, classes, dtype=rows.dtype)), enough(labels)
+
+
+def shot(
+    *,
+    information: Any = 1.0,
+    beta: Any = 0.3,
+    diversity: Any = 1.0,
+    min_count: int = 0,
+    refresh_every: int = 500,
+) -> Method:
+    """λ · (mean H(p_t) − δ · H(p̄_t)) + β · CE(g_t, ŷ) with the head frozen and no source loss (Liang, Hu, Feng, ICML
+    2020, arXiv 2002.08546, eqs. 3 to 7). It is source-free, for closed and partial sets.
+
+    Start it from the variables of a ``source_only`` run (label smoothing 0.1, bottleneck ``linear-bn`` and a
+    weight-normalised head in the paper). Only other methods of a sum read the source rows of a batch. The head keeps
+    its initial parameters: no update trains it. The target keeps batch statistics of its own, which start as the
+    source's.
+
+    ŷ: the paper labels every example once per epoch. Here ``Hooks.refresh`` finds the paper's centroids over the whole
+    target in evaluation mode. Each batch's examples, passed in evaluation mode as well, get the class of the nearest
+    stored centroid. In the step after a refresh both agree; later the labels follow the moving features, where
+    the paper's stay fixed until the next epoch. Before the first refresh there are no labels and the term is 0.
+
+    There is no ``weight``: other methods weigh their term against the source's task loss, and here is none.
+
+    Args:
+        information: λ.
+        beta: β, 0.3 (digits 0.1; 0 is SHOT-IM), a number or a function of the view: the paper leaves it at 0 for
+            the first refresh interval on VisDA.
+        diversity: δ, 1; 0 for partial adaptation.
+        min_count: classes with at most so many examples take no pseudo-labels: 0, or 10 for partial adaptation.
+        refresh_every: steps between two refreshes; the paper's is one epoch of the target.
+
+    Metrics: ``loss/im``, ``loss/shot`` (CE on ŷ), ``shot/valid`` (share of classes with a centroid), ``shot/agreement``
+    (share of ŷ equal to the prediction).
+    """
+
+    def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
+        del key
+        classes = spec.num_classes
+        return {}, {"centroids": jnp.zeros((classes, spec.width + 1)), "valid": jnp.zeros((classes,), bool)}
+
+    def loss(view: View) -> tuple[Array, View, Metrics]:
+        keys = [jax.random.fold_in(view.key, 2 + i) for i in range(2)]
+        inputs, state = view.batch.target.inputs, view.state
+        target, after = view.again(inputs, "target", key=keys[0])
+        # Only for penalties of a sum; without them the compiler drops this pass.
+        source, _ = view.again(view.batch.source.inputs, "source", key=keys[1])
+        assert target.logits is not None
+        value = (1 - diversity) * mean_entropy(target.logits) - diversity * mutual_information(target.logits)
+
+        still, _ = view.again(inputs, "target", key=None, train=False, params=lax.stop_gradient(view.params))
+        labels = nearest_centroid(lax.stop_gradient(still.features), state["centroids"], state["valid"])
+        log_p = jnp.take_along_axis(jax.nn.log_softmax(target.logits), labels[:, None], 1)[:, 0]
+        supervised = -jnp.where(state["valid"].any(), log_p, 0).mean()
+        metrics = {
+            "loss/im": value,
+            "loss/shot": supervised,
+            "shot/valid": state["valid"].mean(),
+            "shot/agreement": (labels == target.logits.argmax(1)).mean(),
+        }
+        total = weigh(information, view) * value + weigh(beta, view) * supervised
+        return total, after.show(source, target), metrics
+
+    def refresh(params: Params, states: States, look: Look) -> States:
+        del params
+        outputs = look.outputs("target")
+        assert outputs.logits is not None
+        centroids, valid = class_centroids(outputs.features, outputs.logits, min_count=min_count)
+        dtype = states.method["centroids"].dtype
+        return states._replace(method={**states.method, "centroids": centroids.astype(dtype), "valid": valid})
+
+    return Method(
+        "shot",
+        init=init,
+        updates=(Update("shot", loss, ("encoder", "bottleneck")),),
+        needs=Needs(start="source", batch_norm="domain"),
+        hooks=Hooks(refresh=refresh, refresh_every=refresh_every),
+    )
+
+
+# AdaBN: BatchNorm statistics of the target instead of the source.
+
+
+def adabn() -> Method:
+    """Source-only training; before an evaluation the batch statistics are recomputed over the whole unlabelled target
+    training set (Li, Wang, Shi, Liu, Hou, 2016, arXiv 1603.04779, algorithm 1).
+
+    Only the target's statistics are replaced: source examples go on being normalised by the source's. Training
+    continues from the statistics before the evaluation.
+
+    Raises:
+        InputError: from ``init``, for a net without BatchNorm.
+    """
+
+    def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
+        del key
+        if not jax.tree.leaves(spec.batch_stats):
+            raise input_error(
+                "net",
+                got="one without BatchNorm layers",
+                expected="statistics that can be adapted",
+                todo="use an encoder or a bottleneck with BatchNorm (DTN, ResNet, linear-bn-relu) or another method",
+            )
+        return {}, {}
+
+    def calibrate(params: Params, states: States, recompute: Callable[[], PyTree]) -> States:
+        del params
+        return states._replace(model={**states.model, "target": recompute()})
+
+    return Method("adabn", init=init, needs=Needs(batch_norm="source"), hooks=Hooks(calibrate=calibrate))

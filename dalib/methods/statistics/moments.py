@@ -1,0 +1,189 @@
+"""Methods that match moments of features: Deep CORAL, Log-CORAL, CMD and HoMM."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dalib import discrepancy
+from dalib.core.checks import choose
+from dalib.core.types import Array, Metrics, Params, PyTree
+from dalib.discrepancy import coral
+from dalib.methods.base import Method, Spec, View, term, weigh
+
+# Deep CORAL: second-order statistics of the features.
+
+
+def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = False) -> Method:
+    """Task loss + λ · ‖C_s − C_t‖²_F / 4d² (Sun, Saenko, ECCV-W 2016, arXiv 1607.01719, eq. 1 and 6).
+
+    The paper aligns the last layer and chooses λ so that both losses end at the same order. The scale 1/4d² means that
+    λ must grow with d² when another layer is aligned.
+
+    Args:
+        weight: λ.
+        layer: "logits" as in the paper (d = C), or "features" as in later libraries.
+        mean_term: adds ‖μ_s − μ_t‖²/d and drops the factor 1/4, as TLlib computes it.
+
+    Raises:
+        InputError: for another ``layer``.
+    """
+    choose("layer", layer, {"logits": 0, "features": 0})
+
+    def distance(view: View) -> Array:
+        return coral(getattr(view.source, layer), getattr(view.target, layer), mean_term=mean_term)
+
+    return term("deep_coral", distance, weight=weight)
+
+
+# Log-CORAL: geodesic distance between covariances.
+
+
+def log_coral(*, weight: Any = 1.0, layer: str = "features", epsilon: Any = 1e-2) -> Method:
+    """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang, Li, Dai, Van Gool, ICCV-W 2017,
+    arXiv 1707.09842; Morerio, Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4).
+
+    Unlike Deep CORAL it sees relative differences of variances, small directions included. It costs two
+    eigendecompositions of ``[d, d]``: use it for bottlenecks of up to some hundreds. Morerio et al. choose λ by the
+    smallest entropy of the target predictions; ``combine(log_coral(), entmin())`` adds that entropy to the loss.
+
+    Args:
+        weight: λ.
+        layer: "features" or "logits".
+        epsilon: ε relative to the mean variance; without it, fewer rows than features would have no logarithm. In
+            float32 the error of the gradient grows as 1/ε.
+
+    Metrics: ``loss/log_coral``, the term before weighting; 0 with gradient 0 for two constant samples.
+
+    Raises:
+        InputError: for another ``layer``; at the first step for a batch of one row.
+    """
+    choose("layer", layer, {"logits": 0, "features": 0})
+
+    def distance(view: View) -> Array:
+        return discrepancy.log_coral(getattr(view.source, layer), getattr(view.target, layer), epsilon=epsilon)
+
+    return term("log_coral", distance, weight=weight)
+
+
+# CMD: central moment discrepancy of bounded features.
+
+
+SQUASHES: dict[str, tuple[Callable[[Array], Array], tuple[float, float] | None]] = {
+    "sigmoid": (jax.nn.sigmoid, (0.0, 1.0)),
+    "tanh": (jnp.tanh, (-1.0, 1.0)),
+    "none": (lambda x: x, None),
+}
+"""Functions that bound the features before their moments are taken, and the interval [a, b] that they map to."""
+
+
+def cmd(
+    *, weight: Any = 1.0, order: int = 5, squash: str = "sigmoid", interval: tuple[float, float] = (0.0, 1.0)
+) -> Method:
+    """Task loss + λ · central moment discrepancy of the features (Zellinger, Grubinger, Lughofer, Natschläger,
+    Saminger-Platz, ICLR 2017, arXiv 1702.08811, definition 2).
+
+    For classification and regression. The moments are those of features in [a, b], as after the paper's sigmoid layer.
+    dalib's encoders end in ReLU, so a sigmoid follows; only this term sees it.
+
+    Args:
+        weight: λ.
+        order: K, the highest moment.
+        squash: "sigmoid" ([0, 1]), "tanh" ([−1, 1]) or "none" for a net whose features are bounded already.
+        interval: (a, b) of the features when ``squash="none"``; otherwise not used.
+
+    Metrics: ``loss/cmd``, the term before weighting; 0 with gradient 0 at equal moments.
+
+    Raises:
+        InputError: for another ``squash``, an order below 1, or an empty interval.
+    """
+    bound, fixed = choose("squash", squash, SQUASHES)
+
+    def moments(view: View) -> Array:
+        source, target = bound(view.source.features), bound(view.target.features)
+        return discrepancy.cmd(source, target, order=order, interval=fixed or interval)
+
+    return term("cmd", moments, weight=weight)
+
+
+# HoMM: higher-order moment matching.
+
+
+def homm(
+    *,
+    weight: Any = 1e4,
+    order: int = 3,
+    clustering: Any = 0.0,
+    threshold: Any = 0.9,
+    centre_rate: Any = 0.5,
+) -> Method:
+    """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of the centred features (Chen, Fu, Chen, Jin, Cheng, Jin, Hua,
+    AAAI 2020, arXiv 1912.11976, eqs. 4 and 9).
+
+    A polynomial kernel gives all d^p moments; the authors' code draws a sample of them from order 4 up. The value is
+    small and λ large: 1e4 belongs to order 3, 1e7 to order 4. Means are not matched, as each sample is centred at its
+    own. The features should be bounded and of both signs: the authors warn against ReLU in the adapted layer and use
+    tanh.
+
+    The paper's best rows add a clustering of the target features, ``λ_c · mean over target rows of 1[max p > η] ·
+    ‖f − c_ŷ‖²`` with ŷ the predicted class and centres c held fixed in the gradient. After each step the centre of
+    class k moves by ``α · Σ (f − c_k) / (1 + n_k)`` over the n_k rows that are kept and predicted as k; centres start
+    at 0.
+
+    Args:
+        weight: λ.
+        order: p ≥ 1.
+        clustering: λ_c, a number, a traced scalar or a function of the view; 0 for none. The authors' digit script
+            divides the term by C as well, has 0.1, and switches it on late (step 30,000): early predictions make wrong
+            clusters.
+        threshold: η; 0.9 in the authors' digit script at first, 0.92 later.
+        centre_rate: α.
+
+    Metrics: ``loss/homm``, the term before weighting, 0 with gradient 0 for two constant samples; with clustering
+    ``loss/homm_clustering`` and ``homm/kept``, the share of target rows.
+
+    Raises:
+        InputError: for an order that is no integer ≥ 1.
+    """
+    clusters = not (isinstance(clustering, int | float) and clustering == 0)
+
+    def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
+        del key
+        return {}, {"centres": jnp.zeros((spec.num_classes, spec.width))} if clusters else {}
+
+    def penalty(view: View) -> tuple[Array, View, Metrics]:
+        features = view.target.features
+        moments = discrepancy.homm(view.source.features, features, order=order)
+        value = weigh(weight, view) * moments
+        if not clusters:
+            return value, view, {"loss/homm": moments}
+        p = jax.nn.softmax(jax.lax.stop_gradient(view.target.logits))
+        kept = (p.max(1) > threshold).astype(features.dtype)
+        apart, new = cluster(features, p.argmax(1), kept, view.state["centres"], rate=centre_rate)
+        metrics = {"loss/homm": moments, "loss/homm_clustering": apart, "homm/kept": kept.mean()}
+        return value + weigh(clustering, view) * apart, view.keep({"centres": new}), metrics
+
+    return Method("homm", init=init, penalties=(penalty,))
+
+
+def cluster(features: Array, labels: Array, kept: Array, centres: Array, *, rate: Any) -> tuple[Array, Array]:
+    """Mean over all rows of ``kept · ‖f − c_label‖²``, and the centres after a step towards the rows kept.
+
+    Args:
+        features: ``[n, d]``.
+        labels: ``[n]`` integers.
+        kept: ``[n]`` factors of the rows, 0 or 1.
+        centres: ``[C, d]``.
+        rate: α.
+
+    Returns:
+        Scalar, whose gradient reaches the features alone, and ``[C, d]``.
+    """
+    centres = jax.lax.stop_gradient(centres)
+    away = features - centres.astype(features.dtype)[labels]
+    value = (kept * jnp.square(away).sum(1)).mean()
+    shares = kept[:, None] * jax.nn.one_hot(labels, centres.shape[0], dtype=features.dtype)
+    sums = jnp.matmul(shares.T, jax.lax.stop_gradient(away), precision=jax.lax.Precision.HIGHEST)
+    step = rate * sums / (1 + shares.sum(0))[:, None]
+    return value, centres + step.astype(centres.dtype)

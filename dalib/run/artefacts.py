@@ -1,0 +1,177 @@
+"""What a run starts from and what it leaves: initial weights, scores, predictions and saved models."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from dalib.core.checks import InputError, input_error
+from dalib.core.files import write_atomically
+from dalib.core.types import Array, PyTree
+from dalib.data import Domain
+from dalib.encoders import Net
+from dalib.encoders.pretrained import load_variables, save_variables
+from dalib.methods import Method
+from dalib.run.config import Experiment, asdict
+from dalib.run.evaluation import Predict, predictions
+
+# Where a run begins that needs a net trained on the source: the weights of the source-only run beside it.
+
+
+FREE = (
+    *("method", "method_options", "batch_norm", "recipe", "steps", "augment"),
+    *("log_every", "evaluate_every", "save_every"),
+)
+"""What may differ between a run and the source-only run that it starts from; data, net, batch size and seed may not."""
+
+
+class Start(NamedTuple):
+    """A finished source-only run.
+
+    Attributes:
+        weights: its ``weights.safetensors``.
+        record: what the run that starts here keeps of it: ``{"run", "sha256"}``.
+    """
+
+    weights: Path
+    record: dict[str, Any]
+
+    def variables(self, net: Net, sample: Array) -> PyTree:
+        """The variables ``{"params", "batch_stats"}`` of the net, or an InputError that lists what does not fit."""
+        like = jax.eval_shape(lambda x: net.init(jax.random.key(0), x), jnp.asarray(sample))
+        loaded = load_variables(self.weights, {"params": like["params"], "batch_stats": like.get("batch_stats", {})})
+        return jax.tree.map(jnp.asarray, loaded)
+
+
+def read_start(method: Method, experiment: Experiment, folder: Path | None) -> Start | None:
+    """Finds the start of a run; None for a method that starts from scratch.
+
+    Raises:
+        InputError: for a folder where none belongs, a missing one where one is needed, a run that has not ended, or one
+            of another source, net, batch size or seed.
+    """
+    if method.needs.start == "scratch":
+        if folder is not None:
+            raise input_error("start", got=folder, expected=f"None: {experiment.method} starts from scratch")
+        return None
+    if folder is None:
+        raise input_error(
+            "start",
+            got="None",
+            expected=f"the folder of a finished source_only run, from whose net {experiment.method} starts",
+        )
+    weights = folder / "weights.safetensors"
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["experiment"]
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise input_error(
+            "start", got=f"{folder} ({error})", expected="the folder of a finished source_only run"
+        ) from None
+    wanted = json.loads(json.dumps({**asdict(experiment), "method": "source_only"}))
+    differences = [
+        f"{name}: there {config.get(name)!r}, here {value!r}"
+        for name, value in wanted.items()
+        if name not in FREE and _parameters(name, config.get(name)) != _parameters(name, value)
+    ]
+    if config.get("method") != "source_only":
+        differences.append(f"method: there {config.get('method')!r}, needed 'source_only'")
+    if differences:
+        raise InputError(f"start: {folder} is a run of another kind:\n" + "\n".join(f"  {d}" for d in differences))
+    return Start(weights, {"run": str(Path(*folder.parts[-2:])), "sha256": digest})
+
+
+def _parameters(name: str, value: Any) -> Any:
+    """A field's value as far as it shapes the parameters: dropout does not, so the second stage may do without it."""
+    return [pair for pair in value or [] if pair[0] != "dropout"] if name.endswith("_options") else value
+
+
+# What a run leaves behind: confusion matrix, features for pictures, predictions, weights; and which data it was of.
+
+
+PICTURE_ROWS = 400
+
+
+def outcome_file(labelled: bool) -> str:
+    """The file that a finished run has beside its weights: of a target with or without labels."""
+    return "final.npz" if labelled else "predictions.npz"
+
+
+def write_outcome(
+    folder: Path,
+    *,
+    predictors: tuple[Predict, Predict],
+    variables: PyTree,
+    domains: Any,
+    labelled: bool,
+    mesh: Mesh | None = None,
+    writes: bool = True,
+) -> None:
+    """Writes :func:`outcome_file` and ``weights.safetensors``.
+
+    Args:
+        folder: the run folder.
+        predictors: on source and on target.
+        variables: the net's, with the source's batch statistics.
+        domains: source and target.
+        labelled: whether the target's test split has labels.
+        mesh: of the devices that predict.
+        writes: False on all but one of several processes, which take part in the predictions only.
+    """
+    source, target = domains
+    data = _final(predictors, source, target, mesh) if labelled else _predictions(predictors[1], target, mesh)
+    if writes:
+        write_atomically(folder / outcome_file(labelled), data)
+        save_variables(folder / "weights.safetensors", variables)
+
+
+def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain, mesh: Mesh | None) -> bytes:
+    """Confusion matrix on the target's test split, and features of both test splits for the pictures."""
+    arrays: dict[str, np.ndarray] = {}
+    for side, domain, predict in zip(("source", "target"), (source, target), predictors, strict=True):
+        features, logits = predictions(predict, domain, "test", mesh, of=lambda x: (x.features, x.logits))
+        labels, predicted = domain.labels("test"), np.asarray(logits.argmax(-1), np.int32)
+        rows = np.random.default_rng(0).permutation(len(labels))[:PICTURE_ROWS]
+        arrays[f"features_{side}"] = np.asarray(features[rows], np.float32)
+        arrays[f"labels_{side}"] = labels[rows]
+        arrays[f"predictions_{side}"] = predicted[rows]
+    confusion = np.zeros((logits.shape[-1],) * 2, np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    return _packed({"confusion": confusion, **arrays})
+
+
+def _predictions(on_target: Predict, target: Domain, mesh: Mesh | None) -> bytes:
+    """For a target without labels: ``probabilities`` ``[n, C]`` and ``predictions`` ``[n]`` of its test split."""
+    logits = np.asarray(predictions(on_target, target, "test", mesh), np.float32)
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    return _packed({"probabilities": probabilities, "predictions": probabilities.argmax(1).astype(np.int32)})
+
+
+def _packed(arrays: dict[str, np.ndarray]) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def fingerprints(domains: Iterable[Domain]) -> dict[str, str]:
+    """Of each domain: name with the shape of an example, and fingerprint."""
+    return dict(_fingerprint(domain) for domain in domains)
+
+
+_prints: dict[int, tuple[Domain, tuple[str, str]]] = {}
+
+
+def _fingerprint(domain: Domain) -> tuple[str, str]:
+    """Computed once per object."""
+    if id(domain) not in _prints:
+        shape = np.shape(domain.split("train").__getitems__([0])[0][0])
+        name = f"{domain.name} {'×'.join(map(str, shape))}"
+        _prints[id(domain)] = (domain, (name, domain.fingerprint()))
+    return _prints[id(domain)][1]

@@ -1,0 +1,121 @@
+"""Closed-form methods on features: fitted once, scored once, with the same run records as nets."""
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dalib.core.checks import input_error
+from dalib.core.files import write_atomically
+from dalib.data import UNLABELLED, Domain, check_distinct, match_classes
+from dalib.evaluate.scores import Scores
+from dalib.methods.classic import CLASSIC, Fitted, nearest_neighbour
+from dalib.train import open_record, provenance
+
+WEIGHTING = ("kliep", "ulsif", "odds")
+"""Methods that weight source rows, which 1-NN cannot use."""
+PICTURE_ROWS = 400
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def nearest(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Predict:
+    """1-nearest-neighbour; takes no weights."""
+    if weights is not None:
+        raise input_error("classifier", got="1nn for a method that weights source rows", expected="svm or logreg")
+    return lambda rows: nearest_neighbour(x, y, rows)
+
+
+def linear_svm(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Predict:
+    """Linear support vector machine, C = 1, one against one; from the Gram matrix, which is faster for long rows."""
+    from sklearn.svm import SVC
+
+    machine = SVC(C=1.0, kernel="precomputed").fit(x @ x.T, y, sample_weight=weights)
+    return lambda rows: machine.predict(rows @ x.T)
+
+
+def logistic_regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Predict:
+    """Multinomial logistic regression, C = 1."""
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=1.0, max_iter=2000).fit(x, y, sample_weight=weights).predict
+
+
+CLASSIFIERS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray | None], Predict]] = {
+    "1nn": nearest,
+    "svm": linear_svm,
+    "logreg": logistic_regression,
+}
+
+
+def run_classic(setup: dict[str, Any], source: Domain, target: Domain, folder: Path, *, command: str = "") -> Path:
+    """Fits on all source rows with labels and all target rows without, and scores on the target's split ``test``.
+
+    Args:
+        setup: the experiment as it goes into the record; ``method`` (a name of ``CLASSIC``, or source_only),
+            ``classifier``, ``method_options`` and ``relation`` are read.
+        source: rows of both splits are used.
+        target: its labels enter the score alone.
+        folder: the run folder; a finished one is left as it is.
+        command: for the record.
+
+    Returns:
+        The run folder: ``config.json``, ``record.jsonl`` and ``final.npz``, or ``predictions.npz`` for a target
+        without labels.
+    """
+    target = match_classes(source, target, relation=setup["relation"])
+    check_distinct(source, target)
+    name = f"{setup['method']}+{setup['classifier']}"
+    config = {
+        "experiment": setup,
+        "name": name,
+        "task": f"{source.name} → {target.name}",
+        "seed": setup["seed"],
+        "class_names": source.class_names,
+        "data": {domain.name: domain.fingerprint() for domain in (source, target)},
+        "command": command,
+    }
+    record = open_record(folder, {**config, **provenance()})
+    if record.finished():
+        return folder
+    record.cut_after(-1)
+    began = time.monotonic()
+    # A domain whose splits are one pool is read once.
+    parts = [_rows(source, split) for split in {id(source.split(name)): name for name in ("train", "test")}.values()]
+    x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    unread, (rows, labels) = _rows(target, "train")[0], _rows(target, "test")
+    fitted = Fitted(x, unread, np.asarray, np.asarray)
+    if setup["method"] != "source_only":
+        fitted = CLASSIC[setup["method"]](**dict(setup["method_options"])).fit(x, y, unread)
+    mapped = fitted.transform_target(rows)
+    predicted = CLASSIFIERS[setup["classifier"]](fitted.source, y, fitted.weights)(mapped).astype(np.int32)
+    file = io.BytesIO()
+    if (labels == UNLABELLED).any():
+        np.savez_compressed(file, predictions=predicted)
+        write_atomically(folder / "predictions.npz", file.getvalue())
+    else:
+        classes = len(source.class_names)
+        counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+        metrics = Scores(counts).metrics()
+        record.write("evaluate", 0, domain=target.name, split="test", oracle=True, metrics=metrics)
+        pick = [np.random.default_rng(0).permutation(n)[:PICTURE_ROWS] for n in (len(y), len(labels))]
+        np.savez_compressed(
+            file,
+            confusion=counts,
+            features_source=np.asarray(fitted.source[pick[0]], np.float32),
+            labels_source=y[pick[0]],
+            features_target=np.asarray(mapped[pick[1]], np.float32),
+            labels_target=labels[pick[1]],
+            predictions_target=predicted[pick[1]],
+        )
+        write_atomically(folder / "final.npz", file.getvalue())
+    record.write("end", 0, seconds=round(time.monotonic() - began, 3))
+    return folder
+
+
+def _rows(domain: Domain, split: str) -> tuple[np.ndarray, np.ndarray]:
+    records = domain.split(split)
+    x, y = records.__getitems__(range(len(records)))
+    return np.asarray(x), y

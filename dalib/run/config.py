@@ -1,0 +1,226 @@
+"""What a run is: frozen dataclasses that the command line fills and the run record keeps whole."""
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dalib.core.checks import choose, input_error
+from dalib.data.matching import PLUS
+from dalib.encoders import BOTTLENECKS, HEADS
+from dalib.methods import Method, Needs
+from dalib.methods.parts.augmentation import VIEWS
+from dalib.run.registry import ENCODERS, METHODS
+from dalib.train import CONVENTIONS, SCHEDULES, Cadence
+from dalib.train.accumulate import check_parts
+from dalib.train.loop import check_cadence
+from dalib.train.optimizer import KINDS
+
+INVERSE = "inverse"
+RELATIONS = ("closed", "partial", "open", "universal")
+OPEN = ("open", "universal")
+"""Relations in which the target has classes of its own."""
+LATER = ("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache")
+"""Fields that older run folders do not have: written where they are not at their defaults."""
+
+
+def needs_of(name: str, arguments: Mapping[str, Any] | None = None) -> Needs:
+    """What a method of the table needs, with these hyper-parameters."""
+    return choose("method", name, METHODS)(**(arguments or {})).needs
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How parameters move."""
+
+    optimizer: str = "sgd"
+    """sgd, adam or adamw."""
+    learning_rate: float = 0.01
+    """Base rate, of bottleneck, head and a method's own nets."""
+    encoder_multiplier: float = 1.0
+    """Factor of the encoder's rate; 0.1 is usual for a pretrained one."""
+    momentum: float = 0.9
+    """Of SGD, or Adam's first beta."""
+    nesterov: bool = False
+    """Nesterov's form of momentum."""
+    weight_decay: float = 0.0
+    """On every trained parameter."""
+    schedule: str = "dann"
+    """constant, dann, cosine or inverse: the factor of the rate over the run."""
+    gamma: float = 1e-3
+    """Of the schedule inverse, (1 + γ · step)^−0.75."""
+    label_smoothing: float = 0.0
+    """α of the task loss, (1 − α) · cross-entropy + α · its mean over all classes as labels."""
+    frozen: tuple[str, ...] = ()
+    """Regular expressions of parameters that never change, e.g. ^encoder/conv1."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run: everything that its numbers depend on, apart from the data (whose fingerprints are kept beside it).
+
+    ``role`` is "method", or "oracle" for a net trained on the target's own labels: the upper bound. ``relation`` says
+    how the label sets lie to one another (closed; partial: the target lacks classes of the source; open: it has
+    others; universal: both), and ``rejection`` below which probability a closed-set method answers "unknown" in the
+    last two. ``method`` and ``encoder`` are names: dalib's, those that installed packages bring, or
+    ``package.module:factory`` (:mod:`dalib.run.registry`). ``weights`` are those that the encoder starts from, as
+    :func:`dalib.encoders.load` takes them; ``augment`` names views of the training images, joined by ``+``, which cut
+    from the whole image, while elsewhere its central square of ``crop`` pixels enters the net (0: all of it).
+    ``accumulate`` and ``gradient_cache`` say in how many parts a batch goes through the net, and whether by two
+    passes (:mod:`dalib.train.accumulate`). ``protocol`` holds what no other field says of the data, by name:
+    ``split`` (transductive, held out), ``variant`` …
+    """
+
+    benchmark: str
+    source: str
+    target: str
+    method: str
+    seed: int
+    steps: int
+    batch_size: int
+    encoder: str
+    bottleneck: str
+    batch_norm: str
+    recipe: Recipe
+    role: str = "method"
+    relation: str = "closed"
+    weights: str = ""
+    head: str = "linear"
+    rejection: float = 0.0
+    augment: str = ""
+    crop: int = 0
+    accumulate: int = 1
+    gradient_cache: bool = False
+    protocol: tuple[tuple[str, str], ...] = ()
+    encoder_options: tuple[tuple[str, Any], ...] = ()
+    bottleneck_options: tuple[tuple[str, Any], ...] = ()
+    head_options: tuple[tuple[str, Any], ...] = ()
+    method_options: tuple[tuple[str, Any], ...] = ()
+    log_every: int = 20
+    evaluate_every: int = 100
+    save_every: int = 200
+
+    @property
+    def task(self) -> str:
+        """``source → target``."""
+        return f"{self.source} → {self.target}"
+
+    @property
+    def name(self) -> str:
+        """The method's name, or "oracle"."""
+        return "oracle" if self.role == "oracle" else self.method
+
+    @property
+    def needs(self) -> Needs:
+        """What the method needs from this run."""
+        return needs_of(self.method, dict(self.method_options))
+
+    def _serves(self, needs: Needs) -> bool:
+        """Whether a method with these needs can be run on this task."""
+        if needs.interleaves:
+            return PLUS in self.source
+        return needs.setting in ("closed", "partial", "open", "universal") and self.relation in needs.relations
+
+    def check(self, method: Method | None = None, net: object | None = None) -> None:
+        """Raises an InputError for unknown names, numbers out of range, or settings that contradict one another.
+
+        Args:
+            method: the method itself; then its name is free.
+            net: the encoder itself; then its name is free.
+        """
+        if method is None:
+            method = choose("method", self.method, METHODS)(**dict(self.method_options))
+        choose("relation", self.relation, dict.fromkeys(RELATIONS))
+        if not self._serves(method.needs):
+            known = [name for name in METHODS if needs_of(name).setting == "closed"]
+            raise input_error(
+                "method",
+                got=f"{self.method}, which is for: {method.needs.setting}",
+                expected="a method for one labelled source and one target with the same classes: " + ", ".join(known),
+            )
+        if net is None:
+            choose("encoder", self.encoder, ENCODERS)
+        if self.weights and (net is not None or ENCODERS.origin(self.encoder)):
+            got = f"{self.weights!r} for {self.encoder}"
+            raise input_error("weights", got=got, expected="none: published weights are for dalib's own encoders")
+        choose("bottleneck", self.bottleneck, BOTTLENECKS)
+        choose("head", self.head, HEADS)
+        for view in self.augment.split("+") if self.augment else ():
+            choose("augment", view, VIEWS)
+            if view == "random-crop" and not self.crop:
+                raise input_error("augment", got=view, expected="images that are stored larger than they enter the net")
+        if not 0 <= self.rejection <= 1:
+            raise input_error("rejection", got=self.rejection, expected="a probability in [0, 1]")
+        choose("batch_norm", self.batch_norm, CONVENTIONS)
+        choose("optimizer", self.recipe.optimizer, KINDS)
+        choose("schedule", self.recipe.schedule, {**SCHEDULES, INVERSE: None})
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise input_error(name, got=getattr(self, name), expected="an integer ≥ 1")
+        check_parts(method, self.accumulate, cached=self.gradient_cache)
+        if self.batch_size % self.accumulate:
+            raise input_error("accumulate", got=self.accumulate, expected=f"a divisor of batch_size {self.batch_size}")
+        if not 0 <= self.recipe.label_smoothing < 1:
+            raise input_error("label_smoothing", got=self.recipe.label_smoothing, expected="a number in [0, 1)")
+        check_cadence(Cadence(self.log_every, self.evaluate_every, self.save_every))
+        if self.seed < 0:
+            raise input_error("seed", got=self.seed, expected="an integer ≥ 0")
+        if self.source == self.target and self.role != "oracle":
+            raise input_error(
+                "target", got=f"{self.target}, which is the source", expected="another domain than the source"
+            )
+        if self.method == "source_only" and self.batch_norm not in ("source", "frozen") and self.role != "oracle":
+            raise input_error(
+                "batch_norm",
+                got=f"{self.batch_norm} for source_only",
+                expected="source or frozen: with another convention the target would influence the source-only row",
+            )
+        if self.method == "adabn" and self.batch_norm == "frozen":
+            raise input_error("batch_norm", got="frozen for adabn", expected="a convention that learns statistics")
+
+
+def method_options(
+    texts: Sequence[str], table: Mapping[str, Callable[..., Any]] = METHODS
+) -> dict[str, dict[str, Any]]:
+    """Parses ``method.name=value`` texts; values are JSON (numbers, true/false, lists) or plain words, never evaluated.
+
+    Args:
+        texts: of the command line.
+        table: the methods whose options they may be.
+
+    Raises:
+        InputError: for another form, an unknown method, or a parameter that the method does not have.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        left, equal, value = text.partition("=")
+        name, dot, option = left.rpartition(".")  # a method of another package has dots in its name
+        if not (equal and dot):
+            raise input_error("options", got=repr(text), expected="method.name=value, for example dann.weight=0.5")
+        parameters = inspect.signature(choose("options", name, table)).parameters
+        choose(f"options {name}.", option, parameters)
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError:
+            parsed = value
+        found.setdefault(name, {})[option] = tuple(parsed) if isinstance(parsed, list) else parsed
+    return found
+
+
+def flat(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """A hashable form of options."""
+    return tuple(sorted(options.items()))
+
+
+def asdict(experiment: Experiment) -> dict[str, Any]:
+    """JSON form for the run record."""
+    return {**_written(experiment), "recipe": _written(experiment.recipe)}
+
+
+def _written(part: Any) -> dict[str, Any]:
+    whole = dataclasses.asdict(part)
+    return {
+        f.name: whole[f.name] for f in dataclasses.fields(part) if f.name not in LATER or whole[f.name] != f.default
+    }

@@ -1,0 +1,206 @@
+"""Evaluation of a run: inference over the splits, and their scores."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from dalib.core.checks import input_error
+from dalib.core.types import Outputs, Params, PyTree
+from dalib.data import UNLABELLED, Domain, unlabelled_batches
+from dalib.data.evaluation import EvaluationBatch
+from dalib.evaluate import score
+from dalib.evaluate.oracle import oracle_score
+from dalib.evaluate.selection import unlabelled_events
+from dalib.methods.base import NET_GROUPS, Look, States, evaluated
+from dalib.run.config import Experiment
+from dalib.run.program import Program, target_metrics
+from dalib.train import TrainState, recompute_statistics
+from dalib.train.forward import statistics_for
+from dalib.train.processes import local, process_count, process_index, replicate
+from dalib.train.termination import unless_asked
+
+# What a run asks its net for between steps: predictions, recomputed batch statistics, the look at the whole target.
+
+
+EVALUATION_ROWS = 250
+
+Predict = Callable[[Any], Any]
+"""``inputs [n, ...] -> Outputs`` with logits, in evaluation mode, the whole result on one device."""
+
+
+def shares(mesh: Mesh | None) -> dict[str, Any]:
+    """How an evaluation goes through a split; of several processes each reads its own rows, so devices must divide."""
+    if mesh is None or process_count() == 1:
+        return {"batch_size": EVALUATION_ROWS}
+    rows = -(-EVALUATION_ROWS // mesh.size) * mesh.size
+    return {"batch_size": rows, "process_index": process_index(), "process_count": process_count()}
+
+
+def logits_of(outputs: Any) -> Any:
+    """What most readers of predictions take."""
+    return outputs.logits
+
+
+def predictions(
+    predict: Predict, domain: Domain, split: str, mesh: Mesh | None = None, *, of: Callable[[Any], Any] = logits_of
+) -> Any:
+    """What ``of`` takes of the outputs for every example of a split, in its order, as NumPy arrays; labels stay out.
+
+    Every score and file of a run comes from here. No more than two batches are on the device: while one is computed,
+    the one before is fetched.
+    """
+    parts, waiting = [], None
+
+    def fetch(found: Any, mask: np.ndarray) -> Any:
+        return jax.tree.map(lambda x: np.asarray(x)[mask], found)
+
+    for batch in unlabelled_batches(domain, split, **shares(mesh)):
+        found = of(predict(batch.inputs)), batch.mask
+        if waiting is not None:
+            parts.append(fetch(*waiting))
+        waiting = found
+    assert waiting is not None  # no split of a domain is empty
+    parts.append(fetch(*waiting))
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+class Inference(NamedTuple):
+    """Functions of a run's state. Where there are several processes, all must call them.
+
+    Attributes:
+        predictors: ``state -> (on source, on target)``, with the parameters and statistics that are evaluated.
+        refresh: ``state -> state``: the method's look at the whole target; None if it takes none.
+        variables: ``state -> {"params", "batch_stats"}`` of the net as it is evaluated on the source.
+    """
+
+    predictors: Callable[[TrainState], tuple[Predict, Predict]]
+    refresh: Callable[[TrainState], TrainState] | None
+    variables: Callable[[TrainState], PyTree]
+
+
+def make_inference(program: Program, source: Domain, target: Domain) -> Inference:
+    """Binds a program to the domains whose ``train`` splits it may look at, the target's without labels."""
+    method, mesh = program.method, program.mesh
+    domains = {"source": source, "target": target}
+
+    def tested(state: TrainState) -> tuple[Params, States]:
+        return evaluated(method, state.params, States(state.model, state.method))
+
+    def calibrated(params: Params, states: States) -> PyTree:
+        if method.hooks.calibrate is None:
+            return states.model
+        own, states = local((params, states))
+
+        def recompute() -> PyTree:
+            # Every process goes through all of the target: each batch is normalised by itself on the way, so that
+            # batches of another size would give other statistics.
+            batches = unlabelled_batches(target, "train", EVALUATION_ROWS)
+            stats = statistics_for(states.model, "source")
+            return recompute_statistics(program.net, own, stats, (b.inputs[b.mask] for b in batches))
+
+        return method.hooks.calibrate(own, states, recompute).model
+
+    def predictors(state: TrainState) -> tuple[Predict, Predict]:
+        params, states = tested(state)
+        params, model = replicate((params, calibrated(params, states)), mesh)
+        return (
+            lambda inputs: unless_asked(program.predict_source)(params, model, inputs),
+            lambda inputs: unless_asked(program.predict_target)(params, model, inputs),
+        )
+
+    def refresh(state: TrainState) -> TrainState:
+        params, states = local((state.params, States(state.model, state.method)))
+        spread = replicate((state.params, state.model), mesh)
+
+        def outputs(domain: str) -> Outputs:
+            see = unless_asked(program.predict_target if domain == "target" else program.predict_source)
+
+            def predict(inputs: Any) -> Outputs:
+                return see(*spread, inputs)
+
+            found = predictions(predict, domains[domain], "train", mesh, of=lambda outputs: outputs)
+            return jax.tree.map(jnp.asarray, found)
+
+        def inputs(domain: str) -> np.ndarray:
+            parts = [b.inputs[b.mask] for b in unlabelled_batches(domains[domain], "train", EVALUATION_ROWS)]
+            return np.concatenate(parts)
+
+        assert method.hooks.refresh is not None
+        look = Look(outputs, inputs, lambda: source.labels("train"))
+        states = method.hooks.refresh(params, states, look)
+        if len(state.step.sharding.device_set) > 1:
+            states = replicate(states, mesh)
+        return dataclasses.replace(state, model=states.model, method=states.method)
+
+    def variables(state: TrainState) -> PyTree:
+        params, states = tested(state)
+        params, model = local((params, states.model))
+        net = {group: params[group] for group in NET_GROUPS if group in params}
+        return {"params": net, "batch_stats": statistics_for(model, "source")}
+
+    return Inference(predictors, refresh if method.hooks.refresh else None, variables)
+
+
+# One evaluation of a run: accuracy on the source, the oracle's on the target, and scores without labels.
+
+
+class Evaluation:
+    """What an evaluation of one run scores; remembers the last accuracies for the display.
+
+    Attributes:
+        known: whether the target's test split has labels.
+        text: the accuracies last seen.
+    """
+
+    def __init__(self, experiment: Experiment, source: Domain, target: Domain, mesh: Mesh | None = None) -> None:
+        # Read once: a record source of the user's own may have to decode inputs for its labels.
+        self._labels = source.labels("test"), target.labels("test")
+        if experiment.role != "oracle" and (self._labels[0] == UNLABELLED).any():
+            raise input_error("domain", got=f"examples without labels in {source.name}/test", expected="labels for all")
+        self.known = not (self._labels[1] == UNLABELLED).any()
+        self.text = ""
+        self._of = (experiment, source, target, mesh)
+
+    def of(self, on_source: Predict, on_target: Predict) -> list[dict[str, Any]]:
+        """The "evaluate" lines of a record, without their steps.
+
+        Args:
+            on_source: ``inputs -> Outputs`` of the net as it is evaluated on the source.
+            on_target: the same on the target.
+        """
+        experiment, source, target, mesh = self._of
+        of_source = None if experiment.role == "oracle" else predictions(on_source, source, "test", mesh)
+        return self.events(of_source, predictions(on_target, target, "test", mesh))
+
+    def events(self, of_source: np.ndarray | None, of_target: np.ndarray) -> list[dict[str, Any]]:
+        """The same from logits ``[n, C]`` of the test splits; an oracle reads none of the source."""
+        experiment, source, target, _ = self._of
+        oracle = experiment.role == "oracle"
+        found, accuracies = [], []
+        if not oracle:
+            mine = score(_same, [_labelled(of_source, self._labels[0])])
+            # Accuracy on the examples that were trained on selects nothing.
+            where = "train" if source.split("test") is source.split("train") else "test"
+            found.append({"domain": source.name, "split": where, "oracle": False, "metrics": mine.metrics()})
+            accuracies.append(f"source {mine.accuracy:.3f}")
+        if self.known:
+            theirs = oracle_score(_same, [_labelled(of_target, self._labels[1])])
+            metrics = {**theirs.metrics(), **target_metrics(theirs.target_confusion, experiment)}
+            found.append({"domain": target.name, "split": "test", "oracle": True, "metrics": metrics})
+            accuracies.append(f"target {theirs.target_accuracy:.3f}")
+        self.text = f"accuracy {' '.join(accuracies)}"
+        return found if oracle else [*found, *unlabelled_events(target, of_target)]
+
+
+def _same(logits: Any) -> Any:
+    return logits
+
+
+def _labelled(logits: Any, labels: np.ndarray) -> EvaluationBatch:
+    """The whole test split as one batch that has logits for inputs."""
+    return EvaluationBatch(logits, labels, np.ones(len(logits), bool))

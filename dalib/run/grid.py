@@ -1,0 +1,295 @@
+"""Grids of runs: their configurations, their share for one job of an array, and their report."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dalib.core.checks import choose, input_error
+from dalib.data import Domain
+from dalib.run.cli.extras import require
+from dalib.run.cli.main import Progress, show_progress, typed
+from dalib.run.config import Experiment, flat, method_options
+from dalib.run.population.members import Job, check_population, run_jobs
+from dalib.run.presets.options import Grid as Grid
+from dalib.run.presets.options import Settings
+from dalib.run.presets.options import default_folder as default_folder
+from dalib.run.presets.protocols import settings
+from dalib.run.registry import METHODS
+from dalib.train import NonFiniteError
+from dalib.train.processes import leads
+
+# Parts of a grid for several machines: ``--array i/n``.
+
+
+def share(text: str) -> tuple[int, int]:
+    """``"i/n"`` as (i, n); an empty text is the whole grid, (1, 1).
+
+    Raises:
+        InputError: for another form, or i outside 1 … n.
+    """
+    if not text:
+        return 1, 1
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    index, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= index <= count:
+        raise input_error("array", got=repr(text), expected="i/n with 1 ≤ i ≤ n, for example 1/4, 2/4, 3/4 and 4/4")
+    return index, count
+
+
+def part(experiments: Sequence[Experiment], index: int, count: int) -> list[Experiment]:
+    """The ``index``-th of ``count`` parts of a grid, in the order of the grid.
+
+    Parts are disjoint and together the whole. A source-only run and the runs of its task and seed that start from it
+    are in one part. Units are dealt out in turn by their names, so the parts do not depend on the order of the options.
+
+    Args:
+        experiments: the whole grid.
+        index: 1 … count.
+        count: how many parts.
+    """
+    units: dict[tuple[Any, ...], list[int]] = {}
+    for i, experiment in enumerate(experiments):
+        units.setdefault(_unit(experiment), []).append(i)
+    mine = [i for unit in sorted(units)[index - 1 :: count] for i in units[unit]]
+    return [experiments[i] for i in sorted(mine)]
+
+
+def _unit(e: Experiment) -> tuple[Any, ...]:
+    """What must stay together: the source-only run of a task and seed with those that start from it."""
+    starts = e.needs.start == "source"
+    name = "source_only" if starts else e.name
+    options = () if starts or e.name == "source_only" else e.method_options
+    return (e.source, e.target, name, repr(options), e.seed)
+
+
+# The engine of the benchmark files: from options to runs, their folders, the table and the report.
+#
+# A benchmark file is a subclass of :class:`Grid` with its defaults, a list of tasks, and a function that reads data::
+#
+#     def mine(options: Mine) -> None:
+#         run_grid(options, expand(options, tasks(options)), read)
+#
+# Runs lie in ``<out>/<source>-<target>/<method>/seed-<n>``; those found there are kept, unfinished ones go on.
+
+
+Reader = Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, Domain]]]
+"""Reads and checks the data of some experiments, all of it before any training; gives each its source and target."""
+
+
+def pairs(
+    options: Grid, domains: Sequence[str], usual: Sequence[tuple[str, str]] | None = None
+) -> list[tuple[str, str]]:
+    """The (source, target) pairs asked for.
+
+    Args:
+        options: ``source`` and ``target``; one of them alone means all its pairs.
+        domains: names that they may have.
+        usual: the tasks where neither is given; without it, all ordered pairs of domains.
+
+    Raises:
+        InputError: for the name of another domain.
+    """
+    for argument in ("source", "target"):
+        if (name := getattr(options, argument)) is not None:
+            choose(argument, name, dict.fromkeys(domains))
+    if options.source is None and options.target is None and usual is not None:
+        return list(usual)
+    if options.source is not None and options.source == options.target:
+        return [(options.source, options.target)]  # refused later, with the reason
+    sources = [options.source] if options.source else list(domains)
+    targets = [options.target] if options.target else list(domains)
+    return [(s, t) for s in sources for t in targets if s != t]
+
+
+def fixed(options: Grid, method: str, task: str = "") -> Settings:
+    """The preset's settings of a method on a task ``source → target``, or those of the command line."""
+    if not options.preset:
+        return Settings(options.recipe, options.bottleneck, None, options.batch_size, options.steps, options.batch_norm)
+    found = settings(options.preset, method, task)
+    return found if options.preset_steps else found._replace(steps=options.steps)
+
+
+def expand(
+    options: Grid,
+    tasks: Sequence[tuple[str, str]],
+    *,
+    settings_of: Callable[[str, str], Settings] | None = None,
+    protocol: tuple[tuple[str, str], ...] = (),
+    **own: Any,
+) -> list[Experiment]:
+    """Every run that the options ask for, checked; tasks outermost, then seeds, source-only first.
+
+    Args:
+        options: the command line.
+        tasks: (source, target) pairs.
+        settings_of: ``(method, task)`` to recipe, bottleneck, batch, steps, BatchNorm ("auto": the method's convention)
+            and what else :class:`dalib.run.presets.options.Settings` holds; without it :func:`fixed`.
+        protocol: what the record says of the data; a preset's name is added.
+        **own: other fields of :class:`dalib.run.config.Experiment` (``encoder``, ``weights``, ``encoder_options`` …).
+
+    Raises:
+        InputError: for unknown names, options of methods that are not run, or settings that contradict one another.
+    """
+    chosen = method_options(options.options)
+    for name in options.method:
+        choose("method", name, METHODS)
+    if not options.method:
+        raise input_error("method", got="none", expected="at least one")
+    if unused := [name for name in chosen if name not in options.method]:
+        raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
+    if options.seeds < 1:
+        raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
+    names = list(options.method)
+    if any(starts_from_source(name, chosen.get(name, {})) for name in names):
+        names = ["source_only", *(name for name in names if name != "source_only")]
+    roles = [(name, "method") for name in names] + [("source_only", "oracle")] * options.oracle
+    rule_of = settings_of or (lambda name, task: fixed(options, name, task))
+    if options.preset:
+        protocol = (*protocol, ("preset", options.preset))
+    common = {
+        "encoder": options.encoder,
+        "accumulate": options.accumulate,
+        "gradient_cache": options.gradient_cache,
+        "log_every": options.log_every,
+        "evaluate_every": options.evaluate_every,
+        "save_every": options.save_every,
+        **own,
+    }
+    found = []
+    for source, target in tasks:
+        rules = {name: rule_of(name, f"{source} → {target}") for name, _ in roles}
+        for seed in range(options.seeds):
+            for name, role in roles:
+                rule = rules[name]
+                arguments = {**dict(rule.options), **chosen.get(name, {})}
+                # What a preset leaves open is the benchmark's.
+                net: dict[str, Any] = {"encoder_options": rule.encoder_options} if rule.encoder_options else {}
+                net |= {"augment": rule.augment} if rule.augment and own.get("augment") != "" else {}
+                width = {} if rule.width is None else {"width": rule.width}
+                convention = rule.batch_norm
+                if convention == "auto":
+                    convention = METHODS[name](**arguments).needs.batch_norm
+                found.append(
+                    Experiment(
+                        benchmark=options.benchmark,
+                        source=source,
+                        target=target,
+                        method=name,
+                        seed=seed,
+                        steps=rule.steps,
+                        batch_size=rule.batch_size,
+                        bottleneck=rule.bottleneck,
+                        bottleneck_options=flat({**width, **dict(rule.bottleneck_options)}),
+                        batch_norm=convention,
+                        recipe=rule.recipe,
+                        role=role,
+                        head=rule.head,
+                        head_options=rule.head_options,
+                        protocol=protocol,
+                        method_options=flat(arguments),
+                        **{**common, **net},
+                    )
+                )
+    for experiment in found:
+        experiment.check()
+    return found
+
+
+def starts_from_source(method: str, arguments: dict[str, Any]) -> bool:
+    """Whether a method goes on from the net of a finished source-only run."""
+    return METHODS[method](**arguments).needs.start == "source"
+
+
+def file_name(method: str) -> str:
+    """A method's name as the name of a folder: ``package.module:factory`` without its colon."""
+    return method.replace(":", ".")
+
+
+def folder_of(experiment: Experiment, out: Path) -> Path:
+    """The run folder of an experiment."""
+    return out / f"{experiment.source}-{experiment.target}" / file_name(experiment.name) / f"seed-{experiment.seed}"
+
+
+def start_of(experiment: Experiment, out: Path) -> Path | None:
+    """The folder of the source-only run that an experiment starts from, None for one that starts from scratch."""
+    if not starts_from_source(experiment.method, dict(experiment.method_options)):
+        return None
+    return out / f"{experiment.source}-{experiment.target}" / "source_only" / f"seed-{experiment.seed}"
+
+
+def run_methods(jobs: Sequence[Job], progress: Progress, *, members: int | None, command: str) -> list[NonFiniteError]:
+    """All jobs, method by method; one whose loss is not finite does not keep the others from running.
+
+    Args: as in :func:`dalib.run.population.members.run_jobs`.
+
+    Returns:
+        What went wrong, for :func:`tell`, once what did finish is reported.
+
+    Raises:
+        NonFiniteError: of source-only, on which the comparison, and some methods' start, rest.
+    """
+    wrong = []
+    for name in dict.fromkeys(job.experiment.method for job in jobs):
+        try:
+            run_jobs([j for j in jobs if j.experiment.method == name], progress, members=members, command=command)
+        except NonFiniteError as error:
+            if name == "source_only":
+                raise
+            wrong.append(error if name in str(error) else NonFiniteError(f"{name}, {error}"))
+    return wrong
+
+
+def tell(wrong: Sequence[NonFiniteError]) -> None:
+    """Raises one error for all of them, if there are any."""
+    if wrong:
+        raise NonFiniteError("\n".join(map(str, wrong))) from wrong[0]
+
+
+def run_grid(
+    options: Grid,
+    experiments: Sequence[Experiment],
+    read: Reader,
+    *,
+    also: Callable[[Path, str], Sequence[Path]] = lambda out, command: (),
+) -> Path:
+    """Runs everything that is not there yet, then prints the table and writes the report.
+
+    Args:
+        options: the command line.
+        experiments: the whole grid; of it the part that ``options.array`` names is done.
+        read: reads and checks the data of the experiments to be done.
+        also: ``(folder, command line) -> run folders``: runs that are no nets (closed-form methods), done after these
+            and put beside them in the report; by the first part of an array.
+
+    Returns:
+        The folder of the runs.
+
+    Raises:
+        InputError: for bad options or data, before any training.
+        NonFiniteError: at the end, when a method's loss was not finite; the others are done and reported then.
+    """
+    at_once = check_population(options.population)
+    index, count = share(options.array)
+    todo = part(experiments, index, count)
+    if options.report and leads():
+        require("matplotlib", for_what="the report", otherwise="--no-report")
+    command = typed(f"experiments.{options.module or options.benchmark}")
+    out = options.out or default_folder(options)
+    domains = read(todo)
+    jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]
+    with show_progress(len(todo), max((e.steps for e in todo), default=1)) as progress:
+        wrong = run_methods(jobs, progress, members=at_once, command=command)
+    beside = list(also(out, command)) if index == 1 and leads() else []
+    if options.array:
+        done = f"part {options.array}: {len(todo)} of {len(experiments)} runs are in {out}"
+        print(f"{done}\nonce all parts are done: the same command without --array, or python -m dalib.report {out}")
+    elif options.report and leads():
+        from dalib import report
+
+        runs = report.load_runs([job.folder for job in jobs if job.folder.is_dir()] + beside)
+        print(report.to_text(report.accuracy_table(runs)))
+        path = report.write_report(runs, out / "report.html")
+        print(f"\nreport: {path.resolve()}")
+    tell(wrong)
+    return out

@@ -1,0 +1,1 @@
+"""Adaptation on users' own data."""

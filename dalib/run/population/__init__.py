@@ -1,0 +1,1 @@
+"""Runs of a grid trained together as one program, and their scores."""

@@ -1,0 +1,83 @@
+"""Evaluation inside a population's program: the members' predictions on their test splits in one call a side."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dalib.data import Domain
+from dalib.run.evaluation import EVALUATION_ROWS
+from dalib.run.run import Run
+from dalib.train import TrainState
+from dalib.train.population.members import memory_limit
+from dalib.train.termination import unless_asked
+
+MEMBER_ROWS = 50
+"""Examples of each member in a batch of the program; divides EVALUATION_ROWS."""
+
+
+def make_evaluation(runs: Sequence[Run], members: int = 0) -> Callable[[TrainState], list[list[dict[str, Any]]]] | None:
+    """``states of all members -> events of each run``, as each run's ``evaluate`` gives them up to rounding.
+
+    Args:
+        runs: the members.
+        members: how many the program is for, if that is more than the runs.
+
+    Returns:
+        None where every member has to be evaluated by itself: methods that recompute batch statistics on the target,
+        test examples that are no arrays of one shape, or more than half of what the memory allows.
+    """
+    program = runs[0].program
+    placed = (
+        None
+        if program.method.hooks.calibrate
+        else [
+            _place([run.labelled for run in runs]),
+            _place([run.target for run in runs]),
+        ]
+    )
+    if placed is None or placed[0] is None or placed[1] is None:
+        return None
+    sides = list(zip(("source", "target"), placed, strict=True))
+
+    def evaluate(states: TrainState) -> list[list[dict[str, Any]]]:
+        whole = states.step.shape[0]
+        predicted = []
+        for domain, side in sides:
+            assert side is not None
+            inputs, rows, lengths = side
+            filled = np.concatenate([rows, np.repeat(rows[-1:], whole - len(rows), 0)])
+            logits = unless_asked(program.predict_members(domain, max(members, len(runs))))(states, inputs, filled)
+            # Rows and batches that only fill up come last.
+            flat = np.asarray(logits).reshape(whole, -1, logits.shape[-1])
+            predicted.append([x[:n] for x, n in zip(flat, lengths, strict=False)])
+        return [run.events(*both) for run, *both in zip(runs, *predicted, strict=True)]
+
+    return evaluate
+
+
+def _place(domains: Sequence[Domain]) -> tuple[jax.Array, np.ndarray, list[int]] | None:
+    """Test examples ``[N, ...]`` on the device, each member's rows ``[members, batches, b]``, and their number."""
+    offsets: dict[int, int] = {}
+    parts: list[np.ndarray] = []
+    rows = []
+    for domain in domains:
+        split = domain.split("test")
+        n = len(split)
+        if id(split) not in offsets:
+            x = split.__getitems__(range(n))[0]
+            if not isinstance(x, np.ndarray) or (parts and x.shape[1:] != parts[0].shape[1:]):
+                return None
+            offsets[id(split)] = sum(map(len, parts))
+            parts.append(x)
+        count = -(-n // EVALUATION_ROWS) * EVALUATION_ROWS
+        own = np.arange(count, dtype=np.int32) % np.int32(n) + np.int32(offsets[id(split)])
+        rows.append(own.reshape(-1, MEMBER_ROWS))
+    limit = memory_limit()
+    if limit is not None and sum(x.nbytes for x in parts) > limit // 2:
+        return None
+    longest = max(map(len, rows))
+    filled = [np.concatenate([own, np.repeat(own[-1:], longest - len(own), 0)]) for own in rows]
+    return jnp.asarray(np.concatenate(parts)), np.stack(filled), [len(domain.split("test")) for domain in domains]

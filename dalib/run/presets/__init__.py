@@ -1,0 +1,1 @@
+"""Settings by name: published protocols and the options that override them."""

@@ -1,0 +1,249 @@
+"""One run from its description to its record: every benchmark file calls :func:`run_experiment`."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dalib.core.checks import input_error
+from dalib.core.types import Batch
+from dalib.data import Domain, check_distinct, match_classes, paired_stream
+from dalib.data.matching import parts_of
+from dalib.encoders import load
+from dalib.methods import Method
+from dalib.run.artefacts import fingerprints, outcome_file, read_start, write_outcome
+from dalib.run.config import Experiment, asdict
+from dalib.run.evaluation import Evaluation, make_inference
+from dalib.run.program import NAMED, Given, Program, make_program
+from dalib.train import (
+    Cadence,
+    Clock,
+    Record,
+    TrainState,
+    open_checkpoints,
+    open_record,
+    provenance,
+    put_batch,
+    run,
+)
+from dalib.train.accumulate import check_statistics
+from dalib.train.processes import leader_first, leaders, leads, process_count, process_index, replicate, run_mesh
+from dalib.train.sharding import check_rows
+from dalib.train.termination import deferred
+
+
+class Run(NamedTuple):
+    """A run that has been opened and not ended, as functions of its state.
+
+    Attributes:
+        experiment: what to do.
+        record: its run folder.
+        program: the compiled pieces.
+        labelled: the domain whose labels are learnt from; the target for an oracle.
+        target: the domain used without labels.
+        initial: ``() -> state`` before the first step.
+        evaluate: ``state -> events``.
+        events: ``(logits of source, of target) -> events``: the same from given logits ``[n, C]`` of the test splits.
+        refresh: ``state -> state``, the method's look at the whole target; None if it takes none.
+        finish: ``(state, together=1) -> None``: writes what the end of a run leaves behind; ``together`` is the number
+            of runs that were trained at once, whose common wall-clock time each of them records.
+        text: ``() -> str``: the accuracies last seen, for the display.
+    """
+
+    experiment: Experiment
+    record: Record
+    program: Program
+    labelled: Domain
+    target: Domain
+    initial: Callable[[], TrainState]
+    evaluate: Callable[[TrainState], list[dict[str, Any]]]
+    events: Callable[[np.ndarray | None, np.ndarray], list[dict[str, Any]]]
+    refresh: Callable[[TrainState], TrainState] | None
+    finish: Callable[..., None]
+    text: Callable[[], str]
+
+    @property
+    def cadence(self) -> Cadence:
+        """When to log, evaluate and save."""
+        return Cadence(self.experiment.log_every, self.experiment.evaluate_every, self.experiment.save_every)
+
+
+def run_experiment(
+    experiment: Experiment,
+    source: Domain,
+    target: Domain,
+    folder: Path,
+    *,
+    method: Method | None = None,
+    net: Any = None,
+    start: Path | None = None,
+    command: str = "",
+    report: Callable[[int, str], None] = lambda step, text: None,
+) -> Path:
+    """Trains, evaluates and records one run; finished runs are left as they are, unfinished ones go on.
+
+    It goes on all devices of all processes, with the batch split over them; all processes must call it. How many there
+    are is no part of the run: it may go on with other numbers (and then agrees to rounding), each stretch notes it.
+
+    Args:
+        experiment: what to do.
+        source: labelled domain with splits ``train`` and ``test``.
+        target: its ``train`` split is used without labels, its ``test`` split is scored.
+        folder: the run folder.
+        method: the method itself, in the place of the one that ``experiment.method`` names; that name then only labels
+            the run, and ``method_options`` are not read.
+        net: in the same way an encoder, which gets the experiment's bottleneck and head, or a whole classifier.
+        start: for a method that starts from a trained source net, the folder of the finished source-only run; which one
+            it was, and the hash of its weights, go into ``config.json``.
+        command: the command line, for the record.
+        report: called with the step and a line of text now and then.
+
+    Returns:
+        The run folder, with ``config.json``, ``record.jsonl``, ``final.npz`` (confusion matrix, features for pictures),
+        ``weights.safetensors`` (the net's variables, with the source's batch statistics), ``checkpoints/`` and
+        ``stretches.jsonl`` (on which devices it went on, each time).
+
+    Raises:
+        InputError: for bad settings or data, or a batch that the devices do not divide, before anything is written.
+        Preempted: after SIGTERM, saved.
+    """
+    check_rows(experiment.batch_size, run_mesh())
+    given = Given(method, net)
+    opened = open_run(experiment, source, target, folder, given=given, start=start, command=command)
+    if opened is None:
+        return folder
+    interleaved = opened.program.method.needs.interleaves and experiment.role != "oracle"
+    labelled = parts_of(opened.labelled) if interleaved else opened.labelled
+    stream = paired_stream(
+        labelled,
+        opened.target,
+        batch_size=experiment.batch_size,
+        seed=experiment.seed,
+        process_index=process_index(),
+        process_count=process_count(),
+    )
+    mesh = opened.program.mesh
+
+    def batches(start: int) -> Iterator[Batch]:
+        return (put_batch(batch, mesh) for batch in stream.batches(start))
+
+    with open_checkpoints(folder / "checkpoints") as checkpoints, deferred() as stop:
+        opened.record.stretch(checkpoints.steps(), devices=1 if mesh is None else mesh.size, processes=process_count())
+        state = run(
+            opened.program.step,
+            replicate(opened.initial(), mesh),
+            batches,
+            total_steps=experiment.steps,
+            record=opened.record,
+            checkpoints=checkpoints,
+            evaluate=opened.evaluate,
+            cadence=opened.cadence,
+            report=lambda step, means: report(step, f"{losses(means)}  {opened.text()}"),
+            refresh=opened.refresh,
+            refresh_every=opened.program.method.hooks.refresh_every,
+            stop=stop,
+        )
+    opened.finish(state)
+    return folder
+
+
+def domains_of(experiment: Experiment, source: Domain, target: Domain) -> tuple[Domain, Domain]:
+    """The domain whose labels a run learns from, and its target with the classes matched.
+
+    The oracle learns from the target's own labels; its run is marked so everywhere.
+    """
+    if experiment.role == "oracle":
+        return target, target
+    target = match_classes(source, target, relation=experiment.relation)
+    check_distinct(source, target)
+    return source, target
+
+
+def losses(means: dict[str, float]) -> str:
+    """The loss terms of a record's line in short."""
+    return "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in means.items() if "loss/" in k)
+
+
+def open_run(
+    experiment: Experiment,
+    source: Domain,
+    target: Domain,
+    folder: Path,
+    *,
+    given: Given = NAMED,
+    start: Path | None = None,
+    command: str = "",
+) -> Run | None:
+    """Checks a run, makes or finds its folder and binds what it needs; None if it has ended already.
+
+    Args and errors: as in :func:`run_experiment`.
+    """
+    experiment.check(given.method, given.net)
+    labelled, target = domains_of(experiment, source, target)
+    for domain in (labelled, target):
+        size = len(domain.split("train"))
+        if experiment.batch_size > size:
+            raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
+    program = make_program(experiment, len(labelled.class_names), given)
+    init = partial(program.init, target_size=len(target.split("train")))
+    begin = read_start(program.method, experiment, start)
+    if experiment.accumulate > 1:
+        first = jnp.asarray(labelled.split("train").__getitems__(range(experiment.batch_size))[0])
+        check_statistics(jax.eval_shape(init, jax.random.key(0), first).model, experiment.batch_norm)
+    config = {
+        "experiment": asdict(experiment),
+        "name": experiment.name,
+        "task": experiment.task,
+        "seed": experiment.seed,
+        "class_names": target.class_names,
+        "data": fingerprints((source, target)),
+        "command": command,
+        **({} if begin is None else {"start": begin.record}),
+        **({"plugins": foreign} if (foreign := given.origins(experiment)) else {}),
+        **provenance(),
+    }
+    record = leader_first(lambda: open_record(folder, config))._replace(writes=leads(), clock=Clock())
+    evaluation = Evaluation(experiment, source, target, program.mesh)
+    # Process 0 decides for all: a network disk may show the others an older state.
+    if leaders(record.finished() and (folder / outcome_file(evaluation.known)).exists()):
+        return None
+    infer = make_inference(program, labelled, target)
+
+    def initial() -> TrainState:
+        first = labelled.split("train").__getitems__(range(experiment.batch_size))[0]
+        sample = jnp.asarray(first)
+        variables = None if begin is None else begin.variables(program.net, sample)
+        encoder = None
+        if experiment.weights and begin is None:
+            encoder = load(experiment.encoder, weights=experiment.weights, **dict(experiment.encoder_options))[1]
+        return init(jax.random.key(experiment.seed), sample, variables, encoder)
+
+    def finish(state: TrainState, together: int = 1) -> None:
+        write_outcome(
+            folder,
+            predictors=infer.predictors(state),
+            variables=infer.variables(state),
+            domains=(source, target),
+            labelled=evaluation.known,
+            mesh=program.mesh,
+            writes=leads(),
+        )
+        record.write("end", experiment.steps, together=together)
+
+    return Run(
+        experiment=experiment,
+        record=record,
+        program=program,
+        labelled=labelled,
+        target=target,
+        initial=initial,
+        evaluate=lambda state: evaluation.of(*infer.predictors(state)),
+        events=evaluation.events,
+        refresh=infer.refresh,
+        finish=finish,
+        text=lambda: evaluation.text,
+    )

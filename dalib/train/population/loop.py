@@ -1,0 +1,123 @@
+"""A population in the loop: its members go together from one line of the record to the next, in one program."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dalib.core.checks import input_error
+from dalib.core.records import Record
+from dalib.core.types import Metrics
+from dalib.train.checkpoint import Checkpoints
+from dalib.train.loop import DEFAULT_CADENCE, Cadence, Engine, Events, Member, check_cadence, fit
+from dalib.train.population.members import Pool, Population, Rows, member_of, pad_rows, stack_members
+from dalib.train.state import TrainState
+from dalib.train.termination import Stop, find_places, never
+
+
+def run_members(
+    population: Population,
+    states: Sequence[TrainState],
+    pool: Pool,
+    rows: Sequence[Callable[[int, int], tuple[np.ndarray, ...]]],
+    *,
+    total_steps: int,
+    records: Sequence[Record],
+    checkpoints: Sequence[Checkpoints],
+    evaluate: Callable[[int, TrainState], Events],
+    evaluate_together: Callable[[TrainState], Sequence[Events]] | None = None,
+    hyper: Sequence[Any] | None = None,
+    members: int = 0,
+    cadence: Cadence = DEFAULT_CADENCE,
+    refresh: Callable[[int, TrainState], TrainState] | None = None,
+    refresh_every: int = 500,
+    names: Sequence[str] | None = None,
+    report: Callable[[int, list[dict[str, float]]], None] = lambda step, means: None,
+    stop: Stop = never,
+) -> list[TrainState]:
+    """Trains all members from their states (or their newest common checkpoint) to ``total_steps``.
+
+    Each member's run folder ends up as :func:`run` would leave it. Killed anywhere and called again with the same
+    members it ends with the same bits. What is not listed here is as in :func:`run`.
+
+    Args:
+        population: from :func:`dalib.train.make_population`.
+        states: before the first step, one a member; donated.
+        pool: the examples on the device.
+        rows: for each member ``(start, stop) -> (source rows [steps, n], target rows [steps, m])`` of the pool, int32;
+            with shots, ``[steps, s]`` of these as well.
+        total_steps: where to end.
+        records: open run folders.
+        checkpoints: open checkpoint folders.
+        evaluate: ``(member, state) -> events``.
+        evaluate_together: ``states -> events of each``, of all members at once; None asks ``evaluate`` for one after
+            the other. The stacked states may be more than the members (the last one repeated, to fill the devices).
+        hyper: for each member what ``step_of`` of the population gets.
+        members: at least so many are in the program; the last one is repeated.
+        cadence: how often to log, evaluate and save.
+        refresh: ``(member, state) -> state`` before step 0 and every ``refresh_every`` steps.
+        refresh_every: steps between two refreshes.
+        names: of the members, for messages.
+        report: called with the step and each member's means.
+        stop: asked whenever the program has come back to the host; once it is true all members are saved and
+            :class:`Preempted` is raised.
+
+    Raises:
+        NonFiniteError: at the first step with a non-finite metric; it names the member.
+        InputError: as :func:`run`; also for lists of different lengths, or members at different places (see
+            :func:`~dalib.train.checkpoint.common_steps`).
+    """
+    check_cadence(cadence)
+    count = len(states)
+    names = [str(i) for i in range(count)] if names is None else names
+    for argument, given in {"rows": rows, "records": records, "checkpoints": checkpoints, "names": names}.items():
+        if len(given) != count:
+            raise input_error(argument, got=f"{len(given)} for {count} members", expected="one for each member")
+    places, states = find_places(states, records, checkpoints, names)
+    stacked, whole = _stacked(population, states, max(members, count))
+    del states  # the stacked copy is the one that is trained
+    own_hyper = [{}] * count if hyper is None else list(hyper)
+    own_hyper += own_hyper[-1:] * (whole - count)
+    hypers = stack_members([jax.tree.map(jnp.asarray, h) for h in own_hyper], population.mesh)
+
+    def advance(states: TrainState, start: int, stop: int) -> tuple[TrainState, Metrics]:
+        parts = [own(start, stop) for own in rows]
+        taken = pad_rows(Rows(*(np.stack(side) for side in zip(*parts, strict=True))), whole)
+        return population.advance(states, pool, taken, hypers)
+
+    def until(number: int) -> int:
+        every = [cadence.log] if refresh is None else [cadence.log, refresh_every]
+        return min((number // n + 1) * n for n in every)
+
+    def events(states: TrainState, due: list[int]) -> Iterator[Events]:
+        together = None if evaluate_together is None else evaluate_together(states)
+        for i in due:
+            yield evaluate(i, member_of(states, i)) if together is None else together[i]
+
+    def look(states: TrainState) -> TrainState:
+        assert refresh is not None
+        fresh = [refresh(i, member_of(states, i)) for i in range(count)]
+        return stack_members([*fresh, *(member_of(states, i) for i in range(count, whole))], population.mesh)
+
+    stacked = fit(
+        Engine(advance, until, member_of, events, None if refresh is None else look),
+        stacked,
+        places,
+        [Member(*own) for own in zip(records, checkpoints, names, strict=True)],
+        total_steps=total_steps,
+        cadence=cadence,
+        refresh_every=refresh_every,
+        report=report,
+        stop=stop,
+    )
+    return [member_of(stacked, i) for i in range(count)]
+
+
+def _stacked(population: Population, states: Sequence[TrainState], count: int) -> tuple[TrainState, int]:
+    """The members as one tree, with the last repeated up to ``count`` and to fill the devices; and their number."""
+    devices = 1 if population.mesh is None else population.mesh.size
+    whole = -(-count // devices) * devices
+    extra = [jax.tree.map(jnp.copy, states[-1]) for _ in range(whole - len(states))]
+    return stack_members([*states, *extra], population.mesh), whole

@@ -1,0 +1,1 @@
+"""Inputs of the experiments that several of them share."""
