@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib import plugins
+from dalib.core import plugins
 from dalib.core.checks import InputError
 from dalib.data import from_arrays
 from dalib.data.readers.user_files import place_of
