@@ -13,7 +13,7 @@ from dalib.core.checks import InputError
 from dalib.data import from_arrays
 from dalib.data.readers.user_files import place_of
 from dalib.encoders import MLP, Classifier
-from dalib.methods import dan, from_term
+from dalib.methods import dan, term
 from dalib.run.config import Experiment, Recipe, method_options
 from dalib.run.own.adapt import command
 from dalib.run.program import Given, make_program
@@ -24,15 +24,15 @@ CODE = '''
 import flax.linen as nn
 import numpy as np
 from dalib.data import from_arrays
-from dalib.methods import from_term
+from dalib.methods import term
 from dalib.core.types import Outputs
 
 CONSTANT = 3
 
 def means(*, weight=1.0):
     """Distance of means."""
-    term = lambda source, labels, target, context: ((source.features.mean(0) - target.features.mean(0)) ** 2).sum()
-    return from_term("means", term, weight=weight)
+    gap = lambda view: ((view.source.features.mean(0) - view.target.features.mean(0)) ** 2).sum()
+    return term("means", gap, weight=weight)
 
 def wrong():
     return [1]
@@ -229,7 +229,7 @@ def test_objects_run_as_the_names_do(tmp_path):
 
 
 def test_a_method_object_is_the_one_that_trains(tmp_path):
-    heavy = from_term("heavy", lambda s, y, t, c: jnp.square(s.features).sum(), weight=10.0)
+    heavy = term("heavy", lambda view: jnp.square(view.source.features).sum(), weight=10.0)
     plain = run_experiment(experiment(), *domains(), tmp_path / "plain")
     other = run_experiment(experiment(), *domains(), tmp_path / "heavy", method=heavy)
     assert weights(plain) != weights(other)
