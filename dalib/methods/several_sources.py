@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import classifier_discrepancy, mean_entropy, mk_mmd, safe_norm
-from dalib.methods.base import SUPERVISED, Forward, Hooks, Method, Needs, Spec, Update, View, supervised_loss, weigh
+from dalib.methods.base import SUPERVISED, Hooks, Method, Needs, Update, supervised_loss, weigh
 from dalib.methods.parts.domains import check_sources, split_domains, stack_domains
 from dalib.methods.parts.nets import apply_heads, dann_schedule, init_heads, mixture, reverse_gradient, with_first
+from dalib.methods.view import Forward, Spec, View
 
 # M3SDA: moment matching among several sources and the target, with two heads for each source.
 

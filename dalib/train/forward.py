@@ -11,8 +11,8 @@ import numpy as np
 from dalib.core.checks import InputError, choose
 from dalib.core.types import Array, Batch, Outputs, Params, PyTree
 from dalib.encoders.adapters import as_net
-from dalib.methods.base import NET_GROUPS, Forward, Pass
 from dalib.methods.parts.domains import apart, together
+from dalib.methods.view import NET_GROUPS, Forward, Pass
 
 # The net as pure functions of parameters and batch statistics, under one of five BatchNorm conventions.
 #

@@ -10,8 +10,9 @@ from jax.sharding import Mesh
 from dalib.core.checks import choose, input_error
 from dalib.core.types import Array, Metrics, Outputs, PyTree
 from dalib.encoders.adapters import as_net
-from dalib.methods.base import NET_GROUPS, Forward, Method
+from dalib.methods.base import Method
 from dalib.methods.test_time.interface import Apply, TestTime
+from dalib.methods.view import NET_GROUPS, Forward
 from dalib.train.forward import evaluate_outputs
 from dalib.train.processes import local
 from dalib.train.sharding import batch_sharding, replicated

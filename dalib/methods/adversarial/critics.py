@@ -10,7 +10,7 @@ import optax
 from dalib.core.checks import choose, input_error
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import safe_norm
-from dalib.methods.base import Method, Needs, Spec, Update, View, supervised_loss, weigh
+from dalib.methods.base import Method, Needs, Update, supervised_loss, weigh
 from dalib.methods.parts.domains import together
 from dalib.methods.parts.nets import (
     Discriminator,
@@ -21,6 +21,7 @@ from dalib.methods.parts.nets import (
     domain_loss,
     reverse_by,
 )
+from dalib.methods.view import Spec, View
 
 # WDGRL: Wasserstein distance guided representation learning, a critic with gradient penalty.
 

@@ -10,9 +10,10 @@ from dalib import discrepancy
 from dalib.core.checks import choose, input_error
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import entropies
-from dalib.methods.base import Method, Needs, Spec, Update, View, supervised_loss, term, weigh
+from dalib.methods.base import Method, Needs, Update, supervised_loss, term, weigh
 from dalib.methods.combine import combine
 from dalib.methods.parts.nets import Discriminator, Reversal, dann_schedule, discriminate_both, domain_loss, reverse_by
+from dalib.methods.view import Spec, View
 
 # DANN: domain-adversarial training by gradient reversal.
 

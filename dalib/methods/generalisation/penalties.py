@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from dalib.core.checks import choose, input_error
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import coral
-from dalib.methods.base import Method, Needs, Spec, Update, View, term, weigh
+from dalib.methods.base import Method, Needs, Update, term, weigh
 from dalib.methods.parts.domains import check_sources, domain_losses, split_domains
+from dalib.methods.view import Spec, View
 
 # Weights that wait until the net fits the sources.
 

@@ -8,7 +8,8 @@ from dalib import discrepancy
 from dalib.core.checks import choose
 from dalib.core.types import Array, Metrics
 from dalib.discrepancy import confident, mean_entropy, mutual_information, pseudo_label_loss
-from dalib.methods.base import Method, Needs, View, term, weigh
+from dalib.methods.base import Method, Needs, term, weigh
+from dalib.methods.view import View
 
 # Entropy minimisation: certain predictions on the target.
 

@@ -10,10 +10,11 @@ from jax import lax
 from dalib.core.types import Array, Metrics
 from dalib.discrepancy import safe_norm
 from dalib.methods.adversarial.domain_classifier import dann
-from dalib.methods.base import Method, View, weigh
+from dalib.methods.base import Method, weigh
 from dalib.methods.combine import combine
 from dalib.methods.parts.augmentation import draw_rows
 from dalib.methods.self_training.entropy import entmin
+from dalib.methods.view import View
 
 # VAT: predictions that do not change within a small ball around each example.
 

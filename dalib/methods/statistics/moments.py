@@ -10,7 +10,8 @@ from dalib import discrepancy
 from dalib.core.checks import choose
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import coral
-from dalib.methods.base import Method, Spec, View, term, weigh
+from dalib.methods.base import Method, term, weigh
+from dalib.methods.view import Spec, View
 
 # Deep CORAL: second-order statistics of the features.
 

@@ -7,8 +7,9 @@ from dalib import discrepancy
 from dalib.core.types import Array
 from dalib.discrepancy import regression_disparity
 from dalib.methods.adversarial.two_heads import adversarial_head, mdd_schedule
-from dalib.methods.base import Method, Needs, View, term
+from dalib.methods.base import Method, Needs, term
 from dalib.methods.parts.nets import Reversal
+from dalib.methods.view import View
 
 # RSD: representation subspace distance, for regression.
 

@@ -9,7 +9,8 @@ from dalib.core.checks import check_positive
 from dalib.core.types import Array
 from dalib.discrepancy import sinkhorn, sliced_wasserstein, squared_distances
 from dalib.methods.adversarial.two_heads import two_heads
-from dalib.methods.base import Method, View, term
+from dalib.methods.base import Method, term
+from dalib.methods.view import View
 
 # SWD: sliced Wasserstein distance between domains, or between two heads.
 

@@ -10,7 +10,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 from dalib.core.checks import input_error
 from dalib.core.types import Array, Metrics, PyTree
-from dalib.methods.base import Forward, Method, States, evaluated
+from dalib.methods.base import Method, evaluated
+from dalib.methods.view import Forward, States
 from dalib.train.forward import evaluate_outputs
 from dalib.train.population.members import Pool, Rows, draw
 from dalib.train.state import TrainState
