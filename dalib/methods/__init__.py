@@ -52,9 +52,9 @@ from dalib.methods.self_training.smoothness import vat as vat
 from dalib.methods.self_training.teacher import adamatch as adamatch
 from dalib.methods.self_training.teacher import mean_teacher as mean_teacher
 from dalib.methods.self_training.teacher import teacher_params as teacher_params
+from dalib.methods.semi_supervised import mme as mme
 from dalib.methods.several_sources import m3sda as m3sda
 from dalib.methods.several_sources import mfsan as mfsan
-from dalib.methods.several_sources import mme as mme
 from dalib.methods.source_free import adabn as adabn
 from dalib.methods.source_free import shot as shot
 from dalib.methods.statistics.mmd import dan as dan

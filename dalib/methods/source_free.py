@@ -149,9 +149,6 @@ def shot(
     )
 
 
-# AdaBN: BatchNorm statistics of the target instead of the source.
-
-
 def adabn() -> Method:
     """Source-only training; before an evaluation the batch statistics are recomputed over the whole unlabelled target
     training set (Li, Wang, Shi, Liu, Hou, 2016, arXiv 1603.04779, algorithm 1).

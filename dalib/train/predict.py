@@ -17,9 +17,6 @@ from dalib.train.forward import evaluate_outputs
 from dalib.train.processes import local
 from dalib.train.sharding import batch_sharding, replicated
 
-# Predictions of a trained net, on one device or on all.
-
-
 Predict = Callable[[Any, PyTree, Any], Outputs]
 
 
@@ -59,9 +56,6 @@ def make_predict(method: Method, forward: Forward, domain: str, *, mesh: Mesh | 
         return outputs if len(places) == n else jax.tree.map(lambda x: x[:n], outputs)
 
     return on_all
-
-
-# Binds a net to test-time methods, and loops over a stream of batches.
 
 
 MODES = {

@@ -23,8 +23,6 @@ from dalib.methods.parts.nets import (
 )
 from dalib.methods.view import Spec, View
 
-# WDGRL: Wasserstein distance guided representation learning, a critic with gradient penalty.
-
 
 def wdgrl(
     *, weight: Any = 1.0, gradient_penalty: Any = 10.0, critic_steps: int = 5, hidden: Sequence[int] = (100,)
@@ -99,9 +97,6 @@ def between(source: Array, target: Array, key: Array) -> Array:
         source, target = source[rows % n], target[rows % m]
     share = jax.random.uniform(key, (max(n, m), 1), jnp.float32).astype(source.dtype)
     return share * source + (1 - share) * target
-
-
-# ADDA: adversarial discriminative domain adaptation of a target encoder to a frozen source net.
 
 
 VARIANTS = {

@@ -206,9 +206,6 @@ def bsp(*, weight: Any = 1.0, strength: Any = 2e-4, count: int = 1, adversary: C
     return combine(adversary(weight=weight), spectral_penalty(weight=spectral_weight, count=count), name="bsp")
 
 
-# Domain confusion: an encoder whose features make the discriminator indifferent.
-
-
 def confusion(
     *,
     weight: Any = 0.01,

@@ -21,9 +21,6 @@ from dalib.methods.parts.nets import (
 )
 from dalib.methods.view import Look, Spec, States, View
 
-# Weights on source examples, for targets that have only some of the source's classes.
-
-
 SCALES: dict[str, Callable[[Array], Array]] = {"max": jnp.max, "mean": jnp.mean}
 """What class weights are divided by: their largest, as in PADA's paper and TLlib, or their mean, as in its code."""
 

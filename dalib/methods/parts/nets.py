@@ -83,9 +83,6 @@ def iteration_schedule(
     return ramp(jnp.asarray(time.step) / steps, gamma=alpha, low=low, high=high)
 
 
-# The net that tells domains apart.
-
-
 class RowNorm(nn.Module):
     """BatchNorm over the rows passed in, without running statistics: a discriminator is never evaluated."""
 

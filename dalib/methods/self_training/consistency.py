@@ -13,8 +13,6 @@ from dalib.methods.base import Method, Needs, weigh
 from dalib.methods.parts.augmentation import Augment, default_strong, default_weak
 from dalib.methods.view import View
 
-# Passes that consistency methods share: the net on a strong view, a teacher on a weak one.
-
 
 def teach(view: View, *, weak: Augment, strong: Augment, teacher: Params | None = None) -> tuple[Array, Array, View]:
     """Passes the strong view of the target through the net, and its weak view through a teacher.

@@ -11,8 +11,6 @@ from dalib.discrepancy import confident, mean_entropy, mutual_information, pseud
 from dalib.methods.base import Method, Needs, term, weigh
 from dalib.methods.view import View
 
-# Entropy minimisation: certain predictions on the target.
-
 
 def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
     """Task loss + λ · mean H(p_t) (Grandvalet, Bengio, NIPS 2004, eq. 6). It is also for semi-supervised learning.
@@ -122,9 +120,6 @@ def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method
     return term("bnm", norm, weight=weight)
 
 
-# AFN: features of larger norm, in small steps.
-
-
 def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
     """Task loss + λ · Σ over both domains of mean (‖f‖ − sg(‖f‖ + Δ))² + γ · mean H(p_t) (Xu, Li, Yang, Lin, ICCV 2019,
     arXiv 1811.07456, eqs. 6 and 7). The paper uses it for closed and partial sets.
@@ -155,9 +150,6 @@ def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
         return weigh(weight, view) * value + weigh(entropy, view) * uncertainty, view, metrics
 
     return Method("afn", penalties=(penalty,), needs=Needs(batch_norm="separate", per_example=True))
-
-
-# Pseudo-labels: the net's own certain predictions as labels of the target.
 
 
 def pseudo_label(*, weight: Any = 1.0, threshold: Any = 0.95) -> Method:

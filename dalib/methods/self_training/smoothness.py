@@ -16,8 +16,6 @@ from dalib.methods.parts.augmentation import draw_rows
 from dalib.methods.self_training.entropy import entmin
 from dalib.methods.view import View
 
-# VAT: predictions that do not change within a small ball around each example.
-
 
 def adversarial_perturbation(
     logits_of: Callable[[Array], Array], x: Array, start: Array, *, radius: Any, iterations: int = 1
@@ -112,9 +110,6 @@ def _unit(x: Array) -> Array:
     """Examples ``[n, ...]`` scaled to norm 1; zeros stay."""
     norm = safe_norm(x.reshape(x.shape[0], -1)).reshape(-1, *[1] * (x.ndim - 1))
     return x / jnp.where(norm > 0, norm, 1).astype(x.dtype)
-
-
-# VADA: domain-adversarial training under the cluster assumption.
 
 
 def vada(

@@ -13,8 +13,6 @@ from dalib.methods.parts.augmentation import Augment, default_strong, default_we
 from dalib.methods.self_training.consistency import teach
 from dalib.methods.view import NET_GROUPS, Spec, States, View
 
-# Mean teacher (self-ensembling): an average of past weights teaches the net on another view.
-
 
 def teacher_params(params: Params, state: PyTree) -> Params:
     """``params`` with the net's groups replaced by the teacher's.

@@ -13,8 +13,6 @@ from dalib.discrepancy import coral
 from dalib.methods.base import Method, term, weigh
 from dalib.methods.view import Spec, View
 
-# Deep CORAL: second-order statistics of the features.
-
 
 def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = False) -> Method:
     """Task loss + λ · ‖C_s − C_t‖²_F / 4d² (Sun, Saenko, ECCV-W 2016, arXiv 1607.01719, eq. 1 and 6).
@@ -36,9 +34,6 @@ def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = Fa
         return coral(getattr(view.source, layer), getattr(view.target, layer), mean_term=mean_term)
 
     return term("deep_coral", distance, weight=weight)
-
-
-# Log-CORAL: geodesic distance between covariances.
 
 
 def log_coral(*, weight: Any = 1.0, layer: str = "features", epsilon: Any = 1e-2) -> Method:
@@ -66,9 +61,6 @@ def log_coral(*, weight: Any = 1.0, layer: str = "features", epsilon: Any = 1e-2
         return discrepancy.log_coral(getattr(view.source, layer), getattr(view.target, layer), epsilon=epsilon)
 
     return term("log_coral", distance, weight=weight)
-
-
-# CMD: central moment discrepancy of bounded features.
 
 
 SQUASHES: dict[str, tuple[Callable[[Array], Array], tuple[float, float] | None]] = {
@@ -106,9 +98,6 @@ def cmd(
         return discrepancy.cmd(source, target, order=order, interval=fixed or interval)
 
     return term("cmd", moments, weight=weight)
-
-
-# HoMM: higher-order moment matching.
 
 
 def homm(

@@ -11,8 +11,6 @@ from dalib.methods.base import Method, Needs, term
 from dalib.methods.parts.nets import Reversal
 from dalib.methods.view import View
 
-# RSD: representation subspace distance, for regression.
-
 
 def rsd(*, weight: Any = 0.001, bases_weight: Any = 0.1) -> Method:
     """Task loss + λ · (Σ sin of principal angles + β · mismatch of the bases) between the spans of the features (Chen,
@@ -37,9 +35,6 @@ def rsd(*, weight: Any = 0.001, bases_weight: Any = 0.1) -> Method:
         return discrepancy.rsd(view.source.features, view.target.features, weight=bases_weight)
 
     return term("rsd", between_spans, weight=weight, needs=Needs("regression"))
-
-
-# DARE-GRAM: alignment of inverse Gram matrices, for regression.
 
 
 def dare_gram(
@@ -72,9 +67,6 @@ def dare_gram(
         )
 
     return term("dare_gram", between_inverses, weight=weight, needs=Needs("regression"))
-
-
-# DD: disparity discrepancy for regression.
 
 
 def dd(*, weight: Any = 1.0, margin: Any = 1.0, reversal: Reversal = mdd_schedule) -> Method:

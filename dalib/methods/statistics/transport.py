@@ -12,8 +12,6 @@ from dalib.methods.adversarial.two_heads import two_heads
 from dalib.methods.base import Method, term
 from dalib.methods.view import View
 
-# SWD: sliced Wasserstein distance between domains, or between two heads.
-
 
 def swd(*, weight: Any = 1.0, num_directions: int = 128, heads: bool = False, repeats: int = 4) -> Method:
     """Sliced Wasserstein discrepancy, squared, over fresh random directions at every step (Lee, Batra, Baig, Ulbricht,
@@ -44,9 +42,6 @@ def swd(*, weight: Any = 1.0, num_directions: int = 128, heads: bool = False, re
         return sliced_wasserstein(v.source.features, v.target.features, key=v.key, num_directions=num_directions)
 
     return term("swd", between_domains, weight=weight)
-
-
-# DeepJDOT: optimal transport of features and labels jointly.
 
 
 def deepjdot(
