@@ -125,7 +125,7 @@ def m3sda(
     return Method(
         "m3sda",
         init=init,
-        needs=Needs(setting="several sources", sources=sources),
+        needs=Needs(setting="several sources", sources=sources, classes=True),
         hooks=Hooks(predict=predict),
         updates=(
             Update("A", alignment, ("encoder", "bottleneck", "head", "heads")),
@@ -224,7 +224,7 @@ def mfsan(
         "mfsan",
         init=init,
         updates=(Update("supervised", loss),),
-        needs=Needs(setting="several sources", sources=sources),
+        needs=Needs(setting="several sources", sources=sources, classes=True),
         hooks=Hooks(predict=predict),
     )
 
@@ -291,7 +291,7 @@ def mme(*, weight: Any = 0.1, alternate: bool = False, sources: int = 2) -> Meth
     def unlabelled(view: View) -> tuple[Array, View, Metrics]:
         return penalty(view.pair())
 
-    needs = Needs(setting="semi-supervised", sources=sources)
+    needs = Needs(setting="semi-supervised", sources=sources, classes=True)
     main = SUPERVISED._replace(loss=labelled)
     if not alternate:
         return Method("mme", penalties=(penalty,), updates=(main,), needs=needs)
