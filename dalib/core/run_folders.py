@@ -51,12 +51,13 @@ class Final(NamedTuple):
     """What a run left behind at its last step.
 
     Attributes:
-        confusion: ``[C, C]`` counts on the target's test split, rows true, columns predicted.
+        confusion: ``[C, C]`` counts on the target's test split, rows true, columns predicted; None for a regression,
+            whose labels and predictions are ``[k, q]`` and ``[m, q]`` real numbers.
         features_source: ``[k, d]``, with ``labels_source`` ``[k]``.
         features_target: ``[m, d]``, with ``labels_target`` ``[m]`` and ``predictions_target`` ``[m]``.
     """
 
-    confusion: ArrayLike
+    confusion: ArrayLike | None
     features_source: ArrayLike
     labels_source: ArrayLike
     features_target: ArrayLike
@@ -205,8 +206,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     names = config.get("class_names")
     wrong = [key for key in ("name", "task") if not isinstance(config.get(key), str)]
     wrong += [] if type(config.get("seed")) is int else ["seed"]
-    wrong += [] if isinstance(names, list) and names and all(isinstance(n, str) for n in names) else ["class_names"]
     experiment = config.get("experiment")
+    real = isinstance(experiment, dict) and experiment.get("kind") == "regression"
+    named = isinstance(names, list) and (names or real) and all(isinstance(n, str) for n in names)
+    wrong += [] if named else ["class_names"]
     if not isinstance(experiment, dict):
         wrong.append("experiment")
     else:
@@ -251,9 +254,12 @@ def _metrics(values: Mapping[str, float | None]) -> dict[str, float]:
 def _read_final(path: Path, *, num_classes: int) -> Final:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            final = Final(**{name: arrays[name] for name in Final._fields})
+            names = Final._fields if num_classes else Final._fields[1:]
+            final = Final(**{"confusion": None, **{name: arrays[name] for name in names}})
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise _damaged(path, error, f"an npz file with {', '.join(Final._fields)}") from error
+    if final.confusion is None:
+        return _checked_numbers(path, final)
     shapes = {name: array.shape for name, array in final._asdict().items()}
     k, d = final.features_source.shape if final.features_source.ndim == 2 else (-1, -1)
     m = final.features_target.shape[0] if final.features_target.ndim == 2 else -1
@@ -268,4 +274,15 @@ def _read_final(path: Path, *, num_classes: int) -> Final:
             raise _damaged(path, got, "integer class indices")
     if not np.issubdtype(final.confusion.dtype, np.integer) or final.confusion.min() < 0:
         raise _damaged(path, "confusion that is no matrix of counts", "integers ≥ 0")
+    return final
+
+
+def _checked_numbers(path: Path, final: Final) -> Final:
+    """What a regression left behind, if its arrays belong together."""
+    shapes = {name: array.shape for name, array in final._asdict().items() if array is not None}
+    (k, *_), (m, *_) = final.features_source.shape, final.features_target.shape
+    lengths = [len(final.labels_source) == k, len(final.labels_target) == m, len(final.predictions_target) == m]
+    kinds = [array.dtype.kind for array in (final.labels_source, final.labels_target, final.predictions_target)]
+    if not all(lengths) or set(kinds) != {"f"} or final.labels_target.shape != final.predictions_target.shape:
+        raise _damaged(path, f"shapes {shapes}", "features [k, d] and [m, d], real labels [k, q] and [m, q]")
     return final

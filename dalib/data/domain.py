@@ -15,7 +15,7 @@ import numpy as np
 from dalib.core.checks import InputError, choose, input_error
 
 UNLABELLED = -1
-"""The label of an example whose class is not known."""
+"""The label of an example whose class is not known; a real-valued label that is not known is NaN."""
 
 
 class Split(Protocol):
@@ -33,7 +33,8 @@ class Split(Protocol):
 
         Returns:
             The raw inputs, one array ``[b, ...]`` or a list of b arrays whose shapes may differ (images of several
-            sizes), and int32 labels ``[b]``, :data:`UNLABELLED` where the class is not known.
+            sizes), and int32 labels ``[b]``, :data:`UNLABELLED` where the class is not known. Real-valued labels are
+            float32 ``[b]`` or ``[b, k]``, NaN where they are not known.
         """
         ...
 
@@ -48,11 +49,12 @@ class Domain:
 
     Attributes:
         name: for tables and error messages, for example ``"amazon"``.
-        class_names: name of class 0, 1, …, C − 1, all different.
+        class_names: name of class 0, 1, …, C − 1, all different; none where the labels are real numbers.
         splits: record sources by name, usually ``train`` and ``test``.
 
     Raises:
-        InputError: no name, no or repeated class names, no splits, or an empty split.
+        InputError: no name, repeated class names, none beside labels that are no real numbers, no splits, or an empty
+            split.
     """
 
     name: str
@@ -62,7 +64,7 @@ class Domain:
     def __post_init__(self) -> None:
         if not self.name:
             raise input_error("name", got=repr(self.name), expected="a name for the domain")
-        if not self.class_names:
+        if not self.class_names and not (self.splits and all(map(_real_valued, self.splits.values()))):
             raise input_error("class_names", got="no classes", expected=f"at least one class in domain {self.name!r}")
         repeated = sorted({c for c in self.class_names if self.class_names.count(c) > 1})
         if repeated:
@@ -82,8 +84,18 @@ class Domain:
         return choose(f"split of domain {self.name!r}", name, self.splits)
 
     def labels(self, split: str) -> np.ndarray:
-        """All labels of a split, int32 ``[n]``; without decoding inputs where the record source can."""
+        """All labels of a split, int32 ``[n]``; without decoding inputs where the record source can.
+
+        Real-valued ones are float32 ``[n]`` or ``[n, k]``.
+        """
         return split_labels(self.split(split))
+
+    @property
+    def columns(self) -> int:
+        """Outputs that a net for these labels has: C classes, or the k numbers of a real-valued label."""
+        if self.class_names:
+            return len(self.class_names)
+        return max(1 if np.ndim(self.labels(split)) == 1 else self.labels(split).shape[1] for split in self.splits)
 
     def counts(self, split: str) -> np.ndarray:
         """Examples of each class in a split, ``[C]``; unlabelled examples are not counted."""
@@ -97,13 +109,31 @@ class Domain:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def as_labels(values: Any) -> np.ndarray:
+    """Labels in the type that a net takes: float32 for real numbers, int32 for classes."""
+    found = np.asarray(values)
+    return found.astype(np.float32 if np.issubdtype(found.dtype, np.floating) else np.int32, copy=False)
+
+
+def unlabelled(labels: np.ndarray) -> np.ndarray:
+    """Which examples have no label, ``[n]`` booleans, of labels in the type of :func:`as_labels`."""
+    if np.issubdtype(labels.dtype, np.floating):
+        return np.isnan(labels).reshape(len(labels), -1).any(1)
+    return labels == UNLABELLED
+
+
+def _real_valued(split: Split) -> bool:
+    labels = getattr(split, "labels", None)
+    return labels is not None and np.issubdtype(np.asarray(labels).dtype, np.floating)
+
+
 def split_labels(split: Split) -> np.ndarray:
-    """All labels of a record source, int32 ``[n]``."""
+    """All labels of a record source, int32 ``[n]``, or float32 ``[n]`` or ``[n, k]``."""
     labels = getattr(split, "labels", None)
     if labels is not None:
-        return np.asarray(labels, np.int32)
+        return as_labels(labels)
     chunks = [range(start, min(start + 1024, len(split))) for start in range(0, len(split), 1024)]
-    return np.concatenate([split.__getitems__(list(chunk))[1] for chunk in chunks]).astype(np.int32)
+    return as_labels(np.concatenate([split.__getitems__(list(chunk))[1] for chunk in chunks]))
 
 
 def check_seed(seed: object) -> None:
@@ -145,6 +175,25 @@ def stratified_holdout(labels: np.ndarray, fraction: float, *, seed: int) -> tup
     return np.setdiff1d(np.arange(len(labels)), test), test
 
 
+def random_holdout(count: int, fraction: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits ``count`` rows into two parts at random, for labels that are no classes.
+
+    Returns:
+        Sorted row indices of the first (kept) and of the second (held-out) part, at least one in each.
+
+    Raises:
+        InputError: ``fraction`` is not in (0, 1), or there is a single row.
+    """
+    if not 0 < fraction < 1:
+        raise input_error("holdout", got=fraction, expected="a share in (0, 1), for example 0.2")
+    if count < 2:
+        raise input_error("holdout", got=f"{count} example", expected="at least 2, one for either part")
+    check_seed(seed)
+    size = min(max(round(fraction * count), 1), count - 1)
+    test = np.sort(np.random.default_rng(seed).permutation(count)[:size])
+    return np.setdiff1d(np.arange(count), test), test
+
+
 def pool(name: str, class_names: Sequence[str], split: Split) -> Domain:
     """A domain that serves whole as training data and as test set."""
     return Domain(name, tuple(class_names), {"train": split, "test": split})
@@ -155,7 +204,7 @@ def pool(name: str, class_names: Sequence[str], split: Split) -> Domain:
 
 @dataclass(frozen=True, eq=False)
 class ArraySplit:
-    """Examples in memory: ``inputs`` ``[n, ...]`` and int32 ``labels`` ``[n]``."""
+    """Examples in memory: ``inputs`` ``[n, ...]`` and ``labels``, int32 ``[n]``, or float32 ``[n]`` or ``[n, k]``."""
 
     inputs: np.ndarray
     labels: np.ndarray
@@ -191,13 +240,16 @@ def from_arrays(
         splits: for each split its inputs ``[n, ...]`` (numbers) and labels ``[n]`` (integers in [0, C)); None in the
             place of labels says that they are not known, which serves as target and in unlabelled passes only.
         class_names: names of the C classes; without them the classes are called ``"0"``, ``"1"``, … up to the largest
-            label of any split.
+            label of any split. ``()`` says that the labels are real numbers, ``[n]`` or ``[n, k]``.
 
     Raises:
         InputError: empty splits, lengths that differ, labels that are not integers or out of range, NaN or infinity in
             the inputs (the first bad row is named), or no way to know the classes.
     """
-    arrays = {split: _checked(f"{name}/{split}", *_pair(f"{name}/{split}", xy)) for split, xy in splits.items()}
+    pairs = {split: _pair(f"{name}/{split}", xy) for split, xy in splits.items()}
+    if class_names is not None and len(class_names) == 0 and not isinstance(class_names, str):
+        return Domain(name, (), {split: ArraySplit(*_real(f"{name}/{split}", *xy)) for split, xy in pairs.items()})
+    arrays = {split: _checked(f"{name}/{split}", *xy) for split, xy in pairs.items()}
     largest = max((int(y.max()) for _, y in arrays.values()), default=UNLABELLED)
     if class_names is None:
         if largest == UNLABELLED:
@@ -227,7 +279,8 @@ def _pair(where: str, pair: Any) -> tuple[Any, Any]:
     return pair[0], pair[1]
 
 
-def _checked(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+def _inputs(where: str, inputs: Any) -> np.ndarray:
+    """The inputs as a read-only view, checked."""
     x = np.asarray(inputs).view()
     if x.ndim < 1 or len(x) == 0:
         raise input_error(f"inputs of {where}", got=f"shape {x.shape}", expected="at least one example, [n, ...]")
@@ -235,6 +288,34 @@ def _checked(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarr
         raise input_error(
             f"inputs of {where}", got=f"dtype {x.dtype}", expected="numbers", todo="encode the inputs as numbers first"
         )
+    if jnp.issubdtype(x.dtype, jnp.inexact):
+        _check_finite(where, x)
+    x.flags.writeable = False
+    return x
+
+
+def _real(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs, and real-valued labels as float32, both checked."""
+    x = _inputs(where, inputs)
+    if labels is None:
+        return x, np.full(len(x), np.nan, np.float32)
+    y = np.asarray(labels)
+    if y.ndim not in (1, 2) or len(y) != len(x) or y.size == 0:
+        expected = f"shape ({len(x)},) or ({len(x)}, k)"
+        raise input_error(f"labels of {where}", got=f"shape {y.shape} beside inputs {x.shape}", expected=expected)
+    if y.dtype.kind != "f":
+        todo = "labels.astype('float32'), or name the classes"
+        raise input_error(f"labels of {where}", got=f"dtype {y.dtype}", expected="real numbers", todo=todo)
+    y = y.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(y).reshape(len(y), -1).all(1))
+    if len(bad):
+        got = f"NaN, infinity or too large for float32, first in row {bad[0]}"
+        raise input_error(f"labels of {where}", got=got, expected="finite numbers", todo="repair or drop the row")
+    return x, y
+
+
+def _checked(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    x = _inputs(where, inputs)
     y = np.full(len(x), UNLABELLED, np.int32) if labels is None else np.asarray(labels)
     if y.shape != (len(x),):
         raise input_error(
@@ -252,9 +333,6 @@ def _checked(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarr
             expected="integers ≥ 0",
             todo="for a split without labels pass None in their place",
         )
-    if jnp.issubdtype(x.dtype, jnp.inexact):
-        _check_finite(where, x)
-    x.flags.writeable = False
     return x, y.astype(np.int32)
 
 

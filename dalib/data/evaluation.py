@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from dalib.core.checks import input_error
-from dalib.data.domain import UNLABELLED, Domain
+from dalib.data.domain import Domain, unlabelled
 from dalib.data.order import read
 from dalib.data.transforms import Transform
 
@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 
 class EvaluationBatch(NamedTuple):
-    """``b`` examples: ``inputs`` ``[b, ...]``, int32 ``labels`` ``[b]``, and ``mask`` ``[b]``, False on padding."""
+    """``b`` examples: ``inputs`` ``[b, ...]``, ``labels`` ``[b]`` (int32, or float32 where they are no classes), and
+    ``mask`` ``[b]``, False on padding."""
 
     inputs: np.ndarray
     labels: np.ndarray
@@ -73,7 +74,7 @@ def evaluation_batches(
 
     def batch(step: int) -> EvaluationBatch:
         inputs, labels, mask = rows_of(step)
-        if (labels == UNLABELLED).any():
+        if unlabelled(labels).any():
             raise input_error(
                 "domain",
                 got=f"examples without labels in {domain.name}/{split}",

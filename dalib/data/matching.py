@@ -65,6 +65,10 @@ def match_classes(source: Domain, target: Domain, *, relation: str = "closed") -
         InputError: label sets that are not in this relation, with both differences, or that share no class.
     """
     may_lack, may_add = choose("relation", relation, RELATIONS)
+    if not source.class_names and not target.class_names:
+        if relation != "closed":
+            raise input_error("relation", got=f"{relation} for real-valued labels", expected="closed")
+        return target
     missing = [c for c in source.class_names if c not in target.class_names]
     extra = [c for c in target.class_names if c not in source.class_names]
     if (missing and not may_lack) or (extra and not may_add) or len(missing) == len(source.class_names):

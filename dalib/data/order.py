@@ -9,7 +9,7 @@ import numpy as np
 
 from dalib.core.checks import input_error
 from dalib.core.types import Source
-from dalib.data.domain import Domain, Split
+from dalib.data.domain import Domain, Split, as_labels, unlabelled
 from dalib.data.transforms import Transform
 
 # The order in which a training stream visits the examples of a domain: a pure function of the position.
@@ -77,7 +77,7 @@ def read(
     transform: Transform | None,
     rng: Callable[[int], np.random.Generator],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Examples ``rows`` as one array ``[b, ...]``, and their int32 labels ``[b]``.
+    """Examples ``rows`` as one array ``[b, ...]``, and their labels, int32 or float32.
 
     Args:
         where: ``domain/split``, for error messages.
@@ -102,7 +102,7 @@ def read(
                 todo="pass a transform that resizes, for example dalib.data.readers.images.eval_transform(224)",
             )
         inputs = np.stack(inputs)
-    return inputs, np.asarray(labels, np.int32)
+    return inputs, as_labels(labels)
 
 
 class Reader(NamedTuple):
@@ -171,7 +171,8 @@ def labelled(reader: Reader, argument: str) -> Reader:
 
     def batch(step: int) -> Source:
         found = reader.batch(step)
-        if found.labels.min() < 0:
+        integers = found.labels.dtype.kind == "i"
+        if found.labels.min() < 0 if integers else unlabelled(np.asarray(found.labels)).any():
             raise input_error(argument, got=f"an unlabelled example in {reader.where}", expected="labels for all")
         return found
 

@@ -199,6 +199,7 @@ class Classifier(nn.Module):
             ``num_classes`` equal to the classifier's.
         crop: of larger images ``[n, h, w, c]`` only the central square of so many pixels enters the encoder; 0: all.
             So one stored image serves training, whose views cut from all of it, and evaluation.
+        numbers: whether the logits are real numbers to be predicted; one column is then enough.
     """
 
     encoder: nn.Module
@@ -206,9 +207,10 @@ class Classifier(nn.Module):
     bottleneck: nn.Module | str | None = None
     head: nn.Module | str = "linear"
     crop: int = 0
+    numbers: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.num_classes, int) or self.num_classes < 2:
+        if not isinstance(self.num_classes, int) or self.num_classes < (1 if self.numbers else 2):
             raise input_error("num_classes", got=self.num_classes, expected="an integer of at least 2 classes")
         # Names become modules before Linen adopts the fields. parent=None: they belong to this module, not to one
         # that is being traced while it is built.

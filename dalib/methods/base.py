@@ -124,6 +124,7 @@ class Needs(NamedTuple):
         extra_outputs: logits of the net beyond the source's classes, such as one for "unknown".
         rejects: whether its predictions have a column for "unknown" by themselves.
         target_rows: whether it uses ``batch.target.rows`` and ``Spec.target_size``.
+        classes: whether it reads the logits as class probabilities, or the labels as classes. A regression has neither.
     """
 
     setting: str = "closed"
@@ -134,6 +135,7 @@ class Needs(NamedTuple):
     extra_outputs: int = 0
     rejects: bool = False
     target_rows: bool = False
+    classes: bool = False
 
     @property
     def interleaves(self) -> bool:

@@ -177,6 +177,7 @@ def _needs(methods: tuple[Method, ...], batch_norm: str | None) -> Needs:
         extra_outputs=max(m.needs.extra_outputs for m in methods),
         rejects=any(m.needs.rejects for m in methods),
         target_rows=any(m.needs.target_rows for m in methods),
+        classes=any(m.needs.classes for m in methods),
     )
 
 

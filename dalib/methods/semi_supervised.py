@@ -70,7 +70,7 @@ def mme(*, weight: Any = 0.1, alternate: bool = False, sources: int = 2) -> Meth
     def unlabelled(view: View) -> tuple[Array, View, Metrics]:
         return penalty(view.pair())
 
-    needs = Needs(setting="semi-supervised", sources=sources)
+    needs = Needs(setting="semi-supervised", sources=sources, classes=True)
     main = SUPERVISED._replace(loss=labelled)
     if not alternate:
         return Method("mme", penalties=(penalty,), updates=(main,), needs=needs)

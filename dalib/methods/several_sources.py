@@ -126,7 +126,7 @@ def m3sda(
     return Method(
         "m3sda",
         init=init,
-        needs=Needs(setting="several sources", sources=sources),
+        needs=Needs(setting="several sources", sources=sources, classes=True),
         hooks=Hooks(predict=predict),
         updates=(
             Update("A", alignment, ("encoder", "bottleneck", "head", "heads")),
@@ -225,6 +225,6 @@ def mfsan(
         "mfsan",
         init=init,
         updates=(Update("supervised", loss),),
-        needs=Needs(setting="several sources", sources=sources),
+        needs=Needs(setting="several sources", sources=sources, classes=True),
         hooks=Hooks(predict=predict),
     )

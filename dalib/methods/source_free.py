@@ -144,7 +144,7 @@ def shot(
         "shot",
         init=init,
         updates=(Update("shot", loss, ("encoder", "bottleneck")),),
-        needs=Needs(start="source", batch_norm="domain"),
+        needs=Needs(start="source", batch_norm="domain", classes=True),
         hooks=Hooks(refresh=refresh, refresh_every=refresh_every),
     )
 

@@ -12,8 +12,8 @@ from dalib.core.files import check_file_path, write_atomically
 from dalib.core.run_folders import Run
 from dalib.report import figures, page
 from dalib.report.notes import data_fingerprints, doubts, reading_notes, unfinished
-from dalib.report.statistics import finished, group_runs, last_step_pick, method_label, protocol
-from dalib.report.tables import accuracy_table, selection_table, to_html
+from dalib.report.statistics import finished, group_runs, headline, last_step_pick, method_label, protocol
+from dalib.report.tables import accuracy_table, headline_of, selection_table, to_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,22 +70,26 @@ def _head(runs: list[Run], tasks: list[str], title: str) -> str:
 SECOND_TABLES = {
     "h_score": "H-score (harmonic mean of the known classes' mean accuracy and the share of unknowns found)",
     "mean_class_accuracy": "Mean class accuracy (every class weighs the same)",
+    "mean_absolute_error": "Mean absolute error (of regressions; lower is better)",
+    "root_mean_squared_error": "Root mean squared error (of regressions; lower is better)",
+    "r2": "R² (of regressions)",
 }
 """Metrics that have a table of their own where a run has recorded them."""
 
 
 def _results(runs: list[Run]) -> str:
     parts = ['<h2 id="results">Results</h2>', to_html(accuracy_table(runs))]
+    what = headline_of(runs).replace("_", " ")
     caption = (
-        "Target test accuracy at the last step. The marker is the mean over seeds, the bar its 95 % Student-t "
+        f"Target test {what} at the last step. The marker is the mean over seeds, the bar its 95 % Student-t "
         "interval, small dots are single seeds; the shaded strip is source-only's interval. A bar that does not touch "
         "the strip is marked ▲ or ▼ in the table. Axes differ between tasks."
     )
-    alt = "Dot plot of target test accuracy with intervals, one panel a task"
+    alt = f"Dot plot of target test {what} with intervals, one panel a task"
     parts.append(_figure(lambda: figures.accuracy_figure(runs), alt, caption))
     recorded = {name for run in finished(runs) for e in run.evaluations if e.oracle for name in e.metrics}
     for metric, title in SECOND_TABLES.items():
-        if metric in recorded:
+        if metric in recorded and metric != headline_of(runs):
             parts.append(page.folded(title, to_html(accuracy_table(runs, metric=metric))))
     return "\n".join(parts)
 
@@ -211,10 +215,15 @@ def _all_runs(runs: list[Run]) -> str:
         seconds = f"{run.end.seconds:.0f} s" if run.end else "unfinished"
         if run.end and run.end.together > 1:
             seconds += f" for {run.end.together} runs at once"
-        score = f"{100 * pick.accuracy:.1f} %" if pick and run.finished else "–"
+        plain = headline(run) != "accuracy"
+        score = "–"
+        if pick and run.finished:
+            score = (
+                f"{pick.accuracy:.4g}, {headline(run).replace('_', ' ')}" if plain else f"{100 * pick.accuracy:.1f} %"
+            )
         folder = run.path.resolve().relative_to(root).as_posix()
         rows.append((method_label(run), run.task, str(run.seed), str(run.last_step), seconds, score, folder))
-    head = ("method", "task", "seed", "last step", "wall time", "target test accuracy", "folder")
+    head = ("method", "task", "seed", "last step", "wall time", "target test score", "folder")
     return f'<h2 id="runs">All runs</h2>\n{page.folded(_count(len(runs), "run"), page.grid(head, rows))}'
 
 

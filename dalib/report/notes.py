@@ -66,7 +66,7 @@ def doubts(runs: Sequence[Run]) -> list[str]:
             lines.append(f"{run_label(run)}: last scored at step {pick.step}, ended at step {run.end.step}.")
         if run.final is None:
             lines.append(f"{run_label(run)}: no final.npz; missing from confusion matrices and feature pictures.")
-        elif pick is not None:
+        elif pick is not None and run.final.confusion is not None:
             share = float(np.trace(run.final.confusion) / max(int(run.final.confusion.sum()), 1))
             if abs(share - pick.accuracy) > ACCURACY_TOLERANCE:
                 lines.append(

@@ -12,6 +12,12 @@ PER_RUN = frozenset({"seed", "seeds", "name", "out", "root", "folder", "run_dir"
 """Top-level configuration entries that may differ inside a group: which run it is and where it lies."""
 
 
+LOWER = frozenset({"mean_absolute_error", "root_mean_squared_error"})
+"""Scores of which a lower one is better."""
+PLAIN = LOWER | {"r2"}
+"""Scores that are no shares, and so not written in percent."""
+
+
 class Interval(NamedTuple):
     """Mean and half-width of its confidence interval (nan for a single value)."""
 
@@ -20,7 +26,7 @@ class Interval(NamedTuple):
 
 
 class Pick(NamedTuple):
-    """The step that a selection rule takes, and the target accuracy there (a fraction)."""
+    """The step that a selection rule takes, and the target's headline score there (accuracy, as a fraction)."""
 
     step: int
     accuracy: float
@@ -133,24 +139,33 @@ def _check_same(a: Run, b: Run, *, what: str) -> None:
         )
 
 
-def target_scores(run: Run, metric: str = "accuracy") -> list[Evaluation]:
-    """Evaluations on the target's test split that have ``metric``, by step. Uses target labels: for reading only."""
+def headline(run: Run) -> str:
+    """The score that a run is read by: accuracy, or of a regression the mean absolute error."""
+    return "mean_absolute_error" if run.experiment.get("kind") == "regression" else "accuracy"
+
+
+def target_scores(run: Run, metric: str | None = None) -> list[Evaluation]:
+    """Evaluations on the target's test split that have ``metric`` (None: the headline score), by step.
+
+    Uses target labels: for reading only.
+    """
     return _scores(run, run.target, metric)
 
 
-def source_scores(run: Run, metric: str = "accuracy") -> list[Evaluation]:
-    """Evaluations on the source's test split that have ``metric``, by step."""
+def source_scores(run: Run, metric: str | None = None) -> list[Evaluation]:
+    """Evaluations on the source's test split that have ``metric`` (None: the headline score), by step."""
     return _scores(run, run.source, metric)
 
 
-def _scores(run: Run, domain: str, metric: str) -> list[Evaluation]:
+def _scores(run: Run, domain: str, metric: str | None) -> list[Evaluation]:
+    metric = metric or headline(run)
     return [e for e in run.evaluations if e.domain == domain and e.split == "test" and metric in e.metrics]
 
 
-def last_step_pick(run: Run, metric: str = "accuracy") -> Pick | None:
+def last_step_pick(run: Run, metric: str | None = None) -> Pick | None:
     """The headline rule: the last evaluated step, whatever it scored. None without a target evaluation."""
     scores = target_scores(run, metric)
-    return Pick(scores[-1].step, scores[-1].metrics[metric]) if scores else None
+    return Pick(scores[-1].step, scores[-1].metrics[metric or headline(run)]) if scores else None
 
 
 def candidates(run: Run) -> list[Evaluation]:
@@ -170,8 +185,9 @@ def source_validated_pick(run: Run) -> Pick | None:
     No target label takes part in the choice. None for the oracle (it does not train on the source), or where no step
     has both scores.
     """
-    target = {e.step: e.metrics["accuracy"] for e in candidates(run)}
-    both = [(e.metrics["accuracy"], e.step) for e in source_scores(run) if e.step in target]
+    metric = headline(run)
+    target = {e.step: e.metrics[metric] for e in candidates(run)}
+    both = [(_good(e.metrics[metric], metric), e.step) for e in source_scores(run) if e.step in target]
     if run.role == "oracle" or not both:
         return None
     step = max(both)[1]
@@ -195,7 +211,7 @@ def validator_pick(run: Run, validator: str) -> Pick | None:
 
     No label of either domain takes part in the choice. None where no step has both, and for the oracle.
     """
-    target = {e.step: e.metrics["accuracy"] for e in candidates(run)}
+    target = {e.step: e.metrics[headline(run)] for e in candidates(run)}
     scores = [e for e in run.evaluations if e.split == UNLABELLED and e.domain == run.target and e.step in target]
     values = [(e.metrics[validator], e.step) for e in scores if np.isfinite(e.metrics.get(validator, np.nan))]
     if run.role == "oracle" or not values:
@@ -206,9 +222,14 @@ def validator_pick(run: Run, validator: str) -> Pick | None:
 
 def oracle_pick(run: Run) -> Pick | None:
     """The step with the best target test accuracy, ties to the later one: uses target labels, so it is a bound only."""
-    scores = candidates(run)
-    step = max(((e.metrics["accuracy"], e.step) for e in scores), default=(0.0, -1))[1]
-    return next((Pick(step, e.metrics["accuracy"]) for e in scores if e.step == step), None)
+    scores, metric = candidates(run), headline(run)
+    step = max(((_good(e.metrics[metric], metric), e.step) for e in scores), default=(0.0, -1))[1]
+    return next((Pick(step, e.metrics[metric]) for e in scores if e.step == step), None)
+
+
+def _good(value: float, metric: str) -> float:
+    """A score turned so that more is better."""
+    return -value if metric in LOWER else value
 
 
 def stack_curves(curves: Iterable[Mapping[int, float]]) -> Curve:

@@ -9,12 +9,15 @@ from typing import NamedTuple
 from dalib.core.checks import input_error
 from dalib.core.run_folders import Run, is_source_only
 from dalib.report.statistics import (
+    LOWER,
+    PLAIN,
     SOURCE_ONLY,
     Interval,
     Pick,
     compare,
     finished,
     group_runs,
+    headline,
     last_step_pick,
     mean_interval,
     method_label,
@@ -39,15 +42,17 @@ COLUMN_ORACLE = "oracle pick (uses target labels)"
 
 
 class Cell(NamedTuple):
-    """Mean over ``n`` seeds with its 95 % half-width, both fractions.
+    """Mean over ``n`` seeds with its 95 % half-width, both fractions, or in the unit of a plain score.
 
-    ``sign`` is 1 (−1) where the interval lies wholly above (below) source-only's.
+    ``sign`` is 1 (−1) where the interval lies wholly above (below) source-only's; of an error the other way round, so
+    that 1 is better throughout.
     """
 
     mean: float
     half_width: float
     n: int
     sign: int = 0
+    percent: bool = True
 
 
 class Row(NamedTuple):
@@ -67,12 +72,19 @@ class Table(NamedTuple):
     notes: tuple[str, ...]
 
 
-def accuracy_table(runs: Iterable[Run], *, metric: str = "accuracy") -> Table:
+def headline_of(runs: Iterable[Run]) -> str:
+    """The headline score of some runs: accuracy, but where all are regressions the mean absolute error."""
+    found = {headline(run) for run in runs}
+    return found.pop() if len(found) == 1 else "accuracy"
+
+
+def accuracy_table(runs: Iterable[Run], *, metric: str | None = None) -> Table:
     """The headline table: methods against tasks, each cell the last step's target test score over seeds.
 
     Args:
         runs: runs of any methods, tasks and seeds; unfinished ones are left out of every number.
-        metric: ``accuracy`` or another recorded fraction, such as ``mean_class_accuracy``.
+        metric: ``accuracy`` or another recorded score, such as ``mean_class_accuracy``; None for the runs' headline
+            score (:func:`headline_of`).
 
     Returns:
         Source-only first, then the methods by name, oracles last.
@@ -81,13 +93,16 @@ def accuracy_table(runs: Iterable[Run], *, metric: str = "accuracy") -> Table:
         InputError: without runs, or if runs cannot be grouped (see ``group_runs``).
     """
     groups = _grouped(runs)
+    metric = metric or headline_of(run for members in groups.values() for run in members)
     tasks = list(dict.fromkeys(task for task, _ in groups))
     rows = []
     for name, first in _methods(groups).items():
-        cells = [_cells(groups, task, name, [lambda run: last_step_pick(run, metric)])[0] for task in tasks]
+        rule: Rule = partial(last_step_pick, metric=metric)
+        cells = [_cells(groups, task, name, [rule], metric)[0] for task in tasks]
         rows.append(Row(method_label(first), tuple(cells), first.role == "oracle"))
     what = metric.replace("_", " ")
-    return Table(f"Target test {what} (%) at the last step", tuple(tasks), tuple(rows), _notes(rows))
+    unit = "" if metric in PLAIN else " (%)"
+    return Table(f"Target test {what}{unit} at the last step", tuple(tasks), tuple(rows), _notes(rows, metric))
 
 
 def selection_table(runs: Iterable[Run], task: str) -> Table:
@@ -102,16 +117,19 @@ def selection_table(runs: Iterable[Run], task: str) -> Table:
     groups = {key: members for key, members in _grouped(runs).items() if key[0] == task}
     if not groups:
         raise input_error("task", got=repr(task), expected="a task that the runs have")
+    metric = headline_of(run for members in groups.values() for run in members)
     names = validators(run for members in groups.values() for run in members)
     rules: list[Rule] = [last_step_pick, source_validated_pick]
     rules += [partial(validator_pick, validator=name) for name in names]
     rules.append(oracle_pick)
     rows = []
     for name, first in _methods(groups).items():
-        rows.append(Row(method_label(first), tuple(_cells(groups, task, name, rules)), first.role == "oracle"))
-    title = f"{task}: target test accuracy (%) by selection rule"
+        cells = _cells(groups, task, name, rules, metric)
+        rows.append(Row(method_label(first), tuple(cells), first.role == "oracle"))
+    what, unit = metric.replace("_", " "), "" if metric in PLAIN else " (%)"
+    title = f"{task}: target test {what}{unit} by selection rule"
     columns = (COLUMN_LAST, COLUMN_SOURCE, *(COLUMN_VALIDATORS[name] for name in names), COLUMN_ORACLE)
-    return Table(title, columns, tuple(rows), _notes(rows))
+    return Table(title, columns, tuple(rows), _notes(rows, metric))
 
 
 def _grouped(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
@@ -131,7 +149,9 @@ def _methods(groups: dict[tuple[str, str], list[Run]]) -> dict[str, Run]:
 Rule = Callable[[Run], Pick | None]
 
 
-def _cells(groups: dict[tuple[str, str], list[Run]], task: str, name: str, rules: Sequence[Rule]) -> list[Cell | None]:
+def _cells(
+    groups: dict[tuple[str, str], list[Run]], task: str, name: str, rules: Sequence[Rule], metric: str
+) -> list[Cell | None]:
     members = finished(groups.get((task, name), []))
     baseline = [run for (t, _), group in groups.items() if t == task for run in finished(group) if is_source_only(run)]
     plain = members and not is_source_only(members[0]) and members[0].role == "method"
@@ -139,7 +159,8 @@ def _cells(groups: dict[tuple[str, str], list[Run]], task: str, name: str, rules
     for rule in rules:
         mine, reference = _interval(members, rule), _interval(baseline, rule)
         sign = compare(mine[0], reference[0]) if plain and mine and reference else 0
-        cells.append(Cell(*mine[0], mine[1], sign) if mine else None)
+        sign = -sign if metric in LOWER else sign
+        cells.append(Cell(*mine[0], mine[1], sign, metric not in PLAIN) if mine else None)
     return cells
 
 
@@ -148,13 +169,16 @@ def _interval(runs: Sequence[Run], rule: Rule) -> tuple[Interval, int] | None:
     return (mean_interval(values), len(values)) if values else None
 
 
-def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
+def _notes(rows: Sequence[Row], metric: str) -> tuple[str, ...]:
     cells = [cell for row in rows for cell in row.cells if cell is not None]
     notes = ["mean ± half-width of the 95 % Student-t interval over seeds (number of seeds)"]
+    better, worse = ("below", "above") if metric in LOWER else ("above", "below")
+    if metric in LOWER:
+        notes.append("lower is better")
     if any(cell.sign for cell in cells):
-        notes.append("▲ / ▼: the interval lies wholly above / below that of source-only in the same column")
+        notes.append(f"▲ / ▼: the interval lies wholly {better} / {worse} that of source-only in the same column")
     elif sum(not row.oracle for row in rows) > 1 and rows[0].label == SOURCE_ONLY and any(c.n > 1 for c in cells):
-        notes.append("no method's interval lies wholly above (▲) or below (▼) that of source-only")
+        notes.append(f"no method's interval lies wholly {better} (▲) or {worse} (▼) that of source-only")
     if any(cell.n == 1 for cell in cells):
         notes.append("± –: one seed has no interval, so no difference can be claimed from it")
     if any(cell is None for row in rows for cell in row.cells):
@@ -163,9 +187,12 @@ def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def format_cell(cell: Cell | None) -> str:
-    """A cell in percent at constant width: ``78.3 ±  2.1 (3) ▲``, and ``–`` for none."""
+    """A cell at constant width: ``78.3 ±  2.1 (3) ▲`` in percent, a plain score in its unit, and ``–`` for none."""
     if cell is None:
         return "–"
+    if not cell.percent:
+        half = "–" if math.isnan(cell.half_width) else f"{cell.half_width:.2g}"
+        return f"{cell.mean:8.4g} ± {half.rjust(7)} ({cell.n}) {SIGNS[cell.sign]}".rstrip()
     half = "  –" if math.isnan(cell.half_width) else f"{100 * cell.half_width:4.1f}"
     return f"{100 * cell.mean:5.1f} ± {half.rjust(4)} ({cell.n}) {SIGNS[cell.sign]}".rstrip()
 
@@ -220,7 +247,8 @@ def to_html(table: Table) -> str:
 def _html_cell(cell: Cell | None) -> str:
     if cell is None:
         return "<td>–</td>"
-    half = "–" if math.isnan(cell.half_width) else f"{100 * cell.half_width:.1f}"
+    mean, half = (f"{100 * x:.1f}" if cell.percent else f"{x:.4g}" for x in (cell.mean, cell.half_width))
+    half = "–" if math.isnan(cell.half_width) else half
     kind = {1: ' class="up"', -1: ' class="down"', 0: ""}[cell.sign]
     sign = f' <span class="sign">{SIGNS[cell.sign]}</span>' if cell.sign else ""
-    return f'<td{kind}><b>{100 * cell.mean:.1f}</b> ± {half} <span class="n">({cell.n})</span>{sign}</td>'
+    return f'<td{kind}><b>{mean}</b> ± {half} <span class="n">({cell.n})</span>{sign}</td>'

@@ -111,6 +111,7 @@ def write_outcome(
     variables: PyTree,
     domains: Any,
     labelled: bool,
+    kind: str = "classification",
     mesh: Mesh | None = None,
     writes: bool = True,
 ) -> None:
@@ -122,11 +123,15 @@ def write_outcome(
         variables: the net's, with the source's batch statistics.
         domains: source and target.
         labelled: whether the target's test split has labels.
+        kind: what is predicted, "classification" or "regression".
         mesh: of the devices that predict.
         writes: False on all but one of several processes, which take part in the predictions only.
     """
     source, target = domains
-    data = _final(predictors, source, target, mesh) if labelled else _predictions(predictors[1], target, mesh)
+    if kind == "regression":
+        data = _numbers(predictors, source, target, mesh, labelled)
+    else:
+        data = _final(predictors, source, target, mesh) if labelled else _predictions(predictors[1], target, mesh)
     if writes:
         write_atomically(folder / outcome_file(labelled), data)
         save_variables(folder / "weights.safetensors", variables)
@@ -152,6 +157,25 @@ def _predictions(on_target: Predict, target: Domain, mesh: Mesh | None) -> bytes
     logits = np.asarray(predictions(on_target, target, "test", mesh), np.float32)
     probabilities = np.asarray(jax.nn.softmax(logits))
     return _packed({"probabilities": probabilities, "predictions": probabilities.argmax(1).astype(np.int32)})
+
+
+def _numbers(
+    predictors: tuple[Predict, Predict], source: Domain, target: Domain, mesh: Mesh | None, known: bool
+) -> bytes:
+    """Of a regression: ``predictions`` ``[n, k]`` of the target's test split, where known its ``labels``, and as for
+    classes features of both test splits for the pictures, with their labels and predictions."""
+    arrays: dict[str, np.ndarray] = {}
+    for side, domain, predict in zip(("source", "target"), (source, target), predictors, strict=True):
+        features, found = predictions(predict, domain, "test", mesh, of=lambda x: (x.features, x.logits))
+        predicted, labels = np.asarray(found, np.float32), domain.labels("test")
+        labels = labels.reshape(len(labels), -1)
+        rows = np.random.default_rng(0).permutation(len(labels))[:PICTURE_ROWS]
+        arrays[f"features_{side}"] = np.asarray(features[rows], np.float32)
+        arrays[f"labels_{side}"] = labels[rows]
+        arrays[f"predictions_{side}"] = predicted[rows]
+    if not known:
+        return _packed({"predictions": predicted})
+    return _packed({"predictions": predicted, "labels": labels, **arrays})
 
 
 def _packed(arrays: dict[str, np.ndarray]) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dalib.core.checks import choose, input_error
+from dalib.core.checks import InputError, choose, input_error
 from dalib.data.matching import PLUS
 from dalib.encoders import BOTTLENECKS, HEADS
 from dalib.methods import Method, Needs
@@ -22,13 +22,23 @@ INVERSE = "inverse"
 RELATIONS = ("closed", "partial", "open", "universal")
 OPEN = ("open", "universal")
 """Relations in which the target has classes of its own."""
-LATER = ("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache")
+LATER = (
+    *("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache"),
+    "kind",
+)
 """Fields that older run folders do not have: written where they are not at their defaults."""
+TASKS = ("classification", "regression")
+"""What a run may predict, see :mod:`dalib.tasks`."""
 
 
 def needs_of(name: str, arguments: Mapping[str, Any] | None = None) -> Needs:
     """What a method of the table needs, with these hyper-parameters."""
     return choose("method", name, METHODS)(**(arguments or {})).needs
+
+
+def serves_regression(needs: Needs) -> bool:
+    """Whether a method with these needs runs on real-valued labels."""
+    return needs.setting in ("closed", "regression") and not needs.classes
 
 
 @dataclass(frozen=True)
@@ -68,8 +78,9 @@ class Experiment:
     ``package.module:factory`` (:mod:`dalib.run.registry`). ``weights`` are those that the encoder starts from, as
     :func:`dalib.encoders.load` takes them; ``augment`` names views of the training images, joined by ``+``, which cut
     from the whole image, while elsewhere its central square of ``crop`` pixels enters the net (0: all of it).
-    ``accumulate`` and ``gradient_cache`` say in how many parts a batch goes through the net, and whether by two
-    passes (:mod:`dalib.train.accumulate`). ``protocol`` holds what no other field says of the data, by name:
+    ``kind`` is what is predicted, one of :data:`TASKS`.
+    ``accumulate`` and ``gradient_cache`` say in how many parts a batch goes through the net, and whether by two passes
+    (:mod:`dalib.train.accumulate`). ``protocol`` holds what no other field says of the data, by name:
     ``split`` (transductive, held out), ``variant`` …
     """
 
@@ -93,6 +104,7 @@ class Experiment:
     crop: int = 0
     accumulate: int = 1
     gradient_cache: bool = False
+    kind: str = "classification"
     protocol: tuple[tuple[str, str], ...] = ()
     encoder_options: tuple[tuple[str, Any], ...] = ()
     bottleneck_options: tuple[tuple[str, Any], ...] = ()
@@ -119,9 +131,24 @@ class Experiment:
 
     def _serves(self, needs: Needs) -> bool:
         """Whether a method with these needs can be run on this task."""
+        if self.kind == "regression":
+            return serves_regression(needs) and self.relation == "closed"
         if needs.interleaves:
             return PLUS in self.source
         return needs.setting in ("closed", "partial", "open", "universal") and self.relation in needs.relations
+
+    def _refused(self, needs: Needs) -> InputError:
+        """The error for a method that does not serve the task."""
+        if self.kind == "regression":
+            known = [name for name in METHODS if serves_regression(needs_of(name))]
+            got = f"{self.method}, which needs classes ({needs.setting})"
+            return input_error("method", got=got, expected="a method for real-valued labels: " + ", ".join(known))
+        known = [name for name in METHODS if needs_of(name).setting == "closed"]
+        return input_error(
+            "method",
+            got=f"{self.method}, which is for: {needs.setting}",
+            expected="a method for one labelled source and one target with the same classes: " + ", ".join(known),
+        )
 
     def check(self, method: Method | None = None, net: object | None = None) -> None:
         """Raises an InputError for unknown names, numbers out of range, or settings that contradict one another.
@@ -133,13 +160,9 @@ class Experiment:
         if method is None:
             method = choose("method", self.method, METHODS)(**dict(self.method_options))
         choose("relation", self.relation, dict.fromkeys(RELATIONS))
+        choose("kind", self.kind, dict.fromkeys(TASKS))
         if not self._serves(method.needs):
-            known = [name for name in METHODS if needs_of(name).setting == "closed"]
-            raise input_error(
-                "method",
-                got=f"{self.method}, which is for: {method.needs.setting}",
-                expected="a method for one labelled source and one target with the same classes: " + ", ".join(known),
-            )
+            raise self._refused(method.needs)
         if net is None:
             choose("encoder", self.encoder, ENCODERS)
         if self.weights and (net is not None or ENCODERS.origin(self.encoder)):
@@ -162,6 +185,8 @@ class Experiment:
         check_parts(method, self.accumulate, cached=self.gradient_cache)
         if self.batch_size % self.accumulate:
             raise input_error("accumulate", got=self.accumulate, expected=f"a divisor of batch_size {self.batch_size}")
+        if self.kind == "regression" and self.recipe.label_smoothing:
+            raise input_error("label_smoothing", got=self.recipe.label_smoothing, expected="0 for a regression")
         if not 0 <= self.recipe.label_smoothing < 1:
             raise input_error("label_smoothing", got=self.recipe.label_smoothing, expected="a number in [0, 1)")
         check_cadence(Cadence(self.log_every, self.evaluate_every, self.save_every))

@@ -11,7 +11,8 @@ from jax.sharding import Mesh
 
 from dalib.core.checks import input_error
 from dalib.core.types import Outputs, Params, PyTree
-from dalib.data import UNLABELLED, Domain, unlabelled_batches
+from dalib.data import Domain, unlabelled_batches
+from dalib.data.domain import unlabelled
 from dalib.data.evaluation import EvaluationBatch
 from dalib.evaluate import score
 from dalib.evaluate.oracle import oracle_score
@@ -19,6 +20,7 @@ from dalib.evaluate.selection import unlabelled_events
 from dalib.methods.base import NET_GROUPS, Look, States, evaluated
 from dalib.run.config import Experiment
 from dalib.run.program import Program, target_metrics
+from dalib.tasks import regression
 from dalib.train import TrainState, recompute_statistics
 from dalib.train.forward import statistics_for
 from dalib.train.processes import local, process_count, process_index, replicate
@@ -160,9 +162,9 @@ class Evaluation:
     def __init__(self, experiment: Experiment, source: Domain, target: Domain, mesh: Mesh | None = None) -> None:
         # Read once: a record source of the user's own may have to decode inputs for its labels.
         self._labels = source.labels("test"), target.labels("test")
-        if experiment.role != "oracle" and (self._labels[0] == UNLABELLED).any():
+        if experiment.role != "oracle" and unlabelled(self._labels[0]).any():
             raise input_error("domain", got=f"examples without labels in {source.name}/test", expected="labels for all")
-        self.known = not (self._labels[1] == UNLABELLED).any()
+        self.known = not unlabelled(self._labels[1]).any()
         self.text = ""
         self._of = (experiment, source, target, mesh)
 
@@ -181,11 +183,25 @@ class Evaluation:
         """The same from logits ``[n, C]`` of the test splits; an oracle reads none of the source."""
         experiment, source, target, _ = self._of
         oracle = experiment.role == "oracle"
-        found, accuracies = [], []
+        found: list[dict[str, Any]] = []
+        accuracies: list[str] = []
+        # Accuracy on the examples that were trained on selects nothing.
+        where = "train" if source.split("test") is source.split("train") else "test"
+        if experiment.kind == "regression":
+            errors = []
+            if not oracle:
+                assert of_source is not None
+                metrics = regression_metrics(of_source, self._labels[0])
+                found.append({"domain": source.name, "split": where, "oracle": False, "metrics": metrics})
+                errors.append(f"source {metrics['mean_absolute_error']:.3g}")
+            if self.known:
+                metrics = regression_metrics(of_target, self._labels[1])
+                found.append({"domain": target.name, "split": "test", "oracle": True, "metrics": metrics})
+                errors.append(f"target {metrics['mean_absolute_error']:.3g}")
+            self.text = f"mean absolute error {' '.join(errors)}"
+            return found
         if not oracle:
             mine = score(_same, [_labelled(of_source, self._labels[0])])
-            # Accuracy on the examples that were trained on selects nothing.
-            where = "train" if source.split("test") is source.split("train") else "test"
             found.append({"domain": source.name, "split": where, "oracle": False, "metrics": mine.metrics()})
             accuracies.append(f"source {mine.accuracy:.3f}")
         if self.known:
@@ -195,6 +211,18 @@ class Evaluation:
             accuracies.append(f"target {theirs.target_accuracy:.3f}")
         self.text = f"accuracy {' '.join(accuracies)}"
         return found if oracle else [*found, *unlabelled_events(target, of_target)]
+
+
+def regression_metrics(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Mean absolute error, root mean squared error and R² of predictions ``[n, k]`` of labels ``[n]`` or ``[n, k]``."""
+    predicted = np.asarray(predicted, np.float64)
+    labels = np.asarray(labels, np.float64).reshape(predicted.shape)
+    # Errors and deviations do not change with the origin; near it float32 sums lose nothing.
+    centre = labels.mean(0)
+    moved = jnp.asarray(predicted - centre, jnp.float32)
+    task = regression(predicted.shape[1])
+    counts = task.counts(Outputs(moved, moved), jnp.asarray(labels - centre, jnp.float32), jnp.ones(len(labels), bool))
+    return task.metrics(jax.device_get(counts))
 
 
 def _same(logits: Any) -> Any:

@@ -21,7 +21,7 @@ from dalib.methods.parts.augmentation import SIZED, VIEWS, Augment, in_turn
 from dalib.methods.transformers import augmented
 from dalib.run.config import INVERSE, OPEN, Experiment
 from dalib.run.registry import METHODS, check_encoder, check_method, make_encoder, origins
-from dalib.tasks import classification
+from dalib.tasks import classification, regression
 from dalib.train import (
     SCHEDULES,
     Optimizer,
@@ -202,7 +202,10 @@ def make_parts(experiment: Experiment, classes: int, given: Given = NAMED) -> Pa
         frozen=recipe.frozen,
     )
     forward = make_forward(net, experiment.batch_norm)
-    task = classification(classes, smoothing=recipe.label_smoothing)
+    if experiment.kind == "regression":
+        task = regression(classes)
+    else:
+        task = classification(classes, smoothing=recipe.label_smoothing)
     settings: dict[str, Any] = {"total_steps": experiment.steps, "task": task}
     if experiment.accumulate > 1:
         settings |= {"accumulate": experiment.accumulate, "cached": experiment.gradient_cache}
@@ -231,7 +234,7 @@ def _net(experiment: Experiment, classes: int, encoder: Any) -> Net:
         encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
     bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
     head = make_head(experiment.head, classes, **dict(experiment.head_options))
-    return make_classifier(encoder, classes, bottleneck, head, experiment.crop)
+    return make_classifier(encoder, classes, bottleneck, head, experiment.crop, experiment.kind == "regression")
 
 
 def _check_logits(net: Net, variables: PyTree, sample: jax.Array, classes: int) -> None:

@@ -163,6 +163,13 @@ def domains_of(experiment: Experiment, source: Domain, target: Domain) -> tuple[
     return source, target
 
 
+def check_labels(experiment: Experiment, domain: Domain) -> None:
+    """Raises an InputError for classes in a regression, or real numbers elsewhere."""
+    if (experiment.kind == "regression") == bool(domain.class_names):
+        got = f"{'classes' if domain.class_names else 'real numbers'} in {domain.name} for a {experiment.kind}"
+        raise input_error("labels", got=got, expected="class names for a classification, none for a regression")
+
+
 def losses(means: dict[str, float]) -> str:
     """The loss terms of a record's line in short."""
     return "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in means.items() if "loss/" in k)
@@ -185,10 +192,11 @@ def open_run(
     experiment.check(given.method, given.net)
     labelled, target = domains_of(experiment, source, target)
     for domain in (labelled, target):
+        check_labels(experiment, domain)
         size = len(domain.split("train"))
         if experiment.batch_size > size:
             raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
-    program = make_program(experiment, len(labelled.class_names), given)
+    program = make_program(experiment, labelled.columns, given)
     init = partial(program.init, target_size=len(target.split("train")))
     begin = read_start(program.method, experiment, start)
     if experiment.accumulate > 1:
@@ -229,6 +237,7 @@ def open_run(
             variables=infer.variables(state),
             domains=(source, target),
             labelled=evaluation.known,
+            kind=experiment.kind,
             mesh=program.mesh,
             writes=leads(),
         )

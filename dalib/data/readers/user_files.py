@@ -45,21 +45,26 @@ class Raw(NamedTuple):
     Attributes:
         kind: vectors, images, series or text.
         inputs: ``[n, d]``, ``[n, h, w, c]`` uint8, ``[n, t, c]``, n texts, or image files to be decoded.
-        labels: n class names, None where they are not known or not to be used.
+        labels: n class names, or real numbers ``[n]`` or ``[n, k]``; None where they are not known or not to be used.
     """
 
     kind: str
     inputs: Any
-    labels: list[str] | None
+    labels: list[str] | np.ndarray | None
 
 
 class Options(NamedTuple):
-    """How files are to be read: the kind of examples (None: as the file tells), their layout, names of columns."""
+    """How files are to be read: the kind of examples (None: as the file tells), their layout, names of columns.
+
+    ``real`` says that labels are numbers to be predicted and no classes; ``label_column`` may then name several,
+    with commas between them, and a table without texts holds vectors.
+    """
 
     kind: str | None = None
     layout: str = "auto"
     text_column: str = "text"
     label_column: str = "label"
+    real: bool = False
 
 
 def place_of(argument: str, text: str) -> Place:
@@ -95,6 +100,9 @@ def read(argument: str, place: Place, options: Options, *, labelled: bool = True
     """
     where, path = f"{argument} {place.path}", place.path
     name = path.name.lower()
+    if options.real and labelled and (path.is_dir() or name.endswith(LISTS)):
+        expected = "an .npz archive, or a table .csv or .jsonl: elsewhere labels are classes"
+        raise input_error(where, got=f"{path.name} for real-valued labels", expected=expected)
     if path.is_dir():
         raw = _folder(path, labelled)
     elif not path.is_file():
@@ -104,7 +112,7 @@ def read(argument: str, place: Place, options: Options, *, labelled: bool = True
     elif name.endswith(".npz"):
         raw = _archive(where, path, options, labelled)
     elif name.endswith(TEXTS):
-        raw = _texts(where, path, options, labelled)
+        raw = _table(where, path, options, labelled) if options.real else _texts(where, path, options, labelled)
     else:
         known = ", ".join((*LISTS, ".npz", *TEXTS))
         raise input_error(where, got=f"a file {path.name}", expected=f"a folder of images, or a file {known}")
@@ -169,10 +177,26 @@ def _archive(where: str, path: Path, options: Options, labelled: bool) -> Raw:
     if not labelled:
         return Raw(kind, x, None)
     y = found["y"]
+    if options.real:
+        return Raw(kind, x if kind == "images" else x.astype(np.float32), _real_labels(where, y, len(x)))
     if y.shape != (len(x),) or y.dtype.kind not in "iuU":
         got = f"shape {y.shape}, dtype {y.dtype}"
         raise input_error(f"{where}, y", got=got, expected=f"[{len(x)}] whole numbers or texts, one a row of x")
     return Raw(kind, x if kind == "images" else x.astype(np.float32), [str(label) for label in y])
+
+
+def _real_labels(where: str, y: np.ndarray, count: int) -> np.ndarray:
+    """Labels ``[n]`` or ``[n, k]`` as finite float32 numbers."""
+    if y.ndim not in (1, 2) or len(y) != count or y.size == 0 or y.dtype.kind not in "iuf":
+        got = f"shape {y.shape}, dtype {y.dtype}"
+        raise input_error(f"{where}, y", got=got, expected=f"[{count}] or [{count}, k] numbers, a row for each of x")
+    with np.errstate(over="ignore"):
+        y = y.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(y).reshape(count, -1).all(axis=1))
+    if len(bad):
+        rows = ", ".join(map(str, bad[:SHOWN])) + (" …" if len(bad) > SHOWN else "")
+        raise input_error(f"{where}, y", got=f"NaN or infinity in {len(bad)} rows: {rows}", expected="finite numbers")
+    return y
 
 
 def channels_first(shape: tuple[int, ...], layout: str) -> bool:
@@ -190,6 +214,55 @@ def pixels(where: str, x: np.ndarray) -> np.ndarray:
         got = f"values from {x.min()} to {x.max()}"
         raise input_error(f"{where}, x", got=got, expected="whole numbers 0 … 255, or floats 0 … 1")
     return x.astype(np.uint8)
+
+
+def _table(where: str, path: Path, options: Options, labelled: bool) -> Raw:
+    """A table with real-valued labels: texts where it has the column of texts, else vectors of all other columns."""
+    names = [name.strip() for name in options.label_column.split(",")]
+    faults: list[str] = []
+    inputs, labels = list[Any](), list[list[float]]()
+    texts, columns = False, list[str]()
+    for number, row in _rows(where, path, options, faults):
+        if not columns:
+            texts = options.kind == "text" or options.text_column in row
+            columns = [str(name) for name in row if name not in names and name is not None]
+            missing = [name for name in names if name not in row]
+            if (labelled and missing) or not columns:
+                got = f"columns {', '.join(map(str, row))}"
+                expected = f"label columns {', '.join(names)}, and others with features or a text"
+                raise input_error(where, got=got, expected=expected, todo="--label-column a,b names the label columns")
+        found, bad = _numbers(row, [*([] if texts else columns), *(names if labelled else [])])
+        text = row.get(options.text_column)
+        if texts and (not isinstance(text, str) or not text.strip()):
+            bad.append(f"no text in {options.text_column!r}")
+        if not texts and set(map(str, row)) - {*columns, *names}:
+            bad.append(f"other columns than the first line, which has {', '.join([*columns, *names])}")
+        faults += [f"line {number}: {fault}" for fault in bad]
+        inputs.append(text if texts else found[: len(columns)])
+        labels.append(found[len(found) - len(names) :] if labelled else [])
+    if faults or not inputs:
+        shown = "".join(f"\n    {fault}" for fault in faults[:SHOWN]) or " no line"
+        more = f"\n    … and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise input_error(where, got=f"{len(faults)} faults:{shown}{more}", expected="finite numbers in every column")
+    y = np.array(labels, np.float32) if labelled else None
+    if y is not None and len(names) == 1:
+        y = y[:, 0]
+    return Raw("text", inputs, y) if texts else Raw("vectors", np.array(inputs, np.float32), y)
+
+
+def _numbers(row: dict[str, Any], names: Sequence[str]) -> tuple[list[float], list[str]]:
+    """The cells of these columns as numbers that are finite in float32, and what is wrong with the others."""
+    found, faults = [], []
+    for name in names:
+        cell = row.get(name)
+        try:
+            value = float("nan") if isinstance(cell, bool) else float(cell)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            value = float("nan")
+        found.append(value)
+        if not abs(value) <= np.finfo(np.float32).max:
+            faults.append(f"{cell!r} in {name!r}, which is no finite number")
+    return found, faults
 
 
 def _texts(where: str, path: Path, options: Options, labelled: bool) -> Raw:

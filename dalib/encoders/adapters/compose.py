@@ -66,6 +66,7 @@ def make_classifier(
     bottleneck: nn.Module | str | None = None,
     head: nn.Module | str = "linear",
     crop: int = 0,
+    numbers: bool = False,
 ) -> Net:
     """Makes a net of an encoder of any library, with a bottleneck and a head of dalib's.
 
@@ -75,13 +76,14 @@ def make_classifier(
         bottleneck: as in :class:`Classifier`.
         head: as in :class:`Classifier`.
         crop: as in :class:`Classifier`.
+        numbers: as in :class:`Classifier`.
 
     Raises:
         InputError: for an object of another type, and where :class:`Classifier` raises one.
     """
     if isinstance(encoder, nn.Module):
-        return from_linen(Classifier(encoder, classes, bottleneck, head, crop))
-    tail = from_linen(Classifier(_Given(), classes, bottleneck, head))
+        return from_linen(Classifier(encoder, classes, bottleneck, head, crop, numbers))
+    tail = from_linen(Classifier(_Given(), classes, bottleneck, head, numbers=numbers))
     return _joined(as_encoder(encoder), tail, crop)
 
 

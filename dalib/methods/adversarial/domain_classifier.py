@@ -153,7 +153,7 @@ def cdan(
         metrics = {"loss/cdan": loss, "cdan/domain_accuracy": accuracy, "cdan/reversal": coefficient}
         return weigh(weight, view) * loss, view, metrics
 
-    needs = Needs(per_example=not (norm or entropy))
+    needs = Needs(per_example=not (norm or entropy), classes=True)
     return Method("cdan", init=init, penalties=(penalty,), needs=needs)
 
 

@@ -101,7 +101,7 @@ def two_heads(
             Update("B", heads_loss, ("head", "second_head"), joins=False),
             Update("C", encoder_loss, ("encoder", "bottleneck"), repeats=repeats, joins=False),
         ),
-        needs=Needs(batch_norm="separate", per_example=per_example),
+        needs=Needs(batch_norm="separate", per_example=per_example, classes=True),
         hooks=Hooks(predict=predict),
     )
 
@@ -135,7 +135,8 @@ def mdd(
     Metrics: ``loss/mdd``, minus the disparity (what the adversary minimises, ≥ 0), ``mdd/reversal``.
     """
     disparity = partial(margin_disparity, margin=margin, shift=shift)
-    return adversarial_head("mdd", disparity, weight=weight, reversal=reversal, needs=Needs(per_example=True))
+    needs = Needs(per_example=True, classes=True)
+    return adversarial_head("mdd", disparity, weight=weight, reversal=reversal, needs=needs)
 
 
 def adversarial_head(

@@ -78,7 +78,7 @@ def fixmatch(
         kept = confident(teacher, threshold=threshold).mean(dtype=value.dtype)
         return weigh(weight, view) * value, view, {"loss/fixmatch": value, "fixmatch/kept": kept}
 
-    return Method("fixmatch", penalties=(penalty,), needs=Needs(batch_norm="separate"))
+    return Method("fixmatch", penalties=(penalty,), needs=Needs(batch_norm="separate", classes=True))
 
 
 # UDA: the whole prediction on a weak view as the label of the strong view.
@@ -156,7 +156,7 @@ def uda(
         kept = confident(teacher, threshold=threshold).mean(dtype=value.dtype)
         return weigh(weight, view) * value, view, {"loss/uda": value, "uda/kept": kept}
 
-    return Method("uda", penalties=(penalty,), needs=Needs(batch_norm="separate"))
+    return Method("uda", penalties=(penalty,), needs=Needs(batch_norm="separate", classes=True))
 
 
 # CC-loss: two views with the same class confusion.
@@ -203,4 +203,4 @@ def cc_loss(
         metrics = {"loss/cc_loss": value, "loss/mcc": confused, "cc_loss/kept": kept}
         return weigh(weight, view) * (value + confusion * confused), view, metrics
 
-    return Method("cc_loss", penalties=(penalty,), needs=Needs(batch_norm="separate"))
+    return Method("cc_loss", penalties=(penalty,), needs=Needs(batch_norm="separate", classes=True))

@@ -26,7 +26,7 @@ def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
     gradients.
     """
 
-    needs = Needs(per_example=True)
+    needs = Needs(per_example=True, classes=True)
     return term("entmin", lambda v: mean_entropy(v.target.logits, epsilon=epsilon), weight=weight, needs=needs)
 
 
@@ -53,7 +53,7 @@ def im(*, weight: Any = 1.0, diversity: Any = 1.0) -> Method:
         spread = mutual_information(view.target.logits) + entropy
         return entropy - diversity * spread, {"im/entropy": entropy, "im/diversity": spread}
 
-    return term("im", information, weight=weight)
+    return term("im", information, weight=weight, needs=Needs(classes=True))
 
 
 # MCC: minimum class confusion on the target.
@@ -80,7 +80,7 @@ def mcc(*, weight: Any = 1.0, temperature: Any = 2.5, epsilon: float = 0.0) -> M
     def confusion(view: View) -> Array:
         return discrepancy.mcc(view.target.logits, temperature=temperature, epsilon=epsilon)
 
-    return term("mcc", confusion, weight=weight)
+    return term("mcc", confusion, weight=weight, needs=Needs(classes=True))
 
 
 # BNM: batch nuclear-norm maximisation on the target's predictions.
@@ -117,7 +117,7 @@ def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method
         value = (discrepancy.fbnm if fast else discrepancy.bnm)(logits)
         return value if scale == "rows" else value * (logits.shape[0] / min(logits.shape))
 
-    return term("bnm", norm, weight=weight)
+    return term("bnm", norm, weight=weight, needs=Needs(classes=True))
 
 
 def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
@@ -149,7 +149,9 @@ def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
         }
         return weigh(weight, view) * value + weigh(entropy, view) * uncertainty, view, metrics
 
-    return Method("afn", penalties=(penalty,), needs=Needs(batch_norm="separate", per_example=True))
+    # Only the entropy is of classes; without it the norms serve any task.
+    certain = not (isinstance(entropy, int | float) and entropy == 0)
+    return Method("afn", penalties=(penalty,), needs=Needs(batch_norm="separate", per_example=True, classes=certain))
 
 
 def pseudo_label(*, weight: Any = 1.0, threshold: Any = 0.95) -> Method:
@@ -172,4 +174,4 @@ def pseudo_label(*, weight: Any = 1.0, threshold: Any = 0.95) -> Method:
         value = pseudo_label_loss(logits, logits, threshold=threshold)
         return value, {"pseudo_label/kept": confident(logits, threshold=threshold).mean(dtype=value.dtype)}
 
-    return term("pseudo_label", loss, weight=weight, needs=Needs(per_example=True))
+    return term("pseudo_label", loss, weight=weight, needs=Needs(per_example=True, classes=True))

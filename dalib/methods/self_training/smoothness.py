@@ -10,7 +10,7 @@ from jax import lax
 from dalib.core.types import Array, Metrics
 from dalib.discrepancy import safe_norm
 from dalib.methods.adversarial.domain_classifier import dann
-from dalib.methods.base import Method, weigh
+from dalib.methods.base import Method, Needs, weigh
 from dalib.methods.combine import combine
 from dalib.methods.parts.augmentation import draw_rows
 from dalib.methods.self_training.entropy import entmin
@@ -103,7 +103,7 @@ def vat(*, weight: Any = 1.0, source: Any = 0.0, radius: Any = 3.5, iterations: 
         total = weigh(source, view) * on_source + weigh(weight, view) * on_target
         return total, view, {"loss/vat": on_target, "vat/source": on_source}
 
-    return Method("vat", penalties=(penalty,))
+    return Method("vat", penalties=(penalty,), needs=Needs(classes=True))
 
 
 def _unit(x: Array) -> Array:

@@ -103,7 +103,7 @@ def mean_teacher(
         "mean_teacher",
         init=init,
         penalties=(penalty,),
-        needs=Needs(batch_norm="separate"),
+        needs=Needs(batch_norm="separate", classes=True),
         hooks=Hooks(after_step=after_step, evaluate=of_teacher if evaluate == "teacher" else None),
     )
 
@@ -208,7 +208,7 @@ def adamatch(
         new = {"source": mean_source.astype(state["source"].dtype), "target": means_target}
         return task + mu * value, view.keep(new), metrics
 
-    return Method("adamatch", init=init, updates=(Update("adamatch", loss),))
+    return Method("adamatch", init=init, updates=(Update("adamatch", loss),), needs=Needs(classes=True))
 
 
 def _twice(columns: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from dalib.core.types import Array, Outputs, Params, PyTree
 from dalib.discrepancy import class_mmd2, joint_mmd2, linear_mmd2, mk_mmd
-from dalib.methods.base import Method, term, weigh
+from dalib.methods.base import Method, Needs, term, weigh
 from dalib.methods.parts.nets import Reversal, dann_schedule, reverse_gradient
 from dalib.methods.view import Spec, View
 
@@ -90,7 +90,7 @@ def jan(*, weight: Any = 1.0, adversarial: bool = False, estimator: str = "unbia
     def joint(view: View) -> Array:
         return joint_mmd2(layers(view.source, view.params), layers(view.target, view.params), estimator=estimator)
 
-    return term("jan", joint, weight=weight)._replace(init=init)
+    return term("jan", joint, weight=weight, needs=Needs(classes=True))._replace(init=init)
 
 
 # DSAN: deep subdomain adaptation, MMD class by class.
@@ -117,4 +117,4 @@ def dsan(*, weight: Any = 0.5, ramp: Reversal = dann_schedule) -> Method:
         probabilities = jax.nn.softmax(view.target.logits)
         return class_mmd2(view.source.features, view.target.features, view.labels, probabilities)
 
-    return term("dsan", local, weight=factor)
+    return term("dsan", local, weight=factor, needs=Needs(classes=True))

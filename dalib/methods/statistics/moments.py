@@ -10,7 +10,7 @@ from dalib import discrepancy
 from dalib.core.checks import choose
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import coral
-from dalib.methods.base import Method, term, weigh
+from dalib.methods.base import Method, Needs, term, weigh
 from dalib.methods.view import Spec, View
 
 
@@ -154,7 +154,7 @@ def homm(
         metrics = {"loss/homm": moments, "loss/homm_clustering": apart, "homm/kept": kept.mean()}
         return value + weigh(clustering, view) * apart, view.keep({"centres": new}), metrics
 
-    return Method("homm", init=init, penalties=(penalty,))
+    return Method("homm", init=init, penalties=(penalty,), needs=Needs(classes=True))
 
 
 def cluster(features: Array, labels: Array, kept: Array, centres: Array, *, rate: Any) -> tuple[Array, Array]:

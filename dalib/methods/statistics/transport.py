@@ -9,7 +9,7 @@ from dalib.core.checks import check_positive
 from dalib.core.types import Array
 from dalib.discrepancy import sinkhorn, sliced_wasserstein, squared_distances
 from dalib.methods.adversarial.two_heads import two_heads
-from dalib.methods.base import Method, term
+from dalib.methods.base import Method, Needs, term
 from dalib.methods.view import View
 
 
@@ -87,4 +87,4 @@ def deepjdot(
         strength = epsilon * jnp.where(spread > 0, spread, 1)
         return jnp.sum(sinkhorn(fixed, epsilon=strength, max_iterations=max_iterations).plan * cost)
 
-    return term("deepjdot", transport, weight=weight)
+    return term("deepjdot", transport, weight=weight, needs=Needs(classes=True))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from dalib.core.run_folders import Run
 from dalib.report.figures.style import FAINT, INK, MethodStyle, method_styles, new_figure, plain
-from dalib.report.statistics import SOURCE_ONLY, finished, last_step_pick, method_label, short_label
-from dalib.report.tables import Cell, Table, accuracy_table
+from dalib.report.statistics import PLAIN, SOURCE_ONLY, finished, last_step_pick, method_label, short_label
+from dalib.report.tables import Cell, Table, accuracy_table, headline_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ PANELS_A_ROW = 3
 
 
 def accuracy_figure(runs: Iterable[Run]) -> "Figure":
-    """Last-step target accuracy: mean with 95 % interval, single seeds as small dots, source-only's interval shaded.
+    """Last-step target score: mean with 95 % interval, single seeds as small dots, source-only's interval shaded.
 
     Raises:
         InputError: without runs, or if they cannot be grouped.
@@ -36,7 +36,9 @@ def accuracy_figure(runs: Iterable[Run]) -> "Figure":
                 continue
             _panel(ax, table, i, runs, {label: styles[run.name] for label, run in by_label.items()})
             if i + columns >= len(table.columns):
-                ax.set_xlabel("target test accuracy at the last step (%)")
+                what = headline_of(runs)
+                unit = "" if what in PLAIN else " (%)"
+                ax.set_xlabel(f"target test {what.replace('_', ' ')} at the last step{unit}")
         axes[0, 0].set_yticks(range(len(table.rows)), [plain(short_label(by_label[r.label])) for r in table.rows])
         axes[0, 0].set_ylim(len(table.rows) - 0.45, -0.7)
         if any(cell and cell.n > 1 for row in table.rows for cell in row.cells):
@@ -50,6 +52,8 @@ def _panel(ax: "Axes", table: Table, column: int, runs: list[Run], styles: dict[
     ax.grid(axis="x")
     ax.tick_params(axis="y", length=0)
     seen: list[float] = []
+    factor = 1 if headline_of(runs) in PLAIN else 100
+    metric = headline_of(runs)
     for y, row in enumerate(table.rows):
         cell = row.cells[column]
         if cell is None:
@@ -61,27 +65,30 @@ def _panel(ax: "Axes", table: Table, column: int, runs: list[Run], styles: dict[
             continue
         style = styles[row.label]
         members = [r for r in finished(runs) if r.task == task and method_label(r) == row.label]
-        seeds = [100 * pick.accuracy for r in members if (pick := last_step_pick(r))]
+        seeds = [factor * pick.accuracy for r in members if (pick := last_step_pick(r, metric))]
         low, high = _ends(cell)
+        mean, half = factor * cell.mean, factor * cell.half_width
         seen += [*seeds, low, high]
         ax.plot(seeds, [y + 0.24] * len(seeds), "o", color=style.colour, alpha=0.6, markersize=3.5, zorder=2)
         ax.plot([low, high], [y, y], color=style.colour, linewidth=2.2, zorder=3, solid_capstyle="butt")
         face = "white" if row.oracle else style.colour
         ax.plot(
-            100 * cell.mean, y, style.marker, color=style.colour, markerfacecolor=face, markersize=8, zorder=4,
+            mean, y, style.marker, color=style.colour, markerfacecolor=face, markersize=8, zorder=4,
             markeredgewidth=1.5,
         )  # fmt: skip
-        text = f"{100 * cell.mean:.1f}" + ("" if math.isnan(cell.half_width) else f" ± {100 * cell.half_width:.1f}")
+        digits = ".1f" if cell.percent else ".3g"
+        text = f"{mean:{digits}}" + ("" if math.isnan(half) else f" ± {half:{digits}}")
         ax.annotate(
-            text, (100 * cell.mean, y), (0, 8), textcoords="offset points", ha="center", va="bottom", fontsize=9,
+            text, (mean, y), (0, 8), textcoords="offset points", ha="center", va="bottom", fontsize=9,
             color=INK, zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
         )  # fmt: skip
         if row.label == SOURCE_ONLY:
             ax.axvspan(low, high, color=style.colour, alpha=0.13, linewidth=0, zorder=0)
-            ax.axvline(100 * cell.mean, color=style.colour, linestyle=style.line, linewidth=1.1, zorder=1)
+            ax.axvline(mean, color=style.colour, linestyle=style.line, linewidth=1.1, zorder=1)
     if seen:
-        margin = 0.09 * max(max(seen) - min(seen), 5.0)
-        ax.set_xlim(max(min(seen), 0) - margin, min(max(seen), 100) + margin)
+        least, most = (5.0, 100.0) if factor == 100 else (1e-3 * max(seen), math.inf)
+        margin = 0.09 * max(max(seen) - min(seen), least)
+        ax.set_xlim(max(min(seen), 0) - margin, min(max(seen), most) + margin)
 
 
 def _legend(figure: "Figure") -> None:
@@ -99,4 +106,6 @@ def _legend(figure: "Figure") -> None:
 
 def _ends(cell: Cell) -> tuple[float, float]:
     half = 0.0 if math.isnan(cell.half_width) else cell.half_width
+    if not cell.percent:
+        return max(cell.mean - half, 0.0), cell.mean + half
     return 100 * max(cell.mean - half, 0.0), 100 * min(cell.mean + half, 1.0)

@@ -31,11 +31,15 @@ def confusion_figure(runs: Iterable[Run], task: str) -> "Figure":
     """
     panels: list[tuple[Run, int, np.ndarray]] = []
     for (t, _), members in group_runs(runs).items():
-        matrices = [run.final.confusion for run in finished(members) if run.final is not None]
+        matrices = [
+            run.final.confusion
+            for run in finished(members)
+            if run.final is not None and run.final.confusion is not None
+        ]
         if t == task and matrices:
             panels.append((members[0], len(matrices), np.sum(matrices, axis=0)))
     if not panels:
-        raise input_error("task", got=repr(task), expected="a task with a finished run that has final.npz")
+        raise input_error("task", got=repr(task), expected="a task with a finished run that has a confusion matrix")
     columns = min(PANELS_A_ROW, len(panels))
     lines = -(-len(panels) // columns)
     with new_figure(1.6 + 3.8 * columns, 0.4 + 4.1 * lines, layout="compressed") as figure:

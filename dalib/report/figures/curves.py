@@ -6,9 +6,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dalib.core.checks import input_error
-from dalib.core.run_folders import Run, group_order
+from dalib.core.run_folders import Evaluation, Run, group_order
 from dalib.report.figures.style import FAINT, MethodStyle, method_styles, new_figure, plain
-from dalib.report.statistics import finished, group_runs, method_label, source_scores, stack_curves, target_scores
+from dalib.report.statistics import (
+    PLAIN,
+    finished,
+    group_runs,
+    headline,
+    method_label,
+    source_scores,
+    stack_curves,
+    target_scores,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,8 +53,10 @@ def curves_figure(runs: Iterable[Run], task: str, *, styles: dict[str, MethodSty
     with new_figure(12.0, 7.4 + 2.5 * term_lines) as figure:
         grid = figure.add_gridspec(2 + term_lines, 6, height_ratios=[3.6, 3.2] + [2.5] * term_lines)
         left, right = figure.add_subplot(grid[0, :3]), figure.add_subplot(grid[0, 3:])
-        _accuracy_panel(left, groups, styles, "target test accuracy (%)", lambda run: _percent(target_scores(run)))
-        _accuracy_panel(right, groups, styles, "source test accuracy (%)", lambda run: _percent(source_scores(run)))
+        what = headline(groups[0][0])
+        name = what.replace("_", " ") + ("" if what in PLAIN else " (%)")
+        _accuracy_panel(left, groups, styles, f"target test {name}", lambda run: _curve(target_scores(run), what))
+        _accuracy_panel(right, groups, styles, f"source test {name}", lambda run: _curve(source_scores(run), what))
         _task_loss_panel(figure.add_subplot(grid[1, :3] if domain_keys else grid[1, :]), groups, styles)
         if domain_keys:
             _domain_panel(figure.add_subplot(grid[1, 3:]), domain_keys, styles)
@@ -60,8 +71,9 @@ def curves_figure(runs: Iterable[Run], task: str, *, styles: dict[str, MethodSty
         return figure
 
 
-def _percent(scores: Iterable[object]) -> dict[int, float]:
-    return {e.step: 100 * e.metrics["accuracy"] for e in scores}  # type: ignore[attr-defined]
+def _curve(scores: Iterable[Evaluation], metric: str) -> dict[int, float]:
+    factor = 1 if metric in PLAIN else 100
+    return {e.step: factor * e.metrics[metric] for e in scores if metric in e.metrics}
 
 
 def _metric(run: Run, key: str) -> dict[int, float]:

@@ -116,11 +116,11 @@ def features_figure(
     """
     shown = []
     for (t, _), members in group_runs(runs).items():
-        with_features = [run for run in finished(members) if run.final is not None]
+        with_features = [run for run in finished(members) if run.final is not None and run.class_names]
         if t == task and with_features:
             shown.append(with_features[0])
     if not shown:
-        raise input_error("task", got=repr(task), expected="a task with a finished run that has final.npz")
+        raise input_error("task", got=repr(task), expected="a task of classes with a finished run that has final.npz")
     lines = -(-len(shown) // PANELS_A_ROW)
     columns = -(-len(shown) // lines)
     names = shown[0].class_names

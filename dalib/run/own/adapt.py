@@ -7,6 +7,7 @@
 Sources and target are folders of images (one folder a class), list files (``path label`` a line), ``.npz`` archives
 with ``x`` and ``y`` (vectors, images, or series with time or channels first), or ``.jsonl`` / ``.csv`` texts with a
 label column, each as PATH or name=PATH. Nets and closed-form methods may be mixed; source-only runs beside either.
+``--task regression`` predicts real numbers: ``y`` floating, or a ``.csv`` of numbers with ``--label-column a,b``.
 Label sets may differ: ``--relation partial`` (the target lacks classes), ``open`` (it has others, which count as one
 class, unknown; see osbp, ovanet) or ``universal`` (both).
 
@@ -52,6 +53,10 @@ SHARED = (
 """Options that mean the same in every benchmark file."""
 
 
+NEWER = ("task", "scale_targets")
+"""Options that count in the name of the default folder where they are not at their defaults only."""
+
+
 def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: View, encoder: str) -> list[Experiment]:
     """Every run of a net, checked; none without nets."""
     if not todo.nets:
@@ -65,6 +70,7 @@ def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: 
         [(source.name, target.name)],
         protocol=stated(options, todo, view),
         relation=options.relation,
+        kind=options.task,
         augment="+".join(options.augment),
         weights="" if view.frozen else options.weights,
         encoder_options=flat({} if view.frozen else encoder_options(options)),
@@ -87,6 +93,8 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
     facts = {"split": "held out" if todo.test else "transductive", "kind": view.kind}
     if view.kind in ("vectors", "series"):
         facts["scale"] = options.scale
+    if options.scale_targets != "none":
+        facts["targets"] = f"mean 0 and deviation 1 over the {options.scale_targets}"
     if view.frozen:
         facts["features"] = f"{options.encoder}, {options.weights}"
     elif view.kind == "text":
@@ -97,7 +105,8 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
 def default_folder(options: Own) -> Path:
     """``runs/own-<target>-<hash>``: the hash is of every option that changes numbers, not of which runs are done."""
     which = ("method", "classifier", "baseline", "seeds", "oracle", "population", "out", "report", "data_dir")
-    protocol = [(f.name, repr(getattr(options, f.name))) for f in fields(options) if f.name not in which]
+    values = [(f, getattr(options, f.name)) for f in fields(options) if f.name not in which]
+    protocol = [(f.name, repr(value)) for f, value in values if f.name not in NEWER or value != f.default]
     name = place_of("target", options.target).name
     return Path("runs") / f"own-{name}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
 
@@ -109,7 +118,7 @@ def own(options: Own) -> None:
         require("matplotlib", for_what="the report", otherwise="--no-report")
     command = typed("dalib.run.own.adapt")
     out = (options.out or default_folder(options)) / f"{'+'.join(p.name for p in todo.sources)}-{todo.target.name}"
-    source, target, view, encoder, examples = read_domains(options, todo)
+    source, target, view, encoder, examples, unit = read_domains(options, todo)
     listed = experiments(options, todo, source, target, view, encoder)
     print(_described(source, target), file=sys.stderr)
     jobs = []
@@ -130,14 +139,15 @@ def own(options: Own) -> None:
         folder = out / f"{name}+{options.classifier}" / "seed-0"
         folders.append(leader_first(partial(run_classic, setup, source, target, folder, command=command)))
     if not options.target_labels and leads():
-        write_predictions(folders, examples, match_classes(source, target, relation=options.relation).class_names)
+        write_predictions(folders, examples, match_classes(source, target, relation=options.relation).class_names, unit)
     if options.report and leads():
         from dalib import report
 
         runs = report.load_runs(folders)
         if any(event.oracle for run in runs for event in run.evaluations):
             print(report.to_text(report.accuracy_table(runs)))
-            print(report.to_text(report.accuracy_table(runs, metric="macro_f1")))
+            for metric in ("root_mean_squared_error", "r2") if options.task == "regression" else ("macro_f1",):
+                print(report.to_text(report.accuracy_table(runs, metric=metric)))
             if options.relation in OPEN:
                 print(report.to_text(report.accuracy_table(runs, metric="h_score")))
         else:
@@ -176,6 +186,8 @@ def _described(source: Domain, target: Domain) -> str:
         shape = np.shape(domain.split("train").__getitems__([0])[0])[1:]
         sizes = ", ".join(f"{name} {len(domain.split(name))}" for name in domain.splits)
         lines.append(f"{domain.name}: {sizes} examples of shape {'×'.join(map(str, shape))}")
+    if not source.class_names:
+        return "\n".join([*lines, f"predicted: {source.columns} real number{'s' * (source.columns > 1)}"])
     return "\n".join([*lines, f"classes: {', '.join(source.class_names[:12])}{' …' * (len(source.class_names) > 12)}"])
 
 

@@ -9,14 +9,14 @@ import numpy as np
 from dalib.core.checks import InputError, choose, input_error
 from dalib.core.types import ImagePreprocessing, TextPreprocessing
 from dalib.data import Domain, encode, from_arrays, load_tokenizer
-from dalib.data.domain import stratified_holdout
+from dalib.data.domain import random_holdout, stratified_holdout
 from dalib.data.matching import join
 from dalib.data.readers.images import SHOWN, ImageFiles, published, read_image
 from dalib.data.readers.user_files import Raw
 from dalib.data.transforms import Transform, compose, normalize, resize, rgb, to_float
 from dalib.encoders import load
 from dalib.run.own.features import Pretrained, Process, feature_function, text_features
-from dalib.run.own.options import SCALES
+from dalib.run.own.options import SCALES, TARGETS
 
 TEXT_ENCODERS = (
     *("bert_base", "bert_large", "bert_tiny", "roberta_base", "distilbert_base"),
@@ -151,13 +151,22 @@ def class_names(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(set(labels), key=lambda name: (0, int(name), "") if name.isdecimal() else (1, 0, name)))
 
 
-def make_source(parts: Sequence[tuple[str, np.ndarray, list[str]]], *, holdout: float) -> Domain:
+Labels = list[str] | np.ndarray
+"""Class names ``[n]``, or real numbers ``[n]`` or ``[n, k]``."""
+
+
+def make_source(parts: Sequence[tuple[str, np.ndarray, Labels]], *, holdout: float) -> Domain:
     """The labelled domain, joined where there are several; ``holdout`` of every class is its split ``test``.
 
-    The division is the same for every seed.
+    Of real-valued labels it is a random share. The division is the same for every seed.
     """
     domains = []
     for name, x, labels in parts:
+        if isinstance(labels, np.ndarray):
+            train, test = random_holdout(len(labels), holdout, seed=0)
+            splits = {"train": (x[train], labels[train]), "test": (x[test], labels[test])}
+            domains.append(from_arrays(name, splits, class_names=()))
+            continue
         names = class_names(labels)
         y = np.array([names.index(label) for label in labels], np.int32)
         train, test = stratified_holdout(y, holdout, seed=0)
@@ -167,7 +176,7 @@ def make_source(parts: Sequence[tuple[str, np.ndarray, list[str]]], *, holdout: 
     return join(domains)
 
 
-def make_target(name: str, x: np.ndarray, labels: list[str] | None, test: Any, classes: tuple[str, ...]) -> Domain:
+def make_target(name: str, x: np.ndarray, labels: Labels | None, test: Any, classes: tuple[str, ...]) -> Domain:
     """The target; ``test`` is ``(x, labels)`` of a test split of its own, None for the transductive protocol.
 
     Labels, where there are some, are kept apart by the stream and read by the oracle's score alone.
@@ -175,6 +184,8 @@ def make_target(name: str, x: np.ndarray, labels: list[str] | None, test: Any, c
     test_x, test_labels = (x, labels) if test is None else test
     if labels is None or test_labels is None:
         return from_arrays(name, {"train": (x, None), "test": (test_x, None)}, class_names=classes)
+    if isinstance(labels, np.ndarray):
+        return from_arrays(name, {"train": (x, labels), "test": (test_x, test_labels)}, class_names=())
     names = class_names([*labels, *test_labels])
     index = {label: i for i, label in enumerate(names)}
     rows = [np.array([index[label] for label in own], np.int32) for own in (labels, test_labels)]
@@ -202,6 +213,25 @@ def scaled(
         sources, targets = [_shares(x) for x in sources], [_shares(x) for x in targets]
     change = _standardise(targets[0])
     return [_standardise(x)(x) for x in sources], [change(x) for x in targets]
+
+
+def scaled_targets(sources: Sequence[np.ndarray], others: Sequence[Any], scale: str) -> tuple[Any, Any, Any]:
+    """Real-valued labels brought to scale: ``none``, or ``source`` for mean 0 and deviation 1 over all sources.
+
+    Returns:
+        Those of the sources, the others (None stays None), and ``(mean, deviation)`` of the map, None for ``none``.
+    """
+    choose("scale-targets", scale, dict.fromkeys(TARGETS))
+    if scale == "none":
+        return list(sources), list(others), None
+    whole = np.concatenate(sources).astype(np.float64)
+    mean, spread = whole.mean(0), whole.std(0)
+    spread = np.where(spread > 0, spread, 1)
+
+    def change(y: np.ndarray | None) -> np.ndarray | None:
+        return None if y is None else ((y - mean) / spread).astype(np.float32)
+
+    return [change(y) for y in sources], [change(y) for y in others], (mean, spread)
 
 
 def _shares(x: np.ndarray) -> np.ndarray:

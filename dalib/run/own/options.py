@@ -9,10 +9,11 @@ import tyro
 
 from dalib.core.checks import InputError, choose, input_error
 from dalib.data.readers.user_files import KINDS, Place, place_of
+from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods.classic import CLASSIC
 from dalib.methods.parts.augmentation import VIEWS
 from dalib.run.closed_form import CLASSIFIERS, WEIGHTING
-from dalib.run.config import OPEN, RELATIONS, Recipe, method_options, needs_of
+from dalib.run.config import OPEN, RELATIONS, TASKS, Recipe, method_options, needs_of, serves_regression
 from dalib.run.population.members import check_population
 from dalib.run.presets.protocols import settings
 from dalib.run.registry import ALL_METHODS, ENCODERS, METHODS
@@ -44,6 +45,12 @@ class Own:
     """Name of the texts in .jsonl and .csv."""
     label_column: str = "label"
     """Name of the labels in .jsonl and .csv."""
+    task: str = "classification"
+    """What is predicted: classification, or regression of real-valued labels (.npz with floating y [n] or [n, k], or a
+    .csv or .jsonl of numbers, whose --label-column a,b names the labels and all other columns are features)."""
+    scale_targets: str = "none"
+    """Of a regression: none, or source for labels of mean 0 and deviation 1 over the sources; scores are then in that
+    unit, predictions.csv in the labels' own."""
     method: tuple[str, ...] = ("dann",)
     """Methods to run, of nets or in closed form (coral, tca, jda, sa, gfk …);
     package.module:factory is one of your own."""
@@ -133,6 +140,15 @@ class Plan(NamedTuple):
     protocol: tuple[tuple[str, str], ...]
 
 
+def check_regression(name: str) -> None:
+    """Raises an InputError for a method that predicts no real numbers, naming those that do."""
+    if name not in CLASSIC and serves_regression(needs_of(name)):
+        return
+    why = "closed form, which classifies" if name in CLASSIC else f"for classes ({needs_of(name).setting})"
+    known = [other for other in OWN_METHODS if serves_regression(needs_of(other))]
+    raise input_error("method", got=f"{name}, which is {why}", expected=f"for a regression: {', '.join(known)}")
+
+
 def gather(attempts: list[Callable[[], T]]) -> list[T]:
     """Results of all attempts, or one InputError with the messages of those that failed."""
     found, faults = [], []
@@ -153,6 +169,9 @@ def plan(options: Own) -> Plan:
 
     def check_method(name: str) -> None:
         choose("method", name, ALL_METHODS)
+        if options.task == "regression":
+            check_regression(name)
+            return
         if name in CLASSIC:
             if name in WEIGHTING and options.classifier == "1nn":
                 got = f"1nn for {name}, which weights source rows"
@@ -167,6 +186,9 @@ def plan(options: Own) -> Plan:
             if options.batch_size % len(options.source):
                 expected = f"a multiple of {len(options.source)}, the sources that {name} interleaves"
                 raise input_error("batch-size", got=options.batch_size, expected=expected)
+        elif needs.setting == "regression":
+            got = f"{name}, which is for real-valued labels"
+            raise input_error("method", got=got, expected="a method that classifies", todo="add --task regression")
         elif needs.setting not in ("closed", "partial", "open", "universal"):
             expected = "a method for one target without labels: closed set, partial, open, universal or several sources"
             raise input_error("method", got=f"{name}, which is for: {needs.setting}", expected=expected)
@@ -196,6 +218,11 @@ def plan(options: Own) -> Plan:
         if options.oracle and not options.target_test:
             expected = "--target-test, or the oracle would be tested on what it learnt"
             raise input_error("oracle", got="no test split of the target", expected=expected)
+        if options.task == "regression" and (options.relation != "closed" or options.recipe.label_smoothing):
+            got = f"--relation {options.relation}, label smoothing {options.recipe.label_smoothing}"
+            raise input_error("task", got=got, expected="closed and 0 for a regression, which has no classes")
+        if options.task != "regression" and options.scale_targets != "none":
+            raise input_error("scale-targets", got=options.scale_targets, expected="none without --task regression")
         for name in options.method if options.preset else ():
             settings(options.preset, name)
         if not options.source:
@@ -214,6 +241,8 @@ def plan(options: Own) -> Plan:
         "relation": dict.fromkeys(RELATIONS),
         "scale": dict.fromkeys(SCALES),
         "layout": dict.fromkeys(LAYOUTS),
+        "task": dict.fromkeys(TASKS),
+        "scale_targets": dict.fromkeys(TARGETS),
     }
     checks: list[Callable[[], Any]] = [lambda n=name: check_method(n) for name in options.method]  # type: ignore[misc]
     checks += [lambda n=name: choose(n, getattr(options, n), tables[n]) for name in tables]  # type: ignore[misc]
@@ -241,3 +270,4 @@ def plan(options: Own) -> Plan:
 
 
 SCALES = ("none", "source", "domain", "l1-domain")
+TARGETS = ("none", "source")

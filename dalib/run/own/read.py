@@ -16,7 +16,17 @@ from dalib.data.matching import RELATIONS, UNKNOWN
 from dalib.data.readers.images import ImageFiles
 from dalib.data.readers.user_files import Options, Place, Raw, read
 from dalib.run.datasets import read_dataset
-from dalib.run.own.inputs import TEXT_ENCODERS, View, arrays, make_source, make_target, pretrained, same_shape, scaled
+from dalib.run.own.inputs import (
+    TEXT_ENCODERS,
+    View,
+    arrays,
+    make_source,
+    make_target,
+    pretrained,
+    same_shape,
+    scaled,
+    scaled_targets,
+)
 from dalib.run.own.options import Own, Plan
 from dalib.run.registry import ENCODERS
 
@@ -30,13 +40,18 @@ def names_of(raw: Raw) -> list[str]:
     return [str(i) for i in range(len(raw.inputs))]
 
 
-def write_predictions(folders: Sequence[Path], examples: Sequence[str], class_names: Sequence[str]) -> list[Path]:
+def write_predictions(
+    folders: Sequence[Path], examples: Sequence[str], class_names: Sequence[str], unit: Any = None
+) -> list[Path]:
     """Writes ``predictions.csv`` (example, class, probability) beside every ``predictions.npz`` in these run folders.
+
+    Without classes it holds the predicted numbers (example, value, value 2, …).
 
     Args:
         folders: of finished runs; closed-form methods have no probabilities, and an empty column.
         examples: names of the target's examples, in the order of the predictions.
-        class_names: of the predicted classes, "unknown" last where there is one.
+        class_names: of the predicted classes, "unknown" last where there is one; none for a regression.
+        unit: ``(mean, deviation)`` that takes predicted numbers back to the labels' own scale.
     """
     written = []
     for folder in folders:
@@ -48,6 +63,13 @@ def write_predictions(folders: Sequence[Path], examples: Sequence[str], class_na
             sure = arrays["probabilities"].max(1) if "probabilities" in arrays.files else None
         text = io.StringIO(newline="")
         table = csv.writer(text)
+        if not class_names:
+            mean, spread = (0, 1) if unit is None else unit
+            values = predicted * spread + mean
+            table.writerow(["example", "value", *(f"value {i + 1}" for i in range(1, values.shape[1]))])
+            table.writerows([example, *map(repr, row)] for example, row in zip(examples, values.tolist(), strict=True))
+            written.append(write_atomically(folder / "predictions.csv", text.getvalue().encode()))
+            continue
         table.writerow(["example", "class", "probability"])
         for i, (example, label) in enumerate(zip(examples, predicted, strict=True)):
             table.writerow([example, class_names[label], "" if sure is None else f"{sure[i]:.6f}"])
@@ -72,6 +94,7 @@ class Data(NamedTuple):
         view: how examples became arrays.
         encoder: name of the net on top of them.
         examples: what the target's examples are called, in the order in which they are tested on.
+        unit: ``(mean, deviation)`` that real-valued labels were brought to scale by; None for none.
     """
 
     source: Domain
@@ -79,6 +102,7 @@ class Data(NamedTuple):
     view: View
     encoder: str
     examples: list[str]
+    unit: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def read_domains(options: Own, todo: Plan) -> Data:
@@ -89,14 +113,17 @@ def read_domains(options: Own, todo: Plan) -> Data:
             relation, unreadable images, shapes.
     """
     faults: list[str] = []
-    how = Options(options.kind, options.layout, options.text_column, options.label_column)
+    how = Options(options.kind, options.layout, options.text_column, options.label_column, options.task == "regression")
     roles = [("source", place, True) for place in todo.sources] + [("target", todo.target, options.target_labels)]
     roles += [("target-test", todo.test, True)] if todo.test else []
     places = [place for _, place, _ in roles]
     raws = [_try(faults, lambda r=r: _read(r[0], r[1], how, options, r[2])) for r in roles]  # type: ignore[misc]
     whole = [raw for raw in raws if raw is not None]
     if len(whole) == len(raws):
-        _try(faults, lambda: _check_classes(todo, whole, options.relation))
+        if options.task == "regression":
+            _try(faults, lambda: _check_numbers(places, whole))
+        else:
+            _try(faults, lambda: _check_classes(todo, whole, options.relation))
     kinds = {raw.kind for raw in whole}
     if len(kinds) > 1:
         faults.append(f"source and target: {' and '.join(sorted(kinds))}\n  expected: one kind of examples")
@@ -123,15 +150,23 @@ def _domains(options: Own, todo: Plan, raws: Sequence[Raw], xs: list[np.ndarray]
     if view.kind in ("vectors", "series"):
         ours, theirs = scaled(xs[:k], xs[k:], options.scale)
         xs = [*ours, *theirs]
-    parts = [(p.name, x, raw.labels or []) for p, x, raw in zip(todo.sources, xs, raws, strict=False)]
+    labels, unit = [raw.labels for raw in raws], None
+    if options.task == "regression":
+        known = [y for y in labels[:k] if isinstance(y, np.ndarray)]
+        known, others, unit = scaled_targets(known, labels[k:], options.scale_targets)
+        labels = [*known, *others]
+    parts = [(p.name, x, y) for p, x, y in zip(todo.sources, xs, labels, strict=False) if y is not None]
     source = make_source(parts, holdout=options.holdout)
-    test = (xs[k + 1], raws[k + 1].labels) if todo.test else None
-    target = make_target(todo.target.name, xs[k], raws[k].labels, test, source.class_names)
+    test = (xs[k + 1], labels[k + 1]) if todo.test else None
+    target = make_target(todo.target.name, xs[k], labels[k], test, source.class_names)
     match_classes(source, target, relation=options.relation)
-    return Data(source, target, view, "mlp" if view.frozen else encoder, names_of(raws[-1]))
+    return Data(source, target, view, "mlp" if view.frozen else encoder, names_of(raws[-1]), unit)
 
 
 def _read(argument: str, place: Place, how: Options, options: Own, labelled: bool) -> Raw:
+    if place.dataset is not None and how.real:
+        got = f"{place.path}, whose labels are classes"
+        raise input_error(argument, got=got, expected="a file with real-valued labels for --task regression")
     if place.dataset is None:
         return read(argument, place, how, labelled=labelled)
     split = "test" if argument == "target-test" else "train"
@@ -169,6 +204,15 @@ def _plain(options: Own, kinds: set[str]) -> View | None:
     return View("images", options.size, options.max_length, options.scale, "", False, None, False)
 
 
+def _check_numbers(places: Sequence[Place], raws: Sequence[Raw]) -> None:
+    """Raises an InputError for places whose labels have not equally many numbers."""
+    known = [(place, raw.labels) for place, raw in zip(places, raws, strict=True) if raw.labels is not None]
+    sizes = {place.name: np.shape(labels)[1:] or (1,) for place, labels in known}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{size[0]} in {name}" for name, size in sizes.items())
+        raise input_error("labels", got=f"numbers a label: {listed}", expected="the same everywhere")
+
+
 def _check_classes(todo: Plan, raws: Sequence[Raw], relation: str) -> None:
     """Compares the class names of all places: sources with the first, the target with the sources.
 
@@ -176,12 +220,12 @@ def _check_classes(todo: Plan, raws: Sequence[Raw], relation: str) -> None:
         InputError: naming every place whose classes do not fit.
     """
     k = len(todo.sources)
-    first = set(raws[0].labels or ())
+    first = set(_names(raws[0]))
     faults = []
     for place, raw in zip(todo.sources[1:], raws[1:k], strict=True):
-        if other := first ^ set(raw.labels or ()):
+        if other := first ^ set(_names(raw)):
             faults.append(f"{todo.sources[0].name} and {place.name}: only in one of them {_listed(other)}")
-    theirs = {label for raw in raws[k:] for label in raw.labels or ()}
+    theirs = {label for raw in raws[k:] for label in _names(raw)}
     if raws[k].labels is not None:
         may_lack, may_add = RELATIONS[relation]
         if (missing := first - theirs) and not may_lack:
@@ -199,6 +243,10 @@ def _check_classes(todo: Plan, raws: Sequence[Raw], relation: str) -> None:
             expected=f"label sets as --relation {relation} says",
             todo="rename classes, or choose --relation partial (target lacks some), open (it has more), universal",
         )
+
+
+def _names(raw: Raw) -> Sequence[str]:
+    return raw.labels if isinstance(raw.labels, list) else ()
 
 
 def _listed(names: set[str]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from dalib.core.checks import InputError, input_error
 from dalib.data import UNLABELLED, Domain, stream_rows
+from dalib.data.domain import as_labels
 from dalib.run.cli.main import Progress
 from dalib.run.config import Experiment
 from dalib.run.population.scores import make_evaluation
@@ -192,7 +193,9 @@ def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
                 raise InputError(f"the examples of {domain.name} have another shape or several")
             offsets[key] = sum(map(len, inputs))
             inputs.append(x)
-            labels.append(np.asarray(y, np.int32) if labelled else np.full(len(x), UNLABELLED, np.int32))
+            labels.append(as_labels(y) if labelled else np.full(np.shape(y), _hidden(domain), as_labels(y).dtype))
+            if labels[-1].shape[1:] != labels[0].shape[1:]:
+                raise InputError(f"the labels of {domain.name} have another shape or are not known")
             if limit is not None and sum(x.nbytes for x in inputs) > limit:
                 raise InputError(f"the examples are more than {limit / 2**20:.0f} MiB")
         return offsets[key]
@@ -214,13 +217,18 @@ def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
     return Pool(*map(jnp.asarray, columns)), rows
 
 
+def _hidden(domain: Domain) -> float:
+    """What stands in the place of labels that must not be seen."""
+    return UNLABELLED if domain.class_names else np.nan
+
+
 def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     """Jobs of one compiled program and one shape of examples and states; those that start from another run come
     last."""
     found: dict[Any, list[Job]] = {}
     for job in jobs:
         example = job.source.split("train").__getitems__([0])[0][0]
-        program = make_program(job.experiment, len(job.source.class_names))
+        program = make_program(job.experiment, job.source.columns)
         found.setdefault((job.start is not None, id(program), example.shape, str(example.dtype)), []).append(job)
     for key in sorted(found, key=lambda key: key[0]):
         yield from _alike(found[key], jax.ShapeDtypeStruct(*key[2:]))
@@ -247,7 +255,7 @@ def _alike(jobs: Sequence[Job], example: jax.ShapeDtypeStruct) -> list[list[Job]
 
 def _first_state(job: Job, example: tuple[int, ...], dtype: Any) -> Any:
     """Shapes of a job's state before the first step, for examples of this shape and dtype."""
-    program = make_program(job.experiment, len(job.source.class_names))
+    program = make_program(job.experiment, job.source.columns)
     sample = jax.ShapeDtypeStruct((job.experiment.batch_size, *example), dtype)
     return jax.eval_shape(partial(program.init, target_size=_target_size(job)), jax.random.key(0), sample)
 
@@ -264,7 +272,7 @@ def members_that_fit(group: Sequence[Job], pool: Pool, most: int) -> int:
     """
     job = group[0]
     e = job.experiment
-    program = make_program(e, len(job.source.class_names))
+    program = make_program(e, job.source.columns)
     state = _first_state(job, pool.inputs.shape[1:], pool.inputs.dtype)
     at = jax.ShapeDtypeStruct((min(e.log_every, e.steps), e.batch_size), jnp.int32)
     return fit(program.population(most), state, pool, Rows(at, at), {}, members=most).members
