@@ -8,6 +8,8 @@ Sources and target are folders of images (one folder a class), list files (``pat
 with ``x`` and ``y`` (vectors, images, or series with time or channels first), or ``.jsonl`` / ``.csv`` texts with a
 label column, each as PATH or name=PATH. Nets and closed-form methods may be mixed; source-only runs beside either.
 ``--task regression`` predicts real numbers: ``y`` floating, or a ``.csv`` of numbers with ``--label-column a,b``.
+``--method tent`` (bn_norm, sar) adapts the
+source-only net in one pass over the target, while it predicts.
 Label sets may differ: ``--relation partial`` (the target lacks classes), ``open`` (it has others, which count as one
 class, unknown; see osbp, ovanet) or ``universal`` (both).
 
@@ -41,9 +43,10 @@ from dalib.run.closed_form import run_classic
 from dalib.run.config import OPEN, Experiment, flat
 from dalib.run.grid import Grid, expand, file_name, run_methods, tell
 from dalib.run.own.inputs import LENGTH, View
-from dalib.run.own.options import Own, Plan, plan
+from dalib.run.own.options import Own, Plan, gather, plan
 from dalib.run.own.read import encoder_options, read_domains, write_predictions
 from dalib.run.population.members import Job, check_population
+from dalib.run.test_time import check_net, run_test_time
 from dalib.train.processes import leader_first, leads
 
 SHARED = (
@@ -121,6 +124,14 @@ def own(options: Own) -> None:
     source, target, view, encoder, examples, unit = read_domains(options, todo)
     listed = experiments(options, todo, source, target, view, encoder)
     print(_described(source, target), file=sys.stderr)
+    starts_of = [e for e in listed if e.name == "source_only"]
+    gather(
+        [
+            partial(check_net, name, todo.arguments.get(name, {}), e, source)
+            for name in todo.online
+            for e in starts_of[:1]
+        ]
+    )
     jobs = []
     for experiment in listed:
         starts = experiment.needs.start == "source"
@@ -134,6 +145,11 @@ def own(options: Own) -> None:
         wrong = run_methods(plain, progress, members=_members(options, view), command=command)
         wrong += run_methods(interleaved, progress, members=1, command=command)
     folders = [job.folder for job in jobs if job.folder.is_dir()]
+    for name in todo.online:
+        for net in starts_of:
+            folder, trained = (out / each / f"seed-{net.seed}" for each in (name, "source_only"))
+            go = partial(run_test_time, name, todo.arguments.get(name, {}), net, source, target, folder)
+            folders.append(leader_first(partial(go, net_folder=trained, command=command)))
     for name in todo.classic:
         setup = _classic_setup(options, todo, source, target, view, name)
         folder = out / f"{name}+{options.classifier}" / "seed-0"
