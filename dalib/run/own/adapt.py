@@ -56,17 +56,20 @@ SHARED = (
 """Options that mean the same in every benchmark file."""
 
 
-NEWER = ("task", "scale_targets")
+NEWER = ("task", "scale_targets", "target_labelled")
 """Options that count in the name of the default folder where they are not at their defaults only."""
 
 
-def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: View, encoder: str) -> list[Experiment]:
+def experiments(
+    options: Own, todo: Plan, source: Domain, target: Domain, view: View, encoder: str, shots: Domain | None = None
+) -> list[Experiment]:
     """Every run of a net, checked; none without nets."""
     if not todo.nets:
         return []
     same = {f.name: getattr(options, f.name) for f in fields(Grid) if f.name in SHARED}
     texts = [text for text in options.options if text.partition("=")[0].rpartition(".")[0] in todo.nets]
-    several = [f"{name}.sources={len(todo.sources)}" for name in todo.nets if "sources" in todo.arguments.get(name, {})]
+    counts = {name: todo.arguments.get(name, {}).get("sources") for name in todo.nets}
+    several = [f"{name}.sources={count}" for name, count in counts.items() if count is not None]
     grid = Grid(**{**same, "method": todo.nets, "encoder": encoder, "options": (*several, *texts)})
     found = expand(
         grid,
@@ -74,6 +77,7 @@ def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: 
         protocol=stated(options, todo, view),
         relation=options.relation,
         kind=options.task,
+        shots=0 if shots is None else len(shots.split("train")),
         augment="+".join(options.augment),
         weights="" if view.frozen else options.weights,
         encoder_options=flat({} if view.frozen else encoder_options(options)),
@@ -121,8 +125,8 @@ def own(options: Own) -> None:
         require("matplotlib", for_what="the report", otherwise="--no-report")
     command = typed("dalib.run.own.adapt")
     out = (options.out or default_folder(options)) / f"{'+'.join(p.name for p in todo.sources)}-{todo.target.name}"
-    source, target, view, encoder, examples, unit = read_domains(options, todo)
-    listed = experiments(options, todo, source, target, view, encoder)
+    source, target, view, encoder, examples, unit, shots = read_domains(options, todo)
+    listed = experiments(options, todo, source, target, view, encoder, shots)
     print(_described(source, target), file=sys.stderr)
     starts_of = [e for e in listed if e.name == "source_only"]
     gather(
@@ -136,9 +140,8 @@ def own(options: Own) -> None:
     for experiment in listed:
         starts = experiment.needs.start == "source"
         start = out / "source_only" / f"seed-{experiment.seed}" if starts else None
-        jobs.append(
-            Job(experiment, source, target, out / file_name(experiment.name) / f"seed-{experiment.seed}", start)
-        )
+        folder = out / file_name(experiment.name) / f"seed-{experiment.seed}"
+        jobs.append(Job(experiment, source, target, folder, start, shots if experiment.shots else None))
     interleaved = [job for job in jobs if job.experiment.needs.interleaves]
     with show_progress(len(jobs), max([job.experiment.steps for job in jobs], default=1)) as progress:
         plain = [job for job in jobs if job not in interleaved]

@@ -34,6 +34,8 @@ class Own:
     """Data to adapt to, used without labels."""
     target_test: str | None = None
     """Labelled data of the target to test on. Default: the target itself."""
+    target_labelled: str | None = None
+    """A few labelled examples of the target, of every class, for semi-supervised methods (mme)."""
     target_labels: bool = True
     """--no-target-labels: read none; no target accuracy then, but predictions.csv."""
     data_dir: Path | None = None
@@ -141,6 +143,10 @@ class Plan(NamedTuple):
     test: Place | None
     protocol: tuple[tuple[str, str], ...]
     online: tuple[str, ...] = ()
+    shots: Place | None = None
+
+
+SEMI_SUPERVISED = [name for name in OWN_METHODS if needs_of(name).setting == "semi-supervised"]
 
 
 def check_regression(name: str) -> None:
@@ -194,6 +200,12 @@ def plan(options: Own) -> Plan:
             if options.batch_size % len(options.source):
                 expected = f"a multiple of {len(options.source)}, the sources that {name} interleaves"
                 raise input_error("batch-size", got=options.batch_size, expected=expected)
+        elif needs.setting == "semi-supervised":
+            if options.target_labelled is None:
+                got = f"none, for {name}, which is semi-supervised"
+                raise input_error("target-labelled", got=got, expected="a few labelled examples of the target")
+            if options.relation != "closed":
+                raise input_error("relation", got=f"{options.relation}, for {name}", expected="closed")
         elif needs.setting == "regression":
             got = f"{name}, which is for real-valued labels"
             raise input_error("method", got=got, expected="a method that classifies", todo="add --task regression")
@@ -229,6 +241,10 @@ def plan(options: Own) -> Plan:
         if options.task == "regression" and (options.relation != "closed" or options.recipe.label_smoothing):
             got = f"--relation {options.relation}, label smoothing {options.recipe.label_smoothing}"
             raise input_error("task", got=got, expected="closed and 0 for a regression, which has no classes")
+        known = [name for name in options.method if name in METHODS]
+        if options.target_labelled and not any(needs_of(name).setting == "semi-supervised" for name in known):
+            expected = f"a semi-supervised method beside it: {', '.join(SEMI_SUPERVISED)}"
+            raise input_error("target-labelled", got=", ".join(options.method), expected=expected)
         if options.task != "regression" and options.scale_targets != "none":
             raise input_error("scale-targets", got=options.scale_targets, expected="none without --task regression")
         for name in options.method if options.preset else ():
@@ -275,6 +291,11 @@ def plan(options: Own) -> Plan:
     if classic and options.baseline:
         classic = ["source_only", *classic]
     for name in nets:
+        if needs_of(name).setting == "semi-supervised":
+            # The shots are a stream of their own, so the labelled rows hold the source alone.
+            if arguments.setdefault(name, {}).setdefault("sources", 1) != 1:
+                got = f"{name}.sources={arguments[name]['sources']}"
+                raise input_error("options", got=got, expected="1: --target-labelled is no source")
         if needs_of(name).interleaves:
             arguments.setdefault(name, {}).setdefault("sources", len(sources))
     test = place_of("target-test", options.target_test) if options.target_test else None
@@ -287,6 +308,7 @@ def plan(options: Own) -> Plan:
         test,
         protocol(),
         tuple(online),
+        place_of("target-labelled", options.target_labelled) if options.target_labelled else None,
     )
 
 
