@@ -22,7 +22,18 @@ MAY_IMPORT["tasks"] = {*MAY_IMPORT, "methods", "evaluate"} - {"report"}
 MAY_IMPORT["transfer"] = MAY_IMPORT["tasks"]
 MAY_IMPORT["train"] = {*MAY_IMPORT["tasks"], "tasks", "transfer"}
 MAY_IMPORT["run"] = {*MAY_IMPORT["train"], "train", "report"}
-HEAVY = ("tensorflow", "torch", "matplotlib", "sklearn", "skimage", "mlxtend", "tensorflow_datasets", "scipy", "pandas")
+HEAVY = (
+    "tensorflow",
+    "torch",
+    "matplotlib",
+    "sklearn",
+    "skimage",
+    "mlxtend",
+    "tensorflow_datasets",
+    "scipy",
+    "pandas",
+    "equinox",
+)
 EXPERIMENTAL = ("jax.experimental.multihost_utils", "jax.experimental.topologies")
 # The oracle and the one module that asks it, for records that say so.
 ORACLE = {Path("evaluate/oracle.py"), Path("run/evaluation.py")}

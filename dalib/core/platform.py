@@ -1,4 +1,8 @@
-"""The platform that code is traced for, and how the process keeps freed host memory."""
+"""Platform and device count assumed while tracing, and memory that the process keeps between two steps.
+
+Kernels use the first to pick an implementation. A leaf module: it imports nothing of dalib's, and every room may
+import it.
+"""
 
 import ctypes
 import sys
@@ -7,11 +11,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import jax
-
-# What functions are being traced for, kind and number of devices: what choices of a form look at.
-#
-# A leaf module: it imports nothing of dalib's and every room may import it.
-
 
 _PLATFORM: ContextVar[str | None] = ContextVar("platform", default=None)
 _DEVICES: ContextVar[int] = ContextVar("devices", default=1)
@@ -51,11 +50,6 @@ def tracing_over(count: int) -> Iterator[None]:
         yield
     finally:
         _DEVICES.reset(token)
-
-
-# Memory of the host, kept by the process between two steps of a training run.
-#
-# A leaf module: it imports nothing of dalib's and every room may import it.
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8

@@ -8,24 +8,21 @@ none missing.
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-import dalib
 from dalib.core.checks import InputError
 from dalib.core.files import leftovers, write_atomically
+from dalib.core.provenance import provenance
 
 FORMAT = 1
 CONFIG, LINES = "config.json", "record.jsonl"
 TIMED = ("train", "end")
-PACKAGES = ("dalib-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 class StorageError(OSError):
@@ -258,28 +255,3 @@ def _plain(x: Any) -> Any:
     if array.dtype == object:
         raise TypeError(f"can't write {type(x).__name__} to a run record")
     return array.item() if array.ndim == 0 else array.tolist()
-
-
-def provenance() -> dict[str, Any]:
-    """Versions of the packages that decide the numbers, and the git commit of the working folder, if any."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return {"versions": versions, "git": _git_commit()}
-
-
-def _git_commit() -> str | None:
-    """The commit of the folder that holds the package, with ``+`` appended when files differ from it."""
-    root = Path(str(dalib.__file__)).resolve().parents[1]
-    try:
-        run = lambda *args: subprocess.run(  # noqa: E731
-            ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        if Path(run("rev-parse", "--show-toplevel")).resolve() != root:
-            return None
-        return run("rev-parse", "HEAD") + ("+" if run("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -9,11 +9,11 @@ from typing import Annotated
 import tyro
 
 from dalib.core.checks import InputError
+from dalib.core.plugins import installed
 from dalib.data import benchmarks
 from dalib.data.benchmarks.loading import faulty
 from dalib.data.readers.archives import unpack
 from dalib.data.readers.prepare import prepare
-from dalib.plugins import installed
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,9 @@ from dalib.discrepancy.predictions import fbnm as fbnm
 from dalib.discrepancy.predictions import mcc as mcc
 from dalib.discrepancy.predictions import mean_entropy as mean_entropy
 from dalib.discrepancy.predictions import mutual_information as mutual_information
+from dalib.discrepancy.sliced import random_directions as random_directions
+from dalib.discrepancy.sliced import sliced_wasserstein as sliced_wasserstein
+from dalib.discrepancy.sliced import wasserstein_1d as wasserstein_1d
 from dalib.discrepancy.spectral import afn as afn
 from dalib.discrepancy.spectral import bsp as bsp
 from dalib.discrepancy.spectral import bss as bss
@@ -58,8 +61,5 @@ from dalib.discrepancy.spectral import nuclear_norm as nuclear_norm
 from dalib.discrepancy.spectral import rsd as rsd
 from dalib.discrepancy.transport import Divergence as Divergence
 from dalib.discrepancy.transport import Transport as Transport
-from dalib.discrepancy.transport import random_directions as random_directions
 from dalib.discrepancy.transport import sinkhorn as sinkhorn
 from dalib.discrepancy.transport import sinkhorn_divergence as sinkhorn_divergence
-from dalib.discrepancy.transport import sliced_wasserstein as sliced_wasserstein
-from dalib.discrepancy.transport import wasserstein_1d as wasserstein_1d

@@ -23,8 +23,6 @@ from dalib.discrepancy.distances import (
 from dalib.discrepancy.mmd import Layers, check_estimator, estimate, gaussian_kernel, gram_matrix, tllib_constant
 from dalib.discrepancy.tiled import pair_sum, tile_rows
 
-# Class-wise (local) MMD: the term of DSAN.
-
 
 def class_mmd2(
     x: Array,
@@ -115,9 +113,6 @@ def check_classes(x: Array, y: Array, x_labels: Array, y_probabilities: Array) -
         raise input_error(
             "y_probabilities", got=f"shape {probabilities.shape}", expected=f"({y.shape[0]}, C): a row per row of y"
         )
-
-
-# Joint MMD of several layers: the term of JAN.
 
 
 JAN_BANDWIDTHS: tuple[Bandwidth, ...] = ("mean", 0.92)

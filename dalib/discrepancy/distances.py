@@ -7,9 +7,6 @@ from jax import Array, lax
 
 from dalib.core.checks import check_positive, check_samples, choose, input_error
 
-# Distances between the rows of two samples, and the typical distance that sets a kernel's width.
-
-
 MEDIAN_ROWS = 4096
 """Above this many rows in all, :func:`median_squared_distance` looks at that many evenly spaced rows."""
 

@@ -137,9 +137,6 @@ def linear_time(combine: Combine, parameters: Any, x: Layers, y: Layers) -> Arra
     return within - forth - back
 
 
-# Maximum mean discrepancy with Gaussian kernels, in three estimators, and with the linear kernel.
-
-
 def mmd2(
     x: Array,
     y: Array,

@@ -12,8 +12,6 @@ from dalib.discrepancy.mmd import mean_of_matrix, tiled_quadratic
 from dalib.discrepancy.spectral import matmul, symmetric_log
 from dalib.discrepancy.tiled import tile_rows
 
-# Differences of covariances.
-
 
 def covariance(x: Array) -> Array:
     """Sample covariance ``[d, d]`` of the rows of ``x`` ``[n, d]``, with divisor n − 1.
@@ -123,9 +121,6 @@ def check_rows_for_covariance(**samples: Array) -> None:
             )
 
 
-# Central moment discrepancy.
-
-
 def cmd(x: Array, y: Array, *, order: int = 5, interval: tuple[float, float] = (0.0, 1.0)) -> Array:
     """CMD: ``‖E x − E y‖/(b − a) + Σ_{k=2..K} ‖c_k(x) − c_k(y)‖/(b − a)^k`` with central moments per coordinate.
 
@@ -163,9 +158,6 @@ def cmd(x: Array, y: Array, *, order: int = 5, interval: tuple[float, float] = (
         difference = jnp.mean(lax.integer_pow(x / length, k), axis=0) - jnp.mean(lax.integer_pow(y / length, k), axis=0)
         total = total + safe_norm(difference)
     return total
-
-
-# Higher-order moment matching, without ever building a moment tensor.
 
 
 def homm(x: Array, y: Array, *, order: int = 3, tile: int | None = None) -> Array:

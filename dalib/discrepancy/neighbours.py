@@ -19,8 +19,6 @@ from dalib.discrepancy.distances import (
 )
 from dalib.discrepancy.tiled import tile_rows
 
-# Nearest neighbours between the rows of two samples, and what they say about the samples' distributions.
-
 
 class Neighbours(NamedTuple):
     """The k nearest rows of each row: squared distances ``[n, k]``, from near to far, and indices ``[n, k]`` int32."""
@@ -167,9 +165,6 @@ def nearest_neighbour_divergence(x: Array, y: Array, *, k: int = 1, tile: int | 
 
 def _log_at_least(floor: Array, square: Array) -> Array:
     return jnp.log(jnp.where(square > floor, square, floor))
-
-
-# Soft neighbourhood density: the entropy of each row's softmax over its similarities to all other rows.
 
 
 def soft_neighbourhood_density(x: Array, *, temperature: float | Array = 0.05, tile: int | None = None) -> Array:

@@ -144,14 +144,7 @@ def bnm(logits: Array) -> Array:
 def fbnm(logits: Array) -> Array:
     """Fast BNM: minus the sum of the min(n, C) largest column norms of the predictions, over n; no SVD.
 
-    Args:
-        logits: ``[n, C]``, of the target.
-
-    Returns:
-        Scalar < 0.
-
-    Raises:
-        InputError: unless the logits are a floating ``[n, C]`` array.
+    Arguments, result and errors are those of :func:`bnm`.
 
     References:
         Cui, Wang, Zhuo, Li, Huang, Tian, Fast Batch Nuclear-norm Maximization and Minimization for Robust Domain

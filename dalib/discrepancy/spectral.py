@@ -123,9 +123,6 @@ def _svd_jvp(
     return (u, s, v), (du, jnp.diagonal(inner), dv)
 
 
-# Discrepancies and penalties on the spectrum and the subspaces of features.
-
-
 def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
     """Representation subspace distance: ``Σ sin θ_i + weight · ‖|P| − |Q|‖_F``.
 
@@ -196,17 +193,7 @@ def bss(x: Array, *, count: int = 1) -> Array:
     """Batch spectral shrinkage: the sum of the ``count`` smallest squared singular values of the features.
 
     A fine-tuning penalty on the least transferable directions. With n ≥ d it acts on the d directions of the features,
-    with n < d on those that the batch spans.
-
-    Args:
-        x: ``[n, d]``.
-        count: k ≥ 1, at most min(n, d).
-
-    Returns:
-        Scalar ≥ 0, float32 or wider.
-
-    Raises:
-        InputError: on other shapes or dtypes, or ``count`` out of range.
+    with n < d on those that the batch spans. Arguments, result and errors are those of :func:`bsp`.
 
     References:
         Chen, Wang, Fu, Long, Wang, Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for Safe

@@ -102,24 +102,7 @@ def _sweep(
         return jnp.pad(leaf, [(0, blocks * tile - count)] + [(0, 0)] * (leaf.ndim - 1))
 
     rows, left, right = jax.tree.map(pad, (rows, left, right))
-
-    def block(tree: Any, index: Array) -> Any:
-        return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, index * tile, tile), tree)
-
-    def add_block(total: Any, part: Any, index: Array) -> Any:
-        return jax.tree.map(
-            lambda t, p: lax.dynamic_update_slice_in_dim(
-                t, lax.dynamic_slice_in_dim(t, index * tile, tile) + p, index * tile, 0
-            ),
-            total,
-            part,
-        )
-
-    def add_part(value: Array, lost: Array, part: Array) -> tuple[Array, Array]:
-        # Compensated summation: parts of both signs nearly cancel, and there may be thousands of them.
-        corrected = part - lost
-        total = value + corrected
-        return total, (total - value) - corrected
+    block = functools.partial(_block, tile=tile)
 
     def on_diagonal(carry: Any, i: Array) -> tuple[Any, None]:
         value, lost, gradient = carry
@@ -135,10 +118,10 @@ def _sweep(
             # By symmetry the rows' part as second argument is the same again: one product of matrices less.
             part, pull = jax.vjp(tile_sum, fixed)
             (twice,) = pull(jnp.full_like(part, 2))
-            gradient = add_block(gradient, twice, i)
+            gradient = _add_block(gradient, twice, i, tile)
         else:
             part = tile_sum(fixed)
-        return (*add_part(value, lost, part), gradient), None
+        return (*_add_part(value, lost, part), gradient), None
 
     def above(carry: Any, pair: Any) -> tuple[Any, None]:
         i, j = pair
@@ -151,10 +134,10 @@ def _sweep(
         if with_gradient:
             part, pull = jax.vjp(tile_sum, block(rows, i), block(rows, j))
             for_i, for_j = pull(jnp.ones_like(part))
-            gradient = add_block(add_block(gradient, for_i, i), for_j, j)
+            gradient = _add_block(_add_block(gradient, for_i, i, tile), for_j, j, tile)
         else:
             part = tile_sum(block(rows, i), block(rows, j))
-        return (*add_part(value, lost, part), gradient), None
+        return (*_add_part(value, lost, part), gradient), None
 
     zero = jnp.zeros((), left.dtype)
     carry: Any = (zero, zero, jax.tree.map(jnp.zeros_like, rows) if with_gradient else None)
@@ -163,6 +146,27 @@ def _sweep(
         carry, _ = lax.scan(above, carry, np.triu_indices(blocks, k=1))
     value, _, gradient = carry
     return value, jax.tree.map(lambda leaf: leaf[:count], gradient)
+
+
+def _block(tree: Any, index: Array, tile: int) -> Any:
+    """Rows of tile ``index`` of every leaf."""
+    return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, index * tile, tile), tree)
+
+
+def _add_block(total: Any, part: Any, index: Array, tile: int) -> Any:
+    """``total`` with ``part`` added to the rows of tile ``index``."""
+
+    def add(t: Array, p: Array) -> Array:
+        return lax.dynamic_update_slice_in_dim(t, _block(t, index, tile) + p, index * tile, 0)
+
+    return jax.tree.map(add, total, part)
+
+
+def _add_part(value: Array, lost: Array, part: Array) -> tuple[Array, Array]:
+    """Compensated summation: parts of both signs nearly cancel, and there may be thousands of them."""
+    corrected = part - lost
+    total = value + corrected
+    return total, (total - value) - corrected
 
 
 def _inner_products(left: Array, right: Array) -> Array:

@@ -11,10 +11,7 @@ import jax.numpy as jnp
 from dalib.core.checks import choose, input_error
 from dalib.core.types import Array, Outputs
 from dalib.encoders.layers.inputs import check_rows
-from dalib.encoders.layers.layers import batch_norm, leave
-
-# What stands behind an encoder: bottlenecks, and heads from features to logits.
-
+from dalib.encoders.layers.layers import batch_norms, leave
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": nn.relu, "none": lambda x: x}
 
@@ -47,7 +44,7 @@ class Bottleneck(nn.Module):
         check_rows(features, net="Bottleneck", name="features")
         x = nn.Dense(self.width, dtype=self.dtype, name="fc")(features)
         if self.norm:
-            x = batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name="bn")
+            x = batch_norms(self, train)(x, name="bn")
         x = choose("activation", self.activation, ACTIVATIONS)(x)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return leave(x)
@@ -179,9 +176,6 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-# Encoder + bottleneck + head.
-
-
 def central(images: Array, size: int) -> Array:
     """The central square ``[n, size, size, c]`` of images ``[n, h, w, c]``.
 
@@ -260,15 +254,6 @@ class Classifier(nn.Module):
         """
         head: Any = self.head
         return head.clone(parent=None, name=None)
-
-    def with_bn_momentum(self, momentum: float) -> "Classifier":
-        """The same net with another BatchNorm momentum; with 0 a pass stores the statistics of its own batch."""
-        changed = {
-            name: module.clone(bn_momentum=momentum)
-            for name in ("encoder", "bottleneck")
-            if hasattr(module := getattr(self, name), "bn_momentum")
-        }
-        return self.clone(**changed)
 
     def with_convolution(self, form: str) -> "Classifier":
         """The same net with its encoder's convolutions in another form, a name of ``CONVOLUTIONS``.

@@ -8,9 +8,7 @@ import jax.numpy as jnp
 from dalib.core.checks import input_error
 from dalib.core.types import Array, Outputs
 from dalib.encoders.layers.inputs import check_rows, check_series
-from dalib.encoders.layers.layers import batch_norm, leave
-
-# A multi-layer perceptron for vectors.
+from dalib.encoders.layers.layers import batch_norms, leave
 
 
 class MLP(nn.Module):
@@ -42,14 +40,11 @@ class MLP(nn.Module):
         for i, width in enumerate(self.widths, start=1):
             x = nn.Dense(width, dtype=self.dtype, name=f"fc{i}")(x)
             if self.norm:
-                x = batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name=f"bn{i}")
+                x = batch_norms(self, train)(x, name=f"bn{i}")
             x = nn.relu(x)
             hidden[f"fc{i}"] = x
             x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return Outputs(leave(x), None, hidden)
-
-
-# A small one-dimensional convolutional net for series: sensors, short sounds, any ``[n, t, c]``.
 
 
 class SeriesCNN(nn.Module):
@@ -102,7 +97,7 @@ class SeriesCNN(nn.Module):
                 x
             )
             if self.norm:
-                x = batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name=f"bn{i}")
+                x = batch_norms(self, train)(x, name=f"bn{i}")
             x = nn.relu(x)
             # A reshape for the reason given in layers.max_pool_2x2.
             n, steps, _ = x.shape

@@ -13,19 +13,12 @@ from dalib.methods.adversarial.domain_classifier import spectral_penalty as spec
 from dalib.methods.adversarial.two_heads import mcd as mcd
 from dalib.methods.adversarial.two_heads import mdd as mdd
 from dalib.methods.base import EVERYTHING as EVERYTHING
-from dalib.methods.base import NET_GROUPS as NET_GROUPS
 from dalib.methods.base import SETTINGS as SETTINGS
 from dalib.methods.base import SUPERVISED as SUPERVISED
-from dalib.methods.base import Forward as Forward
 from dalib.methods.base import Hooks as Hooks
-from dalib.methods.base import Look as Look
 from dalib.methods.base import Method as Method
 from dalib.methods.base import Needs as Needs
-from dalib.methods.base import Pass as Pass
-from dalib.methods.base import Spec as Spec
-from dalib.methods.base import States as States
 from dalib.methods.base import Update as Update
-from dalib.methods.base import View as View
 from dalib.methods.base import evaluated as evaluated
 from dalib.methods.base import source_only as source_only
 from dalib.methods.base import term as term
@@ -59,9 +52,9 @@ from dalib.methods.self_training.smoothness import vat as vat
 from dalib.methods.self_training.teacher import adamatch as adamatch
 from dalib.methods.self_training.teacher import mean_teacher as mean_teacher
 from dalib.methods.self_training.teacher import teacher_params as teacher_params
+from dalib.methods.semi_supervised import mme as mme
 from dalib.methods.several_sources import m3sda as m3sda
 from dalib.methods.several_sources import mfsan as mfsan
-from dalib.methods.several_sources import mme as mme
 from dalib.methods.source_free import adabn as adabn
 from dalib.methods.source_free import shot as shot
 from dalib.methods.statistics.mmd import dan as dan
@@ -85,6 +78,13 @@ from dalib.methods.transformers import augmented as augmented
 from dalib.methods.transformers import averaged as averaged
 from dalib.methods.transformers import scheduled as scheduled
 from dalib.methods.transformers import sharp as sharp
+from dalib.methods.view import NET_GROUPS as NET_GROUPS
+from dalib.methods.view import Forward as Forward
+from dalib.methods.view import Look as Look
+from dalib.methods.view import Pass as Pass
+from dalib.methods.view import Spec as Spec
+from dalib.methods.view import States as States
+from dalib.methods.view import View as View
 
 METHODS: dict[str, Callable[..., Method]] = {
     # baselines

@@ -1,13 +1,14 @@
-"""The seam of all methods: what a method is, what a loss sees, and what a step carries from one update to the next.
+"""The seam of all methods: what a method is, and how its losses become the updates of a step.
 
-A loss is a function of one argument, a :class:`View`. There are three levels, each reachable without the next:
+A loss is a function of one argument, a :class:`~dalib.methods.view.View`. There are three levels, each reachable
+without the next:
 
 1. a *term* ``view -> scalar`` (or ``(scalar, metrics)``) becomes a method by :func:`term`;
 2. a *penalty* ``view -> (scalar, view, metrics)`` may own parameters and states and make further passes; it is added
    to the loss of the main update;
 3. several :class:`Update`\\ s in one step, each with its own loss and the parameter groups that it trains.
 
-All functions are pure. Hyper-parameters may be traced arrays, so that a run can be ``vmap``ped over them.
+All functions are pure.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from dalib.core.checks import InputError, input_error, unknown_name
-from dalib.core.types import Array, Batch, Metrics, Outputs, Params, PyTree, Task
-
-NET_GROUPS = ("encoder", "bottleneck", "head")
-"""Parameter groups of the classifier; a method's own groups may not take these names."""
+from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
+from dalib.methods.view import NET_GROUPS as NET_GROUPS
+from dalib.methods.view import Forward, Look, Spec, States, View
 
 EVERYTHING = ("*",)
 
@@ -40,163 +40,10 @@ SETTINGS = {
 """What a method is for: the values of ``Needs.setting``."""
 
 
-class States(NamedTuple):
-    """What a step carries besides parameters: ``model`` (batch statistics by domain) and ``method`` (its own state)."""
-
-    model: PyTree
-    method: PyTree
-
-
-class Pass(NamedTuple):
-    """One pass of both domains through the net, with the batch it came from."""
-
-    source: Outputs
-    target: Outputs
-    batch: Batch
-
-
-class Forward(NamedTuple):
-    """The net as pure functions under one BatchNorm convention.
-
-    Attributes:
-        pair: ``(params, model_state, batch, key) -> (Pass, model_state)``, both domains in training mode.
-        one: ``(params, model_state, inputs, domain, key, train) -> (Outputs, model_state)``; ``domain`` is
-            "source" or "target" and decides which batch statistics are meant. With ``train=False`` the model
-            state comes back unchanged.
-        head: ``(head_params, features, key) -> logits``, the classifier's head alone in training mode (a second
-            head has the same form); ``key=None`` means evaluation.
-    """
-
-    pair: Callable[[Params, PyTree, Batch, Array], tuple[Pass, PyTree]]
-    one: Callable[..., tuple[Outputs, PyTree]]
-    head: Callable[[PyTree, Array, Array | None], Array]
-
-
-class View(NamedTuple):
-    """All that a loss may see. New facts become new fields and break no method.
-
-    Attributes:
-        batch: the training batch: inputs, source labels, and which rows of each domain it holds.
-        params: the net's parameter groups and the method's own, under the method's own names.
-        states: batch statistics and the method's own state. A loss returns changed ones in the view it hands back.
-        net: the net's passes, see :class:`Forward`; :meth:`pair`, :meth:`again` and :meth:`head` call them.
-        task: what is predicted, with its loss per example.
-        key: randomness of this loss at this step.
-        step: ``[]`` int32, steps taken before this one.
-        progress: ``[]`` float32 in [0, 1], ``step / total steps``.
-        source, target: outputs of the common pass over both domains; None before it.
-        labels: ``[n]`` of the source rows in ``source``; None before the common pass.
-    """
-
-    batch: Batch
-    params: Params
-    states: States
-    net: Forward
-    task: Task
-    key: Array
-    step: Array
-    progress: Array
-    source: Any = None
-    target: Any = None
-    labels: Any = None
-
-    @property
-    def own(self) -> Params:
-        """The method's own parameter groups."""
-        return {g: p for g, p in self.params.items() if g not in NET_GROUPS}
-
-    @property
-    def state(self) -> PyTree:
-        """The method's own state."""
-        return self.states.method
-
-    def keep(self, state: PyTree) -> View:
-        """This view with another state of the method."""
-        return self._replace(states=self.states._replace(method=state))
-
-    def pair(self, batch: Batch | None = None) -> View:
-        """Makes the common training pass over both domains with this view's key, and shows its outputs.
-
-        Args:
-            batch: what goes through the net in place of the view's batch, such as augmented inputs.
-        """
-        view = self if batch is None else self._replace(batch=batch)
-        outputs, model = self.net.pair(self.params, self.states.model, view.batch, self.key)
-        return view.show(outputs.source, outputs.target).with_model(model)
-
-    def show(self, source: Outputs, target: Outputs) -> View:
-        """This view with the outputs that joined penalties see."""
-        return self._replace(source=source, target=target, labels=self.batch.source.labels)
-
-    def with_model(self, model: PyTree) -> View:
-        """This view with other batch statistics."""
-        return self._replace(states=self.states._replace(model=model))
-
-    def again(
-        self,
-        inputs: Array,
-        domain: str = "target",
-        *,
-        key: Array | None,
-        params: Params | None = None,
-        train: bool = True,
-        **more: Any,
-    ) -> tuple[Outputs, View]:
-        """Makes a further pass through the net.
-
-        Args:
-            inputs: ``[n, ...]``.
-            domain: "source" or "target": which batch statistics are meant.
-            key: of the dropout; None for none.
-            params: other parameters than this view's, such as a teacher's.
-            train: whether in training mode; False leaves the batch statistics unchanged.
-            **more: of :attr:`Forward.one`, such as ``by_batch``.
-
-        Returns:
-            The outputs, and this view with the batch statistics after the pass.
-        """
-        params = self.params if params is None else params
-        outputs, model = self.net.one(params, self.states.model, inputs, domain, key, train, **more)
-        return outputs, self.with_model(model)
-
-    def head(self, features: Array, key: Array | None, params: PyTree | None = None) -> Array:
-        """Logits of features by the net's head, or by another head of its form."""
-        return self.net.head(self.params["head"] if params is None else params, features, key)
-
-    def task_loss(self, logits: Array, labels: Array | None = None) -> Array:
-        """The supervised loss per example, ``[n]``, of other logits than the common pass's (a second head's)."""
-        return self.task.loss(Outputs(logits, logits), self.labels if labels is None else labels)
-
-
 Loss = Callable[[View], tuple[Array, View, Metrics]]
 """``view -> (scalar, view, metrics)``; the view carries the states after this loss and the common pass, if any."""
 Term = Callable[[View], Any]
 """``view -> scalar`` or ``view -> (scalar, metrics)``."""
-
-
-class Spec(NamedTuple):
-    """What a method may know when it makes its own parameters and state.
-
-    Attributes:
-        num_classes: C, the columns of the logits.
-        outputs: an :class:`Outputs` of ``jax.ShapeDtypeStruct`` for one source batch.
-        params: the net's initial parameters (for copies: teachers, frozen source encoders).
-        init_head: ``key -> params`` of one more head of the classifier's form.
-        batch_stats: the net's initial batch statistics, which belong to ``params``; empty without BatchNorm.
-        target_size: examples of the target's training split, for memory banks; 0 if not known.
-    """
-
-    num_classes: int
-    outputs: Outputs
-    params: Params
-    init_head: Callable[[Array], PyTree]
-    batch_stats: PyTree = {}
-    target_size: int = 0
-
-    @property
-    def width(self) -> int:
-        """d, the number of features."""
-        return self.outputs.features.shape[-1]
 
 
 ValueAndGrad = Callable[..., tuple[tuple[Array, tuple[States, Metrics]], Params]]
@@ -300,20 +147,6 @@ class Needs(NamedTuple):
         """How the label sets of source and target may lie: the relations that the method is made for."""
         own = {"partial": ("partial",), "open": ("open",), "universal": ("open", "universal")}
         return own.get(self.setting, ("closed", "partial", "open", "universal"))
-
-
-class Look(NamedTuple):
-    """A look at whole training sets in evaluation mode, outside the compiled step.
-
-    Attributes:
-        outputs: ``domain -> Outputs``, ``[N, ...]`` in stored order; "target" or "source".
-        inputs: ``domain -> [N, ...]``.
-        labels: ``() -> [N]`` of the source. There is no way to the target's.
-    """
-
-    outputs: Callable[[str], Outputs]
-    inputs: Callable[[str], Any]
-    labels: Callable[[], Any]
 
 
 class Hooks(NamedTuple):
@@ -421,9 +254,6 @@ def joined_loss(method: Method, update: Update, view: View) -> tuple[Array, View
 
 ROWS = 0x0A11
 """Keeps the draw of rows apart from what penalties draw from the same key."""
-
-
-# Training on the source alone: the row that every other method is compared with.
 
 
 def source_only() -> Method:

@@ -6,19 +6,8 @@ import jax
 
 from dalib.core.checks import InputError, input_error
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
-from dalib.methods.base import (
-    NET_GROUPS,
-    SUPERVISED,
-    Hooks,
-    Loss,
-    Method,
-    Needs,
-    Spec,
-    States,
-    Update,
-    View,
-    supervised_loss,
-)
+from dalib.methods.base import SUPERVISED, Hooks, Loss, Method, Needs, Update, supervised_loss
+from dalib.methods.view import NET_GROUPS, Spec, States, View
 
 
 def combine(*methods: Method, name: str | None = None, batch_norm: str | None = None) -> Method:
@@ -32,11 +21,12 @@ def combine(*methods: Method, name: str | None = None, batch_norm: str | None = 
     Args:
         *methods: one or more methods with different names; rename by ``method._replace(name=...)``.
         name: of the result; default: the names joined by ``+``.
-        batch_norm: BatchNorm convention of the sum; None takes the first method's.
+        batch_norm: BatchNorm convention of the sum; None takes the one that all methods ask for.
 
     Raises:
         InputError: on equal names, when two methods both replace the supervised loss, when two bring a ``predict``,
-            ``evaluate`` or ``calibrate`` of their own, or for different settings that exclude each other.
+            ``evaluate`` or ``calibrate`` of their own, for different settings that exclude each other, or for
+            different BatchNorm conventions without ``batch_norm``.
     """
     if not methods:
         raise input_error("methods", got="none", expected="one or more methods")
@@ -171,6 +161,13 @@ def _needs(methods: tuple[Method, ...], batch_norm: str | None) -> Needs:
     if len(counts) > 1:
         owners = ", ".join(f"{m.name} ({m.needs.sources})" for m in methods if m.needs.sources > 1)
         raise InputError(f"combine: {owners} expect different numbers of sources")
+    if batch_norm is None and len({m.needs.batch_norm for m in methods}) > 1:
+        raise input_error(
+            "batch_norm",
+            got="None for " + ", ".join(f"{m.name} ({m.needs.batch_norm})" for m in methods),
+            expected="one BatchNorm convention for the sum",
+            todo=f"name one of theirs: combine(..., batch_norm={methods[0].needs.batch_norm!r})",
+        )
     return Needs(
         setting=settings[0] if settings else "closed",
         sources=max(m.needs.sources for m in methods),

@@ -1,4 +1,4 @@
-"""Adaptation from several sources (M3SDA, MFSAN) and with a few labels of the target (MME)."""
+"""Adaptation from several sources: M3SDA and MFSAN."""
 
 from itertools import combinations
 from typing import Any
@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
-from dalib.discrepancy import classifier_discrepancy, mean_entropy, mk_mmd, safe_norm
-from dalib.methods.base import SUPERVISED, Forward, Hooks, Method, Needs, Spec, Update, View, supervised_loss, weigh
+from dalib.discrepancy import classifier_discrepancy, mk_mmd, safe_norm
+from dalib.methods.base import Hooks, Method, Needs, Update, weigh
 from dalib.methods.parts.domains import check_sources, split_domains, stack_domains
-from dalib.methods.parts.nets import apply_heads, dann_schedule, init_heads, mixture, reverse_gradient, with_first
+from dalib.methods.parts.nets import apply_heads, dann_schedule, init_heads, mixture, with_first
+from dalib.methods.view import Forward, Spec, View
 
 # M3SDA: moment matching among several sources and the target, with two heads for each source.
 
@@ -227,73 +228,3 @@ def mfsan(
         needs=Needs(setting="several sources", sources=sources, classes=True),
         hooks=Hooks(predict=predict),
     )
-
-
-# MME: semi-supervised adaptation by minimax entropy.
-
-
-SHOTS = 0x5407
-"""Keeps the dropout of the pass over the shots apart from that of the common pass."""
-
-
-def mme(*, weight: Any = 0.1, alternate: bool = False, sources: int = 2) -> Method:
-    """Semi-supervised adaptation: the head maximises the entropy of the unlabelled target, the encoder minimises it.
-
-    **Where the labelled target examples are.** The target of a batch never carries labels. The few labelled target
-    examples (shots) come in one of two ways. They are the batch's third stream, ``batch.shots``: then the task loss is
-    half the source's mean and half the shots', as in the authors' code. Or they are a source domain of their own,
-    interleaved with the true source half and half by :func:`dalib.data.paired_stream`. The unlabelled target must not
-    contain the shots.
-
-    The paper's head takes features at unit length and divides by a temperature of 0.05: give the classifier
-    ``head="cosine"`` (:class:`dalib.encoders.classifier.CosineHead`). Any head works here; with a linear one the
-    entropy depends on the features' length too, and the encoder can lower it by longer features alone.
-
-    Args:
-        weight: λ; 0.1 in the paper.
-        alternate: two updates a step, labelled and then entropy with a forward pass of its own, as in the authors' code
-            (its "update" keeps the momentum of both in one optimiser, as dalib's does); False adds the two gradients.
-        sources: domains interleaved in the labelled rows: 2 with shots among them, 1 without. Without ``batch.shots``
-            it serves the metrics; all labelled rows count equally.
-
-    Metrics: ``loss/mme``, the target's entropy; ``mme/accuracy_shots``, of ``batch.shots`` or, without them, of the
-    last of 2 or more domains.
-
-    Raises:
-        InputError: for fewer than 1 domain, or (when traced) a batch that does not divide by them.
-
-    References:
-        Saito, Kim, Sclaroff, Darrell, Saenko, ICCV 2019, arXiv 1904.06487, section 3.
-    """
-    check_sources(sources, least=1)
-
-    def labelled(view: View) -> tuple[Array, View, Metrics]:
-        value, after, metrics = supervised_loss(view)
-        shots = view.batch.shots
-        if shots is None:
-            return value, after, metrics
-        outputs, after = after.again(shots.inputs, "target", key=jax.random.fold_in(view.key, SHOTS))
-        value = 0.5 * (value + view.task.loss(outputs, shots.labels).mean())
-        right = view.task.predict(outputs) == shots.labels
-        return value, after, {**metrics, "loss/task": value, "mme/accuracy_shots": right.mean()}
-
-    def of_shots(view: View) -> Metrics:
-        if sources == 1 or view.batch.shots is not None:
-            return {}
-        right = view.source.logits.argmax(-1) == view.labels
-        return {"mme/accuracy_shots": split_domains(right, sources)[-1].mean()}
-
-    def penalty(view: View) -> tuple[Array, View, Metrics]:
-        value = mean_entropy(view.head(reverse_gradient(view.target.features, 1.0), view.key))
-        # Minus: the head maximises; the reversal turns the sign once more, so the encoder minimises.
-        return -weigh(weight, view) * value, view, {"loss/mme": value, **of_shots(view)}
-
-    def unlabelled(view: View) -> tuple[Array, View, Metrics]:
-        return penalty(view.pair())
-
-    needs = Needs(setting="semi-supervised", sources=sources, classes=True)
-    main = SUPERVISED._replace(loss=labelled)
-    if not alternate:
-        return Method("mme", penalties=(penalty,), updates=(main,), needs=needs)
-    entropy = Update("entropy", unlabelled, ("encoder", "bottleneck", "head"), joins=False)
-    return Method("mme", updates=(main._replace(name="labelled"), entropy), needs=needs)

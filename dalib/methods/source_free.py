@@ -10,7 +10,8 @@ from jax import lax
 from dalib.core.checks import input_error
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import mean_entropy, mutual_information, safe_norm
-from dalib.methods.base import Hooks, Look, Method, Needs, Spec, States, Update, View, weigh
+from dalib.methods.base import Hooks, Method, Needs, Update, weigh
+from dalib.methods.view import Look, Spec, States, View
 
 # SHOT: source hypothesis transfer, adaptation without the source.
 
@@ -146,9 +147,6 @@ def shot(
         needs=Needs(start="source", batch_norm="domain", classes=True),
         hooks=Hooks(refresh=refresh, refresh_every=refresh_every),
     )
-
-
-# AdaBN: BatchNorm statistics of the target instead of the source.
 
 
 def adabn() -> Method:

@@ -12,20 +12,10 @@ import optax
 
 from dalib.core.checks import InputError, input_error, unknown_name
 from dalib.core.types import Array, Batch, Metrics, Params, PyTree
-from dalib.methods.base import (
-    NET_GROUPS,
-    Loss,
-    Method,
-    Spec,
-    States,
-    Update,
-    ValueAndGrad,
-    View,
-    supervised_loss,
-    weigh,
-)
+from dalib.methods.base import Loss, Method, Update, ValueAndGrad, supervised_loss, weigh
 from dalib.methods.combine import main_of
 from dalib.methods.parts.augmentation import Augment
+from dalib.methods.view import NET_GROUPS, Spec, States, View
 
 SEEN = 0x5EE
 """Keeps the views' randomness apart from what a method draws from the same key."""

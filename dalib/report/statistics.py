@@ -239,9 +239,6 @@ def stack_curves(curves: Iterable[Mapping[int, float]]) -> Curve:
     return Curve(np.array(steps), np.array([[c[s] for s in steps] for c in listed]).reshape(len(listed), len(steps)))
 
 
-# How methods are written in tables and figures.
-
-
 ORACLE_LABEL = "oracle: trained on target labels"
 SOURCE_ONLY = "source-only"
 _WRITTEN = {

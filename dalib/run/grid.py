@@ -110,6 +110,20 @@ def fixed(options: Grid, method: str, task: str = "") -> Settings:
     return found if options.preset_steps else found._replace(steps=options.steps)
 
 
+def _check_methods(options: Grid) -> dict[str, dict[str, Any]]:
+    """The hyper-parameters that the command line gives each method, checked together with names and seeds."""
+    chosen = method_options(options.options)
+    for name in options.method:
+        choose("method", name, METHODS)
+    if not options.method:
+        raise input_error("method", got="none", expected="at least one")
+    if unused := [name for name in chosen if name not in options.method]:
+        raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
+    if options.seeds < 1:
+        raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
+    return chosen
+
+
 def expand(
     options: Grid,
     tasks: Sequence[tuple[str, str]],
@@ -133,15 +147,7 @@ def expand(
     Raises:
         InputError: for unknown names, options of methods that are not run, or settings that contradict one another.
     """
-    chosen = method_options(options.options)
-    for name in options.method:
-        choose("method", name, METHODS)
-    if not options.method:
-        raise input_error("method", got="none", expected="at least one")
-    if unused := [name for name in chosen if name not in options.method]:
-        raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
-    if options.seeds < 1:
-        raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
+    chosen = _check_methods(options)
     names = list(options.method)
     if any(starts_from_source(name, chosen.get(name, {})) for name in names):
         names = ["source_only", *(name for name in names if name != "source_only")]

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from dalib.core.checks import InputError, choose, input_error
 from dalib.core.platform import platform
+from dalib.core.plugins import distribution_of
 from dalib.core.types import PyTree
 from dalib.encoders import BOTTLENECKS, Classifier, Net, as_net, make_classifier, population_form
 from dalib.encoders.registry import make_head
@@ -18,7 +19,6 @@ from dalib.evaluate.scores import open_set_scores
 from dalib.methods import Forward, Method, with_rejection
 from dalib.methods.parts.augmentation import SIZED, VIEWS, Augment, in_turn
 from dalib.methods.transformers import augmented
-from dalib.plugins import distribution_of
 from dalib.run.config import INVERSE, OPEN, Experiment
 from dalib.run.registry import METHODS, check_encoder, check_method, make_encoder, origins
 from dalib.tasks import classification, regression

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dalib.core.checks import InputError, input_error
+from dalib.core.plugins import Origin, Table
 from dalib.data import Domain, benchmarks
 from dalib.encoders import as_encoder
 from dalib.encoders.adapters.compose import ACCEPTED
@@ -18,7 +19,6 @@ from dalib.encoders.registry import make_encoder as make_own_encoder
 from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods import TEST_TIME, Method
 from dalib.methods.classic import CLASSIC
-from dalib.plugins import Origin, Table
 
 
 def check_method(name: str, made: Any) -> Method:

@@ -1,10 +1,10 @@
 """Training: state, optimiser groups, sharding, step, loop, checkpoints, run records."""
 
+from dalib.core.provenance import provenance as provenance
 from dalib.core.records import Clock as Clock
 from dalib.core.records import Record as Record
 from dalib.core.records import StorageError as StorageError
 from dalib.core.records import open_record as open_record
-from dalib.core.records import provenance as provenance
 from dalib.train.checkpoint import Checkpoints as Checkpoints
 from dalib.train.checkpoint import common_steps as common_steps
 from dalib.train.checkpoint import open_checkpoints as open_checkpoints

@@ -26,7 +26,8 @@ from jax import lax
 
 from dalib.core.checks import InputError, input_error
 from dalib.core.types import Array, Batch, Outputs, Params, PyTree
-from dalib.methods.base import NET_GROUPS, Forward, Method, Pass
+from dalib.methods.base import Method
+from dalib.methods.view import NET_GROUPS, Forward, Pass
 
 Objective = Callable[[Params, Batch, Array], tuple[Array, tuple[Any, Any]]]
 """``(trained, batch, key) -> (value, (states, metrics))``."""

@@ -1,4 +1,18 @@
-"""The forward pass with its conventions of BatchNorm, and statistics computed anew from data."""
+"""The net as pure functions under one of five BatchNorm conventions, and statistics computed anew from data.
+
+Published numbers hinge on the convention (Chang et al. 2019, arXiv 1906.03950, give the domain-specific one):
+
+========== =========================================== ==========================================================
+convention training-mode normalisation                 running statistics after a step
+========== =========================================== ==========================================================
+joint      by the mixture of both domains' batches     one set, of the mixture
+separate   each domain by its own batch                one set, updated by the source and then by the target
+source     source by its batch, target by the running  one set, of the source only
+           averages
+domain     each domain by its own batch                two sets; an evaluation must name the domain
+frozen     by the running averages                     never change
+========== =========================================== ==========================================================
+"""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -11,24 +25,8 @@ import numpy as np
 from dalib.core.checks import InputError, choose
 from dalib.core.types import Array, Batch, Outputs, Params, PyTree
 from dalib.encoders.adapters import as_net
-from dalib.methods.base import NET_GROUPS, Forward, Pass
 from dalib.methods.parts.domains import apart, together
-
-# The net as pure functions of parameters and batch statistics, under one of five BatchNorm conventions.
-#
-# Published numbers hinge on the convention (Chang et al. 2019, arXiv 1906.03950, give the domain-specific one):
-#
-# ========== =========================================== ==========================================================
-# convention training-mode normalisation                 running statistics after a step
-# ========== =========================================== ==========================================================
-# joint      by the mixture of both domains' batches     one set, of the mixture
-# separate   each domain by its own batch                one set, updated by the source and then by the target
-# source     source by its batch, target by the running  one set, of the source only
-#            averages
-# domain     each domain by its own batch                two sets; an evaluation must name the domain
-# frozen     by the running averages                     never change
-# ========== =========================================== ==========================================================
-
+from dalib.methods.view import NET_GROUPS, Forward, Pass
 
 CONVENTIONS = {
     "joint": "mixture of both domains in one pass",
@@ -123,9 +121,6 @@ def make_forward(net: Any, convention: str) -> Forward:
 def evaluate_outputs(forward: Forward, params: Params, model: PyTree, inputs: Array, domain: str) -> Outputs:
     """One pass in evaluation mode: running averages of ``domain``, no dropout, nothing changes."""
     return forward.one(params, model, inputs, domain, None, False)[0]
-
-
-# Batch statistics recomputed over a whole data set, for AdaBN and for averaged weights.
 
 
 def recompute_statistics(net: Any, params: Params, stats: PyTree, batches: Iterable[Array]) -> PyTree:

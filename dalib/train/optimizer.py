@@ -1,4 +1,9 @@
-"""The optimiser of an update and its schedules of the learning rate."""
+"""The optimiser, with one optax transformation a parameter group, and schedules of the learning rate.
+
+The state is kept per group and not per update. A method with several updates (MCD, WDGRL) so steps each group with one
+momentum, whichever update trains it. The learning rate is a function of the run's step and progress, not of an
+optimiser's own count: an update that is repeated within a step does not run through the schedule faster.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +15,6 @@ import optax
 
 from dalib.core.checks import InputError, check_positive, choose, input_error
 from dalib.core.types import Array, Params, PyTree, Time
-
-# Learning-rate schedules: factors that start at 1, as functions of the step i and of progress p in [0, 1].
-
 
 Schedule = Callable[[Time], Array]
 
@@ -46,14 +48,6 @@ def inverse(*, gamma: float, power: float = 0.75, total_steps: int) -> Schedule:
 
 
 SCHEDULES: dict[str, Schedule] = {"constant": constant, "dann": dann, "cosine": cosine}
-
-
-# Optimiser groups: one optax transformation a parameter group, with its own multiplier, and frozen parts.
-#
-# The state is kept per group and not per update, so that a method with several updates (MCD, WDGRL) steps each group
-# with one momentum whichever update trains it. The learning rate is a function of the run's
-# step and progress, not of an optimiser's own count:
-# an update that is repeated within a step does not run through the schedule faster.
 
 
 class Optimizer(NamedTuple):

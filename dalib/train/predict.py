@@ -10,14 +10,12 @@ from jax.sharding import Mesh
 from dalib.core.checks import choose, input_error
 from dalib.core.types import Array, Metrics, Outputs, PyTree
 from dalib.encoders.adapters import as_net
-from dalib.methods.base import NET_GROUPS, Forward, Method
+from dalib.methods.base import Method
 from dalib.methods.test_time.interface import Apply, TestTime
+from dalib.methods.view import NET_GROUPS, Forward
 from dalib.train.forward import evaluate_outputs
 from dalib.train.processes import local
 from dalib.train.sharding import batch_sharding, replicated
-
-# Predictions of a trained net, on one device or on all.
-
 
 Predict = Callable[[Any, PyTree, Any], Outputs]
 
@@ -58,9 +56,6 @@ def make_predict(method: Method, forward: Forward, domain: str, *, mesh: Mesh | 
         return outputs if len(places) == n else jax.tree.map(lambda x: x[:n], outputs)
 
     return on_all
-
-
-# Binds a net to test-time methods, and loops over a stream of batches.
 
 
 MODES = {

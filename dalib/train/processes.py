@@ -1,4 +1,9 @@
-"""Several processes: what they agree on, and how they are started."""
+"""Several processes as one program: how they find each other, and what all do, or the first alone.
+
+``jax.distributed`` is the engine. Every process runs the same program; a step is one computation on the devices of
+all, each process brings its own rows of a batch, and process 0 alone writes what is not a checkpoint. Between steps
+the host works on local copies (:func:`local`), which hold the same values everywhere.
+"""
 
 import os
 import re
@@ -13,9 +18,6 @@ from jax.sharding import Mesh
 from dalib.core.checks import InputError, input_error
 from dalib.core.types import PyTree
 from dalib.train.sharding import make_mesh, replicated
-
-# Which processes form one program: from arguments, from ``DALIB_…`` variables, or from Slurm's.
-
 
 WAYS = ("off", "tpu", "slurm")
 SLURM_PORTS = range(61_440, 65_536)
@@ -99,13 +101,6 @@ def checked(given: Sequence[Any], argument: str) -> Processes:
             expected="host:port, a number of processes ≥ 1, and 0 ≤ process < processes",
         )
     return found
-
-
-# Several processes as one program: how they find each other, and what has to be done by all, or by the first alone.
-#
-# ``jax.distributed`` is the engine. Every process runs the same program; a step is one computation on the devices of
-# all, each process brings its own rows of a batch, and process 0 alone writes what is not a checkpoint. Between steps
-# the host works on local copies (:func:`local`), which hold the same values everywhere.
 
 
 T = TypeVar("T")

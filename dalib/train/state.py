@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from dalib.core.checks import InputError, input_error
 from dalib.core.types import Array, Params, PyTree
 from dalib.encoders.adapters import as_net
-from dalib.methods.base import NET_GROUPS, Method, Spec
+from dalib.methods.base import Method
+from dalib.methods.view import NET_GROUPS, Spec
 from dalib.train.forward import initial_model_state
 from dalib.train.optimizer import Optimizer
 

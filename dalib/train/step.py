@@ -1,4 +1,4 @@
-"""The compiled training step, and the split of its batch."""
+"""The training step under ``jit``, for whole states and for states that are split over the devices."""
 
 import dataclasses
 import functools
@@ -7,21 +7,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
 
 from dalib.core.checks import input_error
-from dalib.core.platform import platform, tracing_over
-from dalib.core.types import Array, Batch, Metrics, Params, PyTree, Task, Time
-from dalib.methods.base import Forward, Method, States, Update, View, joined_loss, trained_groups
-from dalib.train.accumulate import Objective, ObjectiveOf, averaged, check_parts, refusing
-from dalib.train.accumulate import cached as by_cache
+from dalib.core.platform import tracing_over
+from dalib.core.types import Array, Batch, Metrics, PyTree, Task, Time
+from dalib.methods.base import Method
+from dalib.methods.view import Forward, States, View
+from dalib.train.accumulate import check_parts, refusing
 from dalib.train.optimizer import Optimizer
-from dalib.train.sharding import GATHERED, batch_sharding, fully_sharded, gather, replicated, scatter
+from dalib.train.sharding import batch_sharding, fully_sharded, replicated
 from dalib.train.state import TrainState
-
-# One training step and one evaluation pass under ``jax.jit``.
-
+from dalib.train.update import Settings, in_place, take, whole
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -59,103 +56,50 @@ def training_step(
         ``(state, batch) -> (state, metrics)``; metrics are scalars, among them ``loss/total`` and ``gradient_norm`` of
         each update and ``learning_rate``.
     """
-
     check_parts(method, accumulate, cached=cached)
     if accumulate > 1 and cached and state_sharding is not None:
         raise input_error("cached", got="True with a split state", expected="a whole state on every device")
-
-    def whole(params: Params, states: States) -> tuple[Params, States]:
-        if state_sharding is None:
-            return params, states
-        return gather((params, states), _parts(state_sharding))
-
-    def in_place(states: States) -> States:
-        return states if state_sharding is None else scatter(states, _parts(state_sharding)[1])
-
-    def objectives(update: Update, view: View, penalties: bool) -> ObjectiveOf:
-        """The loss of an update as a function of what it trains, of a batch and a key, with a forward to be chosen."""
-
-        def objective_of(forward_of: Callable[[Params], Forward]) -> Objective:
-            def objective(trained: Params, batch: Batch, key: Array):
-                params, states = whole(view.params | trained, view.states)
-                own = view._replace(batch=batch, params=params, states=states, net=forward_of(params), key=key)
-                value, after, metrics = joined_loss(method, update, own) if penalties else update.loss(own)
-                return value, (after.states, metrics)
-
-            if state_sharding is None:
-                return objective
-            # Rematerialise only the all-gathered parameters; keep every other residual.
-            return jax.checkpoint(objective, policy=_KEEP_ALL_BUT_GATHERED)
-
-        return objective_of
-
-    def differentiate(update: Update, view: View, groups: tuple[str, ...]) -> Any:
-        """``((loss, (states, metrics)), gradients)`` of one update, in the form of accumulation that was asked for."""
-
-        def value_and_grad(trained: Params, penalties: bool = True) -> Any:
-            objective_of = objectives(update, view, penalties)
-            if accumulate == 1:
-                objective = objective_of(lambda params: forward)
-                return jax.value_and_grad(objective, has_aux=True)(trained, view.batch, view.key)
-            if cached:
-                what = f"method {method.name!r}, update {update.name!r}"
-                at = (view.params, view.states, view.batch, view.key, accumulate)
-                return by_cache(objective_of, forward, trained, *at, what=what)
-            return averaged(objective_of, forward, trained, view.states, view.batch, view.key, accumulate)
-
-        trained = {g: view.params[g] for g in groups}
-        return value_and_grad(trained) if update.gradient is None else update.gradient(value_and_grad, trained)
+    settings = Settings(method, forward, optimizer, accumulate, cached, state_sharding)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        progress = state.step.astype(jnp.float32) / total_steps
-        time = Time(state.step, progress)
+        time = Time(state.step, state.step.astype(jnp.float32) / total_steps)
         key = jax.random.fold_in(state.key, state.step)
-        view = View(batch, state.params, States(state.model, state.method), forward, task, key, state.step, progress)
+        view = View(batch, state.params, States(state.model, state.method), forward, task, key, *time)
         moments = state.optimizer
         metrics: Metrics = {"learning_rate": optimizer.rate(time)}
         # Every update, and every repetition of one, draws from a key of its own.
         draw = 0
         for update in method.updates:
-            groups = trained_groups(update, view.params)
             prefix = f"{update.name}/" if len(method.updates) > 1 else ""
             for _ in range(update.repeats):
-                own = view._replace(key=jax.random.fold_in(key, draw))
+                view, moments, more = take(settings, update, view, moments, time, jax.random.fold_in(key, draw))
                 draw += 1
-                (value, (states, more)), gradients = differentiate(update, own, groups)
-                view = view._replace(states=in_place(states))
-                if method.hooks.gradients is not None:
-                    gradients = method.hooks.gradients(update.name, gradients, own)
-                more = {**more, "loss/total": value, "gradient_norm": optax.tree.norm(gradients)}
                 metrics |= {prefix + name: metric for name, metric in more.items()}
-                # Parameters move only now: all gradients of this update are taken at one place.
-                params, moments = dict(view.params), dict(moments)
-                gradients = _once_all_are_there(gradients, more["gradient_norm"])
-                for g in groups:
-                    params[g], moments[g] = optimizer.update(g, gradients[g], moments[g], params[g], time)
-                view = view._replace(params=params)
-        if method.hooks.after_step is not None:
-            last = forward if accumulate == 1 else refusing(forward, f"method {method.name!r}, at the step's end,")
-            params, states = whole(view.params, view.states)
-            end = view._replace(params=params, states=states, net=last, key=jax.random.fold_in(key, draw))
-            view = view._replace(states=in_place(method.hooks.after_step(end)))
+        states = _end(settings, view, jax.random.fold_in(key, draw))
         new = dataclasses.replace(
             state,
             step=state.step + 1,
             params=view.params,
             optimizer=moments,
-            model=view.states.model,
-            method=view.states.method,
+            model=states.model,
+            method=states.method,
         )
         return new, metrics
 
     return step
 
 
-_KEEP_ALL_BUT_GATHERED = jax.checkpoint_policies.save_anything_except_these_names(GATHERED)
-
-
-def _parts(state: TrainState) -> tuple[Params, States]:
-    return state.params, States(state.model, state.method)
+def _end(settings: Settings, view: View, key: Array) -> States:
+    """The states after the method's ``after_step``, which sees the parameters that the updates left."""
+    method, forward = settings.method, settings.forward
+    if method.hooks.after_step is None:
+        return view.states
+    # A pass over the whole batch here would undo what the accumulation saves.
+    if settings.accumulate > 1:
+        forward = refusing(forward, f"method {method.name!r}, at the step's end,")
+    params, states = whole(settings, view.params, view.states)
+    end = view._replace(params=params, states=states, net=forward, key=key)
+    return in_place(settings, method.hooks.after_step(end))
 
 
 def make_step(
@@ -196,17 +140,6 @@ def make_step(
         in_shardings=(places, batch_sharding(mesh)),
         out_shardings=(places, everywhere),
     )
-
-
-def _once_all_are_there(gradients: PyTree, norm: Array) -> PyTree:
-    """On CPU, makes each gradient depend on all of them (through the global norm).
-
-    XLA then updates parameters in place. Otherwise it must assume that a kernel is updated before the backward pass
-    has read it, and copies every large kernel at every step of a loop. An optimization barrier vanishes too early.
-    """
-    if platform() != "cpu":
-        return gradients
-    return jax.tree.map(lambda g: jnp.where(norm < 0, jnp.zeros((), g.dtype), g), gradients)
 
 
 # A state that is split over the devices from its first moment: for runs whose net is too large for a copy on each.

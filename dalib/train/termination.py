@@ -1,4 +1,14 @@
-"""How a run is interrupted and where it continues: SIGTERM, and the place of a run in its data and steps."""
+"""How a run is interrupted and where it continues: SIGTERM, and the place of a run in its data and steps.
+
+The state and the number of steps are all that training needs. The record needs a little more, since its lines are
+means over several steps and a run may be asked to stop between two of them. A checkpoint therefore notes how many
+lines the record had, the metrics of the steps since the last one, and whether an evaluation of its step is still to
+be done. The checkpoint holds all of it and appears whole or not at all, so no kill can part them.
+
+While a run trains, SIGTERM only asks: the loop finishes its step, saves and raises
+:class:`dalib.train.Preempted`. At any other time the command ends at once; all files appear whole or not at all, so
+that nothing needs finishing. A second signal ends at once in any case.
+"""
 
 import itertools
 import os
@@ -16,14 +26,6 @@ from dalib.core.records import Record
 from dalib.train.checkpoint import Check, Checkpoints, Notes, common_steps, restore_together
 from dalib.train.processes import any_process, leaders, process_count
 from dalib.train.state import TrainState
-
-# Where runs stand: what a checkpoint notes beside the state, and how runs come back to it.
-#
-# The state and the number of steps are all that training needs. The record needs a little more, since its lines are
-# means over several steps and a run may be asked to stop between two of them. A checkpoint therefore notes how many
-# lines the record had, the metrics of the steps since the last one, and whether an evaluation of its step is still to
-# be done. The checkpoint holds all of it and appears whole or not at all, so no kill can part them.
-
 
 Stop = Callable[[], bool]
 """Says whether to save and stop. It is asked after every step, by all processes of a run at the same step: they must
@@ -139,13 +141,6 @@ def joined(pending: Sequence[list[dict[str, Any]]]) -> list[Any]:
     if not pending[0]:
         return []
     return [{name: np.array([[metrics[name] for metrics in own] for own in pending]) for name in pending[0][0]}]
-
-
-# SIGTERM, as schedulers and preemptible machines send it: what is under way is saved, and the command ends with 0.
-#
-# While a run trains, the signal only asks: the loop finishes its step, saves and raises
-# :class:`dalib.train.Preempted`. At any other time the command ends at once; all files appear whole or not at all, so
-# that nothing needs finishing. A second signal ends at once in any case.
 
 
 AGREE_EVERY = 10

@@ -1,4 +1,36 @@
-"""The forms of MK-MMD that :mod:`experiments.speed.discrepancy` measures, and the products beside them."""
+"""Time and peak memory of MK-MMD, value and gradient, dense and tiled, beside three plain Gram-matrix products.
+
+    python -m experiments.speed.discrepancy
+    python -m experiments.speed.discrepancy --rows 256 1024 --widths 256
+
+For every n = m and d each form runs in a fresh process, so that its peak memory is its own: the products ``x xᵀ``,
+``y yᵀ``, ``x yᵀ`` in full float32 precision, the dense and the tiled form of ``mk_mmd``, and, if torch is installed,
+the same loss as PyTorch libraries write it, with a broadcast difference ``[2n, 2n, d]``. The ratio is to the time of
+the three products, run in turn with the form in the same process. Forms that by their own arithmetic would not fit
+``--memory-limit`` are left out and shown as "-", and so are those of which one call would take longer than
+``--time-limit``, as the sizes before tell: n = m = 32768 with d = 2048 are 13 teraflops for the products alone. A
+call that takes longer than ``--seconds`` is not repeated. The last line is one JSON object. The goals: tiled at most
+4 times the three products, and less than 2 GiB at n = m = 32768, d = 256. In the JSON the products have a ratio to
+themselves too: how far it is from 1 tells how noisy the machine was.
+
+Ours, two CPU cores (jax 0.10.2, PyTorch 2.13.0), in 5 minutes; the products' ratio to themselves was 0.96 to 1.02.
+The broadcast form in PyTorch took 255 times the products at n = 256, d = 256 (1.03 GiB) and does not fit
+6 GiB beyond; n = m = 32768 with d = 2048 is left out by the time limit:
+
+=======  =====  ==========  ==================  ==================
+n = m    d      3 products  dense               tiled
+=======  =====  ==========  ==================  ==================
+256      256    1.1 ms      2.01x, 0.02 GiB     2.18x, 0.02 GiB
+1024     256    9.2 ms      4.97x, 0.09 GiB     3.87x, 0.02 GiB
+4096     256    0.26 s      4.31x, 1.17 GiB     2.64x, 0.04 GiB
+8192     256    0.90 s      5.28x, 4.62 GiB     2.37x, 0.06 GiB
+32768    256    16.1 s      left out            2.69x, 0.21 GiB
+256      2048   5.1 ms      3.08x, 0.03 GiB     3.12x, 0.04 GiB
+1024     2048   68 ms       3.61x, 0.15 GiB     3.49x, 0.07 GiB
+4096     2048   1.31 s      3.12x, 1.37 GiB     3.48x, 0.21 GiB
+8192     2048   5.72 s      3.22x, 4.95 GiB     2.78x, 0.40 GiB
+=======  =====  ==========  ==================  ==================
+"""
 
 import gc
 import importlib.util
@@ -98,41 +130,6 @@ FORMS: dict[str, Callable[[np.ndarray, np.ndarray], Callable[[], float]]] = {
     "tiled": tiled,
     "torch": broadcast,
 }
-
-
-# Time and peak memory of MK-MMD, value and gradient, dense and tiled, beside three plain Gram-matrix products.
-#
-#     python -m experiments.speed.discrepancy
-#     python -m experiments.speed.discrepancy --rows 256 1024 --widths 256
-#
-# For every n = m and d each form runs in a fresh process, so that its peak memory is its own: the products ``x xᵀ``,
-# ``y yᵀ``, ``x yᵀ`` in full float32 precision, the dense and the tiled form of ``mk_mmd``, and, if torch is installed,
-# the same loss as PyTorch libraries write it, with a broadcast difference ``[2n, 2n, d]``. The ratio is to the time of
-# the three products, run in turn with the form in the same process. Forms that by their own arithmetic would not fit
-# ``--memory-limit`` are left out and shown as "-", and so are those of which one call would take longer than
-# ``--time-limit``, as the sizes before tell: n = m = 32768 with d = 2048 are 13 teraflops for the products alone. A
-# call that takes longer than ``--seconds`` is not repeated. The last line is one JSON object. The goals: tiled at most
-# 4 times the three products, and less than 2 GiB at n = m = 32768, d = 256. In the JSON the products have a ratio to
-# themselves
-# too: how far it is from 1 tells how noisy the machine was.
-#
-# Ours, two CPU cores (jax 0.10.2, PyTorch 2.13.0), in 5 minutes; the products' ratio to themselves was 0.96 to 1.02.
-# The broadcast form in PyTorch took 255 times the products at n = 256, d = 256 (1.03 GiB) and does not fit
-# 6 GiB beyond; n = m = 32768 with d = 2048 is left out by the time limit:
-#
-# =======  =====  ==========  ==================  ==================
-# n = m    d      3 products  dense               tiled
-# =======  =====  ==========  ==================  ==================
-# 256      256    1.1 ms      2.01x, 0.02 GiB     2.18x, 0.02 GiB
-# 1024     256    9.2 ms      4.97x, 0.09 GiB     3.87x, 0.02 GiB
-# 4096     256    0.26 s      4.31x, 1.17 GiB     2.64x, 0.04 GiB
-# 8192     256    0.90 s      5.28x, 4.62 GiB     2.37x, 0.06 GiB
-# 32768    256    16.1 s      left out            2.69x, 0.21 GiB
-# 256      2048   5.1 ms      3.08x, 0.03 GiB     3.12x, 0.04 GiB
-# 1024     2048   68 ms       3.61x, 0.15 GiB     3.49x, 0.07 GiB
-# 4096     2048   1.31 s      3.12x, 1.37 GiB     3.48x, 0.21 GiB
-# 8192     2048   5.72 s      3.22x, 4.95 GiB     2.78x, 0.40 GiB
-# =======  =====  ==========  ==================  ==================
 
 
 GIB = 2**30

@@ -1,4 +1,4 @@
-"""Gradient reversal in PyTorch, for the contestants of the benchmarks. Imports torch only when called."""
+"""The population benchmark as a plain PyTorch training loop, and gradient reversal. Imports torch only when called."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,9 +21,6 @@ def gradient_reversal() -> Callable[[Any, float], Any]:
             return -context.factor * gradients[0], None
 
     return Reverse.apply
-
-
-# The nets of the population benchmark as a plain PyTorch training loop. Imports torch only when called.
 
 
 def torch_contestant(problem: Any, benchmark: Any) -> Callable[[], int]:

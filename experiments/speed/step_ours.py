@@ -1,4 +1,7 @@
-"""Our side of the step's benchmark: a jitted step of :mod:`dalib.train` on a batch that is on the device."""
+"""Our side of the step's benchmark: a jitted step of :mod:`dalib.train` on a batch that is on the device.
+
+Also the machine's ceilings in this process: rates of matrix products and of copies of large arrays.
+"""
 
 import statistics
 import time
@@ -9,9 +12,6 @@ import numpy as np
 
 from experiments.speed.encoders import fill
 from experiments.speed.turns import Built
-
-# What the machine can do at best, measured in this process: matrix products and copies of large arrays.
-
 
 SIDE = 2048
 MEBIBYTES = 256

@@ -1,6 +1,7 @@
 """PyTorch's side of the step benchmark, as the field's libraries write it. Imports torch only when called."""
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -32,44 +33,59 @@ def coral(x: Any, y: Any) -> Any:
     return (torch.cov(x.float().T) - torch.cov(y.float().T)).square().sum() / (4 * x.shape[1] ** 2)
 
 
-def theirs(form: str, benchmark: Any) -> Built:
-    """The steps of all methods and dtypes on one net; the seconds of the first call of each as facts."""
-    import time
-
-    import torch
+def build(benchmark: Any, device: str, layout: Any) -> tuple[Any, Any]:
+    """The net's parts (encoder, bottleneck, head), whose ``forward`` gives features and logits; and DANN's critic."""
     from torch import nn
-    from torch.nn import functional as F
 
-    from experiments.speed.step_ours import WIDTH, arrays
-
-    torch.set_num_threads(benchmark.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    layout = torch.contiguous_format if form == "eager" else torch.channels_last
-
-    reverse = gradient_reversal()
+    from experiments.speed.step_ours import WIDTH
 
     encoder = reference(benchmark.encoder, benchmark.image_size)
     name, last = list(encoder.named_children())[-1]
     linear = last if isinstance(last, nn.Linear) else [m for m in last.modules() if isinstance(m, nn.Linear)][0]
     setattr(encoder, name, nn.Flatten())
-    bottleneck = nn.Sequential(nn.Linear(linear.in_features, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU())
-    parts: Any = nn.ModuleDict(
-        {"encoder": encoder, "bottleneck": bottleneck, "head": nn.Linear(WIDTH, benchmark.classes)}
-    )
-    parts.to(device, memory_format=layout)
-    hidden = (nn.Linear(WIDTH, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 1))
-    critic = nn.Sequential(*hidden).to(device)
 
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.parts = parts
+            self.encoder = encoder
+            self.bottleneck = nn.Sequential(nn.Linear(linear.in_features, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU())
+            self.head = nn.Linear(WIDTH, benchmark.classes)
 
         def forward(self, x: Any) -> Any:
-            features = self.parts["bottleneck"](self.parts["encoder"](x))
-            return features, self.parts["head"](features)
+            features = self.bottleneck(self.encoder(x))
+            return features, self.head(features)
 
-    net: Any = torch.compile(Net()) if form == "compiled" else Net()
+    net: Any = Net().to(device, memory_format=layout)
+    hidden = (nn.Linear(WIDTH, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 1))
+    return net, nn.Sequential(*hidden).to(device)
+
+
+def optimizer_of(net: Any, critic: Any, method: str) -> Any:
+    """SGD with a tenth of the rate for the encoder, and the critic only where the method has one."""
+    import torch
+
+    groups: Any = [
+        {"params": net.encoder.parameters(), "lr": 0.001},
+        {"params": [*net.bottleneck.parameters(), *net.head.parameters()]},
+    ]
+    if method == "dann":
+        groups.append({"params": critic.parameters()})
+    return torch.optim.SGD(groups, lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-3)
+
+
+def theirs(form: str, benchmark: Any) -> Built:
+    """The steps of all methods and dtypes on one net; the seconds of the first call of each as facts."""
+    import torch
+    from torch.nn import functional as F
+
+    from experiments.speed.step_ours import arrays
+
+    torch.set_num_threads(benchmark.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    layout = torch.contiguous_format if form == "eager" else torch.channels_last
+    reverse = gradient_reversal()
+    plain, critic = build(benchmark, device, layout)
+    net: Any = torch.compile(plain) if form == "compiled" else plain
 
     def place(x: Any) -> Any:
         return torch.from_numpy(x).to(device).permute(0, 3, 1, 2).contiguous(memory_format=layout)
@@ -87,16 +103,9 @@ def theirs(form: str, benchmark: Any) -> Built:
         "dan": lambda features: mk_mmd(features[:n], features[n:]),
         "deep_coral": lambda features: coral(features[:n], features[n:]),
     }
-    finish: Callable[[], Any] = torch.cuda.synchronize if device == "cuda" else lambda: None
 
     def caller(method: str, dtype: str) -> Callable[[], Any]:
-        groups: Any = [
-            {"params": parts["encoder"].parameters(), "lr": 0.001},
-            {"params": [*parts["bottleneck"].parameters(), *parts["head"].parameters()]},
-        ]
-        if method == "dann":
-            groups.append({"params": critic.parameters()})
-        optimizer = torch.optim.SGD(groups, lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-3)
+        optimizer = optimizer_of(plain, critic, method)
 
         def call() -> None:
             optimizer.zero_grad()
@@ -107,15 +116,17 @@ def theirs(form: str, benchmark: Any) -> Built:
             optimizer.step()
             if not math.isfinite(loss.item()):
                 raise FloatingPointError(f"{form}: {method} {dtype} diverged")
-            finish()
+            if device == "cuda":
+                torch.cuda.synchronize()
 
         return call
 
     calls, first = {}, {}
     for dtype in benchmark.dtypes:
         for method in benchmark.methods:
-            calls[f"{method} {dtype}"] = caller(method, dtype)
+            name = f"{method} {dtype}"
+            calls[name] = caller(method, dtype)
             began = time.perf_counter()
-            calls[f"{method} {dtype}"]()
-            first[f"{method} {dtype}"] = time.perf_counter() - began
+            calls[name]()
+            first[name] = time.perf_counter() - began
     return calls, {"first_call_s": first}, lambda: None

@@ -1,4 +1,8 @@
-"""Measurements of time in turns, and of peak memory."""
+"""Measurements of time in turns, and of peak memory.
+
+Each contestant runs in a process of its own, on the same cores, taking turns. Whatever else the machine does then slows
+all of them, and neither library's threads meet the other's.
+"""
 
 import multiprocessing
 import os
@@ -12,11 +16,6 @@ from typing import Any, NamedTuple
 import jax
 
 from dalib.core.platform import keep_memory
-
-# Contestants of a benchmark: each in a process of its own, on the same cores, taking turns.
-#
-# Whatever else the machine does then slows all of them, and neither library's threads meet the other's.
-
 
 Built = tuple[dict[str, Callable[[], Any]], Any, Callable[[], Any]]
 """What a contestant builds in its process: calls that return when their work is done, facts that it tells at once, and
@@ -113,9 +112,6 @@ def _worker(pipe: Connection, build: Callable[..., Built], arguments: Any, threa
     except Exception as error:
         traceback.print_exc()
         pipe.send(Failure(f"{type(error).__name__}: {str(error).splitlines()[:1]}"))
-
-
-# Peak memory of this process, or of its accelerator.
 
 
 def reset_peak_memory() -> int:

@@ -9,7 +9,8 @@ import pytest
 
 from dalib.core.types import Batch, Source, Target
 from dalib.methods import METHODS, combine
-from dalib.methods.base import NET_GROUPS, term, trained_groups
+from dalib.methods.base import Needs, term, trained_groups
+from dalib.methods.view import NET_GROUPS
 from dalib.train import make_mesh, put_batch
 from dalib.train.sharding import batch_sharding, replicated
 from tests.contract.cases import (
@@ -115,7 +116,9 @@ def test_eight_devices_equal_one(name):
 @pytest.mark.parametrize("name", methods())
 def test_a_sum_with_it_is_a_method_again(name):
     method = small_method(name)
-    extra = term("extra", lambda view: jnp.mean(view.target.features**2))
+    extra = term(
+        "extra", lambda view: jnp.mean(view.target.features**2), needs=Needs(batch_norm=method.needs.batch_norm)
+    )
     state, step = setup(combine(method, extra), "vectors")
     new, metrics = quick_jit(step)(state, batch("vectors"))
     assert_finite((visible(new), metrics))

@@ -25,6 +25,7 @@ from dalib.encoders import (
     population_form,
 )
 from dalib.methods import dann, source_only
+from dalib.tasks import classification
 from dalib.train import (
     CONVENTIONS,
     init_state,
@@ -49,7 +50,7 @@ def setup(net, method, convention, start=None):
         key, net, method, optimizer, BATCH.source.inputs, batch_norm=convention, variables=start
     )
     forward = make_forward(net, convention)
-    step = training_step(method, forward, optimizer, total_steps=10, num_classes=CLASSES)
+    step = training_step(method, forward, optimizer, total_steps=10, task=classification(CLASSES))
     # Half way: at step 0 the gradient reversal is 0.
     return quick_jit(make)(jax.random.key(3)).replace(step=jnp.int32(5)), step
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from dalib.core.types import Batch, Outputs, Source, Target
 from dalib.methods import METHODS, States
-from dalib.methods.base import Forward
 from dalib.methods.classic import CLASSIC
+from dalib.methods.view import Forward
 from tests.golden import golden, inputs
 from tests.methods.passes import (
     FORWARD,

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.core.types import Batch, Outputs, Source, Target, Task
-from dalib.methods.base import Forward, Pass, Spec, States, View, joined_loss
+from dalib.methods.base import joined_loss
+from dalib.methods.view import Forward, Pass, Spec, States, View
 from dalib.tasks import classification
 
 HEAD = nn.Dense(5)

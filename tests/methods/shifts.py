@@ -8,7 +8,8 @@ import numpy as np
 
 from dalib.core.types import Batch, Source, Target
 from dalib.encoders import MLP, Bottleneck, Classifier
-from dalib.methods.base import Look, Method, States, evaluated
+from dalib.methods.base import Method, evaluated
+from dalib.methods.view import Look, States
 from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, make_predict, training_step
 from tests.contract.cases import quick_jit

@@ -12,7 +12,7 @@ from tests.methods.passes import make_spec
 
 def test_where_methods_start():
     assert {name for name, make in METHODS.items() if make().needs.start == "source"} == {"adda", "shot"}
-    assert combine(entmin(), adda(hidden=(2,))).needs.start == "source"
+    assert combine(entmin(), adda(hidden=(2,)), batch_norm="joint").needs.start == "source"
     assert combine(entmin(), dann(hidden=(2,))).needs.start == "scratch"
 
 

@@ -144,7 +144,7 @@ def test_an_evaluation_takes_the_teacher_alone_and_in_a_sum():
     seen, states = evaluated(mean_teacher(), params, States({}, state))
     assert seen["head"].tolist() == [0.0] * 5 and states == States({}, state)
     assert evaluated(mean_teacher(evaluate="student"), params, states)[0] is params
-    both = combine(mean_teacher(), dann(hidden=(4,)))
+    both = combine(mean_teacher(), dann(hidden=(4,)), batch_norm="separate")
     params["dann/discriminator"] = jnp.ones(3)
     seen, _ = evaluated(both, params, States({}, {"mean_teacher": state, "dann": {}}))
     assert seen["head"].tolist() == [0.0] * 5 and seen["dann/discriminator"] is params["dann/discriminator"]

@@ -10,7 +10,6 @@ import pytest
 from dalib.core.checks import InputError
 from dalib.core.types import Batch, Outputs, Source, Target
 from dalib.discrepancy import coral
-from dalib.methods.base import Forward, Pass, States
 from dalib.methods.generalisation.mixstyle import mix_styles, mixing, mixstyle, partners, style
 from dalib.methods.generalisation.penalties import (
     coral_dg,
@@ -23,6 +22,7 @@ from dalib.methods.generalisation.penalties import (
     weight_after,
 )
 from dalib.methods.parts.domains import domain_losses, split_domains, stack_domains
+from dalib.methods.view import Forward, Pass, States
 from tests.golden import golden, inputs
 from tests.methods.passes import gradients_of, loss_of, make_context, make_pass, make_view, relative_error
 

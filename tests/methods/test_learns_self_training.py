@@ -102,7 +102,7 @@ METHODS = {
     "adamatch": adamatch(),
     "vat": vat(radius=0.5),
     "vada": vada(radius=0.5, target=0.1),
-    "sum": combine(fixmatch(threshold=0.8), im(weight=0.3)),
+    "sum": combine(fixmatch(threshold=0.8), im(weight=0.3), batch_norm="separate"),
 }
 
 

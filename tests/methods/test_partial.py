@@ -7,9 +7,9 @@ import pytest
 
 from dalib.core.checks import InputError
 from dalib.core.types import Outputs
-from dalib.methods.base import Look, States
 from dalib.methods.label_sets.partial import class_weights, importance_weights, iwan, pada
 from dalib.methods.parts.nets import Discriminator, discriminate
+from dalib.methods.view import Look, States
 from tests.contract.cases import batch, setup
 from tests.golden import golden, inputs
 from tests.methods.passes import (

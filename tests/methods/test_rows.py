@@ -7,10 +7,11 @@ import pytest
 
 from dalib.core.types import Batch, Outputs, Source, Target
 from dalib.methods.adversarial.domain_classifier import dann
-from dalib.methods.base import ROWS, Forward, Method, Pass, States, term
+from dalib.methods.base import ROWS, Method, term
 from dalib.methods.self_training.entropy import mcc
 from dalib.methods.statistics.mmd import dan
 from dalib.methods.statistics.moments import deep_coral
+from dalib.methods.view import Forward, Pass, States
 from dalib.tasks import classification
 from dalib.tasks.classification import cross_entropy
 from tests.methods.passes import FORWARD, joined, make_context, make_pass, make_spec, penalty_of

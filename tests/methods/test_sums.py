@@ -9,7 +9,8 @@ import pytest
 from dalib.core.checks import InputError
 from dalib.core.types import Outputs
 from dalib.methods import METHODS, combine
-from dalib.methods.base import SUPERVISED, Hooks, Look, Method, States, term, trained_groups
+from dalib.methods.base import SUPERVISED, Hooks, Method, term, trained_groups
+from dalib.methods.view import Look, States
 from tests.contract.cases import assert_close, assert_same_bits, batch, leaves, moved_groups, quick_jit, setup
 from tests.methods.passes import make_spec
 
@@ -33,7 +34,7 @@ def trained_by(total: Method, params) -> dict[str, set[str]]:
 
 
 def test_a_term_joins_the_main_update_of_mcd():
-    total = combine(method("mcd", repeats=2), method("dan", weight=0.5))
+    total = combine(method("mcd", repeats=2), method("dan", weight=0.5), batch_norm="separate")
     state, new, metrics = after_one_step(total)
     second = {"mcd/second_head"}
     assert trained_by(total, state.params) == {"A": NET | second, "B": {"head"} | second, "C": {"encoder"}}
@@ -93,6 +94,14 @@ def test_two_main_losses_exclude_each_other():
     sharp = Method("sharp", updates=(twice,))
     with pytest.raises(InputError, match="mcd and sharp each replace"):
         combine(method("mcd"), method("dan"), sharp)
+
+
+def test_parts_of_different_batch_norms_need_one_by_argument():
+    parts = method("mcd"), method("dan"), method("source_only")
+    with pytest.raises(InputError, match=r"(?s)batch_norm.*mcd \(separate\), dan \(joint\), source_only \(source\)"):
+        combine(*parts)
+    assert combine(*parts, batch_norm="domain").needs.batch_norm == "domain"
+    assert combine(method("dan"), method("dann")).needs.batch_norm == "joint"
 
 
 def test_states_are_kept_apart():
@@ -170,7 +179,7 @@ def test_gradients_of_every_update_pass_through_the_hook():
         return jax.tree.map(lambda g: 1e-3 * g / optax.tree.norm(gradients), gradients)
 
     clipping = Method("clip", hooks=Hooks(gradients=clip))
-    state, _, metrics = after_one_step(combine(method("mcd", repeats=2), clipping))
+    state, _, metrics = after_one_step(combine(method("mcd", repeats=2), clipping, batch_norm="separate"))
     second = {"mcd/second_head"}
     expected = [("A", NET | second), ("B", {"head"} | second), ("C", {"encoder"}), ("C", {"encoder"})]
     assert seen == expected

@@ -122,8 +122,13 @@ def by_hand(method, steps, d):
 @pytest.mark.parametrize(
     "method",
     [
-        averaged(combine(sharp(dan(), penalties=False), mean_teacher(evaluate="student")), decay=0.6),
-        pytest.param(combine(dan(), averaged(mean_teacher(evaluate="student"), decay=0.6)), marks=pytest.mark.slow),
+        averaged(
+            combine(sharp(dan(), penalties=False), mean_teacher(evaluate="student"), batch_norm="joint"), decay=0.6
+        ),
+        pytest.param(
+            combine(dan(), averaged(mean_teacher(evaluate="student"), decay=0.6), batch_norm="joint"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(combine(averaged(dan(), decay=0.6), batch_norm="domain"), marks=pytest.mark.slow),
     ],
     ids=["around", "inside", "by domain"],
@@ -141,7 +146,7 @@ def test_an_average_is_the_one_written_out_with_its_statistics(method):
 
 
 def test_a_sum_takes_its_gradient_once():
-    assert combine(dan(), sharp(mean_teacher())).updates[0].gradient is not None
+    assert combine(dan(), sharp(mean_teacher()), batch_norm="joint").updates[0].gradient is not None
     with pytest.raises(InputError, match="dan and second each replace the supervised loss, or how"):
         combine(sharp(dan()), sharp(dan())._replace(name="second"))
 

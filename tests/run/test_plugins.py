@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalib import plugins
+from dalib.core import plugins
 from dalib.core.checks import InputError
 from dalib.data import from_arrays
 from dalib.data.readers.user_files import place_of
 from dalib.encoders import MLP, Classifier
-from dalib.methods import dan, from_term
+from dalib.methods import dan, term
 from dalib.run.config import Experiment, Recipe, method_options
 from dalib.run.own.adapt import command
 from dalib.run.program import Given, make_program
@@ -24,15 +24,15 @@ CODE = '''
 import flax.linen as nn
 import numpy as np
 from dalib.data import from_arrays
-from dalib.methods import from_term
+from dalib.methods import term
 from dalib.core.types import Outputs
 
 CONSTANT = 3
 
 def means(*, weight=1.0):
     """Distance of means."""
-    term = lambda source, labels, target, context: ((source.features.mean(0) - target.features.mean(0)) ** 2).sum()
-    return from_term("means", term, weight=weight)
+    gap = lambda view: ((view.source.features.mean(0) - view.target.features.mean(0)) ** 2).sum()
+    return term("means", gap, weight=weight)
 
 def wrong():
     return [1]
@@ -97,7 +97,7 @@ def install(folder, module, name, points):
 
 def test_a_spec_is_imported_from_the_working_folder(module):
     method = METHODS[f"{module}:means"](weight=0.5)
-    assert method.name == "means" and method.penalty is not None
+    assert method.name == "means" and len(method.penalties) == 1
     assert make_encoder(f"{module}:Net", width=9).width == 9
     assert set(DATASETS[f"{module}:toys"](None)) == {"here", "there"}
     assert METHODS["dan"] is dan  # dalib's own are handed out as they are
@@ -229,7 +229,7 @@ def test_objects_run_as_the_names_do(tmp_path):
 
 
 def test_a_method_object_is_the_one_that_trains(tmp_path):
-    heavy = from_term("heavy", lambda s, y, t, c: jnp.square(s.features).sum(), weight=10.0)
+    heavy = term("heavy", lambda view: jnp.square(view.source.features).sum(), weight=10.0)
     plain = run_experiment(experiment(), *domains(), tmp_path / "plain")
     other = run_experiment(experiment(), *domains(), tmp_path / "heavy", method=heavy)
     assert weights(plain) != weights(other)

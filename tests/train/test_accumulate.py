@@ -136,9 +136,9 @@ def test_options_and_sums_decide_too():
     assert (
         mcd().needs.per_example
         and not mcd(balance=0.01).needs.per_example
-        and not mcd(balance=jnp.zeros(())).per_example
+        and not mcd(balance=jnp.zeros(())).needs.per_example
     )
-    assert combine(dann(), mcd()).needs.per_example and not combine(dann(), dan()).needs.per_example
+    assert combine(dann(), mcd(), batch_norm="joint").needs.per_example and not combine(dann(), dan()).needs.per_example
     assert not term("mine", lambda view: 0.0).needs.per_example
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from dalib.data import paired_stream, stream_rows
-from dalib.methods import source_only
-from dalib.methods.augmented import augmented
+from dalib.methods import augmented, source_only
 from dalib.methods.parts.augmentation import gaussian_noise
 from dalib.train import Pool, Rows, make_mesh, make_population, pool_numbers, put_batch, whole_run
 from dalib.train.accumulate import split_rows
 from tests.data.test_rows import check, counted, same_bits
+from tests.methods.passes import loss_of
 
 SIZES = {"first": 20, "second": 30, "target": 16, "other": 25, "shots": 9}
 DOMAINS = {name: counted(name, size) for name, size in SIZES.items()}
@@ -92,13 +92,14 @@ def test_a_view_of_the_batch_keeps_its_rows():
     """Inputs change, rows stay, for the shots as well."""
     seen = []
 
-    def loss(params, states, batch, *more):
-        seen.append(batch)
+    def loss(view):
+        seen.append(view.batch)
+        return jnp.float32(0), view, {}
 
     method = source_only()
     watched = augmented(method._replace(updates=(method.updates[0]._replace(loss=loss),)), gaussian_noise)
     batch = jax.tree.map(jnp.asarray, stream(0)[0])
-    watched.updates[0].loss({}, None, batch, None, type("Context", (), {"key": jax.random.key(0)}))
+    loss_of(watched.updates[0], {}, None, batch)
     for before, after in zip(batch, seen[0], strict=True):
         assert (before.inputs != after.inputs).all()
         np.testing.assert_array_equal(before.rows, after.rows)

@@ -8,7 +8,8 @@ import pytest
 from dalib.core.checks import InputError
 from dalib.core.types import Batch, Source, Target
 from dalib.methods import Method, Update, combine, dan, dann, deep_coral, mcd
-from dalib.methods.base import SUPERVISED, States, term, trained_groups
+from dalib.methods.base import SUPERVISED, term, trained_groups
+from dalib.methods.view import States
 from dalib.tasks import classification
 from dalib.train import init_state, make_forward, make_optimizer, make_step, put_batch
 from tests.contract.cases import CLASSES, batch, classifier, setup

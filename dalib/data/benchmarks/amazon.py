@@ -138,9 +138,6 @@ AMAZON_REVIEWS = Benchmark("amazon_reviews", "amazon_reviews", read_reviews, TEX
 AMAZON_FEATURES = Benchmark("amazon_features", "amazon_features", read_counts, FEATURE_LAYOUT)
 
 
-# Amazon reviews as Blitzer, Dredze and Pereira published them: labelled reviews, and further ones with ratings.
-
-
 LAYOUT = """
 sorted_data_acl/<domain>/positive.review negative.review unlabeled.review      domain_sentiment_data.tar.gz unpacked;
                                                                                or <domain>/… in --data-dir

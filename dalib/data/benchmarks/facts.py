@@ -1,4 +1,8 @@
-"""What is known of a benchmark (its manifest of counts, its source and licence), and what its reader returns."""
+"""Facts of a benchmark (classes, counts, licence, citation), and what its reader returns.
+
+The facts are in TOML files of the package (``dalib/data/manifests``),
+each with the source of its counts in a comment.
+"""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,12 +15,6 @@ import numpy as np
 
 from dalib.data.domain import Domain
 from dalib.data.readers.raw_text import TaggedDomain
-
-# What is known of a data set before its files are seen: classes, counts, licence, citation.
-#
-# The facts lie in TOML files beside the code (``dalib/data/manifests``), each with the source of its counts in a
-# comment.
-
 
 POOL = "all"
 """Name, in a manifest, of a domain's examples when they are both training data and test set."""
@@ -98,9 +96,6 @@ def wrong_counts(facts: Facts, domain: str, split: str, counts: np.ndarray, size
     if size is not None and wanted_size is not None and size != wanted_size:
         faults.append(f"{where}: {size} examples, expected {wanted_size}")
     return faults
-
-
-# What a benchmark's reader hands back.
 
 
 AnyDomain = Domain | TaggedDomain

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -47,17 +47,23 @@ def domain_folder(tree: Tree, root: Path, domain: str) -> Path | None:
     return next((root / folder for folder in tree.folders[domain] if (root / folder).is_dir()), None)
 
 
+def domain_folders(tree: Tree, root: Path, domains: tuple[str, ...], reading: Reading) -> Iterator[tuple[str, Path]]:
+    """Each domain with its folder; a fault in ``reading`` for one that has none."""
+    for name in domains:
+        folder = domain_folder(tree, root, name)
+        if folder is None:
+            reading.faults.append(f"{name}: no folder {' or '.join(tree.folders[name])} below {root}")
+        else:
+            yield name, folder
+
+
 def pooled_folders(tree: Tree) -> Callable[[Facts, Path, tuple[str, ...]], Reading]:
     """Reader of a benchmark whose domains are one pool each, in class folders."""
 
     def read(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
         root = find_root(tree, data_dir)
         reading = Reading({}, [])
-        for name in domains:
-            folder = domain_folder(tree, root, name)
-            if folder is None:
-                reading.faults.append(f"{name}: no folder {' or '.join(tree.folders[name])} below {root}")
-                continue
+        for name, folder in domain_folders(tree, root, domains, reading):
             images, faults = read_class_folders(name, folder, facts.classes[name], aliases=tree.aliases, root=root)
             reading.faults.extend(faults)
             if images is None:

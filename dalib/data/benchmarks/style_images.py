@@ -3,7 +3,15 @@
 from pathlib import Path
 
 from dalib.data.benchmarks.facts import Facts, Reading
-from dalib.data.benchmarks.images import Tree, domain_folder, find_root, pooled_folders, read_class_folders, read_list
+from dalib.data.benchmarks.images import (
+    Tree,
+    domain_folder,
+    domain_folders,
+    find_root,
+    pooled_folders,
+    read_class_folders,
+    read_list,
+)
 from dalib.data.benchmarks.loading import Benchmark
 from dalib.data.domain import Domain, Split, pool
 from dalib.data.readers.images import ImageFiles
@@ -81,11 +89,7 @@ def read_vlcs(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading
     """The official train and test parts, or pools where the folders are not divided."""
     root = find_root(TREE, data_dir)
     reading = Reading({}, [])
-    for name in domains:
-        folder = domain_folder(TREE, root, name)
-        if folder is None:
-            reading.faults.append(f"{name}: no folder {' or '.join(TREE.folders[name])} below {root}")
-            continue
+    for name, folder in domain_folders(TREE, root, domains, reading):
 
         def images(part: Path, name: str = name) -> ImageFiles | None:
             found, faults = read_class_folders(name, part, facts.classes[name], aliases=TREE.aliases, root=root)

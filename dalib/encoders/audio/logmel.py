@@ -11,10 +11,7 @@ from jax import lax
 from dalib.core.checks import input_error
 from dalib.core.types import Array, Outputs
 from dalib.encoders.layers.inputs import check_waveforms
-from dalib.encoders.layers.layers import batch_norm, conv, leave, max_pool_2x2
-
-# Log-mel spectra of waveforms: pure functions, differentiable, in float32.
-
+from dalib.encoders.layers.layers import batch_norms, conv, leave, max_pool_2x2
 
 DYNAMIC_RANGE = 1e-8
 """Powers below this share of the example's largest count as that share (80 dB)."""
@@ -84,9 +81,6 @@ def log_mel(waveforms: Array, filters: Array, *, window: int, hop: int, size: in
     return centred * lax.rsqrt(variance + 1e-5), heard
 
 
-# A small convolutional net on log-mel spectra, for short sounds such as spoken digits.
-
-
 class LogMelCNN(nn.Module):
     """Log-mel spectrum, standardised per example; 3×3 convolutions – BatchNorm – ReLU – 2×2 max pool; mean over time.
 
@@ -151,7 +145,7 @@ class LogMelCNN(nn.Module):
         x = x[..., None]
         for i, channels in enumerate(self.channels, start=1):
             x = conv(channels, 3, padding=1, form=self.conv, use_bias=False, dtype=self.dtype, name=f"conv{i}")(x)
-            x = batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name=f"bn{i}")
+            x = batch_norms(self, train)(x, name=f"bn{i}")
             x = max_pool_2x2(nn.relu(x))
             pairs = heard.shape[1] // 2
             heard = heard[:, : 2 * pairs].reshape(-1, pairs, 2).any(axis=2)
@@ -161,5 +155,5 @@ class LogMelCNN(nn.Module):
         pooled = jnp.sum(x * weight, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1)
         hidden["pooled"] = pooled if self.dtype is None else pooled.astype(self.dtype)
         x = nn.Dense(self.width, dtype=self.dtype, name="fc")(pooled)
-        x = nn.relu(batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name="bn_fc"))
+        x = nn.relu(batch_norms(self, train)(x, name="bn_fc"))
         return Outputs(leave(nn.Dropout(self.dropout)(x, deterministic=not train)), None, hidden)

@@ -25,7 +25,7 @@ from dalib.core.checks import input_error
 from dalib.core.platform import platform
 from dalib.core.types import Array, Outputs
 from dalib.encoders.checkpoints.rules import Arrays, Ignored, Rule, RuleTable
-from dalib.encoders.layers.attention import blocks, layer_norm
+from dalib.encoders.layers.attention import blocks_of, layer_norm
 from dalib.encoders.layers.inputs import check_waveforms
 from dalib.encoders.layers.layers import leave
 
@@ -133,21 +133,7 @@ class Wav2Vec2(nn.Module):
         x = layer_norm(1e-5, dtype=self.dtype, name="norm")(x + self._positions(x))
         hidden["embeddings"] = x
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x, states = blocks(
-            x,
-            self.depth,
-            train=train,
-            remat=self.remat,
-            heads=self.heads,
-            mlp_width=self.mlp_width,
-            norm_first=False,
-            epsilon=1e-5,
-            dropout=self.dropout,
-            mlp_dropout=0.0,
-            attention_dropout=self.dropout,
-            kernel_init=nn.initializers.normal(0.02),
-            dtype=self.dtype,
-        )
+        x, states = blocks_of(self, x, train=train, mlp_width=self.mlp_width, norm_first=False, epsilon=1e-5)
         pooled = x if self.layer is None else states[f"block_{self.layer}"]
         return Outputs(jnp.mean(leave(pooled), axis=1), None, {**hidden, **states, "tokens": x})
 

@@ -67,9 +67,6 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
-# numpy's ``.npz``, without its pickles.
-
-
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The numeric arrays of an ``.npz`` file; strings are left out.
 

@@ -10,6 +10,7 @@ tables split it. The pieces, from the inside out:
   (BERT, wav2vec 2.0); parameters ``norm1``, ``attention``, ``norm2``, ``mlp``, and ``scale1``, ``scale2`` with layer
   scale.
 * ``blocks``: a stack of them, ``block_0`` … (counted as published files count), with rematerialisation if asked.
+* ``blocks_of``: a stack with the fields of a net, in the convention of transformers' models.
 
 Masks are boolean, True where a query may look, and broadcast against ``[n, heads, t, s]``: ``padding_mask`` and
 ``causal_mask`` make them, ``&`` joins them. Softmax and the statistics of LayerNorm are float32 whatever the compute
@@ -29,6 +30,8 @@ import jax.numpy as jnp
 
 from dalib.core.checks import choose, input_error
 from dalib.core.types import Array
+
+normal = nn.initializers.normal(0.02)
 
 
 def quick_gelu(x: Array) -> Array:
@@ -249,3 +252,13 @@ def blocks(
         x = make(stochastic_depth=rate, name=f"block_{i}", **fields)(x, mask, train)
         hidden[f"block_{i}"] = x
     return x, hidden
+
+
+def blocks_of(net: Any, x: Array, *, train: bool, **fields: Any) -> tuple[Array, dict[str, Array]]:
+    """:func:`blocks` with the depth, heads, dtype and dropout of ``net``, as transformers' models have them.
+
+    Dropout acts on branches and on the attention's softmax, not inside the MLP.
+    """
+    fields |= {"remat": net.remat, "heads": net.heads, "dtype": net.dtype, "kernel_init": normal}
+    rates = {"dropout": net.dropout, "mlp_dropout": 0.0, "attention_dropout": net.dropout}
+    return blocks(x, net.depth, train=train, **rates, **fields)

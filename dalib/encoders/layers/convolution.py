@@ -142,17 +142,8 @@ def convolution_as_matrix(inputs: Array, kernel: Array, window_strides: Any, pad
     """A 2-D convolution written as shifted slices, concatenated, times the kernel as one matrix.
 
     Equal to ``lax.conv_general_dilated`` on NHWC inputs and an HWIO kernel. It stays fast under ``vmap`` over kernels
-    on a CPU; it needs ``kh * kw`` times the memory of the input.
-
-    Args:
-        inputs: ``[n, h, w, c]``.
-        kernel: ``[kh, kw, c, k]``.
-        window_strides: two integers.
-        padding: two pairs of integers, ``((top, bottom), (left, right))``, or ``"SAME"``.
-        **options: what Flax also passes; only no dilation and one feature group are served.
-
-    Returns:
-        ``[n, h', w', k]``.
+    on a CPU; it needs ``kh * kw`` times the memory of the input. Arguments and result are those of
+    :func:`convolution_canonical`.
 
     Raises:
         InputError: on dilation or feature groups.

@@ -5,6 +5,8 @@ several forms with the same parameters (:mod:`dalib.encoders.layers.convolution`
 in float32 under ``batch_stats`` and is told its momentum.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -49,6 +51,11 @@ def conv(
     )
 
 
+def convolutions(net: Any, kernel_init: Any) -> Callable[..., nn.Conv]:
+    """:func:`conv` without bias, in the form (``conv``) and the ``dtype`` of ``net``."""
+    return partial(conv, form=net.conv, use_bias=False, kernel_init=kernel_init, dtype=net.dtype)
+
+
 def max_pool_2x2(x: Array) -> Array:
     """Maximum over 2×2 windows of ``[n, h, w, c]``; an odd last row or column is dropped.
 
@@ -85,6 +92,11 @@ def batch_norm(
         name=name,
     )
     return norm(x, use_running_average=not train)
+
+
+def batch_norms(net: Any, train: bool) -> Callable[..., Array]:
+    """:func:`batch_norm` with the ``bn_momentum`` and the ``dtype`` of ``net``."""
+    return partial(batch_norm, train=train, momentum=net.bn_momentum, dtype=net.dtype)
 
 
 def leave(x: Array) -> Array:

@@ -10,14 +10,43 @@ from dalib.core.types import Array
 from dalib.encoders.layers.layers import leave
 
 
-def published_head(features: Array, num_classes: int, *, dtype: Any = None) -> Array | None:
+class PublishedNet(nn.Module):
+    """Fields that all image nets with published weights have.
+
+    Attributes:
+        num_classes: classes of the published head; 0 has no head and no logits.
+        conv: form of the convolutions, a name of ``CONVOLUTIONS`` (same parameters, same result).
+        bn_momentum: weight of the old running statistics, where the net has BatchNorm.
+        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
+        remat: compute activations inside the blocks again in the backward pass instead of keeping them.
+    """
+
+    num_classes: int = 0
+    conv: str = "auto"
+    bn_momentum: float = 0.9
+    dtype: Any = None
+    remat: bool = False
+
+
+def published_head(
+    features: Array, num_classes: int, *, dtype: Any = None, dropout: float | None = None, train: bool = False
+) -> Array | None:
     """Logits ``[n, num_classes]`` of one linear layer named ``head``; None for 0 classes (no head, no parameters).
+
+    Args:
+        features: ``[n, d]``.
+        num_classes: classes of the head.
+        dtype: compute dtype.
+        dropout: rate on the features in training; None for a net without it.
+        train: whether in training mode.
 
     Raises:
         InputError: on a negative or non-integer ``num_classes``.
     """
     if check_num_classes(num_classes) == 0:
         return None
+    if dropout is not None:
+        features = nn.Dropout(dropout)(features, deterministic=not train)
     return leave(nn.Dense(num_classes, dtype=dtype, name="head")(features))
 
 

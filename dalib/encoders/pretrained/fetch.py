@@ -24,9 +24,6 @@ from dalib.encoders.pretrained.sources import download, fetch_archive, read_memb
 from dalib.encoders.pretrained.tables import TABLES
 from dalib.encoders.registry import ENCODERS, make_encoder
 
-# A foreign checkpoint turned into variables of the encoder that the manifest names for it.
-
-
 OPTIONAL = ("params/head/", "params/pooler/", "params/projection/", "params/fc6/", "params/fc7/")
 """Parts behind the features that an encoder has by its fields; a conversion holds all that the checkpoint has."""
 
@@ -100,9 +97,6 @@ def has_field(encoder: str, name: str) -> bool:
     factory: Any = ENCODERS[encoder]
     built = getattr(factory, "func", factory)
     return dataclasses.is_dataclass(built) and name in {f.name for f in dataclasses.fields(built)}
-
-
-# From a name in the manifest to variables in the cache: fetch, check, convert.
 
 
 LOG = logging.getLogger("dalib.encoders.pretrained")

@@ -22,13 +22,11 @@ import jax.numpy as jnp
 from dalib.core.checks import unknown_name
 from dalib.core.types import Array, Outputs
 from dalib.encoders.checkpoints.rules import Ignored, Rule, RuleTable
-from dalib.encoders.layers.attention import blocks, layer_norm, padding_mask
+from dalib.encoders.layers.attention import blocks_of, layer_norm, normal, padding_mask
 from dalib.encoders.layers.inputs import check_tokens
 from dalib.encoders.layers.layers import leave
 
 POOLINGS = ("cls", "pooler", "mean")
-
-normal = nn.initializers.normal(0.02)
 
 
 def mean_of_tokens(tokens: Array, valid: Array) -> Array:
@@ -106,21 +104,14 @@ class BERT(nn.Module):
         x = layer_norm(self.epsilon, dtype=self.dtype, name="embeddings_norm")(x)
         hidden = {"embeddings": x}
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x, states = blocks(
+        x, states = blocks_of(
+            self,
             x,
-            self.depth,
             mask=padding_mask(valid),
             train=train,
-            remat=self.remat,
-            heads=self.heads,
             mlp_width=self.mlp_width,
             norm_first=False,
             epsilon=self.epsilon,
-            dropout=self.dropout,
-            mlp_dropout=0.0,
-            attention_dropout=self.dropout,
-            kernel_init=normal,
-            dtype=self.dtype,
         )
         features = mean_of_tokens(leave(x), valid) if self.pooling == "mean" else leave(x[:, 0])
         if self.pooling == "pooler":

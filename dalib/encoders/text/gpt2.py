@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from dalib.core.checks import unknown_name
 from dalib.core.types import Array, Outputs
 from dalib.encoders.checkpoints.rules import Ignored, Rule, RuleTable
-from dalib.encoders.layers.attention import blocks, causal_mask, layer_norm
+from dalib.encoders.layers.attention import blocks_of, causal_mask, layer_norm, normal
 from dalib.encoders.layers.inputs import check_tokens
 from dalib.encoders.layers.layers import leave
-from dalib.encoders.text.bert import mean_of_tokens, normal
+from dalib.encoders.text.bert import mean_of_tokens
 
 POOLINGS = ("last", "mean")
 
@@ -78,22 +78,15 @@ class GPT2(nn.Module):
         x = x + embed(self.positions, name="wpe")(jnp.arange(inputs.shape[1])[None])
         hidden = {"embeddings": x}
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x, states = blocks(
+        x, states = blocks_of(
+            self,
             x,
-            self.depth,
             mask=causal_mask(inputs.shape[1]),
             train=train,
-            remat=self.remat,
-            heads=self.heads,
             mlp_width=4 * self.width,
             norm_first=True,
             epsilon=self.epsilon,
             activation="gelu_tanh",
-            dropout=self.dropout,
-            mlp_dropout=0.0,
-            attention_dropout=self.dropout,
-            kernel_init=normal,
-            dtype=self.dtype,
         )
         x = layer_norm(self.epsilon, dtype=self.dtype, name="ln_f")(x)
         if self.pooling == "mean":

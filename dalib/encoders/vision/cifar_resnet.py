@@ -24,8 +24,8 @@ from dalib.encoders.checkpoints.rules import (
     without_prefix,
 )
 from dalib.encoders.layers.inputs import check_images
-from dalib.encoders.layers.layers import batch_norm, conv, leave
-from dalib.encoders.layers.published import published_head
+from dalib.encoders.layers.layers import batch_norms, convolutions, leave
+from dalib.encoders.layers.published import PublishedNet, published_head
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -39,10 +39,8 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        convolve = partial(
-            conv, self.channels, 3, padding=1, form=self.conv, use_bias=False, kernel_init=he_normal, dtype=self.dtype
-        )
-        norm = partial(batch_norm, train=train, momentum=self.bn_momentum, dtype=self.dtype)
+        convolve = partial(convolutions(self, he_normal), self.channels, 3, padding=1)
+        norm = batch_norms(self, train)
         y = nn.relu(norm(convolve(stride=self.stride, name="conv1")(x), name="bn1"))
         y = norm(convolve(name="conv2")(y), name="bn2")
         if self.stride != 1 or x.shape[-1] != self.channels:
@@ -52,26 +50,16 @@ class _Block(nn.Module):
         return nn.relu(x + y)
 
 
-class CIFARResNet(nn.Module):
+class CIFARResNet(PublishedNet):
     """A residual net for small images up to its global average pool.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         depth: blocks a stage, the paper's n: 3 is ResNet-20, 5 ResNet-32, 7 ResNet-44, 9 ResNet-56.
         width: channels of the first stage.
-        num_classes: classes of the published head; 0 has no head and no logits.
-        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: weight of the old running statistics.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
-        remat: activations inside the blocks are computed again in the backward pass instead of being kept.
     """
 
     depth: int = 3
     width: int = 16
-    num_classes: int = 0
-    conv: str = "auto"
-    bn_momentum: float = 0.9
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
@@ -85,18 +73,8 @@ class CIFARResNet(nn.Module):
             InputError: on other than floating images of at least 8×8.
         """
         check_images(inputs, smallest=8, net="CIFARResNet")
-        stem = conv(
-            self.width,
-            3,
-            padding=1,
-            form=self.conv,
-            use_bias=False,
-            kernel_init=he_normal,
-            dtype=self.dtype,
-            name="conv1",
-        )
-        x = stem(inputs)
-        x = nn.relu(batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name="bn1"))
+        x = convolutions(self, he_normal)(self.width, 3, padding=1, name="conv1")(inputs)
+        x = nn.relu(batch_norms(self, train)(x, name="bn1"))
         hidden = {"stem": x}
         block = nn.remat(_Block, static_argnums=(2,)) if self.remat else _Block
         for stage in range(3):

@@ -20,7 +20,7 @@ from dalib.encoders.layers.depthwise import depthwise
 from dalib.encoders.layers.inputs import check_images
 from dalib.encoders.layers.inverted_residual import drop_path, pooled
 from dalib.encoders.layers.layers import conv, leave
-from dalib.encoders.layers.published import published_head
+from dalib.encoders.layers.published import PublishedNet, published_head
 
 normal = nn.initializers.truncated_normal(0.02)
 EPSILON = 1e-6
@@ -46,31 +46,22 @@ class _Block(nn.Module):
         return x + drop_path(y * scale.astype(y.dtype)[None, None, None], self.drop_path, train=train)
 
 
-class ConvNeXt(nn.Module):
+class ConvNeXt(PublishedNet):
     """A ConvNeXt up to the LayerNorm after its global average pool.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         depths: blocks in each of the stages.
         widths: channels of the stages.
-        num_classes: classes of the published head; 0 has no head and no logits.
         layer_scale: initial scale of every branch.
         drop_path: rate of stochastic depth at the last block; it grows linearly from 0 at the first. In training it
             needs a ``dropout`` key.
-        conv: form of the convolutions, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: without effect, the net has no BatchNorm.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters are float32.
-        remat: activations inside the blocks are computed again in the backward pass instead of being kept.
     """
 
     depths: tuple[int, ...] = (3, 3, 9, 3)
     widths: tuple[int, ...] = (96, 192, 384, 768)
-    num_classes: int = 0
     layer_scale: float = 1e-6
     drop_path: float = 0.1
-    conv: str = "auto"
-    bn_momentum: float = 0.9
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:

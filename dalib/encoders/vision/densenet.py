@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from dalib.core.types import Array, Outputs
 from dalib.encoders.checkpoints.rules import STEP_COUNTER, RuleTable, batch_norm_rules, convolution, linear
 from dalib.encoders.layers.inputs import check_images
-from dalib.encoders.layers.layers import batch_norm, conv, leave
+from dalib.encoders.layers.layers import batch_norms, convolutions, leave
 from dalib.encoders.layers.pooling import max_pool
-from dalib.encoders.layers.published import published_head
+from dalib.encoders.layers.published import PublishedNet, published_head
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 BOTTLENECK = 4  # the 1×1 convolution gives four times the growth
@@ -34,8 +34,8 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(self, parts: tuple[Array, ...], train: bool) -> Array:
-        norm = partial(batch_norm, train=train, momentum=self.bn_momentum, dtype=self.dtype)
-        convolve = partial(conv, form=self.conv, use_bias=False, kernel_init=he_normal, dtype=self.dtype)
+        norm = batch_norms(self, train)
+        convolve = convolutions(self, he_normal)
         # Concatenated in here, so that remat does not keep the ever longer concatenations.
         x = nn.relu(norm(jnp.concatenate(parts, axis=-1), name="norm1"))
         x = nn.relu(norm(convolve(BOTTLENECK * self.growth, 1, name="conv1")(x), name="norm2"))
@@ -53,35 +53,25 @@ class _Transition(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         channels = x.shape[-1] // 2
-        x = nn.relu(batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name="norm"))
-        x = conv(channels, 1, form=self.conv, use_bias=False, kernel_init=he_normal, dtype=self.dtype, name="conv")(x)
+        x = nn.relu(batch_norms(self, train)(x, name="norm"))
+        x = convolutions(self, he_normal)(channels, 1, name="conv")(x)
         return nn.avg_pool(x, (2, 2), (2, 2))
 
 
-class DenseNet(nn.Module):
+class DenseNet(PublishedNet):
     """A DenseNet up to its global average pool.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         depths: layers in each of the four dense blocks; (6, 12, 24, 16) is DenseNet-121.
         growth: channels that a layer adds, the paper's k.
         width: channels of the stem.
         dropout: rate on each layer's new channels in training (the published weights were trained without).
-        num_classes: classes of the published head; 0 has no head and no logits.
-        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: weight of the old running statistics.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
-        remat: activations inside the layers are computed again in the backward pass instead of being kept.
     """
 
     depths: tuple[int, ...] = (6, 12, 24, 16)
     growth: int = 32
     width: int = 64
     dropout: float = 0.0
-    num_classes: int = 0
-    conv: str = "auto"
-    bn_momentum: float = 0.9
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
@@ -96,18 +86,8 @@ class DenseNet(nn.Module):
             InputError: on other than floating images of at least 32×32.
         """
         check_images(inputs, smallest=32, net="DenseNet")
-        norm = partial(batch_norm, train=train, momentum=self.bn_momentum, dtype=self.dtype)
-        stem = conv(
-            self.width,
-            7,
-            stride=2,
-            padding=3,
-            form=self.conv,
-            use_bias=False,
-            kernel_init=he_normal,
-            dtype=self.dtype,
-            name="conv0",
-        )
+        norm = batch_norms(self, train)
+        stem = convolutions(self, he_normal)(self.width, 7, stride=2, padding=3, name="conv0")
         x = max_pool(nn.relu(norm(stem(inputs), name="norm0")), 3, 2, padding=1)
         hidden = {"stem": x}
         layer = nn.remat(_Layer, static_argnums=(2,)) if self.remat else _Layer

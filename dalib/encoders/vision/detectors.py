@@ -12,7 +12,7 @@ from dalib.encoders.checkpoints.rules import STEP_COUNTER, Rule, RuleTable, batc
 from dalib.encoders.layers.inputs import check_images
 from dalib.encoders.layers.layers import batch_norm, conv, leave
 from dalib.encoders.layers.pooling import max_pool
-from dalib.encoders.layers.published import published_head
+from dalib.encoders.layers.published import PublishedNet, published_head
 from dalib.encoders.vision.resnet import ResNet, body
 
 # The trunk of torchvision's Faster R-CNN: a ResNet-50 with frozen BatchNorm and a feature pyramid on its stages.
@@ -33,10 +33,10 @@ def nearest(x: Array, height: int, width: int) -> Array:
     return x[:, rows][:, :, columns]
 
 
-class ResNetFPN(nn.Module):
+class ResNetFPN(PublishedNet):
     """A residual net and its feature pyramid.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         depths: blocks in each of the four stages of the residual net.
         width: channels of its first stage.
         channels: channels of every level of the pyramid.
@@ -45,10 +45,7 @@ class ResNetFPN(nn.Module):
             in the published detector. Without it BatchNorm is the usual one.
         bn_epsilon: added to the variances. The published detector (COCO, first version) was trained with 0, and
             torchvision sets 0 when it loads those weights; elsewhere torchvision uses 1e-5.
-        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: weight of the old running statistics, where BatchNorm is not frozen.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
-        remat: activations inside the blocks are computed again in the backward pass instead of being kept.
     """
 
     depths: tuple[int, ...] = (3, 4, 6, 3)
@@ -56,11 +53,6 @@ class ResNetFPN(nn.Module):
     channels: int = 256
     frozen_bn: bool = True
     bn_epsilon: float = 0.0
-    num_classes: int = 0
-    conv: str = "auto"
-    bn_momentum: float = 0.9
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
@@ -212,26 +204,19 @@ class _SPPF(nn.Module):
         return self.make(self.channels, 1, name="cv2")(jnp.concatenate(parts, axis=-1), train)
 
 
-class YOLOv5(nn.Module):
+class YOLOv5(PublishedNet):
     """The backbone, with the mean of its last map as features.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         depth_multiple: of the numbers of bottlenecks 3, 6, 9 and 3.
         width_multiple: of the channels 64 … 1024, which are then rounded up to multiples of 8.
         num_classes: classes of a linear head on the features; there is no published one, so it starts from random.
-        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: weight of the old running statistics (the published training has 0.03 on the new ones).
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
-        remat: activations inside the blocks are computed again in the backward pass instead of being kept.
     """
 
     depth_multiple: float = 0.33
     width_multiple: float = 0.5
-    num_classes: int = 0
-    conv: str = "auto"
     bn_momentum: float = 0.97
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:

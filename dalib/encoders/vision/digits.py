@@ -7,7 +7,7 @@ import flax.linen as nn
 from dalib.core.checks import input_error
 from dalib.core.types import Array, Outputs
 from dalib.encoders.layers.inputs import check_images
-from dalib.encoders.layers.layers import batch_norm, conv, leave, max_pool_2x2
+from dalib.encoders.layers.layers import batch_norms, conv, leave, max_pool_2x2
 
 
 class LeNet(nn.Module):
@@ -63,7 +63,7 @@ class LeNet(nn.Module):
         for i, (channels, pad) in enumerate(zip(self.channels, padding, strict=True), start=1):
             x = conv(channels, 5, padding=pad, form=self.conv, dtype=self.dtype, name=f"conv{i}")(x)
             if self.norm:
-                x = batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name=f"bn{i}")
+                x = batch_norms(self, train)(x, name=f"bn{i}")
             if i == len(self.channels):
                 x = nn.Dropout(self.dropout, broadcast_dims=(1, 2))(x, deterministic=not train)
             x = nn.relu(max_pool_2x2(x))
@@ -72,7 +72,7 @@ class LeNet(nn.Module):
         if self.width is not None:
             x = nn.Dense(self.width, dtype=self.dtype, name="fc1")(x)
             if self.norm:
-                x = batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name="bn_fc1")
+                x = batch_norms(self, train)(x, name="bn_fc1")
             x = nn.relu(x)
             hidden["fc1"] = x
             x = nn.Dropout(self.dropout)(x, deterministic=not train)
@@ -128,12 +128,12 @@ class DTN(nn.Module):
         x, hidden = inputs, {}
         for i, (channels, rate) in enumerate(zip(self.channels, self.dropout[:-1], strict=True), start=1):
             x = conv(channels, 5, stride=2, padding=2, form=self.conv, dtype=self.dtype, name=f"conv{i}")(x)
-            x = batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name=f"bn{i}")
+            x = batch_norms(self, train)(x, name=f"bn{i}")
             x = nn.Dropout(rate, broadcast_dims=(1, 2))(x, deterministic=not train)
             x = nn.relu(x)
             hidden[f"conv{i}"] = x
         x = nn.Dense(self.width, dtype=self.dtype, name="fc1")(x.reshape(x.shape[0], -1))
-        x = nn.relu(batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name="bn_fc1"))
+        x = nn.relu(batch_norms(self, train)(x, name="bn_fc1"))
         hidden["fc1"] = x
         x = nn.Dropout(self.dropout[-1])(x, deterministic=not train)
         return Outputs(leave(x), None, hidden)

@@ -22,7 +22,7 @@ from dalib.core.types import Array, Outputs
 from dalib.encoders.checkpoints.rules import STEP_COUNTER, Arrays, RuleTable, batch_norm_rules, convolution, linear
 from dalib.encoders.layers.inputs import check_images
 from dalib.encoders.layers.inverted_residual import Convention, ConvNorm, block_class, divisible, pooled
-from dalib.encoders.layers.published import published_head
+from dalib.encoders.layers.published import PublishedNet, published_head
 from dalib.encoders.vision.mobilenet import conv_norm, squeeze_excite
 
 
@@ -47,35 +47,25 @@ STAGES = (
 )
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(PublishedNet):
     """An EfficientNet up to its global average pool.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         stages: rows of B0's table.
         width: factor on the channels.
         depth: factor on the number of blocks of a stage (rounded up).
         lite: the Lite variant with TensorFlow's padding and epsilon.
-        num_classes: classes of the published head; 0 has no head and no logits.
         drop_path: rate of stochastic depth at the last block; it grows linearly from 0 at the first. In training it
             needs a ``dropout`` key.
         dropout: rate before the published head.
-        conv: form of the convolutions, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: weight of the old running statistics.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
-        remat: activations inside the blocks are computed again in the backward pass instead of being kept.
     """
 
     stages: tuple[Stage, ...] = STAGES
     width: float = 1.0
     depth: float = 1.0
     lite: bool = False
-    num_classes: int = 0
     drop_path: float = 0.2
     dropout: float = 0.2
-    conv: str = "auto"
-    bn_momentum: float = 0.9
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
@@ -119,8 +109,8 @@ class EfficientNet(nn.Module):
         x = ConvNorm(1280 if self.lite else 4 * x.shape[-1], 1, convention, name="last")(x, train)
         hidden["last"] = x
         features = pooled(x)
-        dropped = nn.Dropout(self.dropout)(features, deterministic=not train or not self.num_classes)
-        return Outputs(features, published_head(dropped, self.num_classes, dtype=self.dtype), hidden)
+        logits = published_head(features, self.num_classes, dtype=self.dtype, dropout=self.dropout, train=train)
+        return Outputs(features, logits, hidden)
 
     def _blocks(self) -> list[int]:
         fixed = {0, len(self.stages) - 1} if self.lite else set()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 
@@ -20,7 +20,7 @@ from dalib.encoders.checkpoints.rules import (
 from dalib.encoders.layers.inputs import check_images
 from dalib.encoders.layers.inverted_residual import Convention, ConvNorm, block_class, divisible, last_of_stages, pooled
 from dalib.encoders.layers.layers import leave
-from dalib.encoders.layers.published import published_head
+from dalib.encoders.layers.published import PublishedNet, published_head
 
 # MobileNetV2 in torchvision's layout.
 #
@@ -50,28 +50,18 @@ STAGES = (
 )
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(PublishedNet):
     """MobileNetV2 up to its global average pool; 1280 features.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         stages: rows of the paper's table.
         width: factor on all channels (but the last convolution's if < 1).
-        num_classes: classes of the published head; 0 has no head and no logits.
         dropout: rate before the published head.
-        conv: form of the convolutions, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: weight of the old running statistics.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
-        remat: activations inside the blocks are computed again in the backward pass instead of being kept.
     """
 
     stages: tuple[Stage, ...] = STAGES
     width: float = 1.0
-    num_classes: int = 0
     dropout: float = 0.2
-    conv: str = "auto"
-    bn_momentum: float = 0.9
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
@@ -105,8 +95,8 @@ class MobileNetV2(nn.Module):
         x = ConvNorm(divisible(1280 * max(1.0, self.width)), 1, convention, name="last")(x, train)
         hidden["last"] = x
         features = pooled(x)
-        dropped = nn.Dropout(self.dropout)(features, deterministic=not train or not self.num_classes)
-        return Outputs(features, published_head(dropped, self.num_classes, dtype=self.dtype), hidden)
+        logits = published_head(features, self.num_classes, dtype=self.dtype, dropout=self.dropout, train=train)
+        return Outputs(features, logits, hidden)
 
 
 mobilenet_v2 = MobileNetV2
@@ -164,28 +154,19 @@ SMALL = (
 )
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(PublishedNet):
     """MobileNetV3 up to the layer before its classes: pool, linear layer, hard swish.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         blocks: rows of the paper's table.
         features: units of the linear layer after the pool.
-        num_classes: classes of the published head; 0 has no head and no logits.
         dropout: rate before the published head.
-        conv: form of the convolutions, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: weight of the old running statistics.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
-        remat: activations inside the blocks are computed again in the backward pass instead of being kept.
     """
 
     blocks: tuple[Block, ...] = LARGE
     features: int = 1280
-    num_classes: int = 0
     dropout: float = 0.2
-    conv: str = "auto"
     bn_momentum: float = 0.99
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
@@ -224,8 +205,8 @@ class MobileNetV3(nn.Module):
         hidden["last"] = x
         x = hidden["pool"] = pooled(x).astype(x.dtype)
         features = leave(nn.hard_swish(nn.Dense(self.features, dtype=self.dtype, name="fc")(x)))
-        dropped = nn.Dropout(self.dropout)(features, deterministic=not train or not self.num_classes)
-        return Outputs(features, published_head(dropped, self.num_classes, dtype=self.dtype), hidden)
+        logits = published_head(features, self.num_classes, dtype=self.dtype, dropout=self.dropout, train=train)
+        return Outputs(features, logits, hidden)
 
 
 mobilenet_v3_large: Callable[..., MobileNetV3] = partial(MobileNetV3, blocks=LARGE, features=1280)

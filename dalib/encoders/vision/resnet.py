@@ -18,18 +18,23 @@ from dalib.core.checks import input_error
 from dalib.core.types import Array, Outputs
 from dalib.encoders.checkpoints.rules import STEP_COUNTER, Rule, RuleTable, batch_norm_rules, convolution, linear
 from dalib.encoders.layers.inputs import check_images
-from dalib.encoders.layers.layers import BN_EPSILON, batch_norm, conv, leave
+from dalib.encoders.layers.layers import BN_EPSILON, batch_norms, convolutions, leave
 from dalib.encoders.layers.pooling import max_pool
-from dalib.encoders.layers.published import FrozenBatchNorm, published_head
+from dalib.encoders.layers.published import FrozenBatchNorm, PublishedNet, published_head
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-def _norm(x: Array, *, frozen: bool, train: bool, momentum: float, epsilon: float, dtype: Any, **fields: Any) -> Array:
-    if frozen:
-        fields.pop("zero_scale", None)
-        return FrozenBatchNorm(epsilon=epsilon, dtype=dtype, **fields)(x)
-    return batch_norm(x, train=train, momentum=momentum, epsilon=epsilon, dtype=dtype, **fields)
+def _norms(net: Any, train: bool) -> Callable[..., Array]:
+    """The BatchNorm of ``net``: the usual one, or one that stays as published."""
+    if not net.frozen_bn:
+        return partial(batch_norms(net, train), epsilon=net.bn_epsilon)
+
+    def frozen(x: Array, *, name: str, zero_scale: bool = False) -> Array:
+        del zero_scale  # for a net that starts from random
+        return FrozenBatchNorm(epsilon=net.bn_epsilon, dtype=net.dtype, name=name)(x)
+
+    return frozen
 
 
 class _Block(nn.Module):
@@ -49,15 +54,8 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        convolve = partial(conv, form=self.conv, use_bias=False, kernel_init=he_normal, dtype=self.dtype)
-        norm = partial(
-            _norm,
-            frozen=self.frozen_bn,
-            train=train,
-            momentum=self.bn_momentum,
-            epsilon=self.bn_epsilon,
-            dtype=self.dtype,
-        )
+        convolve = convolutions(self, he_normal)
+        norm = _norms(self, train)
         out = self.channels * (4 if self.bottleneck else 1)
         if self.bottleneck:
             inner = self.channels * self.group_width // 64 * self.groups
@@ -73,25 +71,21 @@ class _Block(nn.Module):
         return nn.relu(x + y)
 
 
-class ResNet(nn.Module):
+class ResNet(PublishedNet):
     """A residual net up to its global average pool, with the published classifier where one is asked for.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         depths: blocks in each of the four stages: (2, 2, 2, 2) is ResNet-18, (3, 4, 6, 3) ResNet-34 or -50,
             (3, 4, 23, 3) ResNet-101, (3, 8, 36, 3) ResNet-152.
         bottleneck: three-layer blocks (ResNet-50 and deeper) instead of two-layer ones.
         width: channels of the stem and the first stage; each later stage doubles them.
         groups: groups of the 3×3 convolution (three-layer blocks only); 32 or 64 in ResNeXt.
         group_width: channels of one group in the first stage, where ``width`` is 64; one group of 128 is a "wide" net.
-        num_classes: classes of the published head; 0 has no head and no logits.
         zero_init_residual: the last BatchNorm scale of every block starts at 0, so that blocks start as the identity.
         conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result);
             ``"patches"`` needs nine times the memory of a 3×3 convolution's input.
-        bn_momentum: weight of the old running statistics.
         bn_epsilon: added to the variances.
         frozen_bn: statistics, scale and bias of every BatchNorm are constants in ``batch_stats`` (the detectors' form).
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
-        remat: activations inside the blocks are computed again in the backward pass instead of being kept.
     """
 
     depths: tuple[int, ...] = (3, 4, 6, 3)
@@ -99,14 +93,9 @@ class ResNet(nn.Module):
     width: int = 64
     groups: int = 1
     group_width: int = 64
-    num_classes: int = 0
     zero_init_residual: bool = False
-    conv: str = "auto"
-    bn_momentum: float = 0.9
     bn_epsilon: float = BN_EPSILON
     frozen_bn: bool = False
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
@@ -128,29 +117,8 @@ class ResNet(nn.Module):
                 expected="groups=1 and group_width=64",
                 todo="use bottleneck=True",
             )
-        stem = conv(
-            self.width,
-            7,
-            stride=2,
-            padding=3,
-            form=self.conv,
-            use_bias=False,
-            kernel_init=he_normal,
-            dtype=self.dtype,
-            name="conv1",
-        )
-        x = stem(inputs)
-        x = _norm(
-            x,
-            frozen=self.frozen_bn,
-            train=train,
-            momentum=self.bn_momentum,
-            epsilon=self.bn_epsilon,
-            dtype=self.dtype,
-            name="bn1",
-        )
-        x = nn.relu(x)
-        x = max_pool(x, 3, 2, padding=1)
+        x = convolutions(self, he_normal)(self.width, 7, stride=2, padding=3, name="conv1")(inputs)
+        x = max_pool(nn.relu(_norms(self, train)(x, name="bn1")), 3, 2, padding=1)
         hidden = {"stem": x}
         block = nn.remat(_Block, static_argnums=(2,)) if self.remat else _Block
         for stage, depth in enumerate(self.depths):

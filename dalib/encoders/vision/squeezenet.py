@@ -17,7 +17,7 @@ from dalib.encoders.checkpoints.rules import Rule, RuleTable, convolution
 from dalib.encoders.layers.inputs import check_images
 from dalib.encoders.layers.layers import conv, leave
 from dalib.encoders.layers.pooling import max_pool
-from dalib.encoders.layers.published import check_num_classes
+from dalib.encoders.layers.published import PublishedNet, check_num_classes
 
 he_uniform = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
 
@@ -39,27 +39,20 @@ class _Fire(nn.Module):
         return nn.relu(jnp.concatenate([one, three], axis=-1))
 
 
-class SqueezeNet(nn.Module):
+class SqueezeNet(PublishedNet):
     """SqueezeNet 1.1 up to the global average pool of its last fire module.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         width: channels of the stem; all others are in proportion (multiples of 16 give the published proportions).
         num_classes: classes of the published head; 0 has no head and no logits. The head is a 1×1 convolution with a
             ReLU before the pool, so that the published logits are never negative.
         dropout: rate on the last map before the head, in training.
-        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: not used, there is no BatchNorm.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters are float32.
         remat: activations inside the fire modules are computed again in the backward pass instead of being kept.
     """
 
     width: int = 64
-    num_classes: int = 0
     dropout: float = 0.5
-    conv: str = "auto"
-    bn_momentum: float = 0.9
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:

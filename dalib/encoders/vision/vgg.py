@@ -17,9 +17,9 @@ from dalib.core.checks import input_error, unknown_name
 from dalib.core.types import Array, Outputs
 from dalib.encoders.checkpoints.rules import STEP_COUNTER, Rule, RuleTable, batch_norm_rules, convolution, linear
 from dalib.encoders.layers.inputs import check_images
-from dalib.encoders.layers.layers import batch_norm, conv, leave, max_pool_2x2
+from dalib.encoders.layers.layers import batch_norms, conv, leave, max_pool_2x2
 from dalib.encoders.layers.pooling import adaptive_average_pool
-from dalib.encoders.layers.published import published_head
+from dalib.encoders.layers.published import PublishedNet, published_head
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 FEATURES = ("fc7", "fc6", "pool")
@@ -43,15 +43,15 @@ class _Stage(nn.Module):
             )
             x = convolve(x)
             if self.norm:
-                x = batch_norm(x, train=train, momentum=self.bn_momentum, dtype=self.dtype, name=f"bn{i}")
+                x = batch_norms(self, train)(x, name=f"bn{i}")
             x = nn.relu(x)
         return x
 
 
-class VGG(nn.Module):
+class VGG(PublishedNet):
     """A VGG net up to its last hidden fully connected layer.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         depths: convolutions in each of the five stages: (1, 1, 2, 2, 2) is VGG-11, (2, 2, 2, 2, 2) VGG-13,
             (2, 2, 3, 3, 3) VGG-16, (2, 2, 4, 4, 4) VGG-19.
         norm: BatchNorm after every convolution.
@@ -62,11 +62,6 @@ class VGG(nn.Module):
             the last stage over space, 512 wide, without the fully connected layers and 119 of the 138 million
             parameters; the published head needs fc7.
         dropout: rate after ``fc6`` and ``fc7`` in training.
-        num_classes: classes of the published head; 0 has no head and no logits.
-        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: weight of the old running statistics.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
-        remat: activations inside the stages are computed again in the backward pass instead of being kept.
     """
 
     depths: tuple[int, ...] = (2, 2, 3, 3, 3)
@@ -75,11 +70,6 @@ class VGG(nn.Module):
     units: int = 4096
     features: str = "fc7"
     dropout: float = 0.5
-    num_classes: int = 0
-    conv: str = "auto"
-    bn_momentum: float = 0.9
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:

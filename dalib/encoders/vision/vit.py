@@ -19,18 +19,18 @@ from dalib.encoders.layers.attention import blocks, layer_norm
 from dalib.encoders.layers.inputs import check_images
 from dalib.encoders.layers.layers import conv, leave
 from dalib.encoders.layers.positions import resample_positions
-from dalib.encoders.layers.published import published_head
+from dalib.encoders.layers.published import PublishedNet, published_head
 
 POOLING: tuple[str, ...] = ("token", "mean")
 
 
-class ViT(nn.Module):
+class ViT(PublishedNet):
     """A vision transformer: patches and a class token, learnt positions, pre-norm blocks, a last LayerNorm.
 
     Parameters: ``patch_embed``, ``cls_token`` ``[d]``, ``pos_embed`` ``[1 + side², d]`` (the class token's first),
     ``norm_pre`` (CLIP), ``block_0`` … , ``norm``, and where asked for ``projection`` and ``head``.
 
-    Attributes:
+    Attributes (others: :class:`PublishedNet`):
         patch: side of a patch in pixels. Rows and columns of the image beyond whole patches are not seen.
         width: channels d of the tokens.
         depth: number of blocks.
@@ -48,14 +48,11 @@ class ViT(nn.Module):
         norm_pre: a LayerNorm before the first block, and no bias in the patch embedding (CLIP).
         projection: width of a linear map, without bias, from the pooled token to the features (CLIP: 512 for B, 768 for
             L); 0: none.
-        num_classes: classes of the published head; 0: no head, ``logits`` is None.
         dropout: rate after the positions, after each attention and in each MLP, in training.
         attention_dropout: rate on the attention's softmax in training.
         stochastic_depth: rate in training at which the last block's branches are skipped, rising from 0 at the first.
         conv: form of the patch embedding, a name of ``CONVOLUTIONS`` (same parameters, same result).
         bn_momentum: of no effect: there is no BatchNorm. Every encoder has this field.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters are float32.
-        remat: store only the blocks' inputs for the gradient and compute the rest again.
     """
 
     patch: int = 16
@@ -71,14 +68,9 @@ class ViT(nn.Module):
     layer_scale: float | None = None
     norm_pre: bool = False
     projection: int = 0
-    num_classes: int = 0
     dropout: float = 0.0
     attention_dropout: float = 0.0
     stochastic_depth: float = 0.0
-    conv: str = "auto"
-    bn_momentum: float = 0.9
-    dtype: Any = None
-    remat: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:

@@ -10,7 +10,7 @@ import optax
 from dalib.core.checks import choose, input_error
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import safe_norm
-from dalib.methods.base import Method, Needs, Spec, Update, View, supervised_loss, weigh
+from dalib.methods.base import Method, Needs, Update, supervised_loss, weigh
 from dalib.methods.parts.domains import together
 from dalib.methods.parts.nets import (
     Discriminator,
@@ -21,8 +21,7 @@ from dalib.methods.parts.nets import (
     domain_loss,
     reverse_by,
 )
-
-# WDGRL: Wasserstein distance guided representation learning, a critic with gradient penalty.
+from dalib.methods.view import Spec, View
 
 
 def wdgrl(
@@ -98,9 +97,6 @@ def between(source: Array, target: Array, key: Array) -> Array:
         source, target = source[rows % n], target[rows % m]
     share = jax.random.uniform(key, (max(n, m), 1), jnp.float32).astype(source.dtype)
     return share * source + (1 - share) * target
-
-
-# ADDA: adversarial discriminative domain adaptation of a target encoder to a frozen source net.
 
 
 VARIANTS = {

@@ -10,9 +10,10 @@ from dalib import discrepancy
 from dalib.core.checks import choose, input_error
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import entropies
-from dalib.methods.base import Method, Needs, Spec, Update, View, supervised_loss, term, weigh
+from dalib.methods.base import Method, Needs, Update, supervised_loss, term, weigh
 from dalib.methods.combine import combine
 from dalib.methods.parts.nets import Discriminator, Reversal, dann_schedule, discriminate_both, domain_loss, reverse_by
+from dalib.methods.view import Spec, View
 
 # DANN: domain-adversarial training by gradient reversal.
 
@@ -203,9 +204,6 @@ def bsp(*, weight: Any = 1.0, strength: Any = 2e-4, count: int = 1, adversary: C
         return weigh(weight, view) * weigh(strength, view)
 
     return combine(adversary(weight=weight), spectral_penalty(weight=spectral_weight, count=count), name="bsp")
-
-
-# Domain confusion: an encoder whose features make the discriminator indifferent.
 
 
 def confusion(

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import classifier_discrepancy, margin_disparity
-from dalib.methods.base import Forward, Hooks, Method, Needs, Spec, Update, View, term, weigh
+from dalib.methods.base import Hooks, Method, Needs, Update, term, weigh
 from dalib.methods.parts.nets import Reversal, dann_schedule, reverse_by
+from dalib.methods.view import Forward, Spec, View
 
 # MCD: maximum classifier discrepancy, three updates in one step.
 

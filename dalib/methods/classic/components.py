@@ -105,9 +105,6 @@ def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return spread[:rank], directions[:rank]
 
 
-# Transfer component analysis.
-
-
 def tca(
     *,
     dim: int = 100,
@@ -154,9 +151,6 @@ def tca(
         return fitted(xs, xt, project, project, info={"dim": axes.shape[1]})
 
     return Shallow("tca", fit)
-
-
-# Joint distribution adaptation.
 
 
 Classify = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]

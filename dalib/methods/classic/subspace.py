@@ -7,8 +7,6 @@ import numpy as np
 from dalib.core.checks import check_positive, input_error
 from dalib.methods.classic.shallow import Fitted, Shallow, check_count, checked, fitted, identity
 
-# Principal subspaces, the common ground of subspace alignment and the geodesic flow kernel.
-
 
 class Basis(NamedTuple):
     """Mean ``[d]`` and orthonormal directions ``[d, r]`` of a sample, by falling variance, without those of none."""
@@ -43,9 +41,6 @@ def principal_bases(xs: np.ndarray, xt: np.ndarray, dim: int) -> tuple[Basis, Ba
         Basis(source.mean, source.directions[:, :dim]),
         Basis(target.mean, target.directions[:, :dim]),
     )
-
-
-# Subspace alignment.
 
 
 def sa(*, dim: int = 40) -> Shallow:
@@ -83,9 +78,6 @@ def sa(*, dim: int = 40) -> Shallow:
         )
 
     return Shallow("sa", fit)
-
-
-# The geodesic flow kernel, as features whose inner products are the kernel.
 
 
 def gfk(*, dim: int = 20) -> Shallow:
@@ -141,9 +133,6 @@ def geodesic_root(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, n
     second = cross / first
     left = np.sqrt(np.maximum(0.5 * (1 - np.sinc(2 * angles / np.pi)) - second**2, 0))
     return np.concatenate([inside * first + outside * second, outside * left], axis=1), angles
-
-
-# CORAL as a closed-form transform of the source features.
 
 
 def coral(*, epsilon: float = 1.0) -> Shallow:

@@ -159,9 +159,6 @@ def _log_mean_exp(values: np.ndarray, *, axis: int) -> np.ndarray:
     return np.log(np.exp(values - largest).mean(axis=axis)) + largest.squeeze(axis)
 
 
-# Optimal transport of the source examples onto the target.
-
-
 PLANS = ("group_lasso", "sinkhorn", "exact")
 COST_SCALES: dict[str, Callable[[np.ndarray], np.floating]] = {
     "max": np.max,

@@ -6,9 +6,16 @@ from typing import Any
 import numpy as np
 
 from dalib.core.checks import check_positive, input_error
-from dalib.methods.classic.shallow import Fitted, Shallow, check_count, checked, fitted, identity, squared_distances
-
-# What the importance-weighting methods share: weights ``w(x) ∝ p_t(x) / p_s(x)`` of the source examples.
+from dalib.methods.classic.shallow import (
+    Fitted,
+    Samples,
+    Shallow,
+    check_count,
+    checked,
+    fitted,
+    identity,
+    squared_distances,
+)
 
 
 def effective_sample_size(weights: np.ndarray) -> float:
@@ -60,6 +67,15 @@ def median_distance(xs: np.ndarray, centres: np.ndarray, xt: np.ndarray) -> floa
     return np.sqrt(median) if median > 0 else 1.0
 
 
+def _centred(
+    xs: np.ndarray, ys: np.ndarray | None, xt: np.ndarray, bandwidth: float | None, centres: int, seed: int
+) -> tuple[Samples, np.ndarray, float]:
+    """The samples checked, the kernels' centres and their width σ."""
+    samples = checked(xs, ys, xt)
+    at = chosen_centres(samples.xt, centres, seed)
+    return samples, at, median_distance(samples.xs, at, samples.xt) if bandwidth is None else bandwidth
+
+
 # KLIEP: importance weights by Kullback–Leibler divergence.
 
 
@@ -106,9 +122,7 @@ def kliep(
     def fit(xs: np.ndarray, ys: np.ndarray | None, xt: np.ndarray) -> Fitted:
         from scipy.special import logsumexp
 
-        samples = checked(xs, ys, xt)
-        at = chosen_centres(samples.xt, centres, seed)
-        sigma = median_distance(samples.xs, at, samples.xt) if bandwidth is None else bandwidth
+        samples, at, sigma = _centred(xs, ys, xt, bandwidth, centres, seed)
         # In logarithms, or a centre far from every source row would be divided by an underflown mean.
         of_source, of_target = log_kernel(samples.xs, at, sigma), log_kernel(samples.xt, at, sigma)
         log_mean = logsumexp(of_source, axis=0) - np.log(len(samples.xs))
@@ -160,9 +174,7 @@ def ulsif(*, bandwidth: float | None = None, regularization: float = 0.1, centre
         check_positive(bandwidth=bandwidth)
 
     def fit(xs: np.ndarray, ys: np.ndarray | None, xt: np.ndarray) -> Fitted:
-        samples = checked(xs, ys, xt)
-        at = chosen_centres(samples.xt, centres, seed)
-        sigma = median_distance(samples.xs, at, samples.xt) if bandwidth is None else bandwidth
+        samples, at, sigma = _centred(xs, ys, xt, bandwidth, centres, seed)
         of_source = np.exp(log_kernel(samples.xs, at, sigma))
         moments = of_source.T @ of_source / len(of_source)
         means = np.exp(log_kernel(samples.xt, at, sigma)).mean(axis=0)
@@ -170,9 +182,6 @@ def ulsif(*, bandwidth: float | None = None, regularization: float = 0.1, centre
         return weighted(xs, xt, of_source @ np.maximum(alpha, 0), {"bandwidth": float(sigma)})
 
     return Shallow("ulsif", fit)
-
-
-# Importance weights from the odds of a domain discriminator.
 
 
 def odds(*, regularization: float = 1.0) -> Shallow:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from dalib.core.checks import check_positive, input_error
 from dalib.core.types import Array, Metrics, Params
-from dalib.methods.base import Method, Needs, Update, View
+from dalib.methods.base import Method, Needs, Update
 from dalib.methods.parts.domains import check_sources
+from dalib.methods.view import View
 
 PLACES = ("layer2_0", "layer3_0", "conv2")
 """Modules before which styles are mixed: after the first and second stage of a ResNet, the first layer of a LeNet."""

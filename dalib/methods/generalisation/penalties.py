@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from dalib.core.checks import choose, input_error
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import coral
-from dalib.methods.base import Method, Needs, Spec, Update, View, term, weigh
+from dalib.methods.base import Method, Needs, Update, term, weigh
 from dalib.methods.parts.domains import check_sources, domain_losses, split_domains
-
-# Weights that wait until the net fits the sources.
+from dalib.methods.view import Spec, View
 
 
 def weight_after(weight: Any, view: View, *, steps: Any, before: float = 1.0) -> Array:
@@ -104,9 +103,6 @@ def irm(*, weight: Any = 100.0, warmup_steps: Any = 500, form: str = "square", s
     return term("irm", invariance, weight=later, needs=Needs("generalisation", sources, batch_norm="source"))
 
 
-# V-REx: equal risks over several source domains.
-
-
 def vrex(*, weight: Any = 10.0, warmup_steps: Any = 500, sources: int = 2) -> Method:
     """Domain generalisation: mean task loss + λ · variance of the domains' task losses (Krueger et al., ICML 2021,
     arXiv 2003.00688, section 3).
@@ -134,9 +130,6 @@ def vrex(*, weight: Any = 10.0, warmup_steps: Any = 500, sources: int = 2) -> Me
         return weight_after(weight, view, steps=warmup_steps)
 
     return term("vrex", variance, weight=later, needs=Needs("generalisation", sources, batch_norm="source"))
-
-
-# GroupDRO: the source domain with the largest loss counts most.
 
 
 def groupdro(*, rate: Any = 0.01, sources: int = 2) -> Method:
@@ -178,9 +171,6 @@ def groupdro(*, rate: Any = 0.01, sources: int = 2) -> Method:
 
     needs = Needs("generalisation", sources, batch_norm="source")
     return Method("groupdro", init=init, updates=(Update("supervised", loss),), needs=needs)
-
-
-# CORAL between source domains, for domain generalisation.
 
 
 def coral_dg(*, weight: Any = 1.0, layer: str = "features", tllib_form: bool = True, sources: int = 2) -> Method:

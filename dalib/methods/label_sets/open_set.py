@@ -10,8 +10,9 @@ import optax
 from dalib.core.checks import input_error
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import log_one_minus_probability
-from dalib.methods.base import Forward, Hooks, Method, Needs, Spec, View, weigh
+from dalib.methods.base import Hooks, Method, Needs, weigh
 from dalib.methods.parts.nets import Reversal, reverse_by
+from dalib.methods.view import Forward, Spec, View
 
 # Predictions that may answer "unknown", in the form of one more class.
 

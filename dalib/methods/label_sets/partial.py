@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from dalib.core.checks import check_positive, choose, input_error
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import mean_entropy
-from dalib.methods.base import Hooks, Look, Method, Needs, Spec, States, Update, View, weigh
+from dalib.methods.base import Hooks, Method, Needs, Update, weigh
 from dalib.methods.parts.nets import (
     Discriminator,
     Reversal,
@@ -19,9 +19,7 @@ from dalib.methods.parts.nets import (
     domain_loss,
     reverse_by,
 )
-
-# Weights on source examples, for targets that have only some of the source's classes.
-
+from dalib.methods.view import Look, Spec, States, View
 
 SCALES: dict[str, Callable[[Array], Array]] = {"max": jnp.max, "mean": jnp.mean}
 """What class weights are divided by: their largest, as in PADA's paper and TLlib, or their mean, as in its code."""

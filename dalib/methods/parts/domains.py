@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from dalib.core.checks import InputError, input_error
 from dalib.core.types import Array
-from dalib.methods.base import View
+from dalib.methods.view import View
 
 
 def together(*samples: Array) -> Array:

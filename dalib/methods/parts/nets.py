@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from dalib.core.types import Array, PyTree
-from dalib.methods.base import Forward, Spec
 from dalib.methods.parts.domains import apart, together
+from dalib.methods.view import Forward, Spec
 
 # Gradient reversal and its schedules (Ganin et al., JMLR 2016, §4.2 and §5.2).
 
@@ -81,9 +81,6 @@ def iteration_schedule(
         alpha, low, high, steps: α, the range, and the iterations of one unit.
     """
     return ramp(jnp.asarray(time.step) / steps, gamma=alpha, low=low, high=high)
-
-
-# The net that tells domains apart.
 
 
 class RowNorm(nn.Module):

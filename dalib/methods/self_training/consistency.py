@@ -9,10 +9,9 @@ from jax import lax
 from dalib.core.checks import check_positive, choose
 from dalib.core.types import Array, Metrics, Params
 from dalib.discrepancy import confident, confusion_consistency, mcc, pseudo_label_loss
-from dalib.methods.base import Method, Needs, View, weigh
+from dalib.methods.base import Method, Needs, weigh
 from dalib.methods.parts.augmentation import Augment, default_strong, default_weak
-
-# Passes that consistency methods share: the net on a strong view, a teacher on a weak one.
+from dalib.methods.view import View
 
 
 def teach(view: View, *, weak: Augment, strong: Augment, teacher: Params | None = None) -> tuple[Array, Array, View]:

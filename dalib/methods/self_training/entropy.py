@@ -8,9 +8,8 @@ from dalib import discrepancy
 from dalib.core.checks import choose
 from dalib.core.types import Array, Metrics
 from dalib.discrepancy import confident, mean_entropy, mutual_information, pseudo_label_loss
-from dalib.methods.base import Method, Needs, View, term, weigh
-
-# Entropy minimisation: certain predictions on the target.
+from dalib.methods.base import Method, Needs, term, weigh
+from dalib.methods.view import View
 
 
 def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
@@ -121,9 +120,6 @@ def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method
     return term("bnm", norm, weight=weight, needs=Needs(classes=True))
 
 
-# AFN: features of larger norm, in small steps.
-
-
 def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
     """Task loss + λ · Σ over both domains of mean (‖f‖ − sg(‖f‖ + Δ))² + γ · mean H(p_t) (Xu, Li, Yang, Lin, ICCV 2019,
     arXiv 1811.07456, eqs. 6 and 7). The paper uses it for closed and partial sets.
@@ -156,9 +152,6 @@ def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
     # Only the entropy is of classes; without it the norms serve any task.
     certain = not (isinstance(entropy, int | float) and entropy == 0)
     return Method("afn", penalties=(penalty,), needs=Needs(batch_norm="separate", per_example=True, classes=certain))
-
-
-# Pseudo-labels: the net's own certain predictions as labels of the target.
 
 
 def pseudo_label(*, weight: Any = 1.0, threshold: Any = 0.95) -> Method:

@@ -10,12 +10,11 @@ from jax import lax
 from dalib.core.types import Array, Metrics
 from dalib.discrepancy import safe_norm
 from dalib.methods.adversarial.domain_classifier import dann
-from dalib.methods.base import Method, Needs, View, weigh
+from dalib.methods.base import Method, Needs, weigh
 from dalib.methods.combine import combine
 from dalib.methods.parts.augmentation import draw_rows
 from dalib.methods.self_training.entropy import entmin
-
-# VAT: predictions that do not change within a small ball around each example.
+from dalib.methods.view import View
 
 
 def adversarial_perturbation(
@@ -111,9 +110,6 @@ def _unit(x: Array) -> Array:
     """Examples ``[n, ...]`` scaled to norm 1; zeros stay."""
     norm = safe_norm(x.reshape(x.shape[0], -1)).reshape(-1, *[1] * (x.ndim - 1))
     return x / jnp.where(norm > 0, norm, 1).astype(x.dtype)
-
-
-# VADA: domain-adversarial training under the cluster assumption.
 
 
 def vada(

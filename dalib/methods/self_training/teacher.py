@@ -8,11 +8,10 @@ import jax.numpy as jnp
 from dalib.core.checks import choose
 from dalib.core.types import Array, Metrics, Params, PyTree, Source, Target
 from dalib.discrepancy import class_balance, confident, squared_consistency
-from dalib.methods.base import NET_GROUPS, Hooks, Method, Needs, Spec, States, Update, View, weigh
+from dalib.methods.base import Hooks, Method, Needs, Update, weigh
 from dalib.methods.parts.augmentation import Augment, default_strong, default_weak, draw_rows, row_keys
 from dalib.methods.self_training.consistency import teach
-
-# Mean teacher (self-ensembling): an average of past weights teaches the net on another view.
+from dalib.methods.view import NET_GROUPS, Spec, States, View
 
 
 def teacher_params(params: Params, state: PyTree) -> Params:
@@ -166,34 +165,31 @@ def adamatch(
         pair = jnp.stack([weak(keys[0], inputs), strong(keys[1], inputs)], 1)
         return pair.reshape(-1, *inputs.shape[1:])
 
-    def twice(columns: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Labels and rows for both views of each example; what is None stays None."""
-        return jax.tree.map(lambda x: jnp.repeat(x, 2), columns)
-
     def loss(view: View) -> tuple[Array, View, Metrics]:
         batch, state = view.batch, view.state
         keys = [jax.random.fold_in(view.key, 2 + i) for i in range(4)]
-        source = Source(both_views(keys[0], batch.source.inputs), *twice(batch.source[1:]))
-        target = Target(both_views(keys[1], batch.target.inputs), *twice(batch.target[1:]))
+        source = Source(both_views(keys[0], batch.source.inputs), *_twice(batch.source[1:]))
+        target = Target(both_views(keys[1], batch.target.inputs), *_twice(batch.target[1:]))
         # The source alone is normalised by its own batch; the running statistics come from the joint pass only.
         alone, _ = view.again(source.inputs, "source", key=keys[2])
         view = view.pair(batch._replace(source=source, target=target))
         on_source, on_target = view.source.logits, view.target.logits
         assert on_source is not None and on_target is not None and alone.logits is not None
 
-        rows = row_keys(keys[3], batch.source.inputs)
-        classes = on_source.shape[1]
-        u = draw_rows(jax.random.uniform, rows, batch.source.inputs, (2, classes), dtype=jnp.float32)
-        on_source = on_source + u.reshape(-1, classes).astype(on_source.dtype) * (alone.logits - on_source)
+        # Interpolated logits: between a pass under the source's own statistics and one under both domains'.
+        u = _uniform_logits(keys[3], batch.source.inputs, on_source.shape[1])
+        on_source = on_source + u.astype(on_source.dtype) * (alone.logits - on_source)
         mixed = view.source._replace(logits=on_source)
         task = view.task.loss(mixed, source.labels).mean()
 
+        # Pseudo-labels of the weak views, their class frequencies moved to the source's.
         p_source = jax.nn.softmax(jax.lax.stop_gradient(on_source[::2]))
         p_target = jax.nn.softmax(jax.lax.stop_gradient(on_target[::2]))
         mean_source = source_decay * state["source"] + (1 - source_decay) * p_source.mean(0)
         means_target = state["target"].at[view.step % window].set(p_target.mean(0))
         q = p_target * ((EPSILON + mean_source) / (EPSILON + means_target.mean(0)))[None]
         q = q / q.sum(1, keepdims=True)
+        # They teach the strong views, where they are as sure as the source is on average.
         least = confidence * p_source.max(1).mean()
         mask = q.max(1) >= least
         log_p = jax.nn.log_softmax(on_target[1::2])
@@ -209,10 +205,18 @@ def adamatch(
             "adamatch/threshold": least,
             "adamatch/weight": jnp.asarray(mu, value.dtype),
         }
-        new = {
-            "source": mean_source.astype(state["source"].dtype),
-            "target": means_target,
-        }
+        new = {"source": mean_source.astype(state["source"].dtype), "target": means_target}
         return task + mu * value, view.keep(new), metrics
 
     return Method("adamatch", init=init, updates=(Update("adamatch", loss),), needs=Needs(classes=True))
+
+
+def _twice(columns: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Labels and rows for both views of each example; what is None stays None."""
+    return jax.tree.map(lambda x: jnp.repeat(x, 2), columns)
+
+
+def _uniform_logits(key: Array, inputs: Array, classes: int) -> Array:
+    """``[2n, classes]`` in [0, 1): one number for each logit of both views, drawn by example."""
+    draws = draw_rows(jax.random.uniform, row_keys(key, inputs), inputs, (2, classes), dtype=jnp.float32)
+    return draws.reshape(-1, classes)

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from dalib.core.types import Array, Outputs, Params, PyTree
 from dalib.discrepancy import class_mmd2, joint_mmd2, linear_mmd2, mk_mmd
-from dalib.methods.base import Method, Needs, Spec, View, term, weigh
+from dalib.methods.base import Method, Needs, term, weigh
 from dalib.methods.parts.nets import Reversal, dann_schedule, reverse_gradient
+from dalib.methods.view import Spec, View
 
 # DDC: deep domain confusion, the distance between mean features.
 

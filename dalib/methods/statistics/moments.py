@@ -10,9 +10,8 @@ from dalib import discrepancy
 from dalib.core.checks import choose
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import coral
-from dalib.methods.base import Method, Needs, Spec, View, term, weigh
-
-# Deep CORAL: second-order statistics of the features.
+from dalib.methods.base import Method, Needs, term, weigh
+from dalib.methods.view import Spec, View
 
 
 def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = False) -> Method:
@@ -35,9 +34,6 @@ def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = Fa
         return coral(getattr(view.source, layer), getattr(view.target, layer), mean_term=mean_term)
 
     return term("deep_coral", distance, weight=weight)
-
-
-# Log-CORAL: geodesic distance between covariances.
 
 
 def log_coral(*, weight: Any = 1.0, layer: str = "features", epsilon: Any = 1e-2) -> Method:
@@ -65,9 +61,6 @@ def log_coral(*, weight: Any = 1.0, layer: str = "features", epsilon: Any = 1e-2
         return discrepancy.log_coral(getattr(view.source, layer), getattr(view.target, layer), epsilon=epsilon)
 
     return term("log_coral", distance, weight=weight)
-
-
-# CMD: central moment discrepancy of bounded features.
 
 
 SQUASHES: dict[str, tuple[Callable[[Array], Array], tuple[float, float] | None]] = {
@@ -105,9 +98,6 @@ def cmd(
         return discrepancy.cmd(source, target, order=order, interval=fixed or interval)
 
     return term("cmd", moments, weight=weight)
-
-
-# HoMM: higher-order moment matching.
 
 
 def homm(

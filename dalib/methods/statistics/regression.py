@@ -7,10 +7,9 @@ from dalib import discrepancy
 from dalib.core.types import Array
 from dalib.discrepancy import regression_disparity
 from dalib.methods.adversarial.two_heads import adversarial_head, mdd_schedule
-from dalib.methods.base import Method, Needs, View, term
+from dalib.methods.base import Method, Needs, term
 from dalib.methods.parts.nets import Reversal
-
-# RSD: representation subspace distance, for regression.
+from dalib.methods.view import View
 
 
 def rsd(*, weight: Any = 0.001, bases_weight: Any = 0.1) -> Method:
@@ -36,9 +35,6 @@ def rsd(*, weight: Any = 0.001, bases_weight: Any = 0.1) -> Method:
         return discrepancy.rsd(view.source.features, view.target.features, weight=bases_weight)
 
     return term("rsd", between_spans, weight=weight, needs=Needs("regression"))
-
-
-# DARE-GRAM: alignment of inverse Gram matrices, for regression.
 
 
 def dare_gram(
@@ -71,9 +67,6 @@ def dare_gram(
         )
 
     return term("dare_gram", between_inverses, weight=weight, needs=Needs("regression"))
-
-
-# DD: disparity discrepancy for regression.
 
 
 def dd(*, weight: Any = 1.0, margin: Any = 1.0, reversal: Reversal = mdd_schedule) -> Method:

@@ -9,9 +9,8 @@ from dalib.core.checks import check_positive
 from dalib.core.types import Array
 from dalib.discrepancy import sinkhorn, sliced_wasserstein, squared_distances
 from dalib.methods.adversarial.two_heads import two_heads
-from dalib.methods.base import Method, Needs, View, term
-
-# SWD: sliced Wasserstein distance between domains, or between two heads.
+from dalib.methods.base import Method, Needs, term
+from dalib.methods.view import View
 
 
 def swd(*, weight: Any = 1.0, num_directions: int = 128, heads: bool = False, repeats: int = 4) -> Method:
@@ -43,9 +42,6 @@ def swd(*, weight: Any = 1.0, num_directions: int = 128, heads: bool = False, re
         return sliced_wasserstein(v.source.features, v.target.features, key=v.key, num_directions=num_directions)
 
     return term("swd", between_domains, weight=weight)
-
-
-# DeepJDOT: optimal transport of features and labels jointly.
 
 
 def deepjdot(

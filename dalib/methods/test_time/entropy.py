@@ -1,7 +1,7 @@
 """Test-time adaptation by statistics and entropy: BN-norm, TENT and SAR."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,8 +11,6 @@ import optax
 from dalib.core.types import Array, Outputs, PyTree
 from dalib.discrepancy import entropies, mean_entropy
 from dalib.methods.test_time.interface import Apply, TestTime, adaptable, check_statistics, merge, report
-
-# BN-norm: batch statistics of the test data, mixed with those of the source.
 
 
 def bn_norm(apply: Apply, *, prior: Any = 16.0, collapse_share: float = 0.9) -> TestTime:
@@ -43,9 +41,6 @@ def bn_norm(apply: Apply, *, prior: Any = 16.0, collapse_share: float = 0.9) -> 
         return apply(state["params"], state["batch_stats"], inputs, weight)[0]
 
     return TestTime("bn_norm", init, step, predict)
-
-
-# Tent: entropy minimisation over the normalisation layers' scale and bias, batch by batch.
 
 
 def tent(
@@ -80,12 +75,9 @@ def tent(
     optimizer = optax.adam(learning_rate, b1=0.9) if optimizer is None else optimizer
 
     def init(variables: PyTree) -> PyTree:
-        trained = adaptable(variables["params"], skip=skip)
-        return {
-            "params": variables["params"],
-            "batch_stats": variables.get("batch_stats", {}),
-            "optimizer": optimizer.init(trained),
-        }
+        return _start(variables, optimizer, skip)[0]
+
+    predict = _predict(apply, source_weight)
 
     def step(state: PyTree, inputs: Array):
         def loss(trained: dict[str, Array]):
@@ -101,13 +93,19 @@ def tent(
         new = {**state, "params": merge(state["params"], trained), "optimizer": moments}
         return new, outputs, report(outputs, collapse_share=collapse_share)
 
-    def predict(state: PyTree, inputs: Array) -> Outputs:
-        return apply(state["params"], state["batch_stats"], inputs, source_weight)[0]
-
     return TestTime("tent", init, step, predict)
 
 
-# SAR: sharpness-aware entropy minimisation on reliable examples, with recovery from collapse.
+def _start(variables: PyTree, optimizer: optax.GradientTransformation, skip: Sequence[str]) -> tuple[PyTree, PyTree]:
+    """The state that Tent and SAR share, and the scales and biases that they train."""
+    trained = adaptable(variables["params"], skip=skip)
+    state = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    return {**state, "optimizer": optimizer.init(trained)}, trained
+
+
+def _predict(apply: Apply, source_weight: Any) -> Callable[[PyTree, Array], Outputs]:
+    """The net under statistics mixed of the stored ones and the batch's."""
+    return lambda state, inputs: apply(state["params"], state["batch_stats"], inputs, source_weight)[0]
 
 
 def sar(
@@ -150,15 +148,11 @@ def sar(
     optimizer = optax.sgd(learning_rate, momentum=0.9) if optimizer is None else optimizer
 
     def init(variables: PyTree) -> PyTree:
-        trained = adaptable(variables["params"], skip=skip)
-        return {
-            "params": variables["params"],
-            "batch_stats": variables.get("batch_stats", {}),
-            "optimizer": optimizer.init(trained),
-            "start": trained,
-            # Negative until there is a first value to start the average from.
-            "average": jnp.full((), -1.0),
-        }
+        state, trained = _start(variables, optimizer, skip)
+        # The average is negative until there is a first value to start it from.
+        return {**state, "start": trained, "average": jnp.full((), -1.0)}
+
+    predict = _predict(apply, source_weight)
 
     def step(state: PyTree, inputs: Array):
         def loss(trained: dict[str, Array], among: Array | None):
@@ -200,8 +194,5 @@ def sar(
         }
         metrics = report(outputs, collapse_share=collapse_share)
         return new, outputs, {**metrics, "reliable": reliable.mean(), "recovered": recovered}
-
-    def predict(state: PyTree, inputs: Array) -> Outputs:
-        return apply(state["params"], state["batch_stats"], inputs, source_weight)[0]
 
     return TestTime("sar", init, step, predict)

@@ -1,4 +1,23 @@
-"""Whole runs in one program, and predictions of all members of a population."""
+"""Whole runs in one program (draw, train and evaluate in one ``scan``), and predictions of all members.
+
+A whole run is the population without its files: nothing comes back to the host before the end, so nothing can be
+logged, saved or resumed on the way. :func:`dalib.train.run_members` breaks the same program where a record's line or a
+checkpoint is due. Sweeps of seeds, weights and learning rates that are short enough to be repeated take this::
+
+    def of_member(key, learning_rate, weight):
+        method = dann(weight=weight)
+        optimizer = make_optimizer(learning_rate=learning_rate)
+        step = training_step(method, forward, optimizer, total_steps=500, task=classification(10))
+        state = init_state(key, net, method, optimizer, sample, batch_norm="joint")
+        rows = draw_rows(key, *sizes, batch_size=32, steps=500)
+        evaluate = lambda state: correct(forward, state.params, state.model)
+        return whole_run(step, state, pool, rows, evaluate=evaluate, every=100)
+
+    states, metrics, scores = jax.jit(jax.vmap(of_member))(keys, learning_rates, weights)
+
+On a CPU give such members a net with ``dalib.encoders.population_form(net)``: a convolution whose kernel ``vmap`` has
+batched is slow there.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,31 +29,12 @@ from jax.sharding import Mesh, PartitionSpec
 
 from dalib.core.checks import input_error
 from dalib.core.types import Array, Metrics, PyTree
-from dalib.methods.base import Forward, Method, States, evaluated
+from dalib.methods.base import Method, evaluated
+from dalib.methods.view import Forward, States
 from dalib.train.forward import evaluate_outputs
 from dalib.train.population.members import Pool, Rows, draw
 from dalib.train.state import TrainState
 from dalib.train.step import Step
-
-# A whole run as one pure function: drawing, training and evaluating in one ``scan``, to be jitted and vmapped.
-#
-# This is the population without its files: nothing comes back to the host before the end, so nothing can be logged,
-# saved or resumed on the way. :func:`dalib.train.run_members` breaks the same program where a record's line or a
-# checkpoint is due. Sweeps of seeds, weights and learning rates that are short enough to be repeated take this::
-#
-#     def of_member(key, learning_rate, weight):
-#         method = dann(weight=weight)
-#         optimizer = make_optimizer(learning_rate=learning_rate)
-#         step = training_step(method, forward, optimizer, total_steps=500, num_classes=10)
-#         state = init_state(key, net, method, optimizer, sample, batch_norm="joint")
-#         rows = draw_rows(key, *sizes, batch_size=32, steps=500)
-#         evaluate = lambda state: correct(forward, state.params, state.model)
-#         return whole_run(step, state, pool, rows, evaluate=evaluate, every=100)
-#
-#     states, metrics, scores = jax.jit(jax.vmap(of_member))(keys, learning_rates, weights)
-#
-# On a CPU give such members a net with ``dalib.encoders.population_form(net)``: a convolution whose kernel ``vmap`` has
-# batched is slow there.
 
 
 def whole_run(
@@ -110,9 +110,6 @@ def draw_rows(key: Array, n: int, m: int, *, batch_size: int, steps: int) -> Row
 
 ORDER = 2**31 - 2
 """What distinguishes the key of :func:`draw_rows` from those of the steps."""
-
-
-# Predictions of all members of a population in one program: ``vmap`` over members, ``scan`` over batches.
 
 
 PredictMembers = Callable[[TrainState, Array, Array], Array]

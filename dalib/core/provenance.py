@@ -1,0 +1,35 @@
+"""What made a number: versions of packages and the commit of the code."""
+
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import dalib
+
+PACKAGES = ("dalib-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of the packages that decide the numbers, and the git commit of the working folder, if any."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {"versions": versions, "git": _git_commit()}
+
+
+def _git_commit() -> str | None:
+    """The commit of the folder that holds the package, with ``+`` appended when files differ from it."""
+    root = Path(str(dalib.__file__)).resolve().parents[1]
+    try:
+        run = lambda *args: subprocess.run(  # noqa: E731
+            ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        if Path(run("rev-parse", "--show-toplevel")).resolve() != root:
+            return None
+        return run("rev-parse", "HEAD") + ("+" if run("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
