@@ -149,14 +149,14 @@ def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain, 
         arrays[f"predictions_{side}"] = predicted[rows]
     confusion = np.zeros((logits.shape[-1],) * 2, np.int64)
     np.add.at(confusion, (labels, predicted), 1)
-    return _packed({"confusion": confusion, **arrays})
+    return packed({"confusion": confusion, **arrays})
 
 
 def _predictions(on_target: Predict, target: Domain, mesh: Mesh | None) -> bytes:
     """For a target without labels: ``probabilities`` ``[n, C]`` and ``predictions`` ``[n]`` of its test split."""
     logits = np.asarray(predictions(on_target, target, "test", mesh), np.float32)
     probabilities = np.asarray(jax.nn.softmax(logits))
-    return _packed({"probabilities": probabilities, "predictions": probabilities.argmax(1).astype(np.int32)})
+    return packed({"probabilities": probabilities, "predictions": probabilities.argmax(1).astype(np.int32)})
 
 
 def _numbers(
@@ -174,11 +174,12 @@ def _numbers(
         arrays[f"labels_{side}"] = labels[rows]
         arrays[f"predictions_{side}"] = predicted[rows]
     if not known:
-        return _packed({"predictions": predicted})
-    return _packed({"predictions": predicted, "labels": labels, **arrays})
+        return packed({"predictions": predicted})
+    return packed({"predictions": predicted, "labels": labels, **arrays})
 
 
-def _packed(arrays: dict[str, np.ndarray]) -> bytes:
+def packed(arrays: dict[str, np.ndarray]) -> bytes:
+    """The bytes of a compressed ``.npz``."""
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return file.getvalue()

@@ -24,7 +24,7 @@ OPEN = ("open", "universal")
 """Relations in which the target has classes of its own."""
 LATER = (
     *("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache"),
-    "kind",
+    *("kind", "shots"),
 )
 """Fields that older run folders do not have: written where they are not at their defaults."""
 TASKS = ("classification", "regression")
@@ -78,7 +78,8 @@ class Experiment:
     ``package.module:factory`` (:mod:`dalib.run.registry`). ``weights`` are those that the encoder starts from, as
     :func:`dalib.encoders.load` takes them; ``augment`` names views of the training images, joined by ``+``, which cut
     from the whole image, while elsewhere its central square of ``crop`` pixels enters the net (0: all of it).
-    ``kind`` is what is predicted, one of :data:`TASKS`.
+    ``kind`` is what is predicted, one of :data:`TASKS`, and ``shots`` the number of labelled target examples of a
+    semi-supervised run.
     ``accumulate`` and ``gradient_cache`` say in how many parts a batch goes through the net, and whether by two passes
     (:mod:`dalib.train.accumulate`). ``protocol`` holds what no other field says of the data, by name:
     ``split`` (transductive, held out), ``variant`` …
@@ -105,6 +106,7 @@ class Experiment:
     accumulate: int = 1
     gradient_cache: bool = False
     kind: str = "classification"
+    shots: int = 0
     protocol: tuple[tuple[str, str], ...] = ()
     encoder_options: tuple[tuple[str, Any], ...] = ()
     bottleneck_options: tuple[tuple[str, Any], ...] = ()
@@ -133,6 +135,10 @@ class Experiment:
         """Whether a method with these needs can be run on this task."""
         if self.kind == "regression":
             return serves_regression(needs) and self.relation == "closed"
+        if (needs.setting == "semi-supervised") != (self.shots > 0):
+            return False
+        if needs.setting == "semi-supervised":
+            return self.relation == "closed"
         if needs.interleaves:
             return PLUS in self.source
         return needs.setting in ("closed", "partial", "open", "universal") and self.relation in needs.relations

@@ -130,6 +130,7 @@ def expand(
     *,
     settings_of: Callable[[str, str], Settings] | None = None,
     protocol: tuple[tuple[str, str], ...] = (),
+    shots: int = 0,
     **own: Any,
 ) -> list[Experiment]:
     """Every run that the options ask for, checked; tasks outermost, then seeds, source-only first.
@@ -140,6 +141,7 @@ def expand(
         settings_of: ``(method, task)`` to recipe, bottleneck, batch, steps, BatchNorm ("auto": the method's convention)
             and what else :class:`dalib.run.presets.options.Settings` holds; without it :func:`fixed`.
         protocol: what the record says of the data; a preset's name is added.
+        shots: labelled target examples, for semi-supervised methods; the others get none.
         **own: other fields of :class:`dalib.run.config.Experiment` (``encoder``, ``weights``, ``encoder_options`` …).
 
     Raises:
@@ -173,9 +175,8 @@ def expand(
                 net: dict[str, Any] = {"encoder_options": rule.encoder_options} if rule.encoder_options else {}
                 net |= {"augment": rule.augment} if rule.augment and own.get("augment") != "" else {}
                 width = {} if rule.width is None else {"width": rule.width}
-                convention = rule.batch_norm
-                if convention == "auto":
-                    convention = METHODS[name](**arguments).needs.batch_norm
+                needs = METHODS[name](**arguments).needs
+                convention = needs.batch_norm if rule.batch_norm == "auto" else rule.batch_norm
                 found.append(
                     Experiment(
                         benchmark=options.benchmark,
@@ -194,6 +195,7 @@ def expand(
                         head_options=rule.head_options,
                         protocol=protocol,
                         method_options=flat(arguments),
+                        shots=shots if needs.setting == "semi-supervised" else 0,
                         **{**common, **net},
                     )
                 )

@@ -17,7 +17,7 @@ from dalib.encoders.adapters.compose import ACCEPTED
 from dalib.encoders.registry import ENCODERS as OWN_ENCODERS
 from dalib.encoders.registry import make_encoder as make_own_encoder
 from dalib.methods import METHODS as OWN_METHODS
-from dalib.methods import Method
+from dalib.methods import TEST_TIME, Method
 from dalib.methods.classic import CLASSIC
 
 
@@ -56,8 +56,8 @@ def check_domains(name: str, made: Any) -> dict[str, Domain]:
 
 METHODS = Table("method", OWN_METHODS, check_method)
 """Methods of nets by name, see :data:`dalib.methods.METHODS`."""
-ALL_METHODS = Table("method", {**OWN_METHODS, **CLASSIC}, check_method)
-"""The same and the closed-form methods, for options and messages of commands that run both."""
+ALL_METHODS = Table("method", {**OWN_METHODS, **TEST_TIME, **CLASSIC}, check_method)
+"""The same, the test-time and the closed-form methods, for options and messages of commands that run all of them."""
 ENCODERS = Table("encoder", OWN_ENCODERS, check_encoder)
 """Encoders by name, see :data:`dalib.encoders.ENCODERS`."""
 DATASETS = Table(

@@ -81,6 +81,7 @@ def run_experiment(
     method: Method | None = None,
     net: Any = None,
     start: Path | None = None,
+    shots: Domain | None = None,
     command: str = "",
     report: Callable[[int, str], None] = lambda step, text: None,
 ) -> Path:
@@ -99,6 +100,7 @@ def run_experiment(
         net: in the same way an encoder, which gets the experiment's bottleneck and head, or a whole classifier.
         start: for a method that starts from a trained source net, the folder of the finished source-only run; which one
             it was, and the hash of its weights, go into ``config.json``.
+        shots: for a semi-supervised method, a few labelled target examples: a domain with the source's classes.
         command: the command line, for the record.
         report: called with the step and a line of text now and then.
 
@@ -113,7 +115,7 @@ def run_experiment(
     """
     check_rows(experiment.batch_size, run_mesh())
     given = Given(method, net)
-    opened = open_run(experiment, source, target, folder, given=given, start=start, command=command)
+    opened = open_run(experiment, source, target, folder, given=given, start=start, shots=shots, command=command)
     if opened is None:
         return folder
     interleaved = opened.program.method.needs.interleaves and experiment.role != "oracle"
@@ -122,6 +124,8 @@ def run_experiment(
         labelled,
         opened.target,
         batch_size=experiment.batch_size,
+        shots=shots,
+        shots_batch_size=None if shots is None else shots_in_a_batch(experiment, shots),
         seed=experiment.seed,
         process_index=process_index(),
         process_count=process_count(),
@@ -163,6 +167,16 @@ def domains_of(experiment: Experiment, source: Domain, target: Domain) -> tuple[
     return source, target
 
 
+def shots_in_a_batch(experiment: Experiment, shots: Domain) -> int:
+    """Labelled target examples in a batch: as many as the source's, or all if they are fewer, in equal parts."""
+    mesh = run_mesh()
+    devices = 1 if mesh is None else mesh.size
+    least = min(experiment.batch_size, len(shots.split("train")))
+    if least < devices:
+        raise input_error("shots", got=least, expected=f"at least {devices}, one for each device")
+    return least // devices * devices
+
+
 def check_labels(experiment: Experiment, domain: Domain) -> None:
     """Raises an InputError for classes in a regression, or real numbers elsewhere."""
     if (experiment.kind == "regression") == bool(domain.class_names):
@@ -183,6 +197,7 @@ def open_run(
     *,
     given: Given = NAMED,
     start: Path | None = None,
+    shots: Domain | None = None,
     command: str = "",
 ) -> Run | None:
     """Checks a run, makes or finds its folder and binds what it needs; None if it has ended already.
@@ -191,6 +206,9 @@ def open_run(
     """
     experiment.check(given.method, given.net)
     labelled, target = domains_of(experiment, source, target)
+    if (0 if shots is None else len(shots.split("train"))) != experiment.shots:
+        got = f"{experiment.shots}, and {'no domain' if shots is None else len(shots.split('train'))}"
+        raise input_error("shots", got=got, expected="as many as the domain of labelled target examples has")
     for domain in (labelled, target):
         check_labels(experiment, domain)
         size = len(domain.split("train"))
@@ -208,7 +226,7 @@ def open_run(
         "task": experiment.task,
         "seed": experiment.seed,
         "class_names": target.class_names,
-        "data": fingerprints((source, target)),
+        "data": fingerprints((source, target) if shots is None else (source, target, shots)),
         "command": command,
         **({} if begin is None else {"start": begin.record}),
         **({"plugins": foreign} if (foreign := given.origins(experiment)) else {}),

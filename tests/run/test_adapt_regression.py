@@ -166,7 +166,7 @@ def test_only_methods_that_need_no_classes_are_taken():
     ("options", "message"),
     [
         ({"method": ("mcc",)}, "mcc, which is for classes .* rsd, dare_gram, dd"),
-        ({"method": ("coral",)}, "closed form, which classifies"),
+        ({"method": ("coral",)}, "in closed form, and classifies"),
         ({"method": ("rsd",), "task": "classification"}, "add --task regression"),
         ({"method": ("dan",), "task": "classification", "scale_targets": "source"}, "scale-targets"),
         ({"method": ("dan",), "relation": "open"}, "has no classes"),

@@ -8,6 +8,8 @@ Sources and target are folders of images (one folder a class), list files (``pat
 with ``x`` and ``y`` (vectors, images, or series with time or channels first), or ``.jsonl`` / ``.csv`` texts with a
 label column, each as PATH or name=PATH. Nets and closed-form methods may be mixed; source-only runs beside either.
 ``--task regression`` predicts real numbers: ``y`` floating, or a ``.csv`` of numbers with ``--label-column a,b``.
+``--method tent`` (bn_norm, sar) adapts the
+source-only net in one pass over the target, while it predicts.
 Label sets may differ: ``--relation partial`` (the target lacks classes), ``open`` (it has others, which count as one
 class, unknown; see osbp, ovanet) or ``universal`` (both).
 
@@ -41,9 +43,10 @@ from dalib.run.closed_form import run_classic
 from dalib.run.config import OPEN, Experiment, flat
 from dalib.run.grid import Grid, expand, file_name, run_methods, tell
 from dalib.run.own.inputs import LENGTH, View
-from dalib.run.own.options import Own, Plan, plan
+from dalib.run.own.options import Own, Plan, gather, plan
 from dalib.run.own.read import encoder_options, read_domains, write_predictions
 from dalib.run.population.members import Job, check_population
+from dalib.run.test_time import check_net, run_test_time
 from dalib.train.processes import leader_first, leads
 
 SHARED = (
@@ -53,17 +56,20 @@ SHARED = (
 """Options that mean the same in every benchmark file."""
 
 
-NEWER = ("task", "scale_targets")
+NEWER = ("task", "scale_targets", "target_labelled")
 """Options that count in the name of the default folder where they are not at their defaults only."""
 
 
-def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: View, encoder: str) -> list[Experiment]:
+def experiments(
+    options: Own, todo: Plan, source: Domain, target: Domain, view: View, encoder: str, shots: Domain | None = None
+) -> list[Experiment]:
     """Every run of a net, checked; none without nets."""
     if not todo.nets:
         return []
     same = {f.name: getattr(options, f.name) for f in fields(Grid) if f.name in SHARED}
     texts = [text for text in options.options if text.partition("=")[0].rpartition(".")[0] in todo.nets]
-    several = [f"{name}.sources={len(todo.sources)}" for name in todo.nets if "sources" in todo.arguments.get(name, {})]
+    counts = {name: todo.arguments.get(name, {}).get("sources") for name in todo.nets}
+    several = [f"{name}.sources={count}" for name, count in counts.items() if count is not None]
     grid = Grid(**{**same, "method": todo.nets, "encoder": encoder, "options": (*several, *texts)})
     found = expand(
         grid,
@@ -71,6 +77,7 @@ def experiments(options: Own, todo: Plan, source: Domain, target: Domain, view: 
         protocol=stated(options, todo, view),
         relation=options.relation,
         kind=options.task,
+        shots=0 if shots is None else len(shots.split("train")),
         augment="+".join(options.augment),
         weights="" if view.frozen else options.weights,
         encoder_options=flat({} if view.frozen else encoder_options(options)),
@@ -118,22 +125,34 @@ def own(options: Own) -> None:
         require("matplotlib", for_what="the report", otherwise="--no-report")
     command = typed("dalib.run.own.adapt")
     out = (options.out or default_folder(options)) / f"{'+'.join(p.name for p in todo.sources)}-{todo.target.name}"
-    source, target, view, encoder, examples, unit = read_domains(options, todo)
-    listed = experiments(options, todo, source, target, view, encoder)
+    source, target, view, encoder, examples, unit, shots = read_domains(options, todo)
+    listed = experiments(options, todo, source, target, view, encoder, shots)
     print(_described(source, target), file=sys.stderr)
+    starts_of = [e for e in listed if e.name == "source_only"]
+    gather(
+        [
+            partial(check_net, name, todo.arguments.get(name, {}), e, source)
+            for name in todo.online
+            for e in starts_of[:1]
+        ]
+    )
     jobs = []
     for experiment in listed:
         starts = experiment.needs.start == "source"
         start = out / "source_only" / f"seed-{experiment.seed}" if starts else None
-        jobs.append(
-            Job(experiment, source, target, out / file_name(experiment.name) / f"seed-{experiment.seed}", start)
-        )
+        folder = out / file_name(experiment.name) / f"seed-{experiment.seed}"
+        jobs.append(Job(experiment, source, target, folder, start, shots if experiment.shots else None))
     interleaved = [job for job in jobs if job.experiment.needs.interleaves]
     with show_progress(len(jobs), max([job.experiment.steps for job in jobs], default=1)) as progress:
         plain = [job for job in jobs if job not in interleaved]
         wrong = run_methods(plain, progress, members=_members(options, view), command=command)
         wrong += run_methods(interleaved, progress, members=1, command=command)
     folders = [job.folder for job in jobs if job.folder.is_dir()]
+    for name in todo.online:
+        for net in starts_of:
+            folder, trained = (out / each / f"seed-{net.seed}" for each in (name, "source_only"))
+            go = partial(run_test_time, name, todo.arguments.get(name, {}), net, source, target, folder)
+            folders.append(leader_first(partial(go, net_folder=trained, command=command)))
     for name in todo.classic:
         setup = _classic_setup(options, todo, source, target, view, name)
         folder = out / f"{name}+{options.classifier}" / "seed-0"

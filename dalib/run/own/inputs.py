@@ -192,6 +192,12 @@ def make_target(name: str, x: np.ndarray, labels: Labels | None, test: Any, clas
     return from_arrays(name, {"train": (x, rows[0]), "test": (test_x, rows[1])}, class_names=names)
 
 
+def make_shots(name: str, x: np.ndarray, labels: Any, source: Domain) -> Domain:
+    """The labelled examples of the target, with the source's classes in its order."""
+    y = np.array([source.class_names.index(label) for label in labels], np.int32)
+    return from_arrays(name, {"train": (x, y)}, class_names=source.class_names)
+
+
 def scaled(
     sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], scale: str
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -10,6 +10,7 @@ import tyro
 from dalib.core.checks import InputError, choose, input_error
 from dalib.data.readers.user_files import KINDS, Place, place_of
 from dalib.methods import METHODS as OWN_METHODS
+from dalib.methods import TEST_TIME
 from dalib.methods.classic import CLASSIC
 from dalib.methods.parts.augmentation import VIEWS
 from dalib.run.closed_form import CLASSIFIERS, WEIGHTING
@@ -33,6 +34,8 @@ class Own:
     """Data to adapt to, used without labels."""
     target_test: str | None = None
     """Labelled data of the target to test on. Default: the target itself."""
+    target_labelled: str | None = None
+    """A few labelled examples of the target, of every class, for semi-supervised methods (mme)."""
     target_labels: bool = True
     """--no-target-labels: read none; no target accuracy then, but predictions.csv."""
     data_dir: Path | None = None
@@ -52,7 +55,8 @@ class Own:
     """Of a regression: none, or source for labels of mean 0 and deviation 1 over the sources; scores are then in that
     unit, predictions.csv in the labels' own."""
     method: tuple[str, ...] = ("dann",)
-    """Methods to run, of nets or in closed form (coral, tca, jda, sa, gfk …);
+    """Methods to run, of nets, in closed form (coral, tca, jda, sa, gfk …), or at test time (bn_norm, tent, sar: the
+    source-only net goes once over the target in batches and adapts while it predicts);
     package.module:factory is one of your own."""
     classifier: str = "1nn"
     """On top of closed-form methods: 1nn, svm or logreg."""
@@ -138,13 +142,19 @@ class Plan(NamedTuple):
     target: Place
     test: Place | None
     protocol: tuple[tuple[str, str], ...]
+    online: tuple[str, ...] = ()
+    shots: Place | None = None
+
+
+SEMI_SUPERVISED = [name for name in OWN_METHODS if needs_of(name).setting == "semi-supervised"]
 
 
 def check_regression(name: str) -> None:
     """Raises an InputError for a method that predicts no real numbers, naming those that do."""
-    if name not in CLASSIC and serves_regression(needs_of(name)):
+    others = {**dict.fromkeys(CLASSIC, "in closed form"), **dict.fromkeys(TEST_TIME, "for test time")}
+    if name not in others and serves_regression(needs_of(name)):
         return
-    why = "closed form, which classifies" if name in CLASSIC else f"for classes ({needs_of(name).setting})"
+    why = f"{others[name]}, and classifies" if name in others else f"for classes ({needs_of(name).setting})"
     known = [other for other in OWN_METHODS if serves_regression(needs_of(other))]
     raise input_error("method", got=f"{name}, which is {why}", expected=f"for a regression: {', '.join(known)}")
 
@@ -172,6 +182,10 @@ def plan(options: Own) -> Plan:
         if options.task == "regression":
             check_regression(name)
             return
+        if name in TEST_TIME:
+            if options.relation != "closed":
+                raise input_error("relation", got=f"{options.relation}, for {name}", expected="closed")
+            return
         if name in CLASSIC:
             if name in WEIGHTING and options.classifier == "1nn":
                 got = f"1nn for {name}, which weights source rows"
@@ -186,6 +200,12 @@ def plan(options: Own) -> Plan:
             if options.batch_size % len(options.source):
                 expected = f"a multiple of {len(options.source)}, the sources that {name} interleaves"
                 raise input_error("batch-size", got=options.batch_size, expected=expected)
+        elif needs.setting == "semi-supervised":
+            if options.target_labelled is None:
+                got = f"none, for {name}, which is semi-supervised"
+                raise input_error("target-labelled", got=got, expected="a few labelled examples of the target")
+            if options.relation != "closed":
+                raise input_error("relation", got=f"{options.relation}, for {name}", expected="closed")
         elif needs.setting == "regression":
             got = f"{name}, which is for real-valued labels"
             raise input_error("method", got=got, expected="a method that classifies", todo="add --task regression")
@@ -221,10 +241,15 @@ def plan(options: Own) -> Plan:
         if options.task == "regression" and (options.relation != "closed" or options.recipe.label_smoothing):
             got = f"--relation {options.relation}, label smoothing {options.recipe.label_smoothing}"
             raise input_error("task", got=got, expected="closed and 0 for a regression, which has no classes")
+        known = [name for name in options.method if name in METHODS]
+        if options.target_labelled and not any(needs_of(name).setting == "semi-supervised" for name in known):
+            expected = f"a semi-supervised method beside it: {', '.join(SEMI_SUPERVISED)}"
+            raise input_error("target-labelled", got=", ".join(options.method), expected=expected)
         if options.task != "regression" and options.scale_targets != "none":
             raise input_error("scale-targets", got=options.scale_targets, expected="none without --task regression")
         for name in options.method if options.preset else ():
-            settings(options.preset, name)
+            if name not in TEST_TIME:
+                settings(options.preset, name)
         if not options.source:
             raise input_error("source", got="none", expected="at least one --source")
         if not options.method:
@@ -253,19 +278,37 @@ def plan(options: Own) -> Plan:
     if unused := [name for name in arguments if name not in options.method]:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
     sources = gather([lambda t=text: place_of("source", t) for text in options.source])  # type: ignore[misc]
-    nets = [name for name in options.method if name not in CLASSIC]
+    for name in TEST_TIME:
+        if fixed := [option for option in arguments.get(name, {}) if option in ("apply", "optimizer")]:
+            todo = f"{name}.learning_rate=… sets the rate of the default optimiser"
+            raise input_error("options", got=f"{name}.{fixed[0]}", expected="numbers and words", todo=todo)
+    nets = [name for name in options.method if name not in CLASSIC and name not in TEST_TIME]
+    online = [name for name in options.method if name in TEST_TIME]
     classic = [name for name in options.method if name in CLASSIC]
     starts = any(METHODS[name](**arguments.get(name, {})).needs.start == "source" for name in nets)
-    if nets and (options.baseline or starts):
+    if online or (nets and (options.baseline or starts)):
         nets = ["source_only", *(name for name in nets if name != "source_only")]
     if classic and options.baseline:
         classic = ["source_only", *classic]
     for name in nets:
+        if needs_of(name).setting == "semi-supervised":
+            # The shots are a stream of their own, so the labelled rows hold the source alone.
+            if arguments.setdefault(name, {}).setdefault("sources", 1) != 1:
+                got = f"{name}.sources={arguments[name]['sources']}"
+                raise input_error("options", got=got, expected="1: --target-labelled is no source")
         if needs_of(name).interleaves:
             arguments.setdefault(name, {}).setdefault("sources", len(sources))
     test = place_of("target-test", options.target_test) if options.target_test else None
     return Plan(
-        tuple(nets), tuple(classic), arguments, tuple(sources), place_of("target", options.target), test, protocol()
+        tuple(nets),
+        tuple(classic),
+        arguments,
+        tuple(sources),
+        place_of("target", options.target),
+        test,
+        protocol(),
+        tuple(online),
+        place_of("target-labelled", options.target_labelled) if options.target_labelled else None,
     )
 
 

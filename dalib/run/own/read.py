@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,6 +21,7 @@ from dalib.run.own.inputs import (
     TEXT_ENCODERS,
     View,
     arrays,
+    make_shots,
     make_source,
     make_target,
     pretrained,
@@ -29,6 +31,7 @@ from dalib.run.own.inputs import (
 )
 from dalib.run.own.options import Own, Plan
 from dalib.run.registry import ENCODERS
+from dalib.train.processes import leads
 
 # What the examples of a target without labels were taken for, as a table that a spreadsheet opens.
 
@@ -95,6 +98,7 @@ class Data(NamedTuple):
         encoder: name of the net on top of them.
         examples: what the target's examples are called, in the order in which they are tested on.
         unit: ``(mean, deviation)`` that real-valued labels were brought to scale by; None for none.
+        shots: labelled examples of the target, which are then no part of ``target``; None for none.
     """
 
     source: Domain
@@ -103,6 +107,7 @@ class Data(NamedTuple):
     encoder: str
     examples: list[str]
     unit: tuple[np.ndarray, np.ndarray] | None = None
+    shots: Domain | None = None
 
 
 def read_domains(options: Own, todo: Plan) -> Data:
@@ -116,6 +121,7 @@ def read_domains(options: Own, todo: Plan) -> Data:
     how = Options(options.kind, options.layout, options.text_column, options.label_column, options.task == "regression")
     roles = [("source", place, True) for place in todo.sources] + [("target", todo.target, options.target_labels)]
     roles += [("target-test", todo.test, True)] if todo.test else []
+    roles += [("target-labelled", todo.shots, True)] if todo.shots else []
     places = [place for _, place, _ in roles]
     raws = [_try(faults, lambda r=r: _read(r[0], r[1], how, options, r[2])) for r in roles]  # type: ignore[misc]
     whole = [raw for raw in raws if raw is not None]
@@ -157,10 +163,37 @@ def _domains(options: Own, todo: Plan, raws: Sequence[Raw], xs: list[np.ndarray]
         labels = [*known, *others]
     parts = [(p.name, x, y) for p, x, y in zip(todo.sources, xs, labels, strict=False) if y is not None]
     source = make_source(parts, holdout=options.holdout)
+    examples = [names_of(raw) for raw in raws]
+    shots = None
+    if todo.shots:
+        shots = make_shots(f"{todo.target.name}, labelled", xs[-1], labels[-1], source)
+        for i in range(k, len(xs) - 1):
+            kept = _apart(raws[i].kind, "target-test" if i > k else "target", xs[i], xs[-1])
+            xs[i], examples[i] = xs[i][kept], [examples[i][row] for row in kept]
+            own = labels[i]
+            labels[i] = None if own is None else [own[row] for row in kept]
     test = (xs[k + 1], labels[k + 1]) if todo.test else None
     target = make_target(todo.target.name, xs[k], labels[k], test, source.class_names)
     match_classes(source, target, relation=options.relation)
-    return Data(source, target, view, "mlp" if view.frozen else encoder, names_of(raws[-1]), unit)
+    shown = examples[k + 1] if todo.test else examples[k]
+    return Data(source, target, view, "mlp" if view.frozen else encoder, shown, unit, shots)
+
+
+def _apart(kind: str, argument: str, xs: np.ndarray, shots: np.ndarray) -> np.ndarray:
+    """The rows of ``xs`` that are none of the shots; says on stderr how many are left out.
+
+    Raises:
+        InputError: when none is left.
+    """
+    seen = {np.ascontiguousarray(x).tobytes() for x in shots}
+    kept = np.flatnonzero([np.ascontiguousarray(x).tobytes() not in seen for x in xs])
+    if len(kept) == 0:
+        got = f"all {len(xs)} examples of {argument} among the labelled ones"
+        raise input_error("target-labelled", got=got, expected="a few, beside others without labels")
+    if (gone := len(xs) - len(kept)) and leads():
+        what = "vectors" if kind == "vectors" else "examples"
+        print(f"{argument}: {gone} of {len(xs)} {what} are among --target-labelled and are left out", file=sys.stderr)
+    return kept
 
 
 def _read(argument: str, place: Place, how: Options, options: Own, labelled: bool) -> Raw:
@@ -225,6 +258,11 @@ def _check_classes(todo: Plan, raws: Sequence[Raw], relation: str) -> None:
     for place, raw in zip(todo.sources[1:], raws[1:k], strict=True):
         if other := first ^ set(_names(raw)):
             faults.append(f"{todo.sources[0].name} and {place.name}: only in one of them {_listed(other)}")
+    if todo.shots:
+        raws, shots = raws[:-1], raws[-1]
+        if other := first ^ set(_names(shots)):
+            got = f"only in one of {todo.sources[0].name} and {todo.shots.name}: {_listed(other)}"
+            faults.append(f"--target-labelled must have the source's classes; {got}")
     theirs = {label for raw in raws[k:] for label in _names(raw)}
     if raws[k].labels is not None:
         may_lack, may_add = RELATIONS[relation]

@@ -37,6 +37,7 @@ class Job(NamedTuple):
     target: Domain
     folder: Path
     start: Path | None = None
+    shots: Domain | None = None
 
 
 def check_population(value: str) -> int | None:
@@ -69,7 +70,7 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, members: int | None, co
             _say("one by one: a population is a program of one process, and here are several")
         members = 1
     for group in _groups(jobs):
-        if members == 1 or len(group) == 1:
+        if members == 1 or len(group) == 1 or group[0].shots is not None:
             one_by_one(group, progress, command)
             continue
         opened = [open_run(*job[:4], start=job.start, command=command) for job in group]
@@ -102,7 +103,7 @@ def one_by_one(jobs: Sequence[Job], progress: Progress, command: str) -> None:
     for job in jobs:
         e = job.experiment
         progress.start(f"{e.task}  {e.name}  seed {e.seed}", 0)
-        run_experiment(*job[:4], start=job.start, command=command, report=progress.step)
+        run_experiment(*job[:4], start=job.start, shots=job.shots, command=command, report=progress.step)
         progress.end("done")
 
 
