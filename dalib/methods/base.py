@@ -21,7 +21,6 @@ import jax.numpy as jnp
 
 from dalib.core.checks import InputError, input_error, unknown_name
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
-from dalib.methods.view import NET_GROUPS as NET_GROUPS
 from dalib.methods.view import Forward, Look, Spec, States, View
 
 EVERYTHING = ("*",)

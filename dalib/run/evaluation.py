@@ -17,7 +17,8 @@ from dalib.data.evaluation import EvaluationBatch
 from dalib.evaluate import score
 from dalib.evaluate.oracle import oracle_score
 from dalib.evaluate.selection import unlabelled_events
-from dalib.methods.base import NET_GROUPS, Look, States, evaluated
+from dalib.methods.base import evaluated
+from dalib.methods.view import NET_GROUPS, Look, States
 from dalib.run.config import Experiment
 from dalib.run.program import Program, target_metrics
 from dalib.tasks import regression
