@@ -30,9 +30,9 @@ from dalib.data.readers.tables import Source, Table, read_tables
 from dalib.data.readers.user_files import Place, place_of
 from dalib.methods.classic import CLASSIC
 from dalib.run.cli.main import main
-from dalib.run.closed_form import CLASSIFIERS, WEIGHTING, run_classic
 from dalib.run.config import Experiment, Recipe, flat, method_options
 from dalib.run.grid import Grid, expand, pairs, run_grid
+from dalib.run.own.closed_form import CLASSIFIERS, WEIGHTING, run_classic
 from dalib.run.own.inputs import make_source, make_target, scaled
 from dalib.run.own.options import SCALES
 from dalib.run.registry import ALL_METHODS

@@ -39,7 +39,7 @@ from dalib.data import benchmarks as data
 from dalib.data.domain import ArraySplit, pool
 from dalib.report.statistics import last_step_pick
 from dalib.run.cli.main import main
-from dalib.run.closed_form import run_classic
+from dalib.run.own.closed_form import run_classic
 from experiments.ledger import published
 
 BENCHMARK = "office_caltech10_surf"

@@ -37,10 +37,11 @@ from dalib.discrepancy.moments import coral as coral
 from dalib.discrepancy.moments import covariance as covariance
 from dalib.discrepancy.moments import homm as homm
 from dalib.discrepancy.moments import log_coral as log_coral
-from dalib.discrepancy.neighbours import Neighbours as Neighbours
-from dalib.discrepancy.neighbours import nearest_neighbour_divergence as nearest_neighbour_divergence
-from dalib.discrepancy.neighbours import nearest_neighbours as nearest_neighbours
-from dalib.discrepancy.neighbours import same_sample_neighbours as same_sample_neighbours
+from dalib.discrepancy.neighbours.nearest import Neighbours as Neighbours
+from dalib.discrepancy.neighbours.nearest import nearest_neighbour_divergence as nearest_neighbour_divergence
+from dalib.discrepancy.neighbours.nearest import nearest_neighbours as nearest_neighbours
+from dalib.discrepancy.neighbours.nearest import same_sample_neighbours as same_sample_neighbours
+from dalib.discrepancy.neighbours.soft import soft_neighbourhood_density as soft_neighbourhood_density
 from dalib.discrepancy.predictions import bnm as bnm
 from dalib.discrepancy.predictions import certainty_weights as certainty_weights
 from dalib.discrepancy.predictions import class_balance as class_balance
@@ -53,7 +54,6 @@ from dalib.discrepancy.predictions import mutual_information as mutual_informati
 from dalib.discrepancy.sliced import random_directions as random_directions
 from dalib.discrepancy.sliced import sliced_wasserstein as sliced_wasserstein
 from dalib.discrepancy.sliced import wasserstein_1d as wasserstein_1d
-from dalib.discrepancy.soft_neighbourhood import soft_neighbourhood_density as soft_neighbourhood_density
 from dalib.discrepancy.spectral import afn as afn
 from dalib.discrepancy.spectral import bsp as bsp
 from dalib.discrepancy.spectral import bss as bss

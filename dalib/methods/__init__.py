@@ -34,6 +34,9 @@ from dalib.methods.label_sets.open_set import ovanet as ovanet
 from dalib.methods.label_sets.open_set import with_rejection as with_rejection
 from dalib.methods.label_sets.partial import iwan as iwan
 from dalib.methods.label_sets.partial import pada as pada
+from dalib.methods.label_sets.semi_supervised import mme as mme
+from dalib.methods.label_sets.several_sources import m3sda as m3sda
+from dalib.methods.label_sets.several_sources import mfsan as mfsan
 from dalib.methods.parts.augmentation import default_strong as default_strong
 from dalib.methods.parts.augmentation import default_weak as default_weak
 from dalib.methods.parts.nets import dann_schedule as dann_schedule
@@ -49,14 +52,11 @@ from dalib.methods.self_training.entropy import mcc as mcc
 from dalib.methods.self_training.entropy import pseudo_label as pseudo_label
 from dalib.methods.self_training.smoothness import vada as vada
 from dalib.methods.self_training.smoothness import vat as vat
+from dalib.methods.self_training.source_free import adabn as adabn
+from dalib.methods.self_training.source_free import shot as shot
 from dalib.methods.self_training.teacher import adamatch as adamatch
 from dalib.methods.self_training.teacher import mean_teacher as mean_teacher
 from dalib.methods.self_training.teacher import teacher_params as teacher_params
-from dalib.methods.semi_supervised import mme as mme
-from dalib.methods.several_sources import m3sda as m3sda
-from dalib.methods.several_sources import mfsan as mfsan
-from dalib.methods.source_free import adabn as adabn
-from dalib.methods.source_free import shot as shot
 from dalib.methods.statistics.mmd import dan as dan
 from dalib.methods.statistics.mmd import ddc as ddc
 from dalib.methods.statistics.mmd import dsan as dsan

@@ -23,8 +23,8 @@ from dalib.run.config import Experiment
 from dalib.run.program import Program, target_metrics
 from dalib.tasks import regression
 from dalib.train import TrainState, recompute_statistics
+from dalib.train.devices.processes import local, process_count, process_index, replicate
 from dalib.train.forward import statistics_for
-from dalib.train.processes import local, process_count, process_index, replicate
 from dalib.train.termination import unless_asked
 
 # What a run asks its net for between steps: predictions, recomputed batch statistics, the look at the whole target.

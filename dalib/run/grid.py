@@ -17,7 +17,7 @@ from dalib.run.presets.options import default_folder as default_folder
 from dalib.run.presets.protocols import settings
 from dalib.run.registry import METHODS
 from dalib.train import NonFiniteError
-from dalib.train.processes import leads
+from dalib.train.devices.processes import leads
 
 # Parts of a grid for several machines: ``--array i/n``.
 

@@ -37,9 +37,9 @@ from dalib.train import (
     make_step,
     training_step,
 )
+from dalib.train.devices.processes import run_mesh
 from dalib.train.optimizer import inverse
 from dalib.train.population.whole_run import PredictMembers
-from dalib.train.processes import run_mesh
 from dalib.train.step import split_init, split_step
 
 # What a run adds to its method: views of images, and an unknown class where the target has classes of its own.
@@ -171,7 +171,7 @@ class Program(NamedTuple):
 def make_program(experiment: Experiment, classes: int, given: Given = NAMED) -> Program:
     """Builds (or finds again) the net, method and jitted functions of an experiment; the seed plays no part.
 
-    They are for the devices there are (:func:`dalib.train.processes.run_mesh`), which are no part of the experiment;
+    They are for the devices there are (:func:`~dalib.train.devices.processes.run_mesh`), no part of the experiment;
     neither is ``DALIB_FSDP=1``, which splits parameters and optimiser state over them (:mod:`dalib.train.step`).
     """
     anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method", "protocol": ()}

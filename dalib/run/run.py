@@ -31,8 +31,16 @@ from dalib.train import (
     run,
 )
 from dalib.train.accumulate import check_statistics
-from dalib.train.processes import leader_first, leaders, leads, process_count, process_index, replicate, run_mesh
-from dalib.train.sharding import check_rows
+from dalib.train.devices.processes import (
+    leader_first,
+    leaders,
+    leads,
+    process_count,
+    process_index,
+    replicate,
+    run_mesh,
+)
+from dalib.train.devices.sharding import check_rows
 from dalib.train.termination import deferred
 
 

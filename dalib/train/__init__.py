@@ -8,6 +8,9 @@ from dalib.core.records import open_record as open_record
 from dalib.train.checkpoint import Checkpoints as Checkpoints
 from dalib.train.checkpoint import common_steps as common_steps
 from dalib.train.checkpoint import open_checkpoints as open_checkpoints
+from dalib.train.devices.sharding import fully_sharded as fully_sharded
+from dalib.train.devices.sharding import make_mesh as make_mesh
+from dalib.train.devices.sharding import put_batch as put_batch
 from dalib.train.forward import CONVENTIONS as CONVENTIONS
 from dalib.train.forward import evaluate_outputs as evaluate_outputs
 from dalib.train.forward import make_forward as make_forward
@@ -34,9 +37,6 @@ from dalib.train.population.whole_run import whole_run as whole_run
 from dalib.train.predict import adapt as adapt
 from dalib.train.predict import make_apply as make_apply
 from dalib.train.predict import make_predict as make_predict
-from dalib.train.sharding import fully_sharded as fully_sharded
-from dalib.train.sharding import make_mesh as make_mesh
-from dalib.train.sharding import put_batch as put_batch
 from dalib.train.state import TrainState as TrainState
 from dalib.train.state import init_state as init_state
 from dalib.train.step import make_step as make_step

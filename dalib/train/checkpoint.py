@@ -12,7 +12,7 @@ from orbax.checkpoint import v1 as ocp
 
 from dalib.core.checks import InputError
 from dalib.core.records import StorageError
-from dalib.train.processes import any_process, leaders
+from dalib.train.devices.processes import any_process, leaders
 
 logger = logging.getLogger(__name__)
 

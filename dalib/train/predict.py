@@ -13,9 +13,9 @@ from dalib.encoders.adapters import as_net
 from dalib.methods.base import Method
 from dalib.methods.test_time.interface import Apply, TestTime
 from dalib.methods.view import NET_GROUPS, Forward
+from dalib.train.devices.processes import local
+from dalib.train.devices.sharding import batch_sharding, replicated
 from dalib.train.forward import evaluate_outputs
-from dalib.train.processes import local
-from dalib.train.sharding import batch_sharding, replicated
 
 Predict = Callable[[Any, PyTree, Any], Outputs]
 

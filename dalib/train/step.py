@@ -15,8 +15,8 @@ from dalib.core.types import Array, Batch, Metrics, PyTree, Task, Time
 from dalib.methods.base import Method
 from dalib.methods.view import Forward, States, View
 from dalib.train.accumulate import check_parts, refusing
+from dalib.train.devices.sharding import batch_sharding, fully_sharded, replicated
 from dalib.train.optimizer import Optimizer
-from dalib.train.sharding import batch_sharding, fully_sharded, replicated
 from dalib.train.state import TrainState
 from dalib.train.update import Settings, in_place, take, whole
 
@@ -146,7 +146,7 @@ def make_step(
 
 
 def split_init(init: Callable[..., TrainState], mesh: Mesh, *, min_size: int = 2**16) -> Callable[..., TrainState]:
-    """``init`` under ``jit``, its result put straight where :func:`~dalib.train.sharding.fully_sharded` wants it.
+    """``init`` under ``jit``, its result put where :func:`~dalib.train.devices.sharding.fully_sharded` wants it.
 
     Arguments by name are static (the target's size).
     """
@@ -168,7 +168,7 @@ def split_step(*pieces: Any, mesh: Mesh, min_size: int = 2**16, **settings: Any)
     Args:
         *pieces: method, forward and optimizer.
         mesh: of all devices.
-        min_size: as in :func:`~dalib.train.sharding.fully_sharded`.
+        min_size: as in :func:`~dalib.train.devices.sharding.fully_sharded`.
         **settings: of :func:`~dalib.train.training_step`.
     """
     known: list[tuple[TrainState, Step]] = []

@@ -24,7 +24,7 @@ import numpy as np
 from dalib.core.checks import InputError, input_error
 from dalib.core.records import Record
 from dalib.train.checkpoint import Check, Checkpoints, Notes, common_steps, restore_together
-from dalib.train.processes import any_process, leaders, process_count
+from dalib.train.devices.processes import any_process, leaders, process_count
 from dalib.train.state import TrainState
 
 Stop = Callable[[], bool]

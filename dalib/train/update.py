@@ -13,8 +13,8 @@ from dalib.methods.base import Method, Update, joined_loss, trained_groups
 from dalib.methods.view import Forward, States, View
 from dalib.train.accumulate import Objective, ObjectiveOf, averaged
 from dalib.train.accumulate import cached as by_cache
+from dalib.train.devices.sharding import GATHERED, gather, scatter
 from dalib.train.optimizer import Optimizer
-from dalib.train.sharding import GATHERED, gather, scatter
 from dalib.train.state import TrainState
 
 

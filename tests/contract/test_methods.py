@@ -12,7 +12,7 @@ from dalib.methods import METHODS, combine
 from dalib.methods.base import Needs, term, trained_groups
 from dalib.methods.view import NET_GROUPS
 from dalib.train import make_mesh, put_batch
-from dalib.train.sharding import batch_sharding, replicated
+from dalib.train.devices.sharding import batch_sharding, replicated
 from tests.contract.cases import (
     ALL,
     INPUTS,

@@ -19,8 +19,8 @@ from dalib.methods.parts.augmentation import gaussian_noise
 from dalib.methods.self_training.consistency import cc_loss, fixmatch, sigmoid_ramp, uda
 from dalib.methods.self_training.entropy import bnm, entmin, im, mcc, pseudo_label
 from dalib.methods.self_training.smoothness import vada, vat
+from dalib.methods.self_training.source_free import shot
 from dalib.methods.self_training.teacher import adamatch, mean_teacher
-from dalib.methods.source_free import shot
 from dalib.tasks import classification
 from dalib.train import evaluate_outputs, init_state, make_forward, make_optimizer, make_predict, training_step
 from tests.contract.cases import quick_jit

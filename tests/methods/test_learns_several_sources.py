@@ -10,8 +10,8 @@ from dalib.core.types import Outputs
 from dalib.encoders import MLP, Classifier
 from dalib.methods import groupdro, mfsan, mixstyle, source_only
 from dalib.methods.generalisation.penalties import irm, vrex
-from dalib.methods.semi_supervised import mme
-from dalib.methods.several_sources import m3sda
+from dalib.methods.label_sets.semi_supervised import mme
+from dalib.methods.label_sets.several_sources import m3sda
 from tests.methods.seeds import Shift, scores
 from tests.methods.shifts import Samples, blobs, circle, train, turned
 

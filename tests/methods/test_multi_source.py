@@ -10,9 +10,9 @@ import pytest
 from dalib.core.checks import InputError
 from dalib.core.types import Outputs, Source
 from dalib.discrepancy import mean_entropy
+from dalib.methods.label_sets.semi_supervised import mme
+from dalib.methods.label_sets.several_sources import m3sda, mfsan, moment_distance
 from dalib.methods.parts.nets import apply_heads, init_heads, mixture, with_first
-from dalib.methods.semi_supervised import mme
-from dalib.methods.several_sources import m3sda, mfsan, moment_distance
 from dalib.methods.view import States
 from dalib.train import make_forward
 from tests.contract.cases import batch, classifier, setup

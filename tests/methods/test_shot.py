@@ -9,7 +9,7 @@ import scipy.special
 from dalib.core.types import Batch, Outputs, Source
 from dalib.methods import Look, States
 from dalib.methods.base import trained_groups
-from dalib.methods.source_free import class_centroids, nearest_centroid, shot
+from dalib.methods.self_training.source_free import class_centroids, nearest_centroid, shot
 from dalib.tasks import classification
 from dalib.train import make_forward
 from tests.contract.cases import CLASSES, batch, classifier, setup

@@ -11,7 +11,7 @@ import numpy as np
 from dalib.data import from_arrays
 from dalib.run.config import Experiment, Recipe
 from dalib.run.run import run_experiment
-from dalib.train.processes import initialize
+from dalib.train.devices.processes import initialize
 
 
 class Killed(Exception):

@@ -5,8 +5,8 @@ import numpy as np
 
 from dalib.core.types import Batch, Source, Target
 from dalib.train import put_batch
-from dalib.train.processes import local, process_count, process_index, replicate
-from dalib.train.sharding import batch_sharding, replicated
+from dalib.train.devices.processes import local, process_count, process_index, replicate
+from dalib.train.devices.sharding import batch_sharding, replicated
 from tests.contract.cases import batch, quick_jit, setup, small_method
 
 ROWS = 8

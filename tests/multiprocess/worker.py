@@ -5,7 +5,7 @@ import sys
 import numpy as np
 
 from dalib.train import make_mesh
-from dalib.train.processes import initialize, leads, process_count
+from dalib.train.devices.processes import initialize, leads, process_count
 
 
 def main(file, *names):

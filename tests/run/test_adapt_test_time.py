@@ -12,7 +12,7 @@ from dalib.encoders.pretrained import load_variables
 from dalib.methods import TEST_TIME
 from dalib.report import accuracy_table, load_runs, write_report
 from dalib.run.own.options import Own, plan
-from dalib.run.test_time import stream_of
+from dalib.run.own.test_time import stream_of
 from dalib.train.predict import make_apply
 from tests.run.own_data import archive, blobs, call
 

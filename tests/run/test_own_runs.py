@@ -7,7 +7,7 @@ import pytest
 
 from dalib.core.checks import InputError
 from dalib.report import load_runs
-from dalib.run.closed_form import CLASSIFIERS
+from dalib.run.own.closed_form import CLASSIFIERS
 from experiments.ledger.compare import entries
 from experiments.ledger.published import load
 from tests.run.own_data import MLP, SMALL, archive, blobs, call, images

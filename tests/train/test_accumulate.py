@@ -23,7 +23,7 @@ from dalib.train import (
     training_step,
 )
 from dalib.train.accumulate import join_rows, part_rows
-from dalib.train.sharding import replicated
+from dalib.train.devices.sharding import replicated
 from tests.contract.cases import ALL, CLASSES, assert_close, batch, classifier, leaves, quick_jit, small_method
 
 OWN_PASSES = {

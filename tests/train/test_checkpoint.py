@@ -10,7 +10,7 @@ import pytest
 from dalib.core.checks import InputError
 from dalib.methods import dann
 from dalib.train import make_mesh, open_checkpoints
-from dalib.train.sharding import replicated
+from dalib.train.devices.sharding import replicated
 from tests.contract.cases import batch, setup
 
 

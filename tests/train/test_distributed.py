@@ -7,7 +7,7 @@ import pytest
 
 from dalib.core.checks import InputError
 from dalib.train import make_mesh, put_batch
-from dalib.train.processes import (
+from dalib.train.devices.processes import (
     Processes,
     any_process,
     asked_for,
@@ -23,7 +23,7 @@ from dalib.train.processes import (
     replicate,
     run_mesh,
 )
-from dalib.train.sharding import check_rows
+from dalib.train.devices.sharding import check_rows
 
 SLURM = {
     "SLURM_JOB_ID": "4097",

@@ -5,7 +5,7 @@ import numpy as np
 
 from dalib.methods import source_only
 from dalib.train import make_forward, make_mesh, make_predict
-from dalib.train.processes import replicate
+from dalib.train.devices.processes import replicate
 from tests.contract.cases import classifier, setup, vectors
 
 

@@ -16,8 +16,9 @@ import tyro
 from dalib.core.checks import InputError, choose
 from dalib.core.platform import keep_memory
 from dalib.run.cli.extras import as_missing
-from dalib.train import NonFiniteError, Preempted, StorageError, processes
-from dalib.train.processes import leads
+from dalib.train import NonFiniteError, Preempted, StorageError
+from dalib.train.devices import processes
+from dalib.train.devices.processes import leads
 from dalib.train.termination import on_sigterm
 
 # From a command line to a function and an exit status, the same for all experiments.
@@ -35,7 +36,7 @@ def main(
     A loss that is not finite or a full disk ends with status 1, an interrupt with 130, SIGTERM with 0 as soon as the
     run under way has saved (:mod:`dalib.train.termination`); all say how to go on. Memory that is freed stays with the
     process (:func:`dalib.core.platform.keep_memory`) unless ``DALIB_KEEP_MEMORY=0``. One of several processes
-    (:func:`dalib.train.processes.initialize`) joins the others first; process 0 alone prints what comes out.
+    (:func:`dalib.train.devices.processes.initialize`) joins the others first; process 0 alone prints what comes out.
 
     Flags must be written out: an unknown or abbreviated one is an error with a did-you-mean.
     """

@@ -39,15 +39,15 @@ from dalib.data import Domain, match_classes
 from dalib.data.readers.user_files import place_of
 from dalib.run.cli.extras import require
 from dalib.run.cli.main import main, show_progress, typed
-from dalib.run.closed_form import run_classic
 from dalib.run.config import OPEN, Experiment, flat
 from dalib.run.grid import Grid, expand, file_name, run_methods, tell
+from dalib.run.own.closed_form import run_classic
 from dalib.run.own.inputs import LENGTH, View
 from dalib.run.own.options import Own, Plan, gather, plan
 from dalib.run.own.read import encoder_options, read_domains, write_predictions
+from dalib.run.own.test_time import check_net, run_test_time
 from dalib.run.population.members import Job, check_population
-from dalib.run.test_time import check_net, run_test_time
-from dalib.train.processes import leader_first, leads
+from dalib.train.devices.processes import leader_first, leads
 
 SHARED = (
     *("seeds", "steps", "batch_size", "bottleneck", "batch_norm", "recipe", "preset", "preset_steps", "oracle"),

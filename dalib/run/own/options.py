@@ -13,8 +13,8 @@ from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods import TEST_TIME
 from dalib.methods.classic import CLASSIC
 from dalib.methods.parts.augmentation import VIEWS
-from dalib.run.closed_form import CLASSIFIERS, WEIGHTING
 from dalib.run.config import OPEN, RELATIONS, TASKS, Recipe, method_options, needs_of, serves_regression
+from dalib.run.own.closed_form import CLASSIFIERS, WEIGHTING
 from dalib.run.population.members import check_population
 from dalib.run.presets.protocols import settings
 from dalib.run.registry import ALL_METHODS, ENCODERS, METHODS

@@ -16,7 +16,7 @@ from dalib.data import Domain, match_classes
 from dalib.data.matching import RELATIONS, UNKNOWN
 from dalib.data.readers.images import ImageFiles
 from dalib.data.readers.user_files import Options, Place, Raw, read
-from dalib.run.datasets import read_dataset
+from dalib.run.own.datasets import read_dataset
 from dalib.run.own.inputs import (
     TEXT_ENCODERS,
     View,
@@ -31,7 +31,7 @@ from dalib.run.own.inputs import (
 )
 from dalib.run.own.options import Own, Plan
 from dalib.run.registry import ENCODERS
-from dalib.train.processes import leads
+from dalib.train.devices.processes import leads
 
 # What the examples of a target without labels were taken for, as a table that a spreadsheet opens.
 

@@ -20,8 +20,8 @@ from dalib.run.population.scores import make_evaluation
 from dalib.run.program import make_program
 from dalib.run.run import Run, domains_of, losses, open_run, run_experiment
 from dalib.train import Pool, Rows, common_steps, fit, open_checkpoints, pool_numbers, run_members
+from dalib.train.devices.processes import leads, process_count
 from dalib.train.population.members import memory_limit
-from dalib.train.processes import leads, process_count
 from dalib.train.termination import deferred
 
 CHOICES = ("auto", "off")

@@ -16,7 +16,7 @@ from dalib.run.preflight.chips import parse_topology
 from dalib.run.program import make_parts
 from dalib.run.registry import METHODS
 from dalib.train import TrainState, fully_sharded, make_step
-from dalib.train.sharding import batch_sharding, replicated
+from dalib.train.devices.sharding import batch_sharding, replicated
 
 EFFORTS: dict[str, dict[str, Any]] = {"full": {}, "quick": {"exec_time_optimization_effort": -1.0}}
 """Options of the compiler."""

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from dalib.core.checks import InputError, input_error
 from dalib.core.types import PyTree
-from dalib.train.sharding import make_mesh, replicated
+from dalib.train.devices.sharding import make_mesh, replicated
 
 WAYS = ("off", "tpu", "slurm")
 SLURM_PORTS = range(61_440, 65_536)
@@ -39,7 +39,7 @@ class Processes(NamedTuple):
 
 def asked_for(environment: Mapping[str, str]) -> Any:
     """What the variables ask for: :class:`Processes`, ``"tpu"``, or None; see
-    :func:`dalib.train.processes.initialize`."""
+    :func:`dalib.train.devices.processes.initialize`."""
     names = ("DALIB_COORDINATOR", "DALIB_PROCESSES", "DALIB_PROCESS")
     given = [environment.get(name) for name in names]
     if any(given):

@@ -1,0 +1,1 @@
+"""Devices: meshes, sharded states, and several processes."""
