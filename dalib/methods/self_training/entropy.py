@@ -149,9 +149,7 @@ def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
         }
         return weigh(weight, view) * value + weigh(entropy, view) * uncertainty, view, metrics
 
-    # Only the entropy is of classes; without it the norms serve any task.
-    certain = not (isinstance(entropy, int | float) and entropy == 0)
-    return Method("afn", penalties=(penalty,), needs=Needs(batch_norm="separate", per_example=True, classes=certain))
+    return Method("afn", penalties=(penalty,), needs=Needs(batch_norm="separate", per_example=True, classes=True))
 
 
 def pseudo_label(*, weight: Any = 1.0, threshold: Any = 0.95) -> Method:
