@@ -11,7 +11,8 @@ from dalib.core.checks import InputError
 from dalib.data import paired_stream
 from dalib.report import load_runs
 from dalib.run.own.adapt import experiments
-from dalib.run.own.options import Own, plan
+from dalib.run.own.options import Own
+from dalib.run.own.plan import plan
 from dalib.run.own.read import read_domains
 from dalib.run.run import run_experiment
 from tests.run.own_data import MLP, archive, blobs, call

@@ -11,7 +11,8 @@ from dalib.encoders import MLP, Classifier
 from dalib.encoders.pretrained import load_variables
 from dalib.methods import TEST_TIME
 from dalib.report import accuracy_table, load_runs, write_report
-from dalib.run.own.options import Own, plan
+from dalib.run.own.options import Own
+from dalib.run.own.plan import plan
 from dalib.run.own.test_time import stream_of
 from dalib.train.predict import make_apply
 from tests.run.own_data import archive, blobs, call

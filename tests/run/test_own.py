@@ -12,7 +12,7 @@ from dalib.data.matching import JoinedDomain, join, parts_of
 from dalib.data.readers.user_files import place_of
 from dalib.run.own.adapt import Own, default_folder
 from dalib.run.own.inputs import class_names, decode, make_target, scaled
-from dalib.run.own.options import plan
+from dalib.run.own.plan import plan
 from tests.run.own_data import archive, blobs, call, images, read_one
 
 # ---- readers

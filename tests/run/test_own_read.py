@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from dalib.core.checks import InputError
-from dalib.run.own.options import Own, plan
+from dalib.run.own.options import Own
+from dalib.run.own.plan import plan
 from dalib.run.own.read import read_domains
 
 

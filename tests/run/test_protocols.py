@@ -9,7 +9,8 @@ from dalib.core.checks import InputError
 from dalib.encoders.registry import make_bottleneck
 from dalib.methods import METHODS
 from dalib.run.config import Experiment, flat
-from dalib.run.own.options import Own, plan
+from dalib.run.own.options import Own
+from dalib.run.own.plan import plan
 from dalib.run.presets.protocols import PROTOCOLS, settings
 from dalib.run.program import make_program
 

@@ -43,7 +43,8 @@ from dalib.run.config import OPEN, Experiment, flat
 from dalib.run.grid import Grid, expand, file_name, run_methods, tell
 from dalib.run.own.closed_form import run_classic
 from dalib.run.own.inputs import LENGTH, View
-from dalib.run.own.options import Own, Plan, gather, plan
+from dalib.run.own.options import Own
+from dalib.run.own.plan import Plan, gather, plan
 from dalib.run.own.read import encoder_options, read_domains, write_predictions
 from dalib.run.own.test_time import check_net, run_test_time
 from dalib.run.population.members import Job, check_population

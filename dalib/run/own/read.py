@@ -29,7 +29,8 @@ from dalib.run.own.inputs import (
     scaled,
     scaled_targets,
 )
-from dalib.run.own.options import Own, Plan
+from dalib.run.own.options import Own
+from dalib.run.own.plan import Plan
 from dalib.run.registry import ENCODERS
 from dalib.train.devices.processes import leads
 

@@ -1,0 +1,223 @@
+"""What ``dalib adapt`` will do, and all that can be checked before any data is read."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from dalib.core.checks import InputError, choose, input_error
+from dalib.data.readers.user_files import KINDS, Place, place_of
+from dalib.methods import METHODS as OWN_METHODS
+from dalib.methods import TEST_TIME
+from dalib.methods.classic import CLASSIC
+from dalib.methods.parts.augmentation import VIEWS
+from dalib.run.config import OPEN, RELATIONS, TASKS, method_options, needs_of, serves_regression
+from dalib.run.own.closed_form import CLASSIFIERS, WEIGHTING
+from dalib.run.own.options import LAYOUTS, SCALES, TARGETS, Own
+from dalib.run.population.members import check_population
+from dalib.run.presets.protocols import settings
+from dalib.run.registry import ALL_METHODS, ENCODERS, METHODS
+
+T = TypeVar("T")
+
+
+class Plan(NamedTuple):
+    """Names of the methods by how they run, their hyper-parameters, and what is read from where."""
+
+    nets: tuple[str, ...]
+    classic: tuple[str, ...]
+    arguments: dict[str, dict[str, Any]]
+    sources: tuple[Place, ...]
+    target: Place
+    test: Place | None
+    protocol: tuple[tuple[str, str], ...]
+    online: tuple[str, ...] = ()
+    shots: Place | None = None
+
+
+SEMI_SUPERVISED = [name for name in OWN_METHODS if needs_of(name).setting == "semi-supervised"]
+
+
+def check_regression(name: str) -> None:
+    """Raises an InputError for a method that predicts no real numbers, naming those that do."""
+    others = {**dict.fromkeys(CLASSIC, "in closed form"), **dict.fromkeys(TEST_TIME, "for test time")}
+    if name not in others and serves_regression(needs_of(name)):
+        return
+    why = f"{others[name]}, and classifies" if name in others else f"for classes ({needs_of(name).setting})"
+    known = [other for other in OWN_METHODS if serves_regression(needs_of(other))]
+    raise input_error("method", got=f"{name}, which is {why}", expected=f"for a regression: {', '.join(known)}")
+
+
+def gather(attempts: list[Callable[[], T]]) -> list[T]:
+    """Results of all attempts, or one InputError with the messages of those that failed."""
+    found, faults = [], []
+    for attempt in attempts:
+        try:
+            found.append(attempt())
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError("\n".join(faults))
+    return found
+
+
+def check_method(options: Own, name: str) -> None:
+    """Checks that a method is known and that the options suit it."""
+    choose("method", name, ALL_METHODS)
+    if options.task == "regression":
+        check_regression(name)
+        return
+    if name in TEST_TIME:
+        if options.relation != "closed":
+            raise input_error("relation", got=f"{options.relation}, for {name}", expected="closed")
+        return
+    if name in CLASSIC:
+        if name in WEIGHTING and options.classifier == "1nn":
+            got = f"1nn for {name}, which weights source rows"
+            raise input_error("classifier", got=got, expected="svm or logreg")
+        if options.relation in OPEN:
+            raise input_error("relation", got=f"{options.relation}, for {name}", expected="closed or partial")
+        return
+    _check_net(options, name)
+
+
+def _check_net(options: Own, name: str) -> None:
+    """Checks a method that trains a net against the number of sources and the relation of the label sets."""
+    needs = needs_of(name)
+    if needs.interleaves:
+        if len(options.source) < 2:
+            raise input_error("source", got=f"one, for {name}", expected=f"several --source: {needs.setting}")
+        if options.batch_size % len(options.source):
+            expected = f"a multiple of {len(options.source)}, the sources that {name} interleaves"
+            raise input_error("batch-size", got=options.batch_size, expected=expected)
+    elif needs.setting == "semi-supervised":
+        if options.target_labelled is None:
+            got = f"none, for {name}, which is semi-supervised"
+            raise input_error("target-labelled", got=got, expected="a few labelled examples of the target")
+        if options.relation != "closed":
+            raise input_error("relation", got=f"{options.relation}, for {name}", expected="closed")
+    elif needs.setting == "regression":
+        got = f"{name}, which is for real-valued labels"
+        raise input_error("method", got=got, expected="a method that classifies", todo="add --task regression")
+    elif needs.setting not in ("closed", "partial", "open", "universal"):
+        expected = "a method for one target without labels: closed set, partial, open, universal or several sources"
+        raise input_error("method", got=f"{name}, which is for: {needs.setting}", expected=expected)
+    elif options.relation not in needs.relations:
+        expected = " or ".join(f"--relation {relation}" for relation in needs.relations)
+        raise input_error("relation", got=f"{options.relation}, for {name}", expected=expected)
+
+
+def check_numbers(options: Own) -> None:
+    """Checks ranges, and options that need or exclude one another."""
+    if options.seeds < 1:
+        raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
+    for view in options.augment:
+        choose("augment", view, VIEWS)
+    if options.augment and options.frozen_features:
+        raise input_error("augment", got="views beside --frozen-features", expected="one or the other")
+    if not 0 <= options.rejection <= 1:
+        raise input_error("rejection", got=options.rejection, expected="a probability in [0, 1]")
+    if options.oracle and options.relation in OPEN:
+        got = f"--oracle beside --relation {options.relation}"
+        raise input_error("oracle", got=got, expected="closed or partial: its classes would be others")
+    if options.frozen_features and not options.weights:
+        raise input_error("frozen-features", got="no --weights", expected="a pretrained encoder")
+    if options.weights and not options.encoder:
+        raise input_error("weights", got="no --encoder", expected="the encoder that they are for")
+    if not options.target_labels and (options.oracle or options.target_test):
+        got = "--no-target-labels beside --oracle or --target-test"
+        raise input_error("target-labels", got=got, expected="one or the other")
+    if options.oracle and not options.target_test:
+        expected = "--target-test, or the oracle would be tested on what it learnt"
+        raise input_error("oracle", got="no test split of the target", expected=expected)
+    if options.task == "regression" and (options.relation != "closed" or options.recipe.label_smoothing):
+        got = f"--relation {options.relation}, label smoothing {options.recipe.label_smoothing}"
+        raise input_error("task", got=got, expected="closed and 0 for a regression, which has no classes")
+    known = [name for name in options.method if name in METHODS]
+    if options.target_labelled and not any(needs_of(name).setting == "semi-supervised" for name in known):
+        expected = f"a semi-supervised method beside it: {', '.join(SEMI_SUPERVISED)}"
+        raise input_error("target-labelled", got=", ".join(options.method), expected=expected)
+    if options.task != "regression" and options.scale_targets != "none":
+        raise input_error("scale-targets", got=options.scale_targets, expected="none without --task regression")
+    for name in options.method if options.preset else ():
+        if name not in TEST_TIME:
+            settings(options.preset, name)
+    if not options.source:
+        raise input_error("source", got="none", expected="at least one --source")
+    if not options.method:
+        raise input_error("method", got="none", expected="at least one")
+
+
+def protocol(options: Own) -> tuple[tuple[str, str], ...]:
+    """What the ledger should know of the data, as pairs."""
+    pairs = [tuple(text.partition("=")[::2]) for text in options.protocol]
+    if any(not name or not value for name, value in pairs):
+        raise input_error("protocol", got=options.protocol, expected="name=value")
+    return tuple((name, value) for name, value in pairs)
+
+
+def check_options(options: Own) -> None:
+    """Checks names, numbers and combinations; all faults are named at once."""
+    tables: dict[str, Any] = {
+        "classifier": CLASSIFIERS,
+        "relation": dict.fromkeys(RELATIONS),
+        "scale": dict.fromkeys(SCALES),
+        "layout": dict.fromkeys(LAYOUTS),
+        "task": dict.fromkeys(TASKS),
+        "scale_targets": dict.fromkeys(TARGETS),
+    }
+    checks: list[Callable[[], Any]] = [lambda n=name: check_method(options, n) for name in options.method]  # type: ignore[misc]
+    checks += [lambda n=name: choose(n, getattr(options, n), tables[n]) for name in tables]  # type: ignore[misc]
+    checks += [lambda: options.kind is None or choose("kind", options.kind, dict.fromkeys(KINDS))]
+    checks += [lambda: options.encoder is None or choose("encoder", options.encoder, ENCODERS)]
+    checks += [lambda: check_numbers(options), lambda: protocol(options)]
+    gather(checks)
+
+
+def _complete(arguments: dict[str, dict[str, Any]], nets: list[str], sources: int) -> None:
+    """Fills in how many sources a batch interleaves, which the data decide.
+
+    Raises:
+        InputError: for a semi-supervised method that is told of several.
+    """
+    for name in nets:
+        if needs_of(name).setting == "semi-supervised":
+            # The shots are a stream of their own, so the labelled rows hold the source alone.
+            if arguments.setdefault(name, {}).setdefault("sources", 1) != 1:
+                got = f"{name}.sources={arguments[name]['sources']}"
+                raise input_error("options", got=got, expected="1: --target-labelled is no source")
+        if needs_of(name).interleaves:
+            arguments.setdefault(name, {}).setdefault("sources", sources)
+
+
+def plan(options: Own) -> Plan:
+    """Checks everything that can be checked without reading data; all faults are named at once."""
+    check_population(options.population)
+    check_options(options)
+    arguments = method_options(options.options, ALL_METHODS)
+    if unused := [name for name in arguments if name not in options.method]:
+        raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
+    sources = gather([lambda t=text: place_of("source", t) for text in options.source])  # type: ignore[misc]
+    for name in TEST_TIME:
+        if fixed := [option for option in arguments.get(name, {}) if option in ("apply", "optimizer")]:
+            todo = f"{name}.learning_rate=… sets the rate of the default optimiser"
+            raise input_error("options", got=f"{name}.{fixed[0]}", expected="numbers and words", todo=todo)
+    nets = [name for name in options.method if name not in CLASSIC and name not in TEST_TIME]
+    online = [name for name in options.method if name in TEST_TIME]
+    classic = [name for name in options.method if name in CLASSIC]
+    starts = any(METHODS[name](**arguments.get(name, {})).needs.start == "source" for name in nets)
+    if online or (nets and (options.baseline or starts)):
+        nets = ["source_only", *(name for name in nets if name != "source_only")]
+    if classic and options.baseline:
+        classic = ["source_only", *classic]
+    _complete(arguments, nets, len(sources))
+    test = place_of("target-test", options.target_test) if options.target_test else None
+    return Plan(
+        tuple(nets),
+        tuple(classic),
+        arguments,
+        tuple(sources),
+        place_of("target", options.target),
+        test,
+        protocol(options),
+        tuple(online),
+        place_of("target-labelled", options.target_labelled) if options.target_labelled else None,
+    )
