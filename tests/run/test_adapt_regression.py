@@ -73,7 +73,7 @@ def test_methods_of_regression_and_plain_alignment_run_and_are_reported(tmp_path
         losses = [e.metrics for e in runs[name].training]
         assert all(np.isfinite(value) for metrics in losses for value in metrics.values())
         # The second stage of ADDA has no supervised loss.
-        assert "error/source" in losses[0] or name == "adda"
+        assert any(key.endswith("error/source") for key in losses[0]) or name == "adda"
         assert f"loss/{name}" in losses[0] or name not in ("dan", "rsd", "dare_gram", "dd", "dann")
     table = accuracy_table(runs.values())
     error = runs["dan"].evaluations[-1].metrics["mean_absolute_error"]
