@@ -72,7 +72,9 @@ def test_methods_of_regression_and_plain_alignment_run_and_are_reported(tmp_path
     for name in methods:
         losses = [e.metrics for e in runs[name].training]
         assert all(np.isfinite(value) for metrics in losses for value in metrics.values())
-        assert "error/source" in losses[0] and (f"loss/{name}" in losses[0] or name not in ("dan", "rsd", "dd"))
+        # The second stage of ADDA has no supervised loss.
+        assert any(key.endswith("error/source") for key in losses[0]) or name == "adda"
+        assert f"loss/{name}" in losses[0] or name not in ("dan", "rsd", "dare_gram", "dd", "dann")
     table = accuracy_table(runs.values())
     error = runs["dan"].evaluations[-1].metrics["mean_absolute_error"]
     assert table.title == "Target test mean absolute error at the last step" and "lower is better" in table.notes
