@@ -197,6 +197,18 @@ def losses(means: dict[str, float]) -> str:
     return "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in means.items() if "loss/" in k)
 
 
+def _check_domains(experiment: Experiment, labelled: Domain, target: Domain, shots: Domain | None) -> None:
+    """Holds the domains against the experiment: number of shots, labels, and room for a batch."""
+    if (0 if shots is None else len(shots.split("train"))) != experiment.shots:
+        got = f"{experiment.shots}, and {'no domain' if shots is None else len(shots.split('train'))}"
+        raise input_error("shots", got=got, expected="as many as the domain of labelled target examples has")
+    for domain in (labelled, target):
+        check_labels(experiment, domain)
+        size = len(domain.split("train"))
+        if experiment.batch_size > size:
+            raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
+
+
 def open_run(
     experiment: Experiment,
     source: Domain,
@@ -214,14 +226,7 @@ def open_run(
     """
     experiment.check(given.method, given.net)
     labelled, target = domains_of(experiment, source, target)
-    if (0 if shots is None else len(shots.split("train"))) != experiment.shots:
-        got = f"{experiment.shots}, and {'no domain' if shots is None else len(shots.split('train'))}"
-        raise input_error("shots", got=got, expected="as many as the domain of labelled target examples has")
-    for domain in (labelled, target):
-        check_labels(experiment, domain)
-        size = len(domain.split("train"))
-        if experiment.batch_size > size:
-            raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
+    _check_domains(experiment, labelled, target, shots)
     program = make_program(experiment, labelled.columns, given)
     init = partial(program.init, target_size=len(target.split("train")))
     begin = read_start(program.method, experiment, start)
