@@ -1,6 +1,6 @@
 """One run from its description to its record: every benchmark file calls :func:`run_experiment`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -209,6 +209,21 @@ def _check_domains(experiment: Experiment, labelled: Domain, target: Domain, sho
             raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
 
 
+def _config(
+    experiment: Experiment, class_names: Sequence[str], domains: Sequence[Domain], *, command: str
+) -> dict[str, Any]:
+    """What ``config.json`` says of a run: the experiment, and which data it was of."""
+    return {
+        "experiment": asdict(experiment),
+        "name": experiment.name,
+        "task": experiment.task,
+        "seed": experiment.seed,
+        "class_names": class_names,
+        "data": fingerprints(domains),
+        "command": command,
+    }
+
+
 def open_run(
     experiment: Experiment,
     source: Domain,
@@ -233,18 +248,10 @@ def open_run(
     if experiment.accumulate > 1:
         first = jnp.asarray(labelled.split("train").__getitems__(range(experiment.batch_size))[0])
         check_statistics(jax.eval_shape(init, jax.random.key(0), first).model, experiment.batch_norm)
-    config = {
-        "experiment": asdict(experiment),
-        "name": experiment.name,
-        "task": experiment.task,
-        "seed": experiment.seed,
-        "class_names": target.class_names,
-        "data": fingerprints((source, target) if shots is None else (source, target, shots)),
-        "command": command,
-        **({} if begin is None else {"start": begin.record}),
-        **({"plugins": foreign} if (foreign := given.origins(experiment)) else {}),
-        **provenance(),
-    }
+    domains = (source, target) if shots is None else (source, target, shots)
+    extra = {} if begin is None else {"start": begin.record}
+    extra |= {"plugins": foreign} if (foreign := given.origins(experiment)) else {}
+    config = _config(experiment, target.class_names, domains, command=command) | extra | provenance()
     record = leader_first(lambda: open_record(folder, config))._replace(writes=leads(), clock=Clock())
     evaluation = Evaluation(experiment, source, target, program.mesh)
     # Process 0 decides for all: a network disk may show the others an older state.
