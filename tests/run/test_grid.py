@@ -7,7 +7,9 @@ import pytest
 from dalib.core.checks import InputError
 from dalib.run.cli.main import main
 from dalib.run.grid import default_folder, folder_of, pairs, part, share, start_of
+from experiments.amazon_reviews import Amazon
 from experiments.digits import Digits, digits, experiments
+from experiments.office31 import Office31
 
 
 def test_pairs():
@@ -43,6 +45,23 @@ def test_folders_are_told_apart_by_what_changes_numbers():
     assert len({default_folder(options) for options in same}) == 1
     other = [Digits(steps=7), Digits(size=28), Digits(preset="tllib"), Digits(log_every=10), Digits(options=("a.b=1",))]
     assert len({default_folder(options) for options in [*other, Digits()]}) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (Digits(), "digits-500-2e122ff0"),
+        (Digits(steps=7), "digits-7-5c1ceade"),
+        (Digits(preset="tllib"), "digits-tllib-a6fe4404"),
+        (Digits(accumulate=2, gradient_cache=True), "digits-500-c68b0a43"),
+        (Digits(batch_norm="joint", bottleneck="linear", options=("a.b=1",)), "digits-500-e5ecdfbd"),
+        (Amazon(), "amazon_reviews-1000-180efcee"),
+        (Office31(), "office31-2000-c8161ce7"),
+        (Office31(accumulate=2, gradient_cache=True), "office31-2000-280020bd"),
+    ],
+)
+def test_folders_of_older_commands_are_found_again(options, name):
+    assert default_folder(options).name == name
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "a/b", "-1/2", "1/2/3", "1/ 2"])

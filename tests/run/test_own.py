@@ -10,6 +10,7 @@ from dalib.core.checks import InputError
 from dalib.data import check_distinct, from_arrays
 from dalib.data.matching import JoinedDomain, join, parts_of
 from dalib.data.readers.user_files import place_of
+from dalib.run.config import Recipe
 from dalib.run.own.adapt import Own, default_folder
 from dalib.run.own.inputs import class_names, decode, make_target, scaled
 from dalib.run.own.plan import plan
@@ -224,3 +225,20 @@ def test_default_folder_depends_on_the_protocol():
     one = Own(source=("a.npz",), target="c.npz")
     assert default_folder(one) == default_folder(Own(source=("a.npz",), target="c.npz", method=("dan",)))
     assert default_folder(one) != default_folder(Own(source=("a.npz",), target="c.npz", steps=7))
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "09bbb6c6"),
+        ({"method": ("dan",), "seeds": 9, "oracle": True, "population": "off", "report": False}, "09bbb6c6"),
+        ({"steps": 7, "batch_size": 8}, "88d0fbc9"),
+        ({"task": "regression"}, "06975bf8"),
+        ({"target_labelled": "c.npz"}, "3d4a7a64"),
+        ({"preset": "tllib", "preset_steps": False}, "058dab5c"),
+        ({"recipe": Recipe(learning_rate=0.1), "accumulate": 2, "gradient_cache": True}, "188ddda3"),
+        ({"options": ("dann.weight=0.5",), "log_every": 10, "evaluate_every": 50, "save_every": 100}, "2e1bada8"),
+    ],
+)
+def test_folders_of_older_commands_are_found_again(options, name):
+    assert str(default_folder(Own(source=("a.npz",), target="b.npz", **options))) == f"runs/own-b-{name}"

@@ -53,6 +53,39 @@ def test_closed_form_methods_leave_the_same_records(tmp_path, pair):
     assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.*")}
 
 
+def test_what_a_closed_form_run_says_of_itself(tmp_path, pair):
+    source, target = pair
+    command = [
+        "--source",
+        f"a={source}",
+        "--target",
+        f"b={target}",
+        "--method",
+        "tca",
+        "dann",
+        "--options",
+        "tca.dim=2",
+    ]
+    assert call(*command, "--no-baseline", *SMALL.split(), *MLP.split(), "--out", tmp_path / "out") == 0
+    config = json.loads((tmp_path / "out/a-b/tca+1nn/seed-0/config.json").read_text())
+    assert config["experiment"] == {
+        "benchmark": "own",
+        "source": "a",
+        "target": "b",
+        "method": "tca",
+        "seed": 0,
+        "role": "method",
+        "encoder": "features",
+        "classifier": "1nn",
+        "relation": "closed",
+        "method_options": [["dim", 2]],
+        "protocol": [["split", "transductive"], ["kind", "vectors"], ["scale", "source"]],
+    }
+    assert (config["name"], config["task"], config["seed"]) == ("tca+1nn", "a → b", 0)
+    net = json.loads((tmp_path / "out/a-b/dann/seed-0/config.json").read_text())
+    assert set(net) == set(config) and net["data"] == config["data"]
+
+
 def test_ledger_takes_runs_on_own_data_that_are_a_benchmark(tmp_path):
     x, y = blobs(n=90)
     archive(tmp_path / "a.npz", np.abs(x) + 0.1, y)
