@@ -11,8 +11,8 @@ from dalib.data import from_arrays, match_classes, paired_stream
 from dalib.methods import METHODS
 from dalib.report import accuracy_table, load_runs, to_text, write_report
 from dalib.run.config import needs_of, serves_regression
-from dalib.run.own.adapt import Own, default_folder
 from dalib.run.own.inputs import make_source, scaled_targets
+from dalib.run.own.options import Own, default_folder
 from dalib.run.own.plan import plan
 from tests.run.own_data import archive, blobs, call, read_one
 

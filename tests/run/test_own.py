@@ -11,8 +11,8 @@ from dalib.data import check_distinct, from_arrays
 from dalib.data.matching import JoinedDomain, join, parts_of
 from dalib.data.readers.user_files import place_of
 from dalib.run.config import Recipe
-from dalib.run.own.adapt import Own, default_folder
 from dalib.run.own.inputs import class_names, decode, make_target, scaled
+from dalib.run.own.options import Own, default_folder
 from dalib.run.own.plan import plan
 from tests.run.own_data import archive, blobs, call, images, read_one
 

@@ -24,41 +24,29 @@ interval: source-only 85.8 ± 0.8, DAN 95.8 ± 1.1, Deep CORAL 91.9 ± 1.1. (``-
 --frozen-features --method dan deep_coral --seeds 5``)
 """
 
-import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from dalib.data import Domain, match_classes
-from dalib.data.readers.user_files import place_of
 from dalib.run.cli.extras import require
 from dalib.run.cli.main import main, show_progress, typed
 from dalib.run.config import OPEN, Experiment, flat
 from dalib.run.grid import Grid, expand, file_name, run_methods, tell
 from dalib.run.own.closed_form import run_classic
 from dalib.run.own.inputs import LENGTH, View
-from dalib.run.own.options import Own
+from dalib.run.own.options import Own, default_folder
 from dalib.run.own.plan import Plan, gather, plan
 from dalib.run.own.read import encoder_options, read_domains, write_predictions
 from dalib.run.own.test_time import check_net, run_test_time
 from dalib.run.population.members import Job, check_population
+from dalib.run.presets.options import SHARED
 from dalib.train.devices.processes import leader_first, leads
-
-SHARED = (
-    *("seeds", "steps", "batch_size", "bottleneck", "batch_norm", "recipe", "preset", "preset_steps", "oracle"),
-    *("accumulate", "gradient_cache", "log_every", "evaluate_every", "save_every"),
-)
-"""Options that mean the same in every benchmark file."""
-
-
-NEWER = ("task", "scale_targets", "target_labelled")
-"""Options that count in the name of the default folder where they are not at their defaults only."""
 
 
 def experiments(
@@ -67,7 +55,7 @@ def experiments(
     """Every run of a net, checked; none without nets."""
     if not todo.nets:
         return []
-    same = {f.name: getattr(options, f.name) for f in fields(Grid) if f.name in SHARED}
+    same = {name: getattr(options, name) for name in SHARED}
     texts = [text for text in options.options if text.partition("=")[0].rpartition(".")[0] in todo.nets]
     counts = {name: todo.arguments.get(name, {}).get("sources") for name in todo.nets}
     several = [f"{name}.sources={count}" for name, count in counts.items() if count is not None]
@@ -108,15 +96,6 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
     elif view.kind == "text":
         facts["texts"] = "tokens" if view.tokens else f"hashed words and word pairs, rows of length {LENGTH:.0f}"
     return tuple({**facts, **dict(todo.protocol)}.items())
-
-
-def default_folder(options: Own) -> Path:
-    """``runs/own-<target>-<hash>``: the hash is of every option that changes numbers, not of which runs are done."""
-    which = ("method", "classifier", "baseline", "seeds", "oracle", "population", "out", "report", "data_dir")
-    values = [(f, getattr(options, f.name)) for f in fields(options) if f.name not in which]
-    protocol = [(f.name, repr(value)) for f, value in values if f.name not in NEWER or value != f.default]
-    name = place_of("target", options.target).name
-    return Path("runs") / f"own-{name}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
 
 
 def own(options: Own) -> None:

@@ -1,21 +1,23 @@
-"""The command line of ``dalib adapt``; :mod:`dalib.run.own.plan` checks it."""
+"""The command line of ``dalib adapt``, and the folder that its options lead to."""
 
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from dalib.run.config import Recipe
+from dalib.data.readers.user_files import place_of
+from dalib.run.presets.options import RunOptions
 
 LAYOUTS = ("auto", "nct", "ntc")
 SCALES = ("none", "source", "domain", "l1-domain")
 TARGETS = ("none", "source")
 
 
-@dataclass(frozen=True)
-class Own:
-    """Options of ``dalib adapt``."""
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """Options that say what data are read, and how."""
 
     source: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
     """Labelled data, PATH or name=PATH, or DATASET:DOMAIN of a data set that dalib data list shows; several --source
@@ -44,6 +46,12 @@ class Own:
     scale_targets: str = "none"
     """Of a regression: none, or source for labels of mean 0 and deviation 1 over the sources; scores are then in that
     unit, predictions.csv in the labels' own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(RunOptions, Read):
+    """Options of ``dalib adapt``: what is read, what all commands that train share, and what is particular."""
+
     method: tuple[str, ...] = ("dann",)
     """Methods to run, of nets, in closed form (coral, tca, jda, sa, gfk …), or at test time (bn_norm, tent, sar: the
     source-only net goes once over the target in batches and adapts while it predicts);
@@ -59,12 +67,11 @@ class Own:
     which count as one class, unknown), universal (both)."""
     rejection: float = 0.8
     """Open and universal: closed-set methods answer "unknown" below this probability (osbp and ovanet need none)."""
-    seeds: int = 3
-    """Seeds 0 … seeds − 1 of each net; closed-form methods have no randomness."""
     steps: int = 1000
-    """Training steps of a run."""
-    batch_size: int = 32
-    """Examples of each domain in a step."""
+    save_every: int = 500
+    population: str = "auto"
+    """auto trains the runs of one method together (on a CPU not those of convolutional nets); a number limits how many;
+    off trains one run after the other."""
     encoder: str | None = None
     """Net by name. Default: mlp for vectors and hashed texts, series_cnn, dtn. A text encoder reads tokens.
     package.module:factory is one of your own."""
@@ -84,39 +91,36 @@ class Own:
     """Views of training images, of both domains: crop (random resized crop), shift, flip. Default: none."""
     scale: str = "source"
     """Of vectors and series: none, source, domain, l1-domain (rows over their sum, then each domain by itself)."""
-    bottleneck: str = "none"
-    """Layers between encoder and head, by name."""
-    batch_norm: str = "auto"
-    """joint, separate, source, domain, frozen; auto takes each method's own convention."""
-    accumulate: int = 1
-    """In how many parts a batch goes through the net, to save memory: exact where all losses are means over examples,
-    refused for other methods and for BatchNorm by the batch."""
-    gradient_cache: bool = False
-    """With --accumulate: two passes, exact for methods that look at the distribution of a batch as well."""
-    recipe: Recipe = field(default_factory=Recipe)
-    preset: str = ""
-    """Recipe, bottleneck, batch, steps and BatchNorm of a published protocol, per method: tllib, deepda, dann-paper,
-    adda-paper, mcd-paper, shot. It stands in the place of --recipe, --bottleneck, --batch-size and --batch-norm."""
-    preset_steps: bool = True
-    """--no-preset-steps: keep --steps beside a preset."""
-    options: tuple[str, ...] = ()
-    """Hyper-parameters of methods, e.g. dann.weight=0.5 tca.dim=30."""
     holdout: float = 0.2
     """Share of every source class that is held out to score the source."""
     benchmark: str = "own"
     """Name of the benchmark that the data are, for the ledger."""
     protocol: tuple[str, ...] = ()
     """What else the ledger should know of the data, e.g. "variant=ten random splits"."""
-    log_every: int = 20
-    """Steps between two lines of the record."""
-    evaluate_every: int = 100
-    """Steps between two evaluations, a multiple of log_every."""
-    save_every: int = 500
-    """Steps between two checkpoints, a multiple of log_every."""
-    population: str = "auto"
-    """auto trains the runs of one method together (on a CPU not those of convolutional nets); a number limits how many;
-    off trains one run after the other."""
-    out: Path | None = None
-    """Folder of the run records and the report. Default: a folder in runs/ named after the options."""
-    report: bool = True
-    """Write report.html at the end."""
+
+
+# The folder that the options lead to.
+
+
+NO_PROTOCOL = ("method", "classifier", "baseline", "seeds", "oracle", "population", "out", "report", "data_dir")
+"""Options that say which runs are done and where; they do not change a run."""
+ORDER = (
+    *("source", "target", "target_test", "target_labelled", "target_labels", "kind", "layout"),
+    *("text_column", "label_column", "task", "scale_targets", "relation", "rejection", "steps", "batch_size"),
+    *("encoder", "encoder_options", "weights", "frozen_features", "tokenizer", "max_length", "size", "augment"),
+    *("scale", "bottleneck", "batch_norm", "accumulate", "gradient_cache", "recipe", "preset", "preset_steps"),
+    *("options", "holdout", "benchmark", "protocol", "log_every", "evaluate_every", "save_every"),
+)
+"""The order in which options enter the hash, which the names of older folders hold fast; a new option comes last."""
+NEWER = ("task", "scale_targets", "target_labelled")
+"""Options that count where they are not at their defaults only."""
+
+
+def default_folder(options: Own) -> Path:
+    """``runs/own-<target>-<hash>``: the hash is of every option that changes numbers, not of which runs are done."""
+    known = {f.name: f.default for f in fields(options)}
+    counted = [*ORDER, *(name for name in known if name not in (*ORDER, *NO_PROTOCOL))]
+    values = [(name, getattr(options, name)) for name in counted]
+    protocol = [(name, repr(value)) for name, value in values if name not in NEWER or value != known[name]]
+    name = place_of("target", options.target).name
+    return Path("runs") / f"own-{name}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"

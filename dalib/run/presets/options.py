@@ -100,29 +100,18 @@ def tllib(
 # The command line that every benchmark file shares, and the folder that its options lead to.
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Options that every benchmark shares; a benchmark's own dataclass inherits them and changes defaults."""
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of every command that trains: those of the benchmarks, and ``dalib adapt`` on own data."""
 
-    benchmark: ClassVar[str] = "grid"
-    """Name in run records and folders."""
-    module: ClassVar[str] = ""
-    """Name of the module in ``experiments``; without it that of the benchmark."""
-
-    method: tuple[str, ...] = ("source_only", "dan", "deep_coral", "dann")
-    """Methods to run, one or more. Those that start from a trained source net (adda, shot) bring source_only along."""
-    source: str | None = None
-    """Labelled domain. Without source and target: the benchmark's usual tasks."""
-    target: str | None = None
-    """Domain to adapt to, used without labels; with a source or a target alone, all tasks from or to it."""
+    method: tuple[str, ...]
+    """Methods to run, one or more."""
     seeds: int = 3
-    """Seeds 0 … seeds − 1 of each method and task."""
+    """Seeds 0 … seeds − 1 of each net and task; closed-form methods have no randomness."""
     steps: int = 500
     """Training steps of a run."""
     batch_size: int = 32
     """Examples of each domain in a step, on all devices together; their number must divide it."""
-    encoder: str = "mlp"
-    """Net in front of the classifier."""
     bottleneck: str = "none"
     """Layers between encoder and head, by name."""
     batch_norm: str = "auto"
@@ -144,8 +133,6 @@ class Grid:
     """Hyper-parameters of methods, e.g. dann.weight=0.5 dan.estimator=biased."""
     oracle: bool = True
     """Also train on the target's labels: the upper bound, labelled as such."""
-    data_dir: Path | None = None
-    """Folder with the data as their archives unpack. Default: the environment variable DALIB_DATA."""
     log_every: int = 20
     """Steps between two lines of the record; each holds means over these steps."""
     evaluate_every: int = 100
@@ -155,14 +142,39 @@ class Grid:
     population: str = "auto"
     """auto trains the runs of one method together, as many as fit the device; a number limits how many; off trains one
     run after the other. Numbers agree to rounding."""
-    array: str = ""
-    """i/n: do the i-th of n parts of the grid only, i = 1 … n; n such commands, on any machines that share the folder,
-    do all of it. The report is left to the same command without --array, or to python -m dalib.report."""
     out: Path | None = None
     """Folder of the run records and the report; runs found there are kept, unfinished ones go on. Default: a folder in
     runs/ named after the protocol, so that other settings get another folder."""
     report: bool = True
     """Write report.html at the end."""
+
+
+SHARED = tuple(f.name for f in fields(RunOptions))
+"""Options that mean the same in every command that trains."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(RunOptions):
+    """Options that every benchmark shares; a benchmark's own dataclass inherits them and changes defaults."""
+
+    benchmark: ClassVar[str] = "grid"
+    """Name in run records and folders."""
+    module: ClassVar[str] = ""
+    """Name of the module in ``experiments``; without it that of the benchmark."""
+
+    method: tuple[str, ...] = ("source_only", "dan", "deep_coral", "dann")
+    """Methods to run, one or more. Those that start from a trained source net (adda, shot) bring source_only along."""
+    source: str | None = None
+    """Labelled domain. Without source and target: the benchmark's usual tasks."""
+    target: str | None = None
+    """Domain to adapt to, used without labels; with a source or a target alone, all tasks from or to it."""
+    encoder: str = "mlp"
+    """Net in front of the classifier."""
+    data_dir: Path | None = None
+    """Folder with the data as their archives unpack. Default: the environment variable DALIB_DATA."""
+    array: str = ""
+    """i/n: do the i-th of n parts of the grid only, i = 1 … n; n such commands, on any machines that share the folder,
+    do all of it. The report is left to the same command without --array, or to python -m dalib.report."""
 
 
 NO_PROTOCOL = (
