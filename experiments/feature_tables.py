@@ -30,7 +30,7 @@ from dalib.data.readers.tables import Source, Table, read_tables
 from dalib.data.readers.user_files import Place, place_of
 from dalib.methods.classic import CLASSIC
 from dalib.run.cli.main import main
-from dalib.run.config import Experiment, Recipe, flat, method_options
+from dalib.run.config import ClosedForm, Experiment, Recipe, flat, method_options
 from dalib.run.grid import Grid, expand, pairs, run_grid
 from dalib.run.own.closed_form import CLASSIFIERS, WEIGHTING, run_classic
 from dalib.run.own.inputs import make_source, make_target, scaled
@@ -154,21 +154,17 @@ def feature_tables(options: FeatureTables) -> None:
         folders = []
         for source, target in pairs(options, tuple(tables)):
             for name in ("source_only", *closed) if closed else ():
-                setup = {
-                    "benchmark": options.name or options.benchmark,
-                    "source": source,
-                    "target": target,
-                    "method": name,
-                    "seed": 0,
-                    "role": "method",
-                    "encoder": "features",
-                    "classifier": options.classifier,
-                    "relation": "closed",
-                    "method_options": [list(pair) for pair in flat(chosen.get(name, {}))],
-                    "protocol": [list(pair) for pair in facts(options)],
-                }
-                folder = out / f"{source}-{target}" / f"{name}+{options.classifier}" / "seed-0"
-                folders.append(run_classic(setup, *domains(source, target), folder, command=command))
+                experiment = ClosedForm(
+                    benchmark=options.name or options.benchmark,
+                    source=source,
+                    target=target,
+                    method=name,
+                    classifier=options.classifier,
+                    protocol=facts(options),
+                    method_options=flat(chosen.get(name, {})),
+                )
+                folder = out / f"{source}-{target}" / experiment.name / "seed-0"
+                folders.append(run_classic(experiment, *domains(source, target), folder, command=command))
         return folders
 
     run_grid(options, todo, lambda part: lambda e: domains(e.source, e.target), also=also)

@@ -28,7 +28,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from dalib.data import benchmarks as data
 from dalib.data.domain import ArraySplit, pool
 from dalib.report.statistics import last_step_pick
 from dalib.run.cli.main import main
+from dalib.run.config import ClosedForm
 from dalib.run.own.closed_form import run_classic
 from experiments.ledger import published
 
@@ -107,21 +108,16 @@ def standardised(counts: np.ndarray) -> np.ndarray:
 
 def accuracy(row: Row, source: Domain, target: Domain, out: Path, command: str = "") -> float:
     """Accuracy in % on the target, from the record of the run, which is done where it is not there yet."""
-    setup: dict[str, Any] = {
-        "benchmark": BENCHMARK,
-        "source": source.name,
-        "target": target.name,
-        "method": row.method,
-        "seed": 0,
-        "role": "method",
-        "encoder": "features",
-        "classifier": row.classifier,
-        "relation": "closed",
-        "method_options": [],
-        "protocol": [["split", "transductive"], ["variant", VARIANT]],
-    }
-    folder = out / f"{source.name}-{target.name}" / f"{row.method}+{row.classifier}"
-    pick = last_step_pick(read_run(run_classic(setup, source, target, folder, command=command)))
+    experiment = ClosedForm(
+        benchmark=BENCHMARK,
+        source=source.name,
+        target=target.name,
+        method=row.method,
+        classifier=row.classifier,
+        protocol=(("split", "transductive"), ("variant", VARIANT)),
+    )
+    folder = out / f"{source.name}-{target.name}" / experiment.name
+    pick = last_step_pick(read_run(run_classic(experiment, source, target, folder, command=command)))
     assert pick is not None
     return 100 * pick.accuracy
 

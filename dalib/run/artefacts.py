@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +14,13 @@ from jax.sharding import Mesh
 
 from dalib.core.checks import InputError, input_error
 from dalib.core.files import write_atomically
+from dalib.core.provenance import provenance
 from dalib.core.types import Array, PyTree
 from dalib.data import Domain
 from dalib.encoders import Net
 from dalib.encoders.pretrained import load_variables, save_variables
 from dalib.methods import Method
-from dalib.run.config import Experiment, asdict
+from dalib.run.config import ClosedForm, Experiment, asdict
 from dalib.run.evaluation import Predict, predictions
 
 # Where a run begins that needs a net trained on the source: the weights of the source-only run beside it.
@@ -183,6 +184,22 @@ def packed(arrays: dict[str, np.ndarray]) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return file.getvalue()
+
+
+def configuration(
+    experiment: Experiment | ClosedForm, class_names: Sequence[str], data: Mapping[str, str], *, command: str
+) -> dict[str, Any]:
+    """What ``config.json`` says of any run: what was asked, of which data, and which code and packages did it."""
+    return {
+        "experiment": asdict(experiment),
+        "name": experiment.name,
+        "task": experiment.task,
+        "seed": experiment.seed,
+        "class_names": class_names,
+        "data": data,
+        "command": command,
+        **provenance(),
+    }
 
 
 def fingerprints(domains: Iterable[Domain]) -> dict[str, str]:

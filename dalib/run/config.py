@@ -212,6 +212,37 @@ class Experiment:
             raise input_error("batch_norm", got="frozen for adabn", expected="a convention that learns statistics")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClosedForm:
+    """One run of a method in closed form: no net is trained, a classifier is fitted on what the method made of rows.
+
+    ``method`` is a name of :data:`dalib.methods.classic.CLASSIC`, or source_only, which adapts nothing; the other
+    fields mean what they mean in an :class:`Experiment`, and the run record holds them in the same place.
+    """
+
+    benchmark: str
+    source: str
+    target: str
+    method: str
+    classifier: str
+    seed: int = 0
+    role: str = "method"
+    encoder: str = "features"
+    relation: str = "closed"
+    protocol: tuple[tuple[str, str], ...] = ()
+    method_options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def task(self) -> str:
+        """``source → target``."""
+        return f"{self.source} → {self.target}"
+
+    @property
+    def name(self) -> str:
+        """``method+classifier``."""
+        return f"{self.method}+{self.classifier}"
+
+
 def method_options(
     texts: Sequence[str], table: Mapping[str, Callable[..., Any]] = METHODS
 ) -> dict[str, dict[str, Any]]:
@@ -245,8 +276,10 @@ def flat(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(options.items()))
 
 
-def asdict(experiment: Experiment) -> dict[str, Any]:
+def asdict(experiment: Experiment | ClosedForm) -> dict[str, Any]:
     """JSON form for the run record."""
+    if isinstance(experiment, ClosedForm):
+        return _written(experiment)
     return {**_written(experiment), "recipe": _written(experiment.recipe)}
 
 

@@ -1,6 +1,6 @@
 """One run from its description to its record: every benchmark file calls :func:`run_experiment`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,8 @@ from dalib.data import Domain, check_distinct, match_classes, paired_stream
 from dalib.data.matching import parts_of
 from dalib.encoders import load
 from dalib.methods import Method
-from dalib.run.artefacts import fingerprints, outcome_file, read_start, write_outcome
-from dalib.run.config import Experiment, asdict
+from dalib.run.artefacts import configuration, fingerprints, outcome_file, read_start, write_outcome
+from dalib.run.config import Experiment
 from dalib.run.evaluation import Evaluation, make_inference
 from dalib.run.program import NAMED, Given, Program, make_program
 from dalib.train import (
@@ -26,7 +26,6 @@ from dalib.train import (
     TrainState,
     open_checkpoints,
     open_record,
-    provenance,
     put_batch,
     run,
 )
@@ -209,21 +208,6 @@ def _check_domains(experiment: Experiment, labelled: Domain, target: Domain, sho
             raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
 
 
-def _config(
-    experiment: Experiment, class_names: Sequence[str], domains: Sequence[Domain], *, command: str
-) -> dict[str, Any]:
-    """What ``config.json`` says of a run: the experiment, and which data it was of."""
-    return {
-        "experiment": asdict(experiment),
-        "name": experiment.name,
-        "task": experiment.task,
-        "seed": experiment.seed,
-        "class_names": class_names,
-        "data": fingerprints(domains),
-        "command": command,
-    }
-
-
 def open_run(
     experiment: Experiment,
     source: Domain,
@@ -251,7 +235,7 @@ def open_run(
     domains = (source, target) if shots is None else (source, target, shots)
     extra = {} if begin is None else {"start": begin.record}
     extra |= {"plugins": foreign} if (foreign := given.origins(experiment)) else {}
-    config = _config(experiment, target.class_names, domains, command=command) | extra | provenance()
+    config = configuration(experiment, target.class_names, fingerprints(domains), command=command) | extra
     record = leader_first(lambda: open_record(folder, config))._replace(writes=leads(), clock=Clock())
     evaluation = Evaluation(experiment, source, target, program.mesh)
     # Process 0 decides for all: a network disk may show the others an older state.

@@ -36,7 +36,7 @@ import numpy as np
 from dalib.data import Domain, match_classes
 from dalib.run.cli.extras import require
 from dalib.run.cli.main import main, show_progress, typed
-from dalib.run.config import OPEN, Experiment, flat
+from dalib.run.config import OPEN, ClosedForm, Experiment, flat
 from dalib.run.grid import Grid, expand, file_name, run_methods, tell
 from dalib.run.own.closed_form import run_classic
 from dalib.run.own.inputs import LENGTH, View
@@ -134,9 +134,9 @@ def own(options: Own) -> None:
             go = partial(run_test_time, name, todo.arguments.get(name, {}), net, source, target, folder)
             folders.append(leader_first(partial(go, net_folder=trained, command=command)))
     for name in todo.classic:
-        setup = _classic_setup(options, todo, source, target, view, name)
-        folder = out / f"{name}+{options.classifier}" / "seed-0"
-        folders.append(leader_first(partial(run_classic, setup, source, target, folder, command=command)))
+        fit = _closed_form(options, todo, source, target, view, name)
+        folder = out / fit.name / "seed-0"
+        folders.append(leader_first(partial(run_classic, fit, source, target, folder, command=command)))
     if not options.target_labels and leads():
         write_predictions(folders, examples, match_classes(source, target, relation=options.relation).class_names, unit)
     if options.report and leads():
@@ -163,20 +163,17 @@ def _members(options: Own, view: View) -> int | None:
     return check_population(options.population)
 
 
-def _classic_setup(options: Own, todo: Plan, source: Domain, target: Domain, view: View, name: str) -> dict[str, Any]:
-    return {
-        "benchmark": options.benchmark,
-        "source": source.name,
-        "target": target.name,
-        "method": name,
-        "seed": 0,
-        "role": "method",
-        "encoder": "features",
-        "classifier": options.classifier,
-        "relation": options.relation,
-        "method_options": [list(pair) for pair in flat(todo.arguments.get(name, {}))],
-        "protocol": [list(pair) for pair in stated(options, todo, view)],
-    }
+def _closed_form(options: Own, todo: Plan, source: Domain, target: Domain, view: View, name: str) -> ClosedForm:
+    return ClosedForm(
+        benchmark=options.benchmark,
+        source=source.name,
+        target=target.name,
+        method=name,
+        classifier=options.classifier,
+        relation=options.relation,
+        protocol=stated(options, todo, view),
+        method_options=flat(todo.arguments.get(name, {})),
+    )
 
 
 def _described(source: Domain, target: Domain) -> str:

@@ -4,7 +4,6 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,9 @@ from dalib.core.files import write_atomically
 from dalib.data import UNLABELLED, Domain, check_distinct, match_classes
 from dalib.evaluate.scores import Scores
 from dalib.methods.classic import CLASSIC, Fitted, nearest_neighbour
-from dalib.train import open_record, provenance
+from dalib.run.artefacts import configuration
+from dalib.run.config import ClosedForm
+from dalib.train import open_record
 
 WEIGHTING = ("kliep", "ulsif", "odds")
 """Methods that weight source rows, which 1-NN cannot use."""
@@ -50,12 +51,11 @@ CLASSIFIERS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray | None], Pre
 }
 
 
-def run_classic(setup: dict[str, Any], source: Domain, target: Domain, folder: Path, *, command: str = "") -> Path:
+def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: Path, *, command: str = "") -> Path:
     """Fits on all source rows with labels and all target rows without, and scores on the target's split ``test``.
 
     Args:
-        setup: the experiment as it goes into the record; ``method`` (a name of ``CLASSIC``, or source_only),
-            ``classifier``, ``method_options`` and ``relation`` are read.
+        experiment: the method and its classifier; ``source`` and ``target`` are the domains' names.
         source: rows of both splits are used.
         target: its labels enter the score alone.
         folder: the run folder; a finished one is left as it is.
@@ -65,19 +65,10 @@ def run_classic(setup: dict[str, Any], source: Domain, target: Domain, folder: P
         The run folder: ``config.json``, ``record.jsonl`` and ``final.npz``, or ``predictions.npz`` for a target
         without labels.
     """
-    target = match_classes(source, target, relation=setup["relation"])
+    target = match_classes(source, target, relation=experiment.relation)
     check_distinct(source, target)
-    name = f"{setup['method']}+{setup['classifier']}"
-    config = {
-        "experiment": setup,
-        "name": name,
-        "task": f"{source.name} → {target.name}",
-        "seed": setup["seed"],
-        "class_names": source.class_names,
-        "data": {domain.name: domain.fingerprint() for domain in (source, target)},
-        "command": command,
-    }
-    record = open_record(folder, {**config, **provenance()})
+    data = {domain.name: domain.fingerprint() for domain in (source, target)}
+    record = open_record(folder, configuration(experiment, source.class_names, data, command=command))
     if record.finished():
         return folder
     record.cut_after(-1)
@@ -87,10 +78,10 @@ def run_classic(setup: dict[str, Any], source: Domain, target: Domain, folder: P
     x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     unread, (rows, labels) = _rows(target, "train")[0], _rows(target, "test")
     fitted = Fitted(x, unread, np.asarray, np.asarray)
-    if setup["method"] != "source_only":
-        fitted = CLASSIC[setup["method"]](**dict(setup["method_options"])).fit(x, y, unread)
+    if experiment.method != "source_only":
+        fitted = CLASSIC[experiment.method](**dict(experiment.method_options)).fit(x, y, unread)
     mapped = fitted.transform_target(rows)
-    predicted = CLASSIFIERS[setup["classifier"]](fitted.source, y, fitted.weights)(mapped).astype(np.int32)
+    predicted = CLASSIFIERS[experiment.classifier](fitted.source, y, fitted.weights)(mapped).astype(np.int32)
     file = io.BytesIO()
     if (labels == UNLABELLED).any():
         np.savez_compressed(file, predictions=predicted)

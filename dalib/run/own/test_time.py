@@ -1,6 +1,7 @@
 """Test-time runs: a net trained on the source goes once over the target's test stream and adapts while it predicts."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +19,11 @@ from dalib.encoders import Net
 from dalib.evaluate.scores import Scores
 from dalib.evaluate.selection import unlabelled_events
 from dalib.methods import TEST_TIME, Method, Needs, TestTime
-from dalib.run.artefacts import PICTURE_ROWS, fingerprints, packed, read_start
-from dalib.run.config import Experiment, asdict
+from dalib.run.artefacts import PICTURE_ROWS, configuration, fingerprints, packed, read_start
+from dalib.run.config import Experiment, flat
 from dalib.run.evaluation import predictions
 from dalib.run.program import Program, make_program
-from dalib.train import open_record, provenance
+from dalib.train import open_record
 from dalib.train.predict import adapt, make_apply
 
 STREAM = 0x57EA
@@ -118,18 +119,9 @@ def run_test_time(
     begin = read_start(Method(name, needs=Needs("test time", start="source")), start, net_folder)
     assert begin is not None
     program = make_program(start, source.columns)
-    setup = {**asdict(start), "method": name, "method_options": sorted(options.items())}
-    config = {
-        "experiment": setup,
-        "name": name,
-        "task": start.task,
-        "seed": start.seed,
-        "class_names": target.class_names,
-        "data": fingerprints((source, target)),
-        "command": command,
-        "start": begin.record,
-    }
-    record = open_record(folder, {**config, **provenance()})._replace(clock=Clock())
+    experiment = replace(start, method=name, method_options=flat(options))
+    config = configuration(experiment, target.class_names, fingerprints((source, target)), command=command)
+    record = open_record(folder, {**config, "start": begin.record})._replace(clock=Clock())
     labels = target.labels("test")
     known = not unlabelled(labels).any()
     file = folder / ("final.npz" if known else "predictions.npz")
