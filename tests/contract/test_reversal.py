@@ -110,7 +110,7 @@ ADVERSARIES: dict[str, Adversary] = {
     "vada": Adversary(
         lambda: METHODS["vada"](adversarial=0.02, source=0.0, target=0.0),
         {
-            "vat": {
+            "supervised": {
                 "encoder": TASK | {"loss/dann": -0.02},
                 "dann/discriminator": {"loss/dann": 1.0},
                 "head": TASK,

@@ -203,7 +203,7 @@ def test_memory_is_counted_before_and_divides_the_members(plain):
     assert 1 <= some.members < 6
     assert fit(population, state, pool(), rows, {}, members=some.members, limit=some.limit).members == some.members
     with pytest.raises(InputError, match="room for one member"):
-        fit(population, state, pool(), rows, {}, members=6, limit=sum(x.nbytes for x in pool()))
+        fit(population, state, pool(), rows, {}, members=6, limit=sum(x.nbytes for x in jax.tree.leaves(pool())))
 
 
 class Killed(BaseException):
