@@ -42,7 +42,7 @@ def installed(kind: str) -> Mapping[str, tuple[Origin, ...]]:
     for point in metadata.entry_points(group=GROUPS[kind]):
         package = f"{point.dist.metadata['Name']} {point.dist.version}" if point.dist else ""
         origin = Origin(point.value, package)
-        # An environment may list one distribution twice (an editable install beside its folder).
+        # An environment can list one distribution twice: an editable install and its folder.
         if origin not in found.get(point.name, ()):
             found[point.name] = (*found.get(point.name, ()), origin)
     return {name: tuple(sorted(origins)) for name, origins in found.items()}

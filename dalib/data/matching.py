@@ -123,7 +123,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 PLUS = " + "
-"""Between the names of joined sources; a source whose name holds it is several."""
+"""Joins the names of several sources; a name that holds it stands for several."""
 
 
 @dataclass(frozen=True)
