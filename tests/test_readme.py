@@ -19,6 +19,20 @@ def test_python_blocks_run_in_order(capsys):
     assert accuracy > 0.7
 
 
+def test_it_is_short():
+    assert len(TEXT.splitlines()) < 150
+
+
+@pytest.mark.slow
+def test_its_code_has_right_types(tmp_path):
+    api = pytest.importorskip("mypy.api", reason="mypy is not installed")
+    (tmp_path / "readme.py").write_text("\n".join(BLOCKS), encoding="utf-8")
+    cache = str(tmp_path / "cache")
+    options = ["--config-file", str(ROOT / "pyproject.toml"), "--follow-imports", "silent", "--cache-dir", cache]
+    told, _, status = api.run([*options, str(tmp_path / "readme.py")])
+    assert status == 0, told
+
+
 def test_a_method_of_ones_own_takes_a_dozen_lines():
     lines = [line for line in BLOCKS[0].splitlines() if line.strip() and not line.startswith("#")]
     assert len(lines) <= 12

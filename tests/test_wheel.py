@@ -62,9 +62,10 @@ def shell(environment, tmp_path):
     return run
 
 
-def examples(document, heading, kind):
-    """The code blocks of one kind below a heading of a document, without the indentation of a list."""
-    text = (ROOT / document).read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+def examples(document, kind, heading=""):
+    """The code blocks of one kind in a document, or below one heading, without the indentation of a list."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    text = text.split(f"## {heading}\n")[1].split("\n## ")[0] if heading else text
     blocks = re.findall(rf"^( *)```{kind}\n(.*?)^ *```", text, re.S | re.M)
     return [re.sub(rf"^{indent}", "", block, flags=re.M) for indent, block in blocks]
 
@@ -139,11 +140,11 @@ def test_adapt_on_files_and_report(shell, tmp_path):
     assert "did you mean adapt" in shell("dalib adpat", 2)
 
 
-def test_readmes_own_method_net_and_data_set(shell, tmp_path):
-    heading = "A method of your own"
-    write(tmp_path, examples("README.md", heading, "python") + examples("README.md", heading, "toml"))
+def test_own_method_net_and_data_set_in_a_package(shell, tmp_path):
+    page = "docs/howto/package.md"
+    write(tmp_path, examples(page, "python") + examples(page, "toml"))
     domains(tmp_path)
-    first, second = examples("README.md", heading, "bash")
+    first, second = examples(page, "bash")
     told = shell(f"set -e\n{first}")
     assert "my_methods:mean_matching" in told and "my_nets:Wide" in told
     try:
@@ -158,7 +159,7 @@ def test_readmes_own_method_net_and_data_set(shell, tmp_path):
 
 def test_contributings_recipe_for_a_method(shell, tmp_path):
     """Literally as it is written, with fewer steps and seeds."""
-    write(tmp_path, examples("CONTRIBUTING.md", "Add a method", "python"))
-    (command,) = examples("CONTRIBUTING.md", "Add a method", "bash")
+    write(tmp_path, examples("CONTRIBUTING.md", "python", "Add a method"))
+    (command,) = examples("CONTRIBUTING.md", "bash", "Add a method")
     told = shell(f"{command.strip()} --steps 20 --seeds 1 --evaluate-every 20")
     assert "mean_matching:mean_matching" in told and "source-only" in told
