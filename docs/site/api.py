@@ -1,4 +1,4 @@
-"""Pages of the API, one a folder of the package, from the docstrings; and the roles that docstrings are written with."""
+"""Pages of the API, one a folder of the package, from the docstrings; Sphinx's roles in them become code."""
 
 import re
 from pathlib import Path
@@ -80,7 +80,7 @@ def _index() -> str:
     rows = [
         f"| [dalib.{room}]({place(PACKAGE / room)[4:]}) | {_first(PACKAGE / room / '__init__.py')} |" for room in ROOMS
     ]
-    head = "# API\n\nEvery public function and class, from its docstring. Import rooms by name: `from dalib import methods`.\n"
+    head = "# API\n\nEvery public name, from its docstring. Import rooms by name: `from dalib import methods`.\n"
     return "\n".join([head, "| room | what is in it |", "|---|---|", *rows, ""])
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 RESULTS = Path(__file__).parent.parent.parent / "experiments" / "RESULTS.md"
-NONE = "No run of these methods on real data is in the ledger yet; see [how they are tested](index.md#how-they-are-tested)."
+TESTED = "[how they are tested](index.md#how-they-are-tested)"
+NONE = f"No run of these methods on real data is in the ledger yet; see {TESTED}."
 
 
 def of_methods(names: list[str]) -> str:

@@ -1,5 +1,6 @@
 """Code blocks of the documentation, and how a test runs them."""
 
+import functools
 import importlib.util
 import re
 import shlex
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 import tyro
 
 from dalib.__main__ import main
+from dalib.run.cli import weights
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = {str(path.relative_to(ROOT / "docs")): path for path in sorted((ROOT / "docs").rglob("*.md"))}
@@ -69,24 +72,39 @@ class Parsed(BaseException):
     """Raised when a command line has been understood."""
 
 
-def run_command(line: str, monkeypatch) -> None:
-    """Runs a ``dalib`` command with few steps, or parses it where :data:`NOT_RUN` says so."""
-    name, *rest = shlex.split(line)[1:]
-    if any(part in line for part in NOT_RUN):
-        understood = tyro.cli
+def parse_command(arguments: list[str], monkeypatch) -> None:
+    """Goes as far as a command's options are understood, and no further."""
 
-        def parse(*arguments, **options):
-            understood(*arguments, **options)
+    def stopped(function):
+        @functools.wraps(function)
+        def stop(*given, **options):
             raise Parsed
 
-        with monkeypatch.context() as patch:
-            patch.setattr(tyro, "cli", parse)
-            try:
-                main([name, *rest])
-            except Parsed:
-                return
-        raise AssertionError(f"not understood: {line}")
-    assert main([name, *rest, *(QUICK if name in ("adapt", "demo") else ())]) == 0, line
+        return stop
+
+    understood = tyro.cli
+
+    def parse(*given, **options):
+        understood(*given, **options)
+        raise Parsed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tyro, "cli", parse)
+        for name in ("fetch", "convert"):
+            patch.setattr(weights, name, stopped(getattr(weights, name)))
+        with pytest.raises(Parsed):
+            main(arguments)
+
+
+def run_command(line: str, monkeypatch) -> None:
+    """Runs a ``dalib`` command with few steps, or parses it where :data:`NOT_RUN` says so."""
+    arguments = shlex.split(line)[1:]
+    if any(part in line for part in NOT_RUN):
+        return parse_command(arguments, monkeypatch)
+    quick = QUICK if arguments[0] in ("adapt", "demo") else ()
+    if arguments[0] == "demo" and "--method" not in arguments:
+        quick += ("--method", "source_only", "dan", "--source", "mnist", "--target", "optdigits")
+    assert main([*arguments, *quick]) == 0, line
 
 
 def run_page(page: str, folder: Path, monkeypatch) -> int:
