@@ -7,18 +7,10 @@ from typing import Any
 import griffe
 
 PACKAGE = Path(__file__).parent.parent.parent / "dalib"
-ROOMS = (
-    "core",
-    "data",
-    "discrepancy",
-    "encoders",
-    "methods",
-    "tasks",
-    "evaluate",
-    "transfer",
-    "train",
-    "report",
-    "run",
+ORDER = "core data discrepancy encoders methods tasks evaluate transfer train report run".split()
+ROOMS = sorted(
+    (path.parent.name for path in PACKAGE.glob("*/__init__.py")),
+    key=lambda room: (room not in ORDER, ORDER.index(room) if room in ORDER else 0, room),
 )
 LEFT_OUT = ("__main__",)
 ROLE = re.compile(r":(?:func|class|mod|data|attr|meth):`~?\.?([\w.]+)`")
@@ -38,8 +30,6 @@ def navigation() -> list[Any]:
     """The section of the navigation: an overview, then a group a room."""
     found: list[Any] = ["api/index.md"]
     for room in ROOMS:
-        if not (PACKAGE / room).is_dir():
-            continue
         pages = [{".".join(folder.relative_to(PACKAGE).parts): place(folder)} for folder in folders(room)]
         found.append(pages[0] if len(pages) == 1 else {room: pages})
     singles = [path.stem for path in sorted(PACKAGE.glob("*.py")) if path.stem.isidentifier() and path.stem[0] != "_"]
