@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from dalib.core.checks import choose, input_error
+from dalib.core.files import folder_name
 from dalib.data import Domain
 from dalib.run.cli.extras import require
-from dalib.run.cli.main import Progress, show_progress, typed
+from dalib.run.cli.main import typed
+from dalib.run.cli.progress import Progress, say, show_progress
 from dalib.run.config import Experiment, flat, method_options
 from dalib.run.population.members import Job, check_population, run_jobs
 from dalib.run.presets.options import Grid as Grid
@@ -211,19 +213,25 @@ def starts_from_source(method: str, arguments: dict[str, Any]) -> bool:
 
 def file_name(method: str) -> str:
     """A method's name as the name of a folder: ``package.module:factory`` without its colon."""
-    return method.replace(":", ".")
+    return folder_name(method.replace(":", "."))
+
+
+def task_folder(source: str, target: str) -> str:
+    """The folder of a task in the folder of all runs."""
+    return folder_name(f"{source}-{target}")
 
 
 def folder_of(experiment: Experiment, out: Path) -> Path:
     """The run folder of an experiment."""
-    return out / f"{experiment.source}-{experiment.target}" / file_name(experiment.name) / f"seed-{experiment.seed}"
+    task = task_folder(experiment.source, experiment.target)
+    return out / task / file_name(experiment.name) / f"seed-{experiment.seed}"
 
 
 def start_of(experiment: Experiment, out: Path) -> Path | None:
     """The folder of the source-only run that an experiment starts from, None for one that starts from scratch."""
     if not starts_from_source(experiment.method, dict(experiment.method_options)):
         return None
-    return out / f"{experiment.source}-{experiment.target}" / "source_only" / f"seed-{experiment.seed}"
+    return out / task_folder(experiment.source, experiment.target) / "source_only" / f"seed-{experiment.seed}"
 
 
 def run_methods(jobs: Sequence[Job], progress: Progress, *, members: int | None, command: str) -> list[NonFiniteError]:
@@ -292,12 +300,27 @@ def run_grid(
     if options.array:
         done = f"part {options.array}: {len(todo)} of {len(experiments)} runs are in {out}"
         print(f"{done}\nonce all parts are done: the same command without --array, or python -m dalib.report {out}")
-    elif options.report and leads():
-        from dalib import report
-
-        runs = report.load_runs([job.folder for job in jobs if job.folder.is_dir()] + beside)
-        print(report.to_text(report.accuracy_table(runs)))
-        path = report.write_report(runs, out / "report.html")
-        print(f"\nreport: {path.resolve()}")
+    elif leads():
+        folders = [job.folder for job in jobs if job.folder.is_dir()] + beside
+        show_tables(folders, [None], out / "report.html" if options.report else None)
     tell(wrong)
     return out
+
+
+def show_tables(folders: Sequence[Path], metrics: Sequence[str | None], page: Path | None) -> None:
+    """Prints a table of each of these scores over finished and unfinished runs, and writes the report.
+
+    Args:
+        folders: of the runs; without any nothing is printed.
+        metrics: recorded scores; None for the headline score.
+        page: of the report; None for none, which needs no package for figures.
+    """
+    from dalib import report
+
+    if not folders:
+        return
+    runs = report.load_runs(folders)
+    for metric in metrics:
+        print(report.to_text(report.accuracy_table(runs, metric=metric)))
+    if page is not None:
+        print(f"\nreport: {report.write_report(runs, page, say=say).resolve()}")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from dalib.core.checks import input_error
+from dalib.core.files import folder_name
 from dalib.data.readers.places import place_of
 from dalib.run.presets.options import RunOptions
 
@@ -152,4 +153,4 @@ def default_folder(options: Own) -> Path:
     values = [(name, getattr(options, name)) for name in counted]
     protocol = [(name, repr(value)) for name, value in values if name not in NEWER or value != known[name]]
     name = place_of("target", options.target).name
-    return Path("runs") / f"own-{name}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
+    return Path("runs") / f"own-{folder_name(name)}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
