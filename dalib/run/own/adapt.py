@@ -38,8 +38,9 @@ from dalib.data.domain import pool, unlabelled
 from dalib.run.cli.extras import require
 from dalib.run.cli.main import main, typed
 from dalib.run.cli.progress import show_progress
+from dalib.run.cli.tables import show_tables
 from dalib.run.config import OPEN, ClosedForm, Experiment, flat
-from dalib.run.grid import Grid, expand, file_name, run_methods, show_tables, task_folder, tell
+from dalib.run.grid import Grid, expand, file_name, run_methods, task_folder, tell
 from dalib.run.own.closed_form import run_classic
 from dalib.run.own.inputs import LENGTH, View
 from dalib.run.own.options import Own, default_folder, encoder_options
