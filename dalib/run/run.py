@@ -212,7 +212,9 @@ def accuracies(runs: Sequence[Run], step: int | None = None) -> str:
     found = [seen for run in runs if (seen := run.seen())]
     if not found:
         return ""
-    words = ", ".join(f"{name} {np.mean([seen[name] for seen in found]):.3f}" for name in found[0])
+    # An oracle has no source to score, and may train together with runs that have one.
+    scores = {name: [seen[name] for seen in found if name in seen] for seen in found for name in seen}
+    words = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in scores.items())
     every = runs[0].cadence.evaluate
     return words if step is None else f"{words} at step {(step - 1) // every * every}"
 
