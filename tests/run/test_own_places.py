@@ -36,7 +36,7 @@ def test_a_pool_needs_no_labels_where_a_test_is_named(places, capsys):
     assert (data.target.labels("train") == -1).all()
     np.testing.assert_array_equal(data.target.labels("test"), np.arange(15) % 3)
     assert data.target.class_names == ("0", "1", "2") and data.examples == [str(i) for i in range(15)]
-    with pytest.raises(InputError, match="pool.npz: got arrays x"):
+    with pytest.raises(InputError, match="pool.npz: got arrays x(.|\n)*--no-target-labels predicts it"):
         read(places)
     with pytest.raises(InputError, match="pool.npz: got arrays x"):
         read(places, target_test=f"{places}/test.npz", oracle=True)
@@ -141,3 +141,27 @@ def test_folders_of_usual_names_stay_and_long_ones_are_cut():
         assert folder_name(name) == name
     long = [folder_name("ü" * 400 + end) for end in "ab"]
     assert len(set(long)) == 2 and all(len(name.encode()) < 200 for name in long)
+
+
+def test_examples_in_two_roles_are_refused(places):
+    a, test = f"{places}/a.npz", f"{places}/test.npz"
+    for options, roles in (
+        ({"source_test": (a,), "target_labels": False}, "--source .*a.npz and --source-test"),
+        ({"source": (a, f"x={a}"), "target_labels": False}, "--source .*a.npz and --source"),
+        ({"target": test, "target_test": test}, "--target .*test.npz and --target-test(.|\n)*leave --target-test out"),
+        ({"target": test, "target_test": a}, "--source .*a.npz and --target-test"),
+    ):
+        with pytest.raises(InputError, match=f"the same data twice: {roles}"):
+            read(places, **options)
+
+
+def test_a_classifier_is_no_method(places):
+    with pytest.raises(InputError, match="svm, which is a classifier(.|\n)*source_only.svm"):
+        plan(Own(source=("a.npz",), target="b.npz", method=("svm",)))
+
+
+def test_kinds_that_differ_are_the_one_fault(tmp_path, places):
+    images(tmp_path / "photos")
+    with pytest.raises(InputError, match="--target .*photos: images") as error:
+        read(places, target=f"{tmp_path}/photos")
+    assert "classes: got" not in str(error.value)

@@ -1,5 +1,6 @@
 """Whether the places of a command fit one another: their classes, the sizes of their labels, no data given twice."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -75,12 +76,22 @@ def _of_target(source: str, ours: set[str], readings: Sequence[Reading], relatio
     return faults
 
 
-def check_distinct(sources: Sequence[tuple[Place, np.ndarray | None]], others: Sequence[np.ndarray | None]) -> None:
-    """Raises an InputError for a source with the same examples as a place of the target."""
-    for place, x in sources:
-        if x is not None and any(other is not None and np.array_equal(x, other) for other in others):
-            got = f"the same data twice: {place.path} and the target"
-            raise input_error("source and target", got=got, expected="two different domains")
+def check_distinct(places: Sequence[tuple[str, Place, np.ndarray]]) -> None:
+    """Refuses two places with the same examples; labelled ones of the target may be its pool or its test, and leave it.
+
+    Args:
+        places: role, place and examples of each.
+
+    Raises:
+        InputError: naming the two.
+    """
+    for (role, place, x), (other, second, y) in itertools.combinations(places, 2):
+        leaves = other == "target-labelled" and role.startswith("target")
+        if not leaves and np.array_equal(x, y):
+            got = f"the same data twice: --{role} {place.path} and --{other} {second.path}"
+            alone = other == "target-test" and role == "target"
+            todo = "leave --target-test out: the target itself is tested on then" if alone else ""
+            raise input_error("source and target", got=got, expected="different examples", todo=todo)
 
 
 def _names(raw: Raw) -> set[str]:

@@ -58,20 +58,23 @@ def read_place(role: str, place: Place, options: Own) -> Raw:
     if role == "target" and not options.target_labels:
         return examples(False)
     optional = options.target_test and (role == "target" or (role == "target-test" and not options.target_labels))
-    if not optional or (role == "target" and options.oracle):
+    if role == "target" and options.oracle:
         return examples(True)
-    if _flat_folder(place):
+    if optional and _flat_folder(place):
         return examples(False)
     try:
         return examples(True)
     except InputError as error:
         # In a folder of folders, reading on without labels could take in splits that are not meant.
-        if place.path.is_dir():
+        if role not in ("target", "target-test") or (place.path.is_dir() and not _flat_folder(place)):
             raise
         try:
             bare = examples(False)
         except InputError:
             raise error from None
+        if not optional:
+            todo = "--no-target-labels predicts it; --target-test names another part of the target, with labels"
+            raise InputError(f"{error}\n  {'or' if 'what to do' in str(error) else 'what to do'}: {todo}") from None
         say(f"{role}: read without its labels, which are optional here ({str(error).splitlines()[0]})")
         return bare
 

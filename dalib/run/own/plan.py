@@ -96,6 +96,12 @@ def check_method(options: Own, name: str) -> None:
     """Checks that a method is known and that the options suit it."""
     closed = closed_form(options, name)
     name = closed.method if closed else name
+    if name in CLASSIFIERS:
+        got, todo = (
+            f"{name}, which is a classifier",
+            f"source_only+{name} fits it on the source, coral+{name} adapts first",
+        )
+        raise input_error("method", got=got, expected="a method", todo=todo)
     choose("method", name, ALL_METHODS)
     if options.task == "regression":
         check_regression("source_only+classifier" if closed else name)

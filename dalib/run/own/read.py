@@ -75,13 +75,13 @@ def read_domains(options: Own, todo: Plan) -> Data:
     raws = [_try(faults, lambda r=r, p=p: read_place(r, p, options)) for r, p in roles]  # type: ignore[misc]
     forget()
     whole = [raw for raw in raws if raw is not None]
-    # Labels are compared only when all are there: half of them would give wrong differences.
-    if len(whole) == len(raws):
+    kinds = {raw.kind for raw in whole}
+    # Labels are compared only when all are there and of one kind: else the differences follow from another fault.
+    if len(whole) == len(raws) and len(kinds) == 1:
         found: dict[str, list[tuple[Place, Raw]]] = {role: [] for role in todo.places}
         for (role, place), raw in zip(roles, whole, strict=True):
             found[role].append((place, raw))
         _try(faults, lambda: _check_labels(options, found))
-    kinds = {raw.kind for raw in whole}
     if len(kinds) > 1:
         faults.append(_several_kinds(roles, raws))
     view, encoder = None, options.encoder or ""
@@ -96,9 +96,7 @@ def read_domains(options: Own, todo: Plan) -> Data:
             xs[i] = _try(faults, lambda p=place, r=one: arrays(str(p.path), r, seen))  # type: ignore[misc]
     known = {place.name: x.shape[1:] for (_, place), x in zip(roles, xs, strict=True) if x is not None}
     _try(faults, lambda: same_shape(known))
-    ours = [(place, x) for (role, place), x in zip(roles, xs, strict=True) if role.startswith("source")]
-    theirs = [x for (role, _), x in zip(roles, xs, strict=True) if not role.startswith("source")]
-    _try(faults, lambda: check_distinct(ours, theirs))
+    _try(faults, lambda: check_distinct([(*pair, x) for pair, x in zip(roles, xs, strict=True) if x is not None]))
     if faults or view is None:
         raise InputError("\n".join(faults))
     parts = [Part(r, p, raw, x) for (r, p), raw, x in zip(roles, whole, xs, strict=True) if x is not None]
