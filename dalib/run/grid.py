@@ -20,7 +20,7 @@ from dalib.run.cli.extras import require
 from dalib.run.cli.main import typed
 from dalib.run.cli.progress import Progress, show_progress
 from dalib.run.cli.tables import show_tables
-from dalib.run.config import Experiment, flat, method_options
+from dalib.run.config import Experiment, flat, method_options, named_values
 from dalib.run.population.members import Job, check_population, run_jobs
 from dalib.run.presets.options import Grid as Grid
 from dalib.run.presets.options import Settings
@@ -113,6 +113,10 @@ def expand(
         protocol = (*protocol, ("preset", options.preset))
     same = ("encoder", "accumulate", "gradient_cache", "log_every", "evaluate_every", "save_every")
     common = {**{name: getattr(options, name) for name in same}, **own}
+    common |= {
+        "adapter": options.adapter,
+        "adapter_options": flat(named_values("adapter-options", options.adapter_options)),
+    }
     found = []
     for source, target in tasks:
         rules = {name: rule_of(name, f"{source} → {target}") for name, _ in roles}
