@@ -80,4 +80,4 @@ def test_transport_keeps_the_spread_of_the_target(form):
         moved = CLASSIC["ot"](**options).fit(xs, y, xt).source
         return moved.var(0).sum() / xt.var(0).sum()
 
-    assert share() > 0.6 and share(entropy=1.0) < 0.3
+    assert share() > 0.4 and share(entropy=1.0) < 0.05
