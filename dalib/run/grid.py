@@ -111,6 +111,7 @@ def expand(
     rule_of = settings_of or (lambda name, task: fixed(options, name, task))
     if options.preset:
         protocol = (*protocol, ("preset", options.preset))
+    # What is the same for all runs; recipe, net and method's own arguments come per method and task below.
     same = ("encoder", "accumulate", "gradient_cache", "log_every", "evaluate_every", "save_every")
     common = {**{name: getattr(options, name) for name in same}, **own}
     common |= {
@@ -235,6 +236,7 @@ def run_grid(
         InputError: for bad options or data, before any training.
         NonFiniteError: at the end, when a method's loss was not finite; the others are done and reported then.
     """
+    # All faults of options and data show before anything is trained.
     at_once = check_population(options.population)
     index, count = share(options.array)
     todo = part(experiments, index, count)

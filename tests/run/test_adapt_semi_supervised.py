@@ -105,7 +105,7 @@ def test_killed_and_resumed_it_ends_with_the_same_record(tmp_path, places):
     ("options", "message"),
     [
         ({"method": ("mme",), "target_labelled": None}, "semi-supervised(.|\n)*labelled examples of the target"),
-        ({"method": ("dan",)}, "a semi-supervised method beside it: mme"),
+        ({"method": ("dan",)}, "a semi-supervised method with it: mme"),
         ({"method": ("mme",), "options": ("mme.sources=2",)}, "--target-labelled is no source"),
         ({"method": ("mme",), "relation": "partial"}, "partial, for mme"),
         ({"method": ("mme",), "task": "regression"}, "for classes"),

@@ -182,7 +182,7 @@ def test_faults_of_a_command_come_at_once(tmp_path):
         ({"method": ("osbp",)}, "--relation open"),
         ({"method": ("ovanet",)}, "--relation open or --relation universal"),
         ({"method": ("coral",), "relation": "open"}, "closed or partial"),
-        ({"oracle": True, "target_test": "d.npz", "relation": "open"}, "--oracle beside --relation open"),
+        ({"oracle": True, "target_test": "d.npz", "relation": "open"}, "--oracle and --relation open"),
         ({"augment": ("turn",)}, "augment: got 'turn'"),
         ({"method": ("mme",)}, "semi-supervised"),
         ({"method": ("tca",), "options": ("tca.dims=3",)}, "did you mean 'dim'"),

@@ -166,7 +166,7 @@ def jda(
     unit_rows: bool = True,
     classify: Classify = nearest_neighbour,
 ) -> Shallow:
-    """JDA: TCA whose difference of means is joined by one for every class, the target's by its own predictions.
+    """JDA: TCA with a further difference of means for every class, the target's classes being its own predictions.
 
     ``M = C·M₀ + Σ_c M_c`` over ``‖·‖_F``, where ``M_c`` compares the source rows of class c with the target rows that
     are predicted as c. Predictions start from none (the first round is TCA) and are renewed after every round. A class

@@ -35,7 +35,7 @@ def weighted(xs: Any, xt: Any, weights: np.ndarray, info: Mapping[str, Any]) -> 
     """The result of a weighting method: features as they are, weights of mean 1, ``info["effective_sample_size"]``.
 
     Raises:
-        InputError: if all weights are 0: no source example lies where the target is.
+        InputError: if all weights are 0: no source example is where the target is.
     """
     if not (np.isfinite(weights).all() and weights.sum() > 0):
         raise input_error(
@@ -90,7 +90,7 @@ def kliep(
     """KLIEP: ``w(x) = Σ_l α_l exp(−‖x − c_l‖²/2σ²)`` that maximises the mean of ``log w`` over the target, with mean 1
     over the source and α ≥ 0; the centres c_l are target rows.
 
-    The problem is convex. With each basis function divided by its source mean, α lies on the simplex and the
+    The problem is convex. With each basis function divided by its source mean, α is on the simplex and the
     expectation-maximisation step of mixture weights climbs without a step size; it stops when the certificate
     ``max_l mean_j (φ_l / w)(x_j) − 1``, an upper bound of what is missing of the maximum, is below ``tolerance``.
 

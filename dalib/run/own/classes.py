@@ -15,7 +15,7 @@ Reading = tuple[Place, Raw]
 
 
 def check_numbers(readings: Sequence[Reading]) -> None:
-    """Raises an InputError for places whose labels have not equally many numbers."""
+    """Raises an InputError unless the labels of all places have equally many numbers."""
     sizes = {place.name: np.shape(raw.labels)[1:] or (1,) for place, raw in readings if raw.labels is not None}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{size[0]} in {name}" for name, size in sizes.items())

@@ -46,7 +46,7 @@ def read_place(role: str, place: Place, options: Own) -> Raw:
     ``--no-target-labels`` leaves without."""
     how = Options(options.kind, options.layout, options.text_column, options.label_column, options.task == "regression")
     if place.dataset is not None and how.real:
-        got = f"{place.path}, whose labels are classes"
+        got = f"{place.path}, with classes as labels"
         raise input_error(role, got=got, expected="a file with real-valued labels for --task regression")
 
     def examples(labelled: bool) -> Raw:
@@ -94,7 +94,7 @@ def read_dataset(argument: str, place: Place, data_dir: Path | None, *, labelled
         place: of a data set.
         data_dir: where its files are.
         labelled: without it labels are neither needed nor kept.
-        split: whose examples are meant.
+        split: of the domain.
 
     Raises:
         InputError: for an unknown name, bad data, or examples that no net of ``dalib adapt`` takes.

@@ -47,7 +47,7 @@ class Read:
     """Name of the labels in .jsonl and .csv."""
     task: str = "classification"
     """What is predicted: classification, or regression of real-valued labels (.npz with floating y [n] or [n, k], or a
-    .csv or .jsonl of numbers, whose --label-column a,b names the labels and all other columns are features)."""
+    .csv or .jsonl of numbers: --label-column a,b names the labels, all other columns are features)."""
     scale_targets: str = "none"
     """Of a regression: none, or source for labels of mean 0 and deviation 1 over the sources; scores are then in that
     unit, predictions.csv in the labels' own."""
@@ -70,8 +70,8 @@ class Own(RunOptions, Read):
     oracle: bool = False
     """Also train on the target's own labels, the upper bound; needs --target-test."""
     relation: str = "closed"
-    """How the label sets lie: closed (equal), partial (the target lacks classes of the source), open (it has others,
-    which count as one class, unknown), universal (both)."""
+    """Of the label sets: closed (equal), partial (the target lacks classes of the source), open (it has others, which
+    count as one class, unknown), universal (both)."""
     rejection: float = 0.8
     """Open and universal: closed-set methods answer "unknown" below this probability (osbp and ovanet need none)."""
     steps: int = 1000

@@ -153,11 +153,11 @@ def check_numbers(options: Own) -> None:
     for view in options.augment:
         choose("augment", view, VIEWS)
     if options.augment and options.frozen_features:
-        raise input_error("augment", got="views beside --frozen-features", expected="one or the other")
+        raise input_error("augment", got="views and --frozen-features", expected="one or the other")
     if not 0 <= options.rejection <= 1:
         raise input_error("rejection", got=options.rejection, expected="a probability in [0, 1]")
     if options.oracle and options.relation in OPEN:
-        got = f"--oracle beside --relation {options.relation}"
+        got = f"--oracle and --relation {options.relation}"
         raise input_error("oracle", got=got, expected="closed or partial: its classes would be others")
     if options.frozen_features and not options.weights:
         raise input_error("frozen-features", got="no --weights", expected="a pretrained encoder")
@@ -177,7 +177,7 @@ def check_numbers(options: Own) -> None:
         raise input_error("task", got=got, expected="closed and 0 for a regression, which has no classes")
     known = [name for name in options.method if name in METHODS]
     if options.target_labelled and not any(needs_of(name).setting == "semi-supervised" for name in known):
-        expected = f"a semi-supervised method beside it: {', '.join(SEMI_SUPERVISED)}"
+        expected = f"a semi-supervised method with it: {', '.join(SEMI_SUPERVISED)}"
         raise input_error("target-labelled", got=", ".join(options.method), expected=expected)
     if options.task != "regression" and options.scale_targets != "none":
         raise input_error("scale-targets", got=options.scale_targets, expected="none without --task regression")

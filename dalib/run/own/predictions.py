@@ -23,7 +23,7 @@ def names_of(raw: Raw) -> list[str]:
 def write_predictions(
     folders: Sequence[Path], examples: Sequence[str], class_names: Sequence[str], unit: Any = None
 ) -> list[Path]:
-    """Writes ``predictions.csv`` (example, class, probability) beside every ``predictions.npz`` in these run folders.
+    """Writes ``predictions.csv`` (example, class, probability) next to every ``predictions.npz`` in these run folders.
 
     Without classes it holds the predicted numbers (example, value, value 2, …).
 
