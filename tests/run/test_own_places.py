@@ -9,6 +9,7 @@ from dalib.core.checks import InputError
 from dalib.core.files import folder_name
 from dalib.data.readers.places import place_of
 from dalib.report import load_runs
+from dalib.run.own.closed_form import choose_c
 from dalib.run.own.options import Own
 from dalib.run.own.plan import plan
 from dalib.run.own.read import read_domains
@@ -165,3 +166,21 @@ def test_kinds_that_differ_are_the_one_fault(tmp_path, places):
     with pytest.raises(InputError, match="--target .*photos: images") as error:
         read(places, target=f"{tmp_path}/photos")
     assert "classes: got" not in str(error.value)
+
+
+@pytest.mark.parametrize("classifier", ["svm", "logreg"])
+def test_c_is_chosen_on_labelled_rows(classifier):
+    # Rows so short that a machine with C = 1 sees nothing of them and answers with the larger class.
+    rng = np.random.default_rng(0)
+    y = (np.arange(60) % 3 == 0).astype(int)
+    x = np.eye(6)[y] * 3 + 0.3 * rng.normal(size=(60, 6))
+    short = (x + rng.normal(size=x.shape)).astype(np.float32) * 0.01
+    found = choose_c(classifier, short, y, None)
+    assert found["C"] >= 10 and found["accuracy"] > 0.9
+    assert choose_c(classifier, short, y, None) == found
+    # More columns than rows: the same machine in the coordinates of what the rows span.
+    wide = np.concatenate([short, np.zeros((60, 200), np.float32)], axis=1)
+    assert choose_c(classifier, wide, y, None)["C"] == found["C"]
+    # Among equally good ones the nearest to 1; a class with a single row can't be left out.
+    assert choose_c(classifier, x, y, np.ones(60)) == {"C": 1.0, "accuracy": 1.0}
+    assert choose_c(classifier, x[:4], np.array([0, 0, 0, 1]), None) == {"C": 1.0}

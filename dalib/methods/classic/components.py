@@ -177,9 +177,7 @@ def jda(
         dim: components kept; lowered to the rank if that is less, see ``info["dim"]``.
         regularization: λ; 1 for Office-Caltech and other objects, 0.1 for digits and faces in the paper.
         iterations: T ≥ 1 rounds; T = 10 in the paper. The last is taken, whatever its score.
-        kernel: ``"linear"``, ``"primal"`` (penalty on the projection instead of the dual coefficients), ``"rbf"``.
-        gamma: of the rbf kernel; None is 1 / median squared distance of the pooled rows.
-        unit_rows: brings every row to length 1 before and after, as the published tables do.
+        kernel, gamma, unit_rows: as in :func:`tca`.
         classify: ``(mapped source [n, k], labels [n], mapped target [m, k]) -> labels [m]``, the base classifier.
 
     Returns:

@@ -151,11 +151,8 @@ def ulsif(*, bandwidth: float | None = None, regularization: float = 0.1, centre
     form: ``α = max(0, (Ĥ + λI)⁻¹ ĥ)``, Ĥ the second moments of the basis on the source, ĥ its means on the target.
 
     Args:
-        bandwidth: σ; None is the median distance of all rows to the centres. (The paper selects σ and λ by
-            leave-one-out on unlabelled data.)
+        bandwidth, centres, seed: as in :func:`kliep`. (The paper selects σ and λ by leave-one-out on unlabelled data.)
         regularization: λ > 0.
-        centres: at most so many target rows as centres, 100 in the paper.
-        seed: of their draw, where the target has more.
 
     Returns:
         A :class:`Shallow` that leaves features alone and gives ``weights`` (mean 1), for weighted training on the
