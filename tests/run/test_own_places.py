@@ -184,3 +184,18 @@ def test_c_is_chosen_on_labelled_rows(classifier):
     # Among equally good ones the nearest to 1; a class with a single row can't be left out.
     assert choose_c(classifier, x, y, np.ones(60)) == {"C": 1.0, "accuracy": 1.0}
     assert choose_c(classifier, x[:4], np.array([0, 0, 0, 1]), None) == {"C": 1.0}
+
+
+def test_a_pool_of_a_regression_needs_no_numbers(places):
+    rng = np.random.default_rng(0)
+    for name, n in (("a", 20), ("test", 9)):
+        x = rng.normal(size=(n, 4)).astype(np.float32)
+        np.savez(places / f"{name}.npz", x=x, y=x[:, :2].astype(np.float64))
+    np.savez(places / "pool.npz", x=rng.normal(size=(12, 4)).astype(np.float32))
+    command = ["--source", places / "a.npz", "--target", places / "pool.npz", "--target-test", places / "test.npz"]
+    few = ["--task", "regression", "--method", "dan", "--no-baseline", *SMALL.split(), *MLP.split()]
+    assert call(*command, *few, "--out", places / "out") == 0
+    (run,) = load_runs(places / "out")
+    (last,) = [e for e in run.evaluations if e.oracle and e.step == 4]
+    assert np.isfinite(last.metrics["root_mean_squared_error"])
+    assert run.final.predictions_target.shape == (9, 2)
