@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dalib.core.checks import choose, input_error
-from dalib.data.domain import UNLABELLED, Domain, Split, from_arrays, split_labels
+from dalib.data.domain import UNLABELLED, Domain, Split, split_labels
+from dalib.data.readers.arrays import from_arrays
 
 # Pairing of two domains: classes matched by name, and a guard against adapting a domain to itself.
 
