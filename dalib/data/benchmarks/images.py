@@ -11,9 +11,8 @@ import numpy as np
 
 from dalib.data.benchmarks.facts import Facts, Reading
 from dalib.data.domain import pool
-from dalib.data.readers.images import IMAGE_SUFFIXES, ImageFiles
-
-IGNORED = frozenset({"thumbs.db", "desktop.ini"})
+from dalib.data.readers.files.walk import OTHER, images_below, names_in, why_passed
+from dalib.data.readers.images import ImageFiles
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,15 @@ def read_class_folders(
     known |= {plain(other): list(class_names).index(name) for other, name in aliases.items()}
     faults: list[str] = []
     found: dict[int, list[str]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.casefold() in IGNORED:
+    for path in (folder / name for name in names_in(folder)):
+        if why_passed(path):
             continue
         if path.is_file():
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                faults.append(f"{domain}: image outside class folders: {path}")
+            faults.append(f"{domain}: image outside class folders: {path}")
             continue
-        images = _images(domain, path, root, faults)
+        below = images_below(path)
+        faults += [f"{domain}: not an image: {path / name}" for name in below.passed.get(OTHER, ())]
+        images = [Path(os.path.relpath(path / name, root)).as_posix() for name in below.paths]
         label = known.get(plain(path.name))
         if label is None:
             faults.append(f"{domain}: class folder too many: {path} ({len(images)} images)")
@@ -104,20 +104,6 @@ def read_class_folders(
     paths = [path for label in sorted(found) for path in sorted(found[label])]
     labels = [label for label in sorted(found) for _ in found[label]]
     return (ImageFiles(root, tuple(paths), np.asarray(labels, np.int32)) if paths else None), faults
-
-
-def _images(domain: str, folder: Path, root: Path, faults: list[str]) -> list[str]:
-    images = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.startswith(".") or name.casefold() in IGNORED:
-                continue
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                images.append(Path(os.path.relpath(os.path.join(where, name), root)).as_posix())
-            else:
-                faults.append(f"{domain}: not an image: {os.path.join(where, name)}")
-    return images
 
 
 def read_list(

@@ -14,9 +14,12 @@ from dalib.core.checks import InputError, input_error
 from dalib.core.files import write_atomically
 from dalib.data import Domain, match_classes
 from dalib.data.matching import RELATIONS, UNKNOWN
+from dalib.data.readers.files.names import printable
 from dalib.data.readers.images import ImageFiles
-from dalib.data.readers.user_files import Options, Place, Raw, read
+from dalib.data.readers.places import Options, Place, Raw
+from dalib.data.readers.user_files import read
 from dalib.run.own.datasets import read_dataset
+from dalib.run.own.examples import pixels_decided, reading
 from dalib.run.own.inputs import (
     TEXT_ENCODERS,
     View,
@@ -40,7 +43,7 @@ from dalib.train.devices.processes import leads
 def names_of(raw: Raw) -> list[str]:
     """What the examples of a place are called: the paths of images, elsewhere the number of the row or text, from 0."""
     if isinstance(raw.inputs, ImageFiles):
-        return list(raw.inputs.paths)
+        return [printable(path) for path in raw.inputs.paths]
     return [str(i) for i in range(len(raw.inputs))]
 
 
@@ -119,12 +122,12 @@ def read_domains(options: Own, todo: Plan) -> Data:
             relation, unreadable images, shapes.
     """
     faults: list[str] = []
-    how = Options(options.kind, options.layout, options.text_column, options.label_column, options.task == "regression")
     roles = [("source", place, True) for place in todo.sources] + [("target", todo.target, options.target_labels)]
     roles += [("target-test", todo.test, True)] if todo.test else []
     roles += [("target-labelled", todo.shots, True)] if todo.shots else []
     places = [place for _, place, _ in roles]
-    raws = [_try(faults, lambda r=r: _read(r[0], r[1], how, options, r[2])) for r in roles]  # type: ignore[misc]
+    raws = [_try(faults, lambda r=r: _read(r[0], r[1], reading(options, r[1]), options, r[2])) for r in roles]  # type: ignore[misc]
+    raws = _try(faults, lambda: pixels_decided(options, [place.name for place in places], raws)) or raws
     whole = [raw for raw in raws if raw is not None]
     if len(whole) == len(raws):
         if options.task == "regression":
@@ -142,7 +145,7 @@ def read_domains(options: Own, todo: Plan) -> Data:
     seen = view if view is not None and not faults else _plain(options, kinds)
     xs: list[np.ndarray | None] = [None] * len(raws)
     for i, (place, raw) in enumerate(zip(places, raws, strict=True)):
-        if raw is not None and seen is not None and (not faults or raw.kind == "images"):
+        if raw is not None and seen is not None and (not faults or isinstance(raw.inputs, ImageFiles)):
             xs[i] = _try(faults, lambda p=place, r=raw: arrays(str(p.path), r, seen))  # type: ignore[misc]
     known = {place.name: x.shape[1:] for place, x in zip(places, xs, strict=True) if x is not None}
     _try(faults, lambda: same_shape(known))
