@@ -116,12 +116,9 @@ def read_image(path: Path, mode: str = "RGB") -> np.ndarray:
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
-def upright_rgb(path: Path) -> bool:
-    """Whether the file is plain already: RGB, opaque and without an orientation to apply."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return image.mode == "RGB" and not image.has_transparency_data and _orientation(image) not in TURNS
+def is_plain(image: Any) -> bool:
+    """Whether an opened image is RGB, opaque and upright, so that nothing of it changes in :func:`read_image`."""
+    return image.mode == "RGB" and not image.has_transparency_data and _orientation(image) not in TURNS
 
 
 def _opaque(image: Any) -> Any:

@@ -135,7 +135,8 @@ def _read_line(line: str, root: Path, labelled: bool, allow_absolute: bool) -> t
             first = first or fault
             continue
         label = _label(label.strip().strip('"')) if labelled else ""
-        fault = "" if label or not labelled else f"not 'path label': {printable(line)!r} (no label)"
+        without = f"not 'path label': {printable(line)!r} (no label; --no-target-labels needs none)"
+        fault = without if labelled and not label else ""
         return found, label, key, fault
     if labelled and len(line.split()) == 1 and "," not in line:
         first = f"not 'path label': {printable(line)!r}"
@@ -153,7 +154,7 @@ def _divided(line: str) -> Iterator[tuple[str, str]]:
         matches = list(re.finditer(pattern, line[-MOST_READ:])) if len(line) <= MOST_READ else []
         for match in matches[: -1 if pattern == r"\t+" else -MOST_WORDS - 1 : -1][:MOST_WORDS]:
             path, label = line[: match.start()], line[match.end() :]
-            if path.strip() and label.strip():
+            if path.strip():
                 yield path, label
 
 
