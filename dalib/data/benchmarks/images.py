@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dalib.data.benchmarks.facts import Facts, Reading
+from dalib.data.benchmarks.facts import SHOWN, Facts, Reading
 from dalib.data.domain import pool
 from dalib.data.readers.files.walk import OTHER, images_below, names_in, why_passed
 from dalib.data.readers.images import ImageFiles
@@ -47,7 +47,14 @@ def domain_folder(tree: Tree, root: Path, domain: str) -> Path | None:
 
 
 def domain_folders(tree: Tree, root: Path, domains: tuple[str, ...], reading: Reading) -> Iterator[tuple[str, Path]]:
-    """Each domain with its folder; a fault in ``reading`` for one that has none."""
+    """Each domain with its folder; a fault in ``reading`` for one that has none, or a single one for all of them."""
+    if len(domains) > 1 and not any(domain_folder(tree, root, name) for name in domains):
+        inside = [name for name in names_in(root) if not why_passed(root / name)]
+        holds = ", ".join(inside[:SHOWN]) + (", …" if len(inside) > SHOWN else "")
+        reading.faults.append(
+            f"{', '.join(domains)}: no folder of these names below {root}, which holds {holds or 'nothing'}"
+        )
+        return
     for name in domains:
         folder = domain_folder(tree, root, name)
         if folder is None:
@@ -87,6 +94,7 @@ def read_class_folders(
     known |= {plain(other): list(class_names).index(name) for other, name in aliases.items()}
     faults: list[str] = []
     found: dict[int, list[str]] = {}
+    extra: list[str] = []
     for path in (folder / name for name in names_in(folder)):
         if why_passed(path):
             continue
@@ -98,9 +106,12 @@ def read_class_folders(
         images = [Path(os.path.relpath(path / name, root)).as_posix() for name in below.paths]
         label = known.get(plain(path.name))
         if label is None:
-            faults.append(f"{domain}: class folder too many: {path} ({len(images)} images)")
+            extra.append(f"{path} ({len(images)} images)")
         else:
             found.setdefault(label, []).extend(images)
+    if len(extra) > SHOWN:
+        extra = [f"{len(extra)} of them: {', '.join(extra[:SHOWN])}, …"]
+    faults += [f"{domain}: class folder too many: {path}" for path in extra]
     paths = [path for label in sorted(found) for path in sorted(found[label])]
     labels = [label for label in sorted(found) for _ in found[label]]
     return (ImageFiles(root, tuple(paths), np.asarray(labels, np.int32)) if paths else None), faults
