@@ -80,7 +80,7 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _offset(profile: np.ndarray) -> int:
-    """Where a profile of ink must begin for its centre of mass to lie in the middle of the frame (or nearly)."""
+    """First row or column for a profile of ink with its centre of mass in the middle of the frame, or nearly."""
     ink = profile.sum()
     centre = (profile * (np.arange(BOX) + 0.5)).sum() / ink if ink else BOX / 2
     return int(np.clip(np.rint(FRAME / 2 - centre), 0, FRAME - BOX))
@@ -157,9 +157,9 @@ def mnist_m(size: int = 16, *, seed: int = 0, channels: int = 3) -> Domain:
     """MNIST-M from the digits of :func:`mnist`: in every pixel and colour |digit − photograph|.
 
     As in the paper, every digit is blended with a random piece of a random colour photograph, in the 28×28 frame. The
-    pieces are squares whose side is log-uniform between 28 and 112 pixels, resized to 28 and mirrored at random.
-    Train and test take disjoint photographs (four and three). They are few beside the paper's BSDS500, so backgrounds
-    repeat more than in its release.
+    pieces are squares with a side that is log-uniform between 28 and 112 pixels, resized to 28 and mirrored at random.
+    Train and test take disjoint photographs (four and three). The paper's BSDS500 has hundreds, so backgrounds repeat
+    less in its release.
 
     As in the paper again, source and target share digits: ``mnist_m``'s training digits are ``mnist``'s, for the same
     ``seed``. Its test digits are those of ``mnist``'s test split and so unseen in both. Halving the pool would keep

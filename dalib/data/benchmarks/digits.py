@@ -45,7 +45,7 @@ BROKEN = (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFil
 
 
 def read_digits(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """The domains whose files are there."""
+    """The domains that have files there."""
     reading = Reading({}, [])
     for name in domains:
         try:

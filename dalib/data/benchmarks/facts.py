@@ -34,8 +34,8 @@ class Facts:
         counts: by domain and split, examples of each class, or a single number where only the total is known. The
             split ``"all"`` is a domain that serves whole as training data and as test set.
         sizes: by domain and split, the number of examples where ``counts`` counts something else (entities).
-        fingerprints: of domains whose contents were at hand when the manifest was made and do not depend on where files
-            lie; the same counts with another fingerprint are another version of the data.
+        fingerprints: of domains that were at hand when the manifest was made, unless they depend on places of files.
+            The same counts with another fingerprint are another version of the data.
     """
 
     name: str

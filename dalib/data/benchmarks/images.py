@@ -17,7 +17,7 @@ from dalib.data.readers.images import ImageFiles
 
 @dataclass(frozen=True)
 class Tree:
-    """Where class folders lie.
+    """Places of class folders.
 
     Attributes:
         roots: folders below the data directory that may hold the domains, besides the directory itself.
@@ -64,7 +64,7 @@ def domain_folders(tree: Tree, root: Path, domains: tuple[str, ...], reading: Re
 
 
 def pooled_folders(tree: Tree) -> Callable[[Facts, Path, tuple[str, ...]], Reading]:
-    """Reader of a benchmark whose domains are one pool each, in class folders."""
+    """Reader of a benchmark with one pool of class folders a domain."""
 
     def read(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
         root = find_root(tree, data_dir)

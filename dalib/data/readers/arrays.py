@@ -114,7 +114,7 @@ def _real(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]
     y = np.asarray(labels)
     if y.ndim not in (1, 2) or len(y) != len(x) or y.size == 0:
         expected = f"shape ({len(x)},) or ({len(x)}, k)"
-        raise input_error(f"labels of {where}", got=f"shape {y.shape} beside inputs {x.shape}", expected=expected)
+        raise input_error(f"labels of {where}", got=f"shape {y.shape} for inputs {x.shape}", expected=expected)
     if y.dtype.kind != "f":
         todo = "labels.astype('float32'), or name the classes"
         raise input_error(f"labels of {where}", got=f"dtype {y.dtype}", expected="real numbers", todo=todo)
@@ -129,7 +129,7 @@ def _checked(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarr
     y = np.full(len(x), UNLABELLED, np.int32) if labels is None else np.asarray(labels)
     if y.shape != (len(x),):
         raise input_error(
-            f"labels of {where}", got=f"shape {y.shape} beside inputs {x.shape}", expected=f"shape ({len(x)},)"
+            f"labels of {where}", got=f"shape {y.shape} for inputs {x.shape}", expected=f"shape ({len(x)},)"
         )
     if not np.issubdtype(y.dtype, np.integer):
         raise input_error(

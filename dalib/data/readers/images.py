@@ -1,7 +1,7 @@
 """Image files: reading and decoding, and the views that published nets expect.
 
-Two conventions hold wherever dalib decodes a file. The EXIF orientation is applied, so that images stand as cameras and
-browsers show them. Transparent pixels are composed on white, :data:`BACKGROUND`.
+Two conventions hold wherever dalib decodes a file. The EXIF orientation is applied, so that images are as browsers show
+them. Transparent pixels are composed on white, :data:`BACKGROUND`.
 """
 
 import hashlib

@@ -31,7 +31,7 @@ def read(argument: str, place: Place, options: Options, *, labelled: bool = True
         argument: for messages, ``source`` or ``target``.
         place: where it is.
         options: how to read it.
-        labelled: without it labels are neither needed nor kept; a folder's images may then lie anywhere in it.
+        labelled: without it labels are neither needed nor read; a folder's images may then be anywhere in it.
 
     Raises:
         InputError: naming every fault found in this place.
