@@ -198,7 +198,8 @@ def _view(options: Images) -> Callable[[Domain], Domain]:
     process, folder = feature_function(model), cache_folder() / "features" / fingerprint(model)[:16]
 
     def change(name: str, split: Split) -> Split:
-        key = hashlib.sha256(f"{split.fingerprint()} {model.preprocessing}".encode()).hexdigest()
+        # The words tell features from those of before orientation and transparency counted.
+        key = hashlib.sha256(f"{split.fingerprint()} {model.preprocessing} upright, on white".encode()).hexdigest()
         file = folder / f"whole-{key[:32]}.npy"
         if not file.is_file():
             buffer = io.BytesIO()
