@@ -29,7 +29,8 @@ class Raw(NamedTuple):
 
     Attributes:
         kind: vectors, images, series or text.
-        inputs: ``[n, d]``, ``[n, h, w, c]`` uint8, ``[n, t, c]``, n texts, or image files to be decoded.
+        inputs: ``[n, d]``, columns of a table, ``[n, h, w, c]`` uint8, ``[n, t, c]``, n texts, or image files to be
+            decoded.
         labels: n class names, or real numbers ``[n]`` or ``[n, k]``; None where they are not known or not to be used.
     """
 
@@ -42,7 +43,8 @@ class Options(NamedTuple):
     """How files are to be read: the kind of examples (None: as the file tells), their layout, names of columns.
 
     ``real`` says that labels are numbers to be predicted and no classes; ``label_column`` may then name several,
-    with commas between them, and a table without texts holds vectors.
+    with commas between them. Of a table without texts ``categories`` are columns whose numbers are only names, and
+    ``drop`` columns that are left out.
     """
 
     kind: str | None = None
@@ -50,6 +52,13 @@ class Options(NamedTuple):
     text_column: str = "text"
     label_column: str = "label"
     real: bool = False
+    categories: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+    @property
+    def label_columns(self) -> list[str]:
+        """Names of the columns with labels: several only where labels are real numbers."""
+        return [name.strip() for name in self.label_column.split(",")] if self.real else [self.label_column]
 
 
 def place_of(argument: str, text: str) -> Place:
@@ -64,7 +73,8 @@ def place_of(argument: str, text: str) -> Place:
     if dataset and domain and not Path(path).expanduser().exists():
         return Place(name or domain, Path(path), (dataset, domain))
     found = Path(path).expanduser()
-    plain = found.resolve().name.removesuffix(".gz")
+    plain = found.resolve().name
+    plain = plain[:-3] if plain.lower().endswith(".gz") else plain
     name = name or (plain if found.is_dir() else Path(plain).stem)
     if not path or not name:
         raise input_error(argument, got=repr(text), expected="a folder or file, PATH or name=PATH")

@@ -34,16 +34,19 @@ import jax
 import numpy as np
 
 from dalib.data import Domain, match_classes
+from dalib.data.readers.tabular.columns import described_columns
 from dalib.run.cli.extras import require
 from dalib.run.cli.main import main, show_progress, typed
 from dalib.run.config import OPEN, ClosedForm, Experiment, flat
 from dalib.run.grid import Grid, expand, file_name, run_methods, tell
 from dalib.run.own.closed_form import run_classic
-from dalib.run.own.inputs import LENGTH, View
+from dalib.run.own.inputs import View
 from dalib.run.own.options import Own, default_folder
 from dalib.run.own.plan import Plan, gather, plan
-from dalib.run.own.read import encoder_options, read_domains, write_predictions
+from dalib.run.own.predictions import write_predictions
+from dalib.run.own.read import encoder_options, read_domains
 from dalib.run.own.test_time import check_net, run_test_time
+from dalib.run.own.words import described
 from dalib.run.population.members import Job, check_population
 from dalib.run.presets.options import SHARED
 from dalib.train.devices.processes import leader_first, leads
@@ -94,7 +97,9 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
     if view.frozen:
         facts["features"] = f"{options.encoder}, {options.weights}"
     elif view.kind == "text":
-        facts["texts"] = "tokens" if view.tokens else f"hashed words and word pairs, rows of length {LENGTH:.0f}"
+        facts["texts"] = "tokens" if view.words is None else described(view.words)
+    if view.columns is not None:
+        facts.update(described_columns(view.columns))
     return tuple({**facts, **dict(todo.protocol)}.items())
 
 

@@ -1,6 +1,7 @@
 """From what was read to domains in memory: images to tensors, texts to tokens or word vectors, scaling, splits."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,20 +13,19 @@ from dalib.data import Domain, encode, from_arrays, load_tokenizer
 from dalib.data.domain import random_holdout, stratified_holdout
 from dalib.data.matching import join
 from dalib.data.readers.images import SHOWN, ImageFiles, published, read_image
-from dalib.data.readers.user_files import Raw
+from dalib.data.readers.places import Raw
+from dalib.data.readers.tabular.columns import Columns, Encoding, encode_columns, fit_columns
 from dalib.data.transforms import Transform, compose, normalize, resize, rgb, to_float
 from dalib.encoders import load
 from dalib.run.own.features import Pretrained, Process, feature_function, text_features
 from dalib.run.own.options import SCALES, TARGETS
+from dalib.run.own.words import Words, fit_words, word_vectors
+from dalib.train.devices.processes import leads
 
 TEXT_ENCODERS = (
     *("bert_base", "bert_large", "bert_tiny", "roberta_base", "distilbert_base"),
     *("minilm_l6", "minilm_l12", "gpt2", "gpt2_medium"),
 )
-WORDS = 4096
-LENGTH = 8.0
-"""Of a text's vector. Among 1, 8, 16 and 64, by what source-only learns on held-out source reviews at the default rate:
-after 1,000 steps on one product's reviews 70 % at length 1, 81 % at length 8."""
 
 
 class View(NamedTuple):
@@ -40,6 +40,8 @@ class View(NamedTuple):
         tokens: whether texts become token ids for a text encoder, or hashed word vectors.
         pretrained: the encoder with its weights, None without.
         frozen: replace every example by the pretrained encoder's features.
+        words: what the source tells of words, for hashed texts.
+        columns: what the source tells of the columns of tables.
     """
 
     kind: str
@@ -50,6 +52,16 @@ class View(NamedTuple):
     tokens: bool
     pretrained: Pretrained | None
     frozen: bool
+    words: Words | None = None
+    columns: Encoding | None = None
+
+
+def fitted(view: View, sources: Sequence[Raw], *, word_columns: int, missing: str) -> View:
+    """The view with what the sources, and nothing else, tell of words and of columns of tables."""
+    if view.kind == "text" and not view.tokens:
+        return view._replace(words=fit_words([text for raw in sources for text in raw.inputs], word_columns))
+    tables = [raw.inputs for raw in sources if isinstance(raw.inputs, Columns)]
+    return view._replace(columns=fit_columns(tables, missing=missing) if tables else None)
 
 
 def pretrained(encoder: str, weights: str, options: dict[str, Any]) -> Pretrained:
@@ -57,15 +69,20 @@ def pretrained(encoder: str, weights: str, options: dict[str, Any]) -> Pretraine
     return Pretrained(*load(encoder, weights=weights, **options))
 
 
-def arrays(argument: str, raw: Raw, view: View) -> np.ndarray:
-    """The examples of one place as an array ``[n, …]``, before scaling."""
+def arrays(argument: str, raw: Raw, view: View) -> Any:
+    """The examples of one place as an array ``[n, …]``, hashed texts as a sparse matrix ``[n, d]``, before scaling."""
     features = feature_function(view.pretrained) if view.frozen and view.pretrained else None
     if raw.kind == "images":
         return decode(argument, raw, _image_transform(view), features)
+    if isinstance(raw.inputs, Columns) and view.columns is not None:
+        x, notes = encode_columns(raw.inputs, view.columns)
+        if leads():
+            print("\n".join(notes), end="\n" * bool(notes), file=sys.stderr)
+        return x
     if raw.kind != "text":
         return np.asarray(raw.inputs, np.float32)
-    if not view.tokens:
-        return word_vectors(raw.inputs)
+    if view.words is not None:
+        return word_vectors(argument, raw.inputs, view.words)
     tokenizer = load_tokenizer(_tokenizer(view))
     ids = encode(tokenizer, raw.inputs, max_length=_length(view))
     return ids if features is None else text_features(features, ids, tokenizer.pad_id)
@@ -115,14 +132,6 @@ def decode(argument: str, raw: Raw, transform: Transform, process: Process | Non
     return np.concatenate(parts)
 
 
-def word_vectors(texts: Sequence[str]) -> np.ndarray:
-    """Counts of words and word pairs hashed to 4,096 columns, rows of length 8; nothing is learnt from a domain."""
-    from sklearn.feature_extraction.text import HashingVectorizer
-
-    hashing = HashingVectorizer(n_features=WORDS, ngram_range=(1, 2), alternate_sign=False)
-    return hashing.transform(texts).toarray().astype(np.float32) * np.float32(LENGTH)
-
-
 def _image_transform(view: View) -> Transform:
     if view.pretrained is not None and isinstance(view.pretrained.preprocessing, ImagePreprocessing):
         return compose(rgb(), published(view.pretrained.preprocessing))
@@ -168,7 +177,8 @@ def make_source(parts: Sequence[tuple[str, np.ndarray, Labels]], *, holdout: flo
             domains.append(from_arrays(name, splits, class_names=()))
             continue
         names = class_names(labels)
-        y = np.array([names.index(label) for label in labels], np.int32)
+        index = {label: i for i, label in enumerate(names)}
+        y = np.array([index[label] for label in labels], np.int32)
         train, test = stratified_holdout(y, holdout, seed=0)
         domains.append(
             from_arrays(name, {"train": (x[train], y[train]), "test": (x[test], y[test])}, class_names=names)
@@ -194,7 +204,8 @@ def make_target(name: str, x: np.ndarray, labels: Labels | None, test: Any, clas
 
 def make_shots(name: str, x: np.ndarray, labels: Any, source: Domain) -> Domain:
     """The labelled examples of the target, with the source's classes in its order."""
-    y = np.array([source.class_names.index(label) for label in labels], np.int32)
+    index = {label: i for i, label in enumerate(source.class_names)}
+    y = np.array([index[label] for label in labels], np.int32)
     return from_arrays(name, {"train": (x, y)}, class_names=source.class_names)
 
 

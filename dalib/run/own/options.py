@@ -37,9 +37,17 @@ class Read:
     layout: str = "auto"
     """Of series: nct (channels first), ntc, or auto: the shorter of the two is the channels."""
     text_column: str = "text"
-    """Name of the texts in .jsonl and .csv."""
+    """Name of the texts in .jsonl, .csv and .tsv."""
     label_column: str = "label"
-    """Name of the labels in .jsonl and .csv."""
+    """Name of the labels in .jsonl, .csv and .tsv."""
+    categories: tuple[str, ...] = ()
+    """Columns of a table whose numbers are names of categories; columns of words are that with --kind vectors."""
+    drop_columns: tuple[str, ...] = ()
+    """Columns of a table that are left out, such as row numbers."""
+    missing: str = "refuse"
+    """Empty cells of a table: refuse, or mean to fill them with the source's mean (of categories: their shares)."""
+    word_columns: int = 32768
+    """Columns that the words and word pairs of texts are hashed to, for encoders of vectors."""
     task: str = "classification"
     """What is predicted: classification, or regression of real-valued labels (.npz with floating y [n] or [n, k], or a
     .csv or .jsonl of numbers, whose --label-column a,b names the labels and all other columns are features)."""
@@ -112,7 +120,7 @@ ORDER = (
     *("options", "holdout", "benchmark", "protocol", "log_every", "evaluate_every", "save_every"),
 )
 """The order in which options enter the hash, which the names of older folders hold fast; a new option comes last."""
-NEWER = ("task", "scale_targets", "target_labelled")
+NEWER = ("task", "scale_targets", "target_labelled", "categories", "drop_columns", "missing", "word_columns")
 """Options that count where they are not at their defaults only."""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from dalib.core.checks import InputError, choose, input_error
+from dalib.data.readers.tabular.columns import FILLS
 from dalib.data.readers.user_files import KINDS, Place, place_of
 from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods import TEST_TIME
@@ -12,6 +13,7 @@ from dalib.methods.parts.augmentation import VIEWS
 from dalib.run.config import OPEN, RELATIONS, TASKS, method_options, needs_of, serves_regression
 from dalib.run.own.closed_form import CLASSIFIERS, WEIGHTING
 from dalib.run.own.options import LAYOUTS, SCALES, TARGETS, Own
+from dalib.run.own.words import check_columns
 from dalib.run.population.members import check_population
 from dalib.run.presets.protocols import settings
 from dalib.run.registry import ALL_METHODS, ENCODERS, METHODS
@@ -163,12 +165,13 @@ def check_options(options: Own) -> None:
         "layout": dict.fromkeys(LAYOUTS),
         "task": dict.fromkeys(TASKS),
         "scale_targets": dict.fromkeys(TARGETS),
+        "missing": dict.fromkeys(FILLS),
     }
     checks: list[Callable[[], Any]] = [lambda n=name: check_method(options, n) for name in options.method]  # type: ignore[misc]
     checks += [lambda n=name: choose(n, getattr(options, n), tables[n]) for name in tables]  # type: ignore[misc]
     checks += [lambda: options.kind is None or choose("kind", options.kind, dict.fromkeys(KINDS))]
     checks += [lambda: options.encoder is None or choose("encoder", options.encoder, ENCODERS)]
-    checks += [lambda: check_numbers(options), lambda: protocol(options)]
+    checks += [lambda: check_numbers(options), lambda: protocol(options), lambda: check_columns(options.word_columns)]
     gather(checks)
 
 

@@ -1,26 +1,24 @@
-"""Users' data read into domains, and predictions written for their files."""
+"""All data of ``dalib adapt``, read and checked: what is wrong anywhere is one error."""
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from dalib.core.checks import InputError, input_error
-from dalib.core.files import write_atomically
 from dalib.data import Domain, match_classes
+from dalib.data.domain import is_sparse
 from dalib.data.matching import RELATIONS, UNKNOWN
-from dalib.data.readers.images import ImageFiles
 from dalib.data.readers.user_files import Options, Place, Raw, read
 from dalib.run.own.datasets import read_dataset
 from dalib.run.own.inputs import (
     TEXT_ENCODERS,
     View,
     arrays,
+    fitted,
     make_shots,
     make_source,
     make_target,
@@ -31,58 +29,9 @@ from dalib.run.own.inputs import (
 )
 from dalib.run.own.options import Own
 from dalib.run.own.plan import Plan
+from dalib.run.own.predictions import Example, examples_of
 from dalib.run.registry import ENCODERS
 from dalib.train.devices.processes import leads
-
-# What the examples of a target without labels were taken for, as a table that a spreadsheet opens.
-
-
-def names_of(raw: Raw) -> list[str]:
-    """What the examples of a place are called: the paths of images, elsewhere the number of the row or text, from 0."""
-    if isinstance(raw.inputs, ImageFiles):
-        return list(raw.inputs.paths)
-    return [str(i) for i in range(len(raw.inputs))]
-
-
-def write_predictions(
-    folders: Sequence[Path], examples: Sequence[str], class_names: Sequence[str], unit: Any = None
-) -> list[Path]:
-    """Writes ``predictions.csv`` (example, class, probability) beside every ``predictions.npz`` in these run folders.
-
-    Without classes it holds the predicted numbers (example, value, value 2, …).
-
-    Args:
-        folders: of finished runs; closed-form methods have no probabilities, and an empty column.
-        examples: names of the target's examples, in the order of the predictions.
-        class_names: of the predicted classes, "unknown" last where there is one; none for a regression.
-        unit: ``(mean, deviation)`` that takes predicted numbers back to the labels' own scale.
-    """
-    written = []
-    for folder in folders:
-        source = folder / "predictions.npz"
-        if not source.is_file():
-            continue
-        with np.load(source, allow_pickle=False) as arrays:
-            predicted = arrays["predictions"]
-            sure = arrays["probabilities"].max(1) if "probabilities" in arrays.files else None
-        text = io.StringIO(newline="")
-        table = csv.writer(text)
-        if not class_names:
-            mean, spread = (0, 1) if unit is None else unit
-            values = predicted * spread + mean
-            table.writerow(["example", "value", *(f"value {i + 1}" for i in range(1, values.shape[1]))])
-            table.writerows([example, *map(repr, row)] for example, row in zip(examples, values.tolist(), strict=True))
-            written.append(write_atomically(folder / "predictions.csv", text.getvalue().encode()))
-            continue
-        table.writerow(["example", "class", "probability"])
-        for i, (example, label) in enumerate(zip(examples, predicted, strict=True)):
-            table.writerow([example, class_names[label], "" if sure is None else f"{sure[i]:.6f}"])
-        written.append(write_atomically(folder / "predictions.csv", text.getvalue().encode()))
-    return written
-
-
-# All data of a command of :mod:`dalib.run.own.adapt`, read and checked: what is wrong anywhere is one error.
-
 
 T = TypeVar("T")
 DEFAULT_ENCODERS = {"vectors": "mlp", "series": "series_cnn", "images": "dtn", "text": "mlp"}
@@ -106,7 +55,7 @@ class Data(NamedTuple):
     target: Domain
     view: View
     encoder: str
-    examples: list[str]
+    examples: list[Example]
     unit: tuple[np.ndarray, np.ndarray] | None = None
     shots: Domain | None = None
 
@@ -119,7 +68,10 @@ def read_domains(options: Own, todo: Plan) -> Data:
             relation, unreadable images, shapes.
     """
     faults: list[str] = []
-    how = Options(options.kind, options.layout, options.text_column, options.label_column, options.task == "regression")
+    how = Options(
+        *(options.kind, options.layout, options.text_column, options.label_column, options.task == "regression"),
+        *(options.categories, options.drop_columns),
+    )
     roles = [("source", place, True) for place in todo.sources] + [("target", todo.target, options.target_labels)]
     roles += [("target-test", todo.test, True)] if todo.test else []
     roles += [("target-labelled", todo.shots, True)] if todo.shots else []
@@ -138,6 +90,10 @@ def read_domains(options: Own, todo: Plan) -> Data:
     if len(kinds) == 1:
         encoder = encoder or DEFAULT_ENCODERS[whole[0].kind]
         view = _try(faults, lambda: _view(options, todo, whole[0].kind, encoder))
+    if view is not None and not faults:
+        ours, unfitted = whole[: len(todo.sources)], view
+        more = {"word_columns": options.word_columns, "missing": options.missing}
+        view = _try(faults, lambda: fitted(unfitted, ours, **more))  # type: ignore[arg-type]
     # Faults so far stop the computing of features, not the decoding of images: truncated ones are to be named too.
     seen = view if view is not None and not faults else _plain(options, kinds)
     xs: list[np.ndarray | None] = [None] * len(raws)
@@ -164,7 +120,7 @@ def _domains(options: Own, todo: Plan, raws: Sequence[Raw], xs: list[np.ndarray]
         labels = [*known, *others]
     parts = [(p.name, x, y) for p, x, y in zip(todo.sources, xs, labels, strict=False) if y is not None]
     source = make_source(parts, holdout=options.holdout)
-    examples = [names_of(raw) for raw in raws]
+    examples = [examples_of(raw) for raw in raws]
     shots = None
     if todo.shots:
         shots = make_shots(f"{todo.target.name}, labelled", xs[-1], labels[-1], source)
@@ -186,15 +142,28 @@ def _apart(kind: str, argument: str, xs: np.ndarray, shots: np.ndarray) -> np.nd
     Raises:
         InputError: when none is left.
     """
-    seen = {np.ascontiguousarray(x).tobytes() for x in shots}
-    kept = np.flatnonzero([np.ascontiguousarray(x).tobytes() not in seen for x in xs])
+    seen, rows = set(_bytes(shots)), _bytes(xs)
+    kept = np.flatnonzero([row not in seen for row in rows])
     if len(kept) == 0:
-        got = f"all {len(xs)} examples of {argument} among the labelled ones"
+        got = f"all {len(rows)} examples of {argument} among the labelled ones"
         raise input_error("target-labelled", got=got, expected="a few, beside others without labels")
-    if (gone := len(xs) - len(kept)) and leads():
+    if (gone := len(rows) - len(kept)) and leads():
         what = "vectors" if kind == "vectors" else "examples"
-        print(f"{argument}: {gone} of {len(xs)} {what} are among --target-labelled and are left out", file=sys.stderr)
+        print(f"{argument}: {gone} of {len(rows)} {what} are among --target-labelled and are left out", file=sys.stderr)
     return kept
+
+
+def _bytes(x: Any) -> list[bytes]:
+    """What each row holds, to be compared."""
+    if not is_sparse(x):
+        return [np.ascontiguousarray(row).tobytes() for row in x]
+    return [x.indices[a:b].tobytes() + x.data[a:b].tobytes() for a, b in pairwise(x.indptr)]
+
+
+def _equal(x: Any, other: Any) -> bool:
+    if not (is_sparse(x) and is_sparse(other)):
+        return np.array_equal(x, other)
+    return x.shape == other.shape and (x != other).nnz == 0
 
 
 def _read(argument: str, place: Place, how: Options, options: Own, labelled: bool) -> Raw:
@@ -296,7 +265,7 @@ def _listed(names: set[str]) -> str:
 def _check_distinct(todo: Plan, xs: Sequence[np.ndarray | None]) -> None:
     k = len(todo.sources)
     for place, x in zip(todo.sources, xs, strict=False):
-        if x is not None and any(other is not None and np.array_equal(x, other) for other in xs[k:]):
+        if x is not None and any(other is not None and _equal(x, other) for other in xs[k:]):
             got = f"the same data twice: {place.path} and the target"
             raise input_error("source and target", got=got, expected="two different domains")
 
