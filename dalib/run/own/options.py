@@ -46,7 +46,7 @@ class Read:
     """Columns of a table that are left out, such as row numbers."""
     missing: str = "refuse"
     """Empty cells of a table: refuse, or mean to fill them with the source's mean (of categories: their shares)."""
-    word_columns: int = 32768
+    word_columns: int = 16384
     """Columns that the words and word pairs of texts are hashed to, for encoders of vectors."""
     task: str = "classification"
     """What is predicted: classification, or regression of real-valued labels (.npz with floating y [n] or [n, k], or a
