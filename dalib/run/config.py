@@ -24,7 +24,7 @@ OPEN = ("open", "universal")
 """Relations in which the target has classes of its own."""
 LATER = (
     *("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache"),
-    *("kind", "shots"),
+    *("kind", "shots", "classifier_options"),
 )
 """Fields that older run folders do not have: written where they are not at their defaults."""
 TASKS = ("classification", "regression")
@@ -216,8 +216,9 @@ class Experiment:
 class ClosedForm:
     """One run of a method in closed form: no net is trained, a classifier is fitted on what the method made of rows.
 
-    ``method`` is a name of :data:`dalib.methods.classic.CLASSIC`, or source_only, which adapts nothing; the other
-    fields mean what they mean in an :class:`Experiment`, and the run record holds them in the same place.
+    ``method`` is a name of :data:`dalib.methods.classic.CLASSIC`, or source_only, which adapts nothing.
+    ``classifier_options`` may hold ``C``, a number or "source" for one chosen on the source; without it C is 1. The
+    other fields mean what they mean in an :class:`Experiment`, and the run record holds them in the same place.
     """
 
     benchmark: str
@@ -231,6 +232,7 @@ class ClosedForm:
     relation: str = "closed"
     protocol: tuple[tuple[str, str], ...] = ()
     method_options: tuple[tuple[str, Any], ...] = ()
+    classifier_options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def task(self) -> str:
