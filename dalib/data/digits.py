@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from dalib.core.checks import choose, input_error
-from dalib.data.domain import Domain, from_arrays, stratified_holdout
+from dalib.data.domain import Domain, stratified_holdout
+from dalib.data.readers.arrays import from_arrays
 from dalib.data.transforms import LUMA
 
 # MNIST's frame: the digit scaled to a box of 20×20, its centre of mass in the middle of 28×28 pixels.

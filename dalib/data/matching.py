@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from dalib.core.checks import choose, input_error
-from dalib.data.domain import UNLABELLED, ArraySplit, Domain, Split, from_arrays, is_sparse, split_labels
+from dalib.data.domain import UNLABELLED, Domain, Split, split_labels
+from dalib.data.readers.arrays import ArraySplit, from_arrays, is_sparse
 
 # Pairing of two domains: classes matched by name, and a guard against adapting a domain to itself.
 

@@ -9,7 +9,7 @@ import pytest
 
 from dalib.core.checks import InputError
 from dalib.data import UNLABELLED, Domain, from_arrays
-from dalib.data.domain import split_labels, stratified_holdout
+from dalib.data.domain import as_labels, split_labels, stratified_holdout
 
 
 def domain(**kwargs):
@@ -108,11 +108,26 @@ X, Y = np.zeros((4, 2)), np.array([0, 1, 0, 1])
         ({"train": X}, None, "pair"),
         ({}, ["a"], "splits"),
         ({"train": (X, None)}, None, "no labels"),
+        ({"train": (X, Y + 2**31)}, ["a", "b"], "2147483648 in row 0"),
+        ({"train": (X, np.array([0, 1, 2**32, 1]))}, None, "4294967296 in row 2"),
+        ({"train": (X, np.array([0, 1, 99999999, 1]))}, None, "labels below 100,000"),
+        ({"train": (X + 1j, Y)}, None, "dtype complex128"),
+        ({"train": (X + [[0, 0], [0, 1e39], [0, 0], [0, 0]], Y)}, None, "too large for float32, first in row 1"),
+        ({"train": (np.array([[1], [1], [2**31], [1]]), Y)}, None, "2147483648 in row 2"),
+        ({"train": (X[:, :0], Y)}, None, r"shape \(4, 0\)"),
     ],
 )
 def test_refused(splits, class_names, message):
     with pytest.raises(InputError, match=message):
         from_arrays("d", splits, class_names=class_names)
+
+
+def test_labels_of_any_source_do_not_wrap():
+    np.testing.assert_array_equal(as_labels(np.array([-1, 2**31 - 1])), [-1, 2**31 - 1])
+    with pytest.raises(InputError, match="2147483648 in row 1"):
+        as_labels(np.array([0, 2**31]))
+    with pytest.raises(InputError, match="4294967295 in row 0"):
+        as_labels(np.array([2**32 - 1], np.uint32))
 
 
 def test_empty_source_and_no_name_are_refused():

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from dalib.core.checks import InputError
+from dalib.data.readers.tabular.words import LENGTH, fit_words, word_vectors
 from dalib.encoders.registry import make_encoder
 from dalib.run.own import features
 from dalib.run.own.features import BLOCK, Pretrained, feature_function, fingerprint, text_features
-from dalib.run.own.words import LENGTH, fit_words, word_vectors
 
 
 @pytest.fixture
@@ -51,7 +51,8 @@ def test_other_weights_or_fields_have_other_fingerprints(model):
 
 def test_texts_become_sparse_rows_of_one_length_whatever_their_number_of_words():
     texts = ["good", "a good book, a very good book", "bad"]
-    sparse = word_vectors("source", texts, fit_words(texts, 5000))
+    sparse, notes = word_vectors("source", texts, fit_words(texts, 5000))
+    assert not notes
     assert sparse.format == "csr" and sparse.nnz == 1 + 6 + 1
     found = sparse.toarray()
     assert found.shape == (3, 5000) and found.dtype == np.float32
@@ -66,19 +67,20 @@ def test_words_weigh_what_the_source_and_nothing_else_tells():
     words = fit_words(source, 1 << 20)
     theirs = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(source)
     for texts in (source, target):
-        found, wanted = word_vectors("x", texts, words), LENGTH * theirs.transform(texts)
+        found, wanted = word_vectors("x", texts, words)[0], LENGTH * theirs.transform(texts)
         known = texts if texts is source else texts[1:]  # "book book" is no pair of the source, so theirs lacks it
         rows = slice(len(texts) - len(known), None)
         ours, reference = (found @ found.T).toarray()[rows, rows], (wanted @ wanted.T).toarray()[rows, rows]
         np.testing.assert_allclose(ours, reference, rtol=1e-6)
-    again = word_vectors("x", target, fit_words(source + target, 1 << 20))
-    assert abs(again - word_vectors("x", target, words)).max() > 0.1
+    again, _ = word_vectors("x", target, fit_words(source + target, 1 << 20))
+    assert abs(again - word_vectors("x", target, words)[0]).max() > 0.1
 
 
-def test_texts_without_words_are_counted_and_none_at_all_is_an_error(capsys):
+def test_texts_without_words_are_counted_and_none_at_all_is_an_error():
     texts = ["good", "!!!", "a b", "bad"]
     words = fit_words(texts, 64)
-    assert np.diff(word_vectors("target t.csv", texts, words).indptr).tolist() == [1, 0, 0, 1]
-    assert "target t.csv: 2 of 4 texts have no word (rows 2, 3): zeros" in capsys.readouterr().err
+    found, notes = word_vectors("target t.csv", texts, words)
+    assert np.diff(found.indptr).tolist() == [1, 0, 0, 1]
+    assert notes == ["target t.csv: 2 of 4 texts have no word (rows 2, 3): zeros"]
     with pytest.raises(InputError, match="2 texts without a word"):
         word_vectors("target t.csv", texts[1:3], words)

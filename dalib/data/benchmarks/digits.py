@@ -15,7 +15,8 @@ from dalib.data.benchmarks.digit_files import Pair
 from dalib.data.benchmarks.facts import Facts, Reading
 from dalib.data.benchmarks.images import read_list
 from dalib.data.benchmarks.loading import Benchmark
-from dalib.data.domain import ArraySplit, Domain, Split
+from dalib.data.domain import Domain, Split
+from dalib.data.readers.arrays import ArraySplit
 
 LAYOUT = """
 in --data-dir, or in the folder named:

@@ -8,7 +8,8 @@ import numpy as np
 from dalib.data.benchmarks.facts import Facts, Reading
 from dalib.data.benchmarks.images import Tree, domain_folder, find_root, pooled_folders, read_class_folders, read_list
 from dalib.data.benchmarks.loading import Benchmark
-from dalib.data.domain import ArraySplit, pool
+from dalib.data.domain import pool
+from dalib.data.readers.arrays import ArraySplit
 
 # Office-31: objects of an office in merchants' pictures, by a webcam and by a reflex camera.
 

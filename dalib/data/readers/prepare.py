@@ -16,7 +16,8 @@ import numpy as np
 
 from dalib.core.checks import check_positive, choose, input_error
 from dalib.data.benchmarks.images import undecodable
-from dalib.data.domain import ArraySplit, Domain
+from dalib.data.domain import Domain
+from dalib.data.readers.arrays import ArraySplit
 from dalib.data.readers.images import ImageFiles, listed, read_image
 from dalib.data.readers.tfds import POOLED, prepare_records, stored_splits
 from dalib.data.transforms import Transform, resize

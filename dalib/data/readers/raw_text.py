@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dalib.core.checks import choose, input_error
-from dalib.data.domain import Domain, Split, from_arrays
+from dalib.data.domain import Domain, Split
+from dalib.data.readers.arrays import from_arrays
 from dalib.data.text import Tokenizer, encode
 
 # Domains of texts that are not yet token ids, and recordings of different lengths.

@@ -12,7 +12,7 @@ import numpy as np
 
 from dalib.core.checks import choose, input_error
 from dalib.data.domain import Domain
-from dalib.data.readers.images import ImageFiles, read_image
+from dalib.data.readers.images import ImageFiles, is_plain, read_image
 
 # Domains from tensorflow-datasets, read as random-access data sources, without TensorFlow.
 
@@ -155,8 +155,8 @@ _CLASSES: dict[str, Any] = {}
 def folder_builder(name: str, domain: Domain, out: str | Path) -> Any:
     """A ``GeneratorBasedBuilder`` for a domain of image files; its config is the domain, its splits the domain's.
 
-    Splits that are one pool are stored once, as ``pool``. Images that are JPEG or PNG in RGB keep their bytes; others
-    become PNG in RGB.
+    Splits that are one pool are stored once, as ``pool``. JPEG and PNG files in RGB, opaque and upright, keep their
+    bytes; other images become PNG in RGB.
 
     Args:
         name: the benchmark's name, a valid name of a builder (lower case, underscores).
@@ -248,7 +248,7 @@ def _builder_class(name: str) -> Any:
 
         def _generate_examples(self, source: ImageFiles) -> Iterator[tuple[int, dict[str, Any]]]:
             for i, (path, label) in enumerate(zip(source.paths, np.asarray(source.labels).tolist(), strict=True)):
-                yield i, {"image": _encoded(source.root / path), "label": label, "path": path}
+                yield i, {"image": stored_bytes(source.root / path), "label": label, "path": path}
 
     FolderBuilder.__name__ = FolderBuilder.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
     FolderBuilder.name = name
@@ -256,13 +256,13 @@ def _builder_class(name: str) -> Any:
     return FolderBuilder
 
 
-def _encoded(path: Path) -> io.BytesIO:
-    """An image as the bytes to store."""
+def stored_bytes(path: Path) -> io.BytesIO:
+    """An image as the bytes to store: its own where they are plain, else as :func:`read_image` decodes it."""
     from PIL import Image
 
     raw = path.read_bytes()
     with Image.open(io.BytesIO(raw)) as image:
-        if image.mode == "RGB" and image.format in KEPT:
+        if image.format in KEPT and is_plain(image):
             return io.BytesIO(raw)
     png = io.BytesIO()
     Image.fromarray(read_image(path)).save(png, "png")

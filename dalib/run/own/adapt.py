@@ -36,6 +36,7 @@ import numpy as np
 from dalib.data import Domain, match_classes
 from dalib.data.domain import pool, unlabelled
 from dalib.data.readers.tabular.columns import described_columns
+from dalib.data.readers.tabular.words import described
 from dalib.run.cli.extras import require
 from dalib.run.cli.main import main, show_progress, typed
 from dalib.run.config import OPEN, ClosedForm, Experiment, flat
@@ -47,7 +48,6 @@ from dalib.run.own.plan import Classic, Plan, check_c, gather, plan
 from dalib.run.own.predictions import write_predictions
 from dalib.run.own.read import read_domains
 from dalib.run.own.test_time import check_net, run_test_time
-from dalib.run.own.words import described
 from dalib.run.population.members import Job, check_population
 from dalib.run.presets.options import SHARED
 from dalib.train.devices.processes import leader_first, leads

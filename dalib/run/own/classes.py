@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dalib.core.checks import input_error
-from dalib.data.domain import is_sparse
 from dalib.data.matching import RELATIONS, UNKNOWN
+from dalib.data.readers.arrays import is_sparse
 from dalib.data.readers.places import Place, Raw
 
 SHOWN = 20

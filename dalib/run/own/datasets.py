@@ -8,8 +8,9 @@ import numpy as np
 
 from dalib.core.checks import choose, input_error
 from dalib.data import UNLABELLED, Domain, benchmarks
+from dalib.data.readers.files.own_arrays import BY_RANK, with_channels
 from dalib.data.readers.images import ImageFiles
-from dalib.data.readers.user_files import BY_RANK, Place, Raw, pixels
+from dalib.data.readers.places import Place, Raw
 from dalib.run.registry import DATASETS, check_domains
 
 
@@ -57,7 +58,7 @@ def read_dataset(argument: str, place: Place, data_dir: Path | None, *, labelled
     if kind == "text":
         inputs = list(inputs)
     elif kind == "images" and isinstance(inputs, np.ndarray):
-        inputs = pixels(f"{argument} {place.path}", inputs)
+        inputs = with_channels(f"{argument} {place.path}", inputs)
     if not labelled:
         return Raw(kind, inputs, None)
     if (np.asarray(labels) == UNLABELLED).any():

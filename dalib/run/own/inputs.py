@@ -15,11 +15,11 @@ from dalib.data.matching import join
 from dalib.data.readers.images import SHOWN, ImageFiles, published, read_image
 from dalib.data.readers.places import Raw
 from dalib.data.readers.tabular.columns import Columns, Encoding, encode_columns, fit_columns
+from dalib.data.readers.tabular.words import Words, fit_words, word_vectors
 from dalib.data.transforms import Transform, compose, normalize, resize, rgb, to_float
 from dalib.encoders import load
 from dalib.run.own.features import Pretrained, Process, feature_function, text_features
 from dalib.run.own.options import SCALES, TARGETS
-from dalib.run.own.words import Words, fit_words, word_vectors
 from dalib.train.devices.processes import leads
 
 TEXT_ENCODERS = (
@@ -75,17 +75,21 @@ def arrays(argument: str, raw: Raw, view: View) -> Any:
     if raw.kind == "images":
         return decode(argument, raw, _image_transform(view), features)
     if isinstance(raw.inputs, Columns) and view.columns is not None:
-        x, notes = encode_columns(raw.inputs, view.columns)
-        if leads():
-            print("\n".join(notes), end="\n" * bool(notes), file=sys.stderr)
-        return x
+        return _noted(*encode_columns(raw.inputs, view.columns))
     if raw.kind != "text":
         return np.asarray(raw.inputs, np.float32)
     if view.words is not None:
-        return word_vectors(argument, raw.inputs, view.words)
+        return _noted(*word_vectors(argument, raw.inputs, view.words))
     tokenizer = load_tokenizer(_tokenizer(view))
     ids = encode(tokenizer, raw.inputs, max_length=_length(view))
     return ids if features is None else text_features(features, ids, tokenizer.pad_id)
+
+
+def _noted(x: Any, notes: Sequence[str]) -> Any:
+    """``x``, after the notes are printed."""
+    if leads():
+        print("".join(f"{note}\n" for note in notes), end="", file=sys.stderr)
+    return x
 
 
 def _check_memory(argument: str, count: int, size: int) -> None:

@@ -41,6 +41,13 @@ class Read:
     """vectors, images, series or text, where a file could be several. Default: as the file tells."""
     layout: str = "auto"
     """Of series: nct (channels first), ntc, or auto: the shorter of the two is the channels."""
+    maximum: tuple[str, ...] = ()
+    """Largest value that a pixel of an .npz archive can have, NUMBER for all or NAME=NUMBER for a domain. Default: 255
+    or 1, where all archives leave no doubt."""
+    root: tuple[str, ...] = ()
+    """Folder of the relative paths in list files, PATH for all or NAME=PATH for a domain. Default: the list's own."""
+    absolute_paths: bool = False
+    """Accept absolute paths in list files."""
     text_column: str = "text"
     """Name of the texts in .jsonl, .csv and .tsv."""
     label_column: str = "label"
@@ -152,6 +159,7 @@ ORDER = (
 NEWER = (
     *("task", "scale_targets", "target_labelled", "source_test", "head", "classifier_c"),
     *("categories", "drop_columns", "missing", "word_columns"),
+    *("maximum", "root", "absolute_paths"),
 )
 """Options that count where they are not at their defaults only."""
 

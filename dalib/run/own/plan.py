@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from dalib.core.checks import InputError, choose, input_error
+from dalib.data.readers.places import KINDS, Place, place_of, told_apart
 from dalib.data.readers.tabular.columns import FILLS
-from dalib.data.readers.user_files import KINDS, Place, place_of
+from dalib.data.readers.tabular.words import check_columns
 from dalib.encoders import HEADS
 from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods import TEST_TIME
@@ -14,7 +15,6 @@ from dalib.methods.parts.augmentation import VIEWS
 from dalib.run.config import OPEN, RELATIONS, TASKS, method_options, needs_of, serves_regression
 from dalib.run.own.closed_form import CLASSIFIERS, WEIGHTING
 from dalib.run.own.options import LAYOUTS, SCALES, TARGETS, Own
-from dalib.run.own.words import check_columns
 from dalib.run.population.members import check_population
 from dalib.run.presets.protocols import settings
 from dalib.run.registry import ALL_METHODS, ENCODERS, METHODS
@@ -256,6 +256,7 @@ def plan(options: Own) -> Plan:
     if unused := [name for name in arguments if name not in running]:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
     sources = gather([lambda t=text: place_of("source", t) for text in options.source])  # type: ignore[misc]
+    *sources, target = told_apart([*sources, place_of("target", options.target)])
     for name in TEST_TIME:
         if fixed := [option for option in arguments.get(name, {}) if option in ("apply", "optimizer")]:
             todo = f"{name}.learning_rate=… sets the rate of the default optimiser"
@@ -276,7 +277,7 @@ def plan(options: Own) -> Plan:
         tuple(classic),
         arguments,
         tuple(sources),
-        place_of("target", options.target),
+        target,
         test,
         protocol(options),
         tuple(online),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dalib.core.files import write_atomically
+from dalib.data.readers.files.names import printable
 from dalib.data.readers.images import ImageFiles
 from dalib.data.readers.places import Raw
 
@@ -21,7 +22,7 @@ class Example(NamedTuple):
 
     Attributes:
         row: its number among the examples of its file or folder, from 1.
-        name: path of an image; of others their number from 0.
+        name: path of an image, in printable form; of others their number from 0.
     """
 
     row: int
@@ -30,7 +31,8 @@ class Example(NamedTuple):
 
 def examples_of(raw: Raw) -> list[Example]:
     """Rows and names of the examples of a place, in its order."""
-    names = raw.inputs.paths if isinstance(raw.inputs, ImageFiles) else map(str, range(len(raw.inputs)))
+    images = isinstance(raw.inputs, ImageFiles)
+    names = map(printable, raw.inputs.paths) if images else map(str, range(len(raw.inputs)))
     return [Example(row, name) for row, name in enumerate(names, start=1)]
 
 
@@ -69,8 +71,7 @@ def write_predictions(
         table.writerow(["example", *header, "row"])
         for example, *cells in zip(examples, *columns, strict=True):
             table.writerow([harmless(example.name), *map(harmless, cells), example.row])
-        # Names of files may hold bytes that are not UTF-8; here they become \udc80 … \udcff in letters.
-        written.append(write_atomically(folder / "predictions.csv", text.getvalue().encode(errors="backslashreplace")))
+        written.append(write_atomically(folder / "predictions.csv", text.getvalue().encode()))
     return written
 
 

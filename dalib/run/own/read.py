@@ -8,10 +8,12 @@ import numpy as np
 
 from dalib.core.checks import InputError, input_error
 from dalib.data import Domain, match_classes
-from dalib.data.readers.places import Options, Place, Raw
+from dalib.data.readers.images import ImageFiles
+from dalib.data.readers.places import Place, Raw
 from dalib.data.readers.user_files import read
 from dalib.run.own.classes import check_classes, check_distinct, check_numbers, row_bytes
 from dalib.run.own.datasets import read_dataset
+from dalib.run.own.examples import pixels_decided, reading
 from dalib.run.own.inputs import (
     TEXT_ENCODERS,
     View,
@@ -76,6 +78,7 @@ def read_domains(options: Own, todo: Plan) -> Data:
     faults: list[str] = []
     roles = [(role, place) for role, places in todo.places.items() for place in places]
     raws = [_try(faults, lambda r=r, p=p: _read(r, p, options)) for r, p in roles]  # type: ignore[misc]
+    raws = _try(faults, lambda: pixels_decided(options, [place.name for _, place in roles], raws)) or raws
     whole = [raw for raw in raws if raw is not None]
     # Labels are compared only when all are there: half of them would give wrong differences.
     if len(whole) == len(raws):
@@ -98,7 +101,7 @@ def read_domains(options: Own, todo: Plan) -> Data:
     seen = view if view is not None and not faults else _plain(options, kinds)
     xs: list[np.ndarray | None] = [None] * len(raws)
     for i, ((_, place), one) in enumerate(zip(roles, raws, strict=True)):
-        if one is not None and seen is not None and (not faults or one.kind == "images"):
+        if one is not None and seen is not None and (not faults or isinstance(one.inputs, ImageFiles)):
             xs[i] = _try(faults, lambda p=place, r=one: arrays(str(p.path), r, seen))  # type: ignore[misc]
     known = {place.name: x.shape[1:] for (_, place), x in zip(roles, xs, strict=True) if x is not None}
     _try(faults, lambda: same_shape(known))
@@ -179,10 +182,7 @@ def _apart(kind: str, argument: str, xs: np.ndarray, shots: np.ndarray) -> np.nd
 def _read(role: str, place: Place, options: Own) -> Raw:
     """Reads a place; labels of the target's pool are optional where a test is named, and so are those of a test that
     ``--no-target-labels`` leaves without."""
-    how = Options(
-        *(options.kind, options.layout, options.text_column, options.label_column, options.task == "regression"),
-        *(options.categories, options.drop_columns),
-    )
+    how = reading(options, place)
     if place.dataset is not None and how.real:
         got = f"{place.path}, whose labels are classes"
         raise input_error(role, got=got, expected="a file with real-valued labels for --task regression")

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from dalib.data.readers.files.names import class_name
+
 LARGEST = 3.4028234663852886e38
 """Of float32, in which vectors and labels are kept."""
 SHOWN_CHARACTERS = 40
@@ -31,7 +33,7 @@ def class_of(row: dict[str, Any], column: str) -> tuple[str, str]:
         return "", f"label {shown(label)} in {column!r}, which is neither text nor whole number"
     if not whole_characters(str(label)):
         return "", f"half a character in {column!r} (a lone surrogate)"
-    return str(label), ""
+    return class_name(str(label)), ""
 
 
 def numbers_of(row: dict[str, Any], columns: Sequence[str]) -> tuple[list[float], str]:

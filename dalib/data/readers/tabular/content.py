@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dalib.core.checks import InputError, input_error
-from dalib.data.readers.archives import ALWAYS, RATIO
+from dalib.data.readers.files.archives import ALWAYS, RATIO
 from dalib.data.readers.images import SHOWN
 
 FORMS = (".csv", ".tsv", ".jsonl")

@@ -1,13 +1,11 @@
 """Texts as sparse vectors: words and word pairs hashed to columns, weighted by how rare they are in the source."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dalib.core.checks import input_error
-from dalib.train.devices.processes import leads
 
 LENGTH = 8.0
 """Of a text's vector. Among 1, 8, 16 and 64, by what source-only learns on held-out source reviews at the default rate:
@@ -36,15 +34,18 @@ def fit_words(texts: Sequence[str], columns: int) -> Words:
     return Words(columns, (np.log((1 + len(texts)) / (1 + frequency)) + 1).astype(np.float32))
 
 
-def word_vectors(where: str, texts: Sequence[str], words: Words) -> Any:
+def word_vectors(where: str, texts: Sequence[str], words: Words) -> tuple[Any, list[str]]:
     """TF-IDF vectors: (1 + log count) · rarity, in rows of length 8, as scipy's CSR matrix ``[n, d]`` float32.
 
-    A text without a word has a row of zeros; how many there are, and which, is said on stderr.
+    A text without a word has a row of zeros; a note says how many there are, and which.
 
     Args:
         where: for messages.
         texts: n texts.
         words: of the source.
+
+    Returns:
+        The vectors and the notes.
 
     Raises:
         InputError: when no text has a word.
@@ -58,10 +59,9 @@ def word_vectors(where: str, texts: Sequence[str], words: Words) -> Any:
     if len(empty := np.flatnonzero(filled == 0)):
         if len(empty) == len(texts):
             raise input_error(where, got=f"{len(texts)} texts without a word", expected="words of two letters or more")
-        if leads():
-            rows = ", ".join(str(row + 1) for row in empty[:SHOWN]) + " …" * (len(empty) > SHOWN)
-            print(f"{where}: {len(empty)} of {len(texts)} texts have no word (rows {rows}): zeros", file=sys.stderr)
-    return found
+        rows = ", ".join(str(row + 1) for row in empty[:SHOWN]) + " …" * (len(empty) > SHOWN)
+        return found, [f"{where}: {len(empty)} of {len(texts)} texts have no word (rows {rows}): zeros"]
+    return found, []
 
 
 def described(words: Words) -> str:
