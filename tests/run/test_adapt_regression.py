@@ -143,7 +143,7 @@ def test_cells_that_are_no_numbers_are_named_by_their_lines(tmp_path):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (np.array([1.0, np.nan, 2.0]), "NaN or infinity in 1 rows: 1"),
+        (np.array([1.0, np.nan, 2.0]), "NaN, infinity or too large for float32 in 1 rows: 1"),
         (np.array([1.0, 2.0]), r"\[3\] or \[3, k\] numbers"),
         (np.array(["a", "b", "c"]), "numbers"),
     ],

@@ -38,7 +38,7 @@ def test_formulas_and_names_that_are_not_utf8_are_harmless(tmp_path):
     np.savez(tmp_path / "predictions.npz", predictions=np.array([0, 1, 2, 0]))
     (written,) = write_predictions([tmp_path], found, ("@SUM(1)", "-1", "+1 day"))
     body = rows_of(written)[1:]
-    assert [row[0] for row in body] == [f"'{names[0]}", "caf\\udce9.png", *names[2:]]
+    assert [row[0] for row in body] == [f"'{names[0]}", "caf\\xe9.png", *names[2:]]
     assert [row[1] for row in body] == ["'@SUM(1)", "-1", "'+1 day", "'@SUM(1)"]
     assert [row[3] for row in body] == ["1", "2", "3", "4"]
 

@@ -12,6 +12,7 @@ from dalib.core.types import ImagePreprocessing, TextPreprocessing
 from dalib.data import Domain, encode, from_arrays, load_tokenizer
 from dalib.data.domain import pool, random_holdout, stratified_holdout
 from dalib.data.matching import join
+from dalib.data.readers.arrays import is_sparse
 from dalib.data.readers.images import SHOWN, ImageFiles, published, read_image
 from dalib.data.readers.places import Raw
 from dalib.data.readers.tabular.columns import Columns, Encoding, encode_columns, fit_columns
@@ -26,6 +27,7 @@ TEXT_ENCODERS = (
     *("bert_base", "bert_large", "bert_tiny", "roberta_base", "distilbert_base"),
     *("minilm_l6", "minilm_l12", "gpt2", "gpt2_medium"),
 )
+IMAGES_TODO = "take --frozen-features, or a smaller --size"
 
 
 class View(NamedTuple):
@@ -92,15 +94,23 @@ def _noted(x: Any, notes: Sequence[str]) -> Any:
     return x
 
 
-def _check_memory(argument: str, count: int, size: int) -> None:
-    """Refuses images that would take more than half of this machine's memory, instead of being killed later."""
+def check_dense(argument: str, xs: Sequence[Any]) -> None:
+    """Refuses sparse examples that methods in closed form would make dense in more than this machine's memory."""
+    sparse = [x for x in xs if is_sparse(x)]
+    # The rows as they are, those that are mapped, and the solver's copy.
+    size, count = (3 * 4 * sparse[0].shape[1] if sparse else 0), sum(x.shape[0] for x in sparse)
+    _check_memory(argument, count, size, what="texts", todo="take fewer --word-columns, or --encoder and its features")
+
+
+def _check_memory(argument: str, count: int, size: int, *, what: str = "images", todo: str = IMAGES_TODO) -> None:
+    """Refuses examples that would take more than half of this machine's memory, instead of being killed later."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if count * size > memory / 2:
         raise input_error(
             argument,
-            got=f"{count} images of {size / 2**20:.1f} MiB, {count * size / 2**30:.1f} GiB together",
+            got=f"{count} {what} of {size / 2**20:.1f} MiB, {count * size / 2**30:.1f} GiB together",
             expected=f"at most half of the {memory / 2**30:.1f} GiB of this machine",
-            todo="take --frozen-features, or a smaller --size",
+            todo=todo,
         )
 
 

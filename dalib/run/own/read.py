@@ -18,6 +18,7 @@ from dalib.run.own.inputs import (
     TEXT_ENCODERS,
     View,
     arrays,
+    check_dense,
     fitted,
     make_shots,
     make_source,
@@ -108,6 +109,8 @@ def read_domains(options: Own, todo: Plan) -> Data:
     ours = [(place, x) for (role, place), x in zip(roles, xs, strict=True) if role.startswith("source")]
     theirs = [x for (role, _), x in zip(roles, xs, strict=True) if not role.startswith("source")]
     _try(faults, lambda: check_distinct(ours, theirs))
+    if todo.classic:
+        _try(faults, lambda: check_dense("method", [x for x in xs if x is not None]))
     if faults or view is None:
         raise InputError("\n".join(faults))
     parts = [Part(r, p, raw, x) for (r, p), raw, x in zip(roles, whole, xs, strict=True) if x is not None]
