@@ -9,7 +9,7 @@ import numpy as np
 from dalib.core.checks import input_error
 from dalib.data.readers.places import Options, Raw
 from dalib.data.readers.tabular.cells import class_of, finite, numbers_of, shown
-from dalib.data.readers.tabular.content import Fault, bad_lines
+from dalib.data.readers.tabular.content import MOST_FAULTS, Fault, bad_lines
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "?"))
 """Cells of columns of numbers, in any case, that hold no value; in a category only an empty one or JSON's null."""
@@ -84,6 +84,8 @@ def read_columns(
         lines.append(line)
         for name, column in cells.items():
             column.append(row.get(name))
+        if len(faults) >= MOST_FAULTS:
+            break
     values = {name: _column(name, column, lines, options, faults) for name, column in cells.items()}
     if faults:
         todo = "--text-column names a column of texts; --kind vectors takes columns of words for categories, and"
@@ -228,7 +230,8 @@ def encode_columns(columns: Columns, encoding: Encoding) -> tuple[np.ndarray, li
 def check_columns(columns: Columns, names: Sequence[str]) -> None:
     """Raises an InputError for other columns than these, which the (first) source has; their order may differ."""
     lacks = [name for name in names if name not in columns.values]
-    more = [name for name in columns.values if name not in names]
+    known = set(names)
+    more = [name for name in columns.values if name not in known]
     if lacks or more:
         got = "; ".join(
             f"{what} {', '.join(map(repr, found[:20]))}" for what, found in (("no", lacks), ("also", more)) if found

@@ -16,6 +16,8 @@ MEMORY_SHARE = 1 / 8
 """Of the machine's memory, for the bytes of one table: the text, its cells and the arrays need several times that."""
 NUMBERED = 100
 """Bad lines after the first ten that are named by their numbers alone."""
+MOST_FAULTS = 1000
+"""Readers stop here: a file of another kind has one on every line."""
 
 
 class Fault(NamedTuple):
@@ -65,7 +67,7 @@ def lines_of(content: str) -> Iterator[tuple[int, str]]:
 
 def bad_lines(where: str, faults: Sequence[Fault], *, expected: str, todo: str = "") -> InputError:
     """One error for all faults: the first ten in words, the lines of the next hundred, and how many there are."""
-    faults = sorted(faults)
+    stopped, faults = len(faults) >= MOST_FAULTS, sorted(faults)
     lines = "".join(f"\n    line {fault.line}: {fault.text}" for fault in faults[:SHOWN])
     others = list(dict.fromkeys(fault.line for fault in faults[SHOWN:]))
     more = ""
@@ -73,7 +75,8 @@ def bad_lines(where: str, faults: Sequence[Fault], *, expected: str, todo: str =
         more = f"\n    and {len(faults) - SHOWN} more, on lines {', '.join(map(str, others[:NUMBERED]))}"
         more += " …" if len(others) > NUMBERED else ""
     count = len({fault.line for fault in faults})
-    return input_error(where, got=f"{count} bad line{'s' * (count != 1)}:{lines}{more}", expected=expected, todo=todo)
+    got = f"{count} bad line{'s' * (count != 1)}{' and no end' * stopped}:{lines}{more}"
+    return input_error(where, got=got, expected=expected, todo=todo)
 
 
 def _room() -> int:
@@ -113,4 +116,6 @@ def _foreign_lines(data: bytes) -> list[Fault]:
             line.decode()
         except UnicodeDecodeError as error:
             faults.append(Fault(number, f"{error.reason} at byte {error.start + 1} ({line[error.start]:#04x})"))
+        if len(faults) >= MOST_FAULTS:
+            break
     return faults

@@ -5,11 +5,12 @@ module ``csv`` of the standard library reads on after a stray quote and swallows
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dalib.core.checks import input_error
-from dalib.data.readers.tabular.content import Fault
+from dalib.data.readers.tabular.content import MOST_FAULTS, Fault
 
 QUOTED = re.compile(r'"((?:[^"]++|"")*+)"')
 PLAIN = {mark: re.compile(rf"[^{mark}\n]*+") for mark in (",", "\t")}
@@ -17,6 +18,9 @@ BLANK_THEN_QUOTE = re.compile(r'[ \t]+"')
 NAMES = {",": "comma", "\t": "tab"}
 RESCANS = 4
 """Times the length of the text that may be read again after stray quotes, before the rest is given up."""
+
+
+SHOWN = 10
 
 
 class Record(NamedTuple):
@@ -28,7 +32,7 @@ class Record(NamedTuple):
 
 
 def read_delimited(
-    where: str, content: str, delimiter: str, faults: list[Fault]
+    where: str, content: str, delimiter: str, faults: list[Fault], notes: list[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a table by the names in its first line, with the line on which each begins.
 
@@ -37,6 +41,7 @@ def read_delimited(
         content: the text.
         delimiter: a comma or a tab.
         faults: what is wrong with other rows is appended; complete when the iterator has ended.
+        notes: what the user should know is appended: how many rows go over several lines.
 
     Raises:
         InputError: for a first line that names no columns, or one name twice.
@@ -50,6 +55,10 @@ def read_delimited(
         if record.next_line - record.line > 1:
             several.append(record)
         yield record.line, dict(zip(columns, record.cells, strict=True))
+    if several:
+        longest = max(several, key=lambda record: record.next_line - record.line)
+        span = f"the longest from line {longest.line} to {longest.next_line - 1}"
+        notes.append(f"{where}: {len(several)} rows with cells of several lines, {span}")
     if suspects := [r for r in several if _rows_within(r, len(columns), delimiter)]:
         faults += _swallowed(suspects, _records(content, delimiter, []), len(columns), delimiter)
 
@@ -59,8 +68,9 @@ def _header(where: str, first: Record | None, faults: Sequence[Fault], delimiter
     if faults or not any(columns):
         got = f"{faults[0].text} on line {faults[0].line}" if faults else "no names in the first line"
         raise input_error(where, got=got, expected="a first line with the names of the columns")
-    if repeated := sorted({name for name in columns if name and columns.count(name) > 1}):
-        raise input_error(where, got=f"several columns {', '.join(map(repr, repeated))}", expected="different names")
+    if repeated := sorted(name for name, count in Counter(columns).items() if name and count > 1):
+        got = f"several columns {', '.join(map(repr, repeated[:SHOWN]))}"
+        raise input_error(where, got=got, expected="different names")
     if len(columns) == 1 and (other := next((mark for mark in ";\t|" if mark in columns[0]), None)):
         got = f"one column, {columns[0]!r}"
         todo = "save it with commas, or as .tsv with tabs"
@@ -96,6 +106,8 @@ def _records(content: str, delimiter: str, faults: list[Fault]) -> Iterator[Reco
             faults.append(Fault(line, fault))
         else:
             yield Record(line, cells, next_line)
+        if len(faults) >= MOST_FAULTS:
+            return
         if again < 0:
             faults.append(Fault(line, "so many stray quotes up to here that the rest was not read"))
             return
@@ -150,7 +162,7 @@ def _rows_within(record: Record, width: int, delimiter: str) -> list[list[str]]:
 
 
 def _swallowed(suspects: list[Record], records: Iterator[Record], width: int, delimiter: str) -> list[Fault]:
-    """Faults for suspects whose lines hold, in another column than the text, what rows of the table hold there."""
+    """Faults for suspects whose lines hold in one of the columns what rows of the table hold there."""
     lines = {record.line for record in suspects}
     next(records)
     seen: list[set[str]] = [set() for _ in range(width)]
@@ -162,10 +174,9 @@ def _swallowed(suspects: list[Record], records: Iterator[Record], width: int, de
     faults = []
     for record in suspects:
         rows = _rows_within(record, width, delimiter)
-        text = next(i for i, cell in enumerate(record.cells) if "\n" in cell)
         for column in range(width):
             known = [row[column] in seen[column] or (numbers[column] and _whole(row[column])) for row in rows]
-            if column != text and all(known):
+            if all(known):
                 last = record.next_line - 1
                 what = f'a quote " that swallows whole rows up to line {last}, as it seems (a .jsonl is unambiguous)'
                 faults.append(Fault(record.line, what))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from dalib.data.readers.tabular.content import Fault, lines_of
+from dalib.data.readers.tabular.content import MOST_FAULTS, Fault, lines_of
 
 
 def read_json_lines(content: str, faults: list[Fault]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -28,6 +28,8 @@ def read_json_lines(content: str, faults: list[Fault]) -> Iterator[tuple[int, di
                 yield number, row
             else:
                 faults.append(Fault(number, "not a JSON object"))
+        if len(faults) >= MOST_FAULTS:
+            return
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dalib.core.checks import input_error
 from dalib.data.readers.places import Options, Raw
 from dalib.data.readers.tabular.cells import absent, class_of, numbers_of, whole_characters
 from dalib.data.readers.tabular.columns import read_columns
-from dalib.data.readers.tabular.content import Fault, bad_lines, form_of, lines_of, read_content
+from dalib.data.readers.tabular.content import MOST_FAULTS, Fault, bad_lines, form_of, lines_of, read_content
 from dalib.data.readers.tabular.delimited import read_delimited
 from dalib.data.readers.tabular.json_lines import read_json_lines
 
@@ -31,20 +31,22 @@ def read_table(where: str, path: Path, options: Options, labelled: bool) -> Raw:
     Raises:
         InputError: for a file without rows, or with the lines and reasons of all bad ones.
     """
-    faults: list[Fault] = []
+    faults, notes = list[Fault](), list[str]()
     form, content = form_of(path.name), read_content(where, path)
     if form == ".jsonl":
         rows = read_json_lines(content, faults)
     else:
-        rows = read_delimited(where, content, DELIMITERS[form], faults)
+        rows = read_delimited(where, content, DELIMITERS[form], faults, notes)
     if (first := next(rows, None)) is None:
         if faults:
             raise bad_lines(where, faults, expected="one row or more")
         raise input_error(where, got="no row", expected="one row or more")
     rows = chain([first], rows)
     if options.kind == "text" or (options.kind is None and options.text_column in first[1]):
-        return _texts(where, rows, options, labelled, faults)
-    return read_columns(where, rows, options, labelled, faults)
+        raw = _texts(where, rows, options, labelled, faults)
+    else:
+        raw = read_columns(where, rows, options, labelled, faults)
+    return raw._replace(notes=tuple(notes))
 
 
 def read_lines(where: str, path: Path, labelled: bool) -> Raw:
@@ -80,6 +82,8 @@ def _texts(where: str, rows: Rows, options: Options, labelled: bool, faults: lis
         texts.append(text or "")
         if fault:
             faults.append(Fault(line, fault))
+        if len(faults) >= MOST_FAULTS:
+            break
     if faults:
         todo = "--text-column and --label-column name the columns"
         raise bad_lines(where, faults, expected="a text and a label on each line", todo=todo)
