@@ -41,7 +41,11 @@ OPTIONS = ({}, {"labelled": False}, {"kind": "vectors"}, {"kind": "text"}, {"rea
 characters = st.characters(exclude_categories=["Cs"])
 cells = st.text(characters, min_size=1).filter(str.strip)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
 
 
 @contextmanager
@@ -141,7 +145,8 @@ def test_any_bytes_as_a_table(name, content, options):
 
 @fuzz
 @hypothesis.given(
-    st.lists(st.dictionaries(st.sampled_from(["text", "label", "a", ""]) | st.text(), values)), st.sampled_from(OPTIONS)
+    st.lists(st.dictionaries(st.sampled_from(["text", "label", "a", ""]) | st.text(max_size=5), values), max_size=6),
+    st.sampled_from(OPTIONS),
 )
 def test_any_objects_as_json_lines(rows, options):
     read_bytes("t.jsonl", "\n".join(map(json.dumps, rows)).encode(), **options)
