@@ -31,7 +31,7 @@ from dalib.data.transforms import (
 # Images in files: the record source of folders and list files.
 
 
-SHOWN = 10
+SHOWN, LONGEST = 10, 300
 SAMPLED = 32
 BACKGROUND = (255, 255, 255)
 """Colour, red, green and blue, under transparent pixels."""
@@ -168,8 +168,8 @@ def check_images(argument: str, paths: Iterable[Path]) -> None:
 
 
 def listed(argument: str, faults: Sequence[str], *, what: str, expected: str, todo: str = "") -> InputError:
-    """One error for many faults: their number and the first ten of them."""
-    shown = "".join(f"\n    {fault}" for fault in faults[:SHOWN])
+    """One error for many faults: their number and the first ten of them, each cut to 300 characters."""
+    shown = "".join(f"\n    {fault if len(fault) <= LONGEST else fault[:LONGEST] + ' …'}" for fault in faults[:SHOWN])
     more = f"\n    … and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return input_error(argument, got=f"{len(faults)} {what}:{shown}{more}", expected=expected, todo=todo)
 

@@ -1,15 +1,14 @@
 """The command line of ``dalib adapt``, and the folder that its options lead to."""
 
 import hashlib
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from dalib.core.checks import input_error
 from dalib.data.readers.places import place_of
+from dalib.run.config import named_values
 from dalib.run.presets.options import RunOptions
 
 LAYOUTS = ("auto", "nct", "ntc")
@@ -129,18 +128,7 @@ def encoder_options(options: Own) -> dict[str, Any]:
     Raises:
         InputError: for another form.
     """
-    found = {}
-    for text in options.encoder_options:
-        left, equal, value = text.partition("=")
-        name = left.removeprefix("encoder.")
-        if not equal or not name:
-            raise input_error("encoder-options", got=repr(text), expected="encoder.name=value")
-        try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
-            parsed = value
-        found[name] = tuple(parsed) if isinstance(parsed, list) else parsed
-    return found
+    return named_values("encoder-options", options.encoder_options, "encoder.")
 
 
 # The folder that the options lead to.
@@ -158,8 +146,8 @@ ORDER = (
 """The order in which options enter the hash, which the names of older folders hold fast; a new option comes last."""
 NEWER = (
     *("task", "scale_targets", "target_labelled", "source_test", "head", "classifier_c"),
+    *("adapter", "adapter_options", "maximum", "root", "absolute_paths"),
     *("categories", "drop_columns", "missing", "word_columns"),
-    *("maximum", "root", "absolute_paths"),
 )
 """Options that count where they are not at their defaults only."""
 

@@ -74,19 +74,23 @@ def _array(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def read_mat(where: str, path: Path) -> dict[str, np.ndarray]:
-    """Arrays of a MATLAB file up to version 7.2.
+    """Arrays of a MATLAB file of version 5 to 7.2.
 
     Raises:
         InputError: another file, a damaged one, or more bytes than :func:`bounded` allows.
     """
     from scipy.io import loadmat, whosmat
 
+    expected, todo = "a MATLAB file of version 5 to 7.2", "version 7.3 is HDF5: save with -v7"
+    with path.open("rb") as file:
+        # scipy takes other files for version 4, and allocates whatever their first bytes say.
+        if not (head := file.read(19)).startswith(b"MATLAB 5.0"):
+            raise input_error(where, got=f"a file that begins with {head!r}", expected=expected, todo=todo)
     try:
         bounded(where, path, sum(8 * math.prod(shape) for _, shape, _ in whosmat(path)))
         found: dict[str, Any] = loadmat(path)
     except InputError:
         raise
     except Exception as error:  # scipy raises errors of many types for damaged files
-        got, todo = f"{type(error).__name__}: {error}", "version 7.3 is HDF5: save with -v7"
-        raise input_error(where, got=got, expected="a MATLAB file up to version 7.2", todo=todo) from None
+        raise input_error(where, got=f"{type(error).__name__}: {error}", expected=expected, todo=todo) from None
     return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
