@@ -61,7 +61,8 @@ def test_a_quote_that_swallows_rows_is_found_without_labels_too(tmp_path):
 def test_cells_of_several_lines_with_commas_and_quotes_are_read(tmp_path):
     texts = ["one\ntwo, three\n\nfour", 'said "no", then left', "a, b\nc, d\ne, f", "ends with a backslash\\", '"', "x"]
     texts += ["tab\there", "windows\r\nline", 'mid" quote', "  blanks  ", "ünïcode ⚽"]
-    labels = [str(i) for i in range(len(texts))]
+    texts += ["ok", "ok,\nwill do", "yes", "yes,\nof course,\nthanks"]
+    labels = [f"a{i % 3}" for i in range(len(texts))]
     for name, delimiter in (("t.csv", ","), ("t.tsv", "\t"), ("T.CSV", ",")):
         with (tmp_path / name).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, delimiter=delimiter).writerows([("text", "label"), *zip(texts, labels, strict=True)])
@@ -235,5 +236,7 @@ def test_words_need_the_option_and_numbers_in_between_are_named(tmp_path):
     message = fails(mixed, kind="vectors")
     assert "1 bad line" in message and "line 2: 'red' in 'colour'" in message
     assert "'shape'" in fails(path, kind="vectors", drop=("shape",))
+    many = fails(table(tmp_path / "d.csv", ["red,1", "7,0"] * 60 + ["red,1"] * 50, "x,label"))
+    assert "1 bad line:\n    line 2: 'red' in 'x', which is no finite number (nor are 109 more cells" in many
     huge = table(tmp_path / "c.csv", ["1e39,1", "1,0"], "x,label")
     assert "line 2: '1e39' in 'x'" in fails(huge)

@@ -67,7 +67,7 @@ def held_to_promises(size, memory=True):
 
 def written(rows, delimiter=","):
     file = io.StringIO(newline="")
-    csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    csv.writer(file, delimiter=delimiter).writerows(rows)
     return file.getvalue()
 
 
@@ -85,8 +85,6 @@ def read_bytes(name, content, memory=True, **options):
 def test_what_the_standard_library_writes_is_read_back_or_named(rows, form):
     name, delimiter = form
     content = written([("text", "label"), *rows], delimiter)
-    if "\r" in content and '"' not in content:
-        return
     found = read_bytes(name, content.encode())
     if found is not None:
         assert found.inputs == [text for text, _ in rows]

@@ -14,6 +14,7 @@ from dalib.data.readers.tabular.content import MOST_FAULTS, Fault, bad_lines
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "?"))
 """Cells of columns of numbers, in any case, that hold no value; in a category only an empty one or JSON's null."""
 FILLS = ("refuse", "mean")
+MANY = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ def read_columns(
     values = {name: _column(name, column, lines, options, faults) for name, column in cells.items()}
     if faults:
         todo = "--text-column names a column of texts; --kind vectors takes columns of words for categories, and"
-        todo += " --categories a,b those with numbers in them"
+        todo += " --categories A B those with numbers in them"
         raise bad_lines(where, faults, expected="finite numbers in every column, and a label", todo=todo)
     found = Columns(where, lines, values)
     if not labelled:
@@ -109,7 +110,7 @@ def _features(where: str, line: int, row: dict[str, Any], options: Options, labe
         got = f"columns {', '.join(map(repr, list(row)[:50])) or 'none'} on line {line}"
         expected = f"label columns {', '.join(options.label_columns)}, and others, named, with features or a text"
         expected += f" (not there: {', '.join(map(repr, absent))})" if absent else ""
-        todo = "--label-column, --text-column, --categories and --drop-columns name columns (a,b)"
+        todo = "--label-column, --text-column, --categories and --drop-columns name columns"
         raise input_error(where, got=got, expected=expected, todo=todo)
     return columns
 
@@ -123,7 +124,10 @@ def _column(
         odd = [i for i, value in enumerate(numbers) if value is None]
         words = options.kind == "vectors" and all(isinstance(cells[i], str) and not _number(cells[i]) for i in odd)
         if not odd or not words or any(value == value for value in numbers if value is not None):
-            faults += [Fault(lines[i], f"{shown(cells[i])} in {name!r}, which is no finite number") for i in odd]
+            # A column of another kind is one fault, not one a line.
+            more = f" (nor are {len(odd) - 1} more cells of this column)" if len(odd) > MANY else ""
+            told = odd[: 1 if more else None]
+            faults += [Fault(lines[i], f"{shown(cells[i])} in {name!r}, which is no finite number{more}") for i in told]
             return np.array([0.0 if value is None else value for value in numbers])
     wrong = [i for i, cell in enumerate(cells) if isinstance(cell, list | dict)]
     faults += [Fault(lines[i], f"{shown(cells[i])} in {name!r}, which is no category") for i in wrong]
@@ -177,7 +181,7 @@ def fit_columns(sources: Sequence[Columns], *, missing: str = "refuse") -> Encod
             faults.append(f"{name!r} has no value in the source")
         fill[name] = mean if missing == "mean" else None
     if faults:
-        todo = "--drop-columns leaves columns out, --categories a,b takes numbers for categories"
+        todo = "--drop-columns leaves columns out, --categories A B takes numbers for categories"
         raise input_error(first.where, got="; ".join(faults), expected="columns with values of one kind", todo=todo)
     return Encoding(categories, fill)
 
@@ -206,7 +210,7 @@ def encode_columns(columns: Columns, encoding: Encoding) -> tuple[np.ndarray, li
         values, fill = columns.values[name], encoding.fill[name]
         if isinstance(values, list) != (known is not None):
             what = "words in the source and numbers here" if known is not None else "numbers in the source, words here"
-            raise input_error(columns.where, got=f"{name!r} with {what}", expected="one kind", todo="--categories a,b")
+            raise input_error(columns.where, got=f"{name!r} with {what}", expected="one kind", todo="--categories A B")
         if known is None:
             block = np.array(values, np.float64)[:, None]
             absent = np.flatnonzero(np.isnan(block[:, 0]))
@@ -222,7 +226,7 @@ def encode_columns(columns: Columns, encoding: Encoding) -> tuple[np.ndarray, li
             block[absent] = fill
         blocks.append(block.astype(np.float32))
     if faults:
-        todo = "--missing mean fills them with the source's means; --drop-columns a,b leaves columns out"
+        todo = "--missing mean fills them with the source's means; --drop-columns A B leaves columns out"
         raise bad_lines(columns.where, faults, expected="a value in every column", todo=todo)
     return np.concatenate(blocks, axis=1), notes
 
@@ -236,7 +240,7 @@ def check_columns(columns: Columns, names: Sequence[str]) -> None:
         got = "; ".join(
             f"{what} {', '.join(map(repr, found[:20]))}" for what, found in (("no", lacks), ("also", more)) if found
         )
-        raise input_error(columns.where, got=f"{got}", expected="the columns of the source", todo="--drop-columns a,b")
+        raise input_error(columns.where, got=f"{got}", expected="the columns of the source", todo="--drop-columns A B")
 
 
 def _unseen(columns: Columns, name: str, known: dict[str, int]) -> list[str]:

@@ -59,7 +59,7 @@ def read_delimited(
         longest = max(several, key=lambda record: record.next_line - record.line)
         span = f"the longest from line {longest.line} to {longest.next_line - 1}"
         notes.append(f"{where}: {len(several)} rows with cells of several lines, {span}")
-    if suspects := [r for r in several if _rows_within(r, len(columns), delimiter)]:
+    if suspects := [r for r in several if _rows_within(r, len(columns), delimiter)[1]]:
         faults += _swallowed(suspects, _records(content, delimiter, []), len(columns), delimiter)
 
 
@@ -149,38 +149,44 @@ def _quoted(content: str, at: int, delimiter: str) -> tuple[list[str], int, str]
 # Two stray quotes, one at the start of a cell and one at the end of another, make a valid cell of several lines.
 
 
-def _rows_within(record: Record, width: int, delimiter: str) -> list[list[str]]:
-    """The lines of a cell as rows, where each but the last has as many cells as a row of the table."""
+def _rows_within(record: Record, width: int, delimiter: str) -> tuple[int, list[list[str]]]:
+    """Column of a cell of several lines, and these as rows, if each but the last has as many cells as the table."""
     for place, cell in enumerate(record.cells):
         # The first line lacks the cells before this one, the last those after it.
         rows = [line.removesuffix("\r").split(delimiter) for line in cell.split("\n")[:-1]]
         if rows and width > 1:
             rows[0] = record.cells[:place] + rows[0]
             if all(len(row) == width for row in rows):
-                return rows
-    return []
+                # Cells of its own record before it say nothing.
+                return place, [[""] * place + rows[0][place:], *rows[1:]]
+    return 0, []
 
 
 def _swallowed(suspects: list[Record], records: Iterator[Record], width: int, delimiter: str) -> list[Fault]:
-    """Faults for suspects whose lines hold in one of the columns what rows of the table hold there."""
+    """Faults for suspects with a line that holds in some column what rows of the table hold there."""
     lines = {record.line for record in suspects}
     next(records)
-    seen: list[set[str]] = [set() for _ in range(width)]
+    seen: list[Counter[str]] = [Counter() for _ in range(width)]
     for record in records:
         if record.line not in lines:
             for values, cell in zip(seen, record.cells, strict=True):
-                values.add(cell)
+                values[cell] += 1
     numbers = [bool(values) and all(map(_whole, values)) for values in seen]
+    # Of the column that the cell itself is in, values tell something only where they come again and again.
+    repeated = [2 * len(values) <= values.total() for values in seen]
     faults = []
     for record in suspects:
-        rows = _rows_within(record, width, delimiter)
-        for column in range(width):
-            known = [row[column] in seen[column] or (numbers[column] and _whole(row[column])) for row in rows]
-            if all(known):
-                last = record.next_line - 1
-                what = f'a quote " that swallows whole rows up to line {last}, as it seems (a .jsonl is unambiguous)'
-                faults.append(Fault(record.line, what))
-                break
+        place, rows = _rows_within(record, width, delimiter)
+        known = (
+            bool(cell.strip()) and (cell in seen[column] or (numbers[column] and _whole(cell)))
+            for row in rows
+            for column, cell in enumerate(row)
+            if column != place or repeated[column]
+        )
+        if any(known):
+            last = record.next_line - 1
+            what = f'a quote " that swallows whole rows up to line {last}, as it seems (a .jsonl is unambiguous)'
+            faults.append(Fault(record.line, what))
     return faults
 
 
