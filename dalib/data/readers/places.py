@@ -78,14 +78,22 @@ def place_of(argument: str, text: str) -> Place:
         name, path = "", text
     dataset, _, domain = path.rpartition(":")
     if dataset and domain and not Path(path).expanduser().exists():
-        return Place(name or domain, Path(path), (dataset, domain))
+        return Place(_name(argument, name or domain), Path(path), (dataset, domain))
     found = Path(path).expanduser()
     plain = found.resolve().name
     plain = plain[:-3] if plain.lower().endswith(".gz") else plain
     name = name or (plain if found.is_dir() else Path(plain).stem)
     if not path or not name:
         raise input_error(argument, got=repr(text), expected="a folder or file, PATH or name=PATH")
-    return Place(name, found)
+    return Place(_name(argument, name), found)
+
+
+def _name(argument: str, name: str) -> str:
+    """The name of a domain, if tables, messages and folders can show it."""
+    if "/" in name or "\\" in name or not name.isprintable() or set(name) <= {".", " "}:
+        expected = "a name of one line without / and \\, which names a folder of results"
+        raise input_error(argument, got=f"a domain called {name!a}", expected=expected, todo="--source name=PATH")
+    return name
 
 
 def by_name(argument: str, texts: Sequence[str], names: Sequence[str], *, others: bool = False) -> dict[str, str]:

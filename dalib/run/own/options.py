@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from dalib.core.files import folder_name
 from dalib.data.readers.places import place_of
 from dalib.run.config import named_values
 from dalib.run.presets.options import RunOptions
@@ -145,9 +146,8 @@ ORDER = (
 )
 """The order in which options enter the hash, which the names of older folders hold fast; a new option comes last."""
 NEWER = (
-    *("task", "scale_targets", "target_labelled", "source_test", "head", "classifier_c"),
-    *("adapter", "adapter_options", "maximum", "root", "absolute_paths"),
-    *("categories", "drop_columns", "missing", "word_columns"),
+    *("task", "scale_targets", "target_labelled", "adapter", "adapter_options", "source_test", "head", "classifier_c"),
+    *("maximum", "root", "absolute_paths", "categories", "drop_columns", "missing", "word_columns"),
 )
 """Options that count where they are not at their defaults only."""
 
@@ -159,4 +159,4 @@ def default_folder(options: Own) -> Path:
     values = [(name, getattr(options, name)) for name in counted]
     protocol = [(name, repr(value)) for name, value in values if name not in NEWER or value != known[name]]
     name = place_of("target", options.target).name
-    return Path("runs") / f"own-{name}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
+    return Path("runs") / f"own-{folder_name(name)}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
