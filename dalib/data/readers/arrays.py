@@ -16,9 +16,12 @@ LARGEST = np.finfo(np.float32).max
 
 @dataclass(frozen=True, eq=False)
 class ArraySplit:
-    """Examples in memory: ``inputs`` ``[n, ...]`` and ``labels``, int32 ``[n]``, or float32 ``[n]`` or ``[n, k]``."""
+    """Examples in memory: ``inputs`` ``[n, ...]`` and ``labels``, int32 ``[n]``, or float32 ``[n]`` or ``[n, k]``.
 
-    inputs: np.ndarray
+    Inputs may be a matrix in scipy's CSR form ``[n, d]``, of which only the rows that are asked for become dense.
+    """
+
+    inputs: Any
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -26,15 +29,23 @@ class ArraySplit:
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         rows = np.asarray(indices, np.intp)
-        return self.inputs[rows], self.labels[rows]
+        inputs = self.inputs[rows]
+        return inputs.toarray() if is_sparse(inputs) else inputs, self.labels[rows]
 
     def fingerprint(self) -> str:
         """SHA-256 of shape, dtype and bytes of inputs and labels."""
         digest = hashlib.sha256()
-        for array in (self.inputs, self.labels):
+        x = self.inputs
+        parts = (np.array(x.shape), x.indptr, x.indices, x.data) if is_sparse(x) else (x,)
+        for array in (*parts, self.labels):
             digest.update(f"{array.shape}{array.dtype}".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         return digest.hexdigest()
+
+
+def is_sparse(x: Any) -> bool:
+    """Whether ``x`` is one of scipy's sparse matrices or arrays."""
+    return hasattr(x, "tocsr")
 
 
 def from_arrays(
@@ -47,8 +58,9 @@ def from_arrays(
 
     Args:
         name: the domain's name.
-        splits: for each split its inputs ``[n, ...]`` (numbers) and labels ``[n]`` (integers in [0, C)). None as labels
-            means unknown; such a split serves as target and in unlabelled passes only.
+        splits: for each split its inputs ``[n, ...]`` (numbers, or a sparse matrix of scipy ``[n, d]``) and labels
+            ``[n]`` (integers in [0, C)). None as labels means unknown; such a split serves as target and in unlabelled
+            passes only.
         class_names: names of the C classes. Default: ``"0"``, ``"1"``, … up to the largest label of any split.
             ``()`` means real-valued labels, ``[n]`` or ``[n, k]``.
 
@@ -89,8 +101,10 @@ def _pair(where: str, pair: Any) -> tuple[Any, Any]:
     return pair[0], pair[1]
 
 
-def _inputs(where: str, inputs: Any) -> np.ndarray:
-    """The inputs as a read-only view, checked."""
+def _inputs(where: str, inputs: Any) -> Any:
+    """The inputs as a read-only view, checked; a sparse matrix in CSR form."""
+    if is_sparse(inputs):
+        return _sparse_inputs(where, inputs)
     x = np.asarray(inputs).view()
     if x.ndim < 1 or x.size == 0:
         raise input_error(f"inputs of {where}", got=f"shape {x.shape}", expected="at least one example, [n, ...]")
@@ -106,14 +120,29 @@ def _inputs(where: str, inputs: Any) -> np.ndarray:
     return x
 
 
+def _sparse_inputs(where: str, inputs: Any) -> Any:
+    if inputs.ndim != 2 or 0 in inputs.shape or inputs.dtype.kind not in "biuf":
+        got = f"a sparse matrix of shape {inputs.shape}, dtype {inputs.dtype}"
+        raise input_error(f"inputs of {where}", got=got, expected="real numbers [n, d], n ≥ 1")
+    rows = inputs.tocsr()
+    if not rows.has_canonical_format:  # or equal matrices would have different fingerprints
+        rows = rows.copy()
+        rows.sum_duplicates()
+    if rows.dtype.kind == "f" and len(bad := not_finite(rows.data)):
+        raise non_finite(where, int(np.searchsorted(rows.indptr, bad[0], side="right")) - 1)
+    if rows.dtype.itemsize == 8 and rows.dtype.kind in "iu" and rows.nnz:
+        check_range(f"inputs of {where}", rows.data)
+    return rows
+
+
 def _real(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """Inputs, and real-valued labels as float32, both checked."""
     x = _inputs(where, inputs)
     if labels is None:
-        return x, np.full(len(x), np.nan, np.float32)
+        return x, np.full(x.shape[0], np.nan, np.float32)
     y = np.asarray(labels)
-    if y.ndim not in (1, 2) or len(y) != len(x) or y.size == 0:
-        expected = f"shape ({len(x)},) or ({len(x)}, k)"
+    if y.ndim not in (1, 2) or len(y) != x.shape[0] or y.size == 0:
+        expected = f"shape ({x.shape[0]},) or ({x.shape[0]}, k)"
         raise input_error(f"labels of {where}", got=f"shape {y.shape} for inputs {x.shape}", expected=expected)
     if y.dtype.kind != "f":
         todo = "labels.astype('float32'), or name the classes"
@@ -126,10 +155,10 @@ def _real(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]
 
 def _checked(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     x = _inputs(where, inputs)
-    y = np.full(len(x), UNLABELLED, np.int32) if labels is None else np.asarray(labels)
-    if y.shape != (len(x),):
+    y = np.full(x.shape[0], UNLABELLED, np.int32) if labels is None else np.asarray(labels)
+    if y.shape != (x.shape[0],):
         raise input_error(
-            f"labels of {where}", got=f"shape {y.shape} for inputs {x.shape}", expected=f"shape ({len(x)},)"
+            f"labels of {where}", got=f"shape {y.shape} for inputs {x.shape}", expected=f"shape ({x.shape[0]},)"
         )
     if not np.issubdtype(y.dtype, np.integer):
         raise input_error(

@@ -31,8 +31,8 @@ class Raw(NamedTuple):
 
     Attributes:
         kind: vectors, images, series or text.
-        inputs: ``[n, d]``, ``[n, t, c]``, n texts, image files to be decoded, or images ``[n, h, w, c]``, which
-            :func:`dalib.data.readers.files.maximum.to_bytes` brings to uint8.
+        inputs: ``[n, d]``, columns of a table, ``[n, t, c]``, n texts, image files to be decoded, or images
+            ``[n, h, w, c]``, which :func:`dalib.data.readers.files.maximum.to_bytes` brings to uint8.
         labels: n class names, or real numbers ``[n]`` or ``[n, k]``; None where they are not known or not to be used.
         notes: what the user should know, for example files that were passed over.
     """
@@ -47,8 +47,9 @@ class Options(NamedTuple):
     """How files are to be read: the kind of examples (None: as the file tells), their layout, names of columns.
 
     ``real`` says that labels are numbers to be predicted and no classes; ``label_column`` may then name several,
-    with commas between them, and a table without texts holds vectors. ``root`` is the folder of a list file's relative
-    paths, by default the list's own; ``absolute_paths`` accepts others.
+    with commas between them. Of a table without texts ``categories`` are columns whose numbers are only names, and
+    ``drop`` columns that are left out. ``root`` is the folder of a list file's relative paths, by default the list's
+    own; ``absolute_paths`` accepts others.
     """
 
     kind: str | None = None
@@ -58,6 +59,13 @@ class Options(NamedTuple):
     real: bool = False
     root: Path | None = None
     absolute_paths: bool = False
+    categories: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+    @property
+    def label_columns(self) -> list[str]:
+        """Names of the columns with labels: several only where labels are real numbers."""
+        return [name.strip() for name in self.label_column.split(",")] if self.real else [self.label_column]
 
 
 def place_of(argument: str, text: str) -> Place:
@@ -70,13 +78,22 @@ def place_of(argument: str, text: str) -> Place:
         name, path = "", text
     dataset, _, domain = path.rpartition(":")
     if dataset and domain and not Path(path).expanduser().exists():
-        return Place(name or domain, Path(path), (dataset, domain))
+        return Place(_name(argument, name or domain), Path(path), (dataset, domain))
     found = Path(path).expanduser()
-    plain = found.resolve().name.removesuffix(".gz")
+    plain = found.resolve().name
+    plain = plain[:-3] if plain.lower().endswith(".gz") else plain
     name = name or (plain if found.is_dir() else Path(plain).stem)
     if not path or not name:
         raise input_error(argument, got=repr(text), expected="a folder or file, PATH or name=PATH")
-    return Place(name, found)
+    return Place(_name(argument, name), found)
+
+
+def _name(argument: str, name: str) -> str:
+    """The name of a domain, if tables, messages and folders can show it."""
+    if "/" in name or "\\" in name or not name.isprintable() or set(name) <= {".", " "}:
+        expected = "a name of one line without / and \\, which names a folder of results"
+        raise input_error(argument, got=f"a domain called {name!a}", expected=expected, todo="--source name=PATH")
+    return name
 
 
 def by_name(argument: str, texts: Sequence[str], names: Sequence[str], *, others: bool = False) -> dict[str, str]:

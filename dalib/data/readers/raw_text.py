@@ -35,7 +35,7 @@ class TextSplit:
         """SHA-256 of every text and label."""
         digest = hashlib.sha256(np.ascontiguousarray(self.labels, np.int32).tobytes())
         for text in self.texts:
-            digest.update(hashlib.sha256(text.encode()).digest())
+            digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
         return digest.hexdigest()
 
 

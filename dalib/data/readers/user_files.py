@@ -19,7 +19,8 @@ from dalib.data.readers.images import ImageFiles, listed
 from dalib.data.readers.places import KINDS as KINDS
 from dalib.data.readers.places import Options, Place, Raw
 from dalib.data.readers.places import place_of as place_of
-from dalib.data.readers.tabular.texts import TEXTS, read_numbers, read_texts
+from dalib.data.readers.tabular.content import FORMS, form_of
+from dalib.data.readers.tabular.texts import read_lines, read_table
 
 LISTS = (".txt", ".lst", ".list")
 
@@ -45,17 +46,17 @@ def read(argument: str, place: Place, options: Options, *, labelled: bool = True
         raw = _folder(where, path, labelled)
     elif not path.is_file():
         raise input_error(where, got="no such file or folder", expected="a folder of images or a file")
+    elif options.kind == "text" and name.endswith((".txt", ".txt.gz")):
+        raw = read_lines(where, path, labelled)
     elif name.endswith(LISTS):
         raw = _list(where, path, options, labelled)
     elif name.endswith(".npz"):
         raw = read_archive(where, path, options, labelled)
-    elif name.endswith(TEXTS):
-        raw = (
-            read_numbers(where, path, options, labelled) if options.real else read_texts(where, path, options, labelled)
-        )
+    elif form_of(name):
+        raw = read_table(where, path, options, labelled)
     else:
-        known = ", ".join((*LISTS, ".npz", *TEXTS))
-        raise input_error(where, got=f"a file {path.name}", expected=f"a folder of images, or a file {known}")
+        known = ", ".join((*LISTS, ".npz", *FORMS))
+        raise input_error(where, got=f"a file {path.name}", expected=f"a folder of images, or a file {known} (.gz too)")
     if options.kind is not None and raw.kind != options.kind:
         raise input_error(where, got=f"{raw.kind}", expected=f"{options.kind}, as --kind says")
     return raw

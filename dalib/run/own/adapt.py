@@ -35,12 +35,16 @@ import numpy as np
 
 from dalib.data import Domain, match_classes
 from dalib.data.domain import pool, unlabelled
+from dalib.data.readers.tabular.columns import described_columns
+from dalib.data.readers.tabular.words import described
 from dalib.run.cli.extras import require
-from dalib.run.cli.main import main, show_progress, typed
+from dalib.run.cli.main import main, typed
+from dalib.run.cli.progress import show_progress
+from dalib.run.cli.tables import show_tables
 from dalib.run.config import OPEN, ClosedForm, Experiment, flat
-from dalib.run.grid import Grid, expand, file_name, run_methods, tell
+from dalib.run.grid import Grid, expand, file_name, run_methods, task_folder, tell
 from dalib.run.own.closed_form import run_classic
-from dalib.run.own.inputs import LENGTH, View
+from dalib.run.own.inputs import View
 from dalib.run.own.options import Own, default_folder, encoder_options
 from dalib.run.own.plan import Classic, Plan, check_c, gather, plan
 from dalib.run.own.predictions import write_predictions
@@ -100,7 +104,9 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
     if view.frozen:
         facts["features"] = f"{options.encoder}, {options.weights}"
     elif view.kind == "text":
-        facts["texts"] = "tokens" if view.tokens else f"hashed words and word pairs, rows of length {LENGTH:.0f}"
+        facts["texts"] = "tokens" if view.words is None else described(view.words)
+    if view.columns is not None:
+        facts.update(described_columns(view.columns))
     return tuple({**facts, **dict(todo.protocol)}.items())
 
 
@@ -110,7 +116,8 @@ def own(options: Own) -> None:
     if options.report and leads():
         require("matplotlib", for_what="the report", otherwise="--no-report")
     command = typed("dalib.run.own.adapt")
-    out = (options.out or default_folder(options)) / f"{'+'.join(p.name for p in todo.sources)}-{todo.target.name}"
+    task = task_folder("+".join(place.name for place in todo.sources), todo.target.name)
+    out = (options.out or default_folder(options)) / task
     source, target, view, encoder, examples, unit, shots = read_domains(options, todo)
     listed = experiments(options, todo, source, target, view, encoder, shots)
     print(_described(source, target), file=sys.stderr)
@@ -145,21 +152,17 @@ def own(options: Own) -> None:
         fit = _closed_form(options, todo, source, target, view, closed)
         folder = out / fit.name / "seed-0"
         folders.append(leader_first(partial(run_classic, fit, fitted, target, folder, command=command)))
-    if unlabelled(target.labels("test")).any() and leads():
+    bare = unlabelled(target.labels("test")).any()
+    if bare and leads():
         write_predictions(folders, examples, match_classes(source, target, relation=options.relation).class_names, unit)
-    if options.report and leads():
-        from dalib import report
-
-        runs = report.load_runs(folders)
-        if any(event.oracle for run in runs for event in run.evaluations):
-            print(report.to_text(report.accuracy_table(runs)))
-            for metric in ("root_mean_squared_error", "r2") if options.task == "regression" else ("macro_f1",):
-                print(report.to_text(report.accuracy_table(runs, metric=metric)))
-            if options.relation in OPEN:
-                print(report.to_text(report.accuracy_table(runs, metric="h_score")))
-        else:
+    if leads():
+        metrics: list[str | None] = [None]
+        metrics += ["root_mean_squared_error", "r2"] if options.task == "regression" else ["macro_f1"]
+        metrics += ["h_score"] if options.relation in OPEN else []
+        if bare:
+            metrics = []
             print(f"no target labels: the predictions are in {out}/<method>/seed-<n>/predictions.csv")
-        print(f"\nreport: {report.write_report(runs, out / 'report.html').resolve()}")
+        show_tables(folders, metrics, out / "report.html" if options.report else None)
     tell(wrong)
 
 

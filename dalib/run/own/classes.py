@@ -1,11 +1,14 @@
 """Whether the places of a command fit one another: their classes, the sizes of their labels, no data given twice."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from dalib.core.checks import input_error
 from dalib.data.matching import RELATIONS, UNKNOWN
+from dalib.data.readers.arrays import is_sparse
 from dalib.data.readers.places import Place, Raw
 
 SHOWN = 20
@@ -78,9 +81,22 @@ def _of_target(source: str, ours: set[str], readings: Sequence[Reading], relatio
 def check_distinct(sources: Sequence[tuple[Place, np.ndarray | None]], others: Sequence[np.ndarray | None]) -> None:
     """Raises an InputError for a source with the same examples as a place of the target."""
     for place, x in sources:
-        if x is not None and any(other is not None and np.array_equal(x, other) for other in others):
+        if x is not None and any(other is not None and _equal(x, other) for other in others):
             got = f"the same data twice: {place.path} and the target"
             raise input_error("source and target", got=got, expected="two different domains")
+
+
+def row_bytes(x: Any) -> list[bytes]:
+    """What each row of an array or a sparse matrix holds, to be compared."""
+    if not is_sparse(x):
+        return [np.ascontiguousarray(row).tobytes() for row in x]
+    return [x.indices[a:b].tobytes() + x.data[a:b].tobytes() for a, b in pairwise(x.indptr)]
+
+
+def _equal(x: Any, other: Any) -> bool:
+    if is_sparse(x) != is_sparse(other):
+        return False
+    return x.shape == other.shape and (x != other).nnz == 0 if is_sparse(x) else np.array_equal(x, other)
 
 
 def _names(raw: Raw) -> set[str]:

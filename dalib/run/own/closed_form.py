@@ -10,7 +10,7 @@ import numpy as np
 from dalib.core.checks import input_error
 from dalib.core.files import write_atomically
 from dalib.data import UNLABELLED, Domain, check_distinct, match_classes
-from dalib.evaluate.scores import Scores
+from dalib.evaluate.scores import Scores, confusion_matrix
 from dalib.methods.classic import CLASSIC, Fitted, nearest_neighbour
 from dalib.run.artefacts import configuration
 from dalib.run.config import ClosedForm
@@ -55,7 +55,7 @@ FOLDS, CHOSEN_ON = 5, 2000
 
 
 def choose_c(classifier: str, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> dict[str, float]:
-    """C by cross-validation on labelled source rows: the smallest of those that score best.
+    """C by cross-validation on labelled source rows: of those that score best the nearest to 1.
 
     Args:
         classifier: svm or logreg.
@@ -91,7 +91,7 @@ def choose_c(classifier: str, x: np.ndarray, y: np.ndarray, weights: np.ndarray 
             predicted = CLASSIFIERS[classifier](x[train], y[train], own, C=C)(x[test])
             right[i] += (each[test] * (predicted == y[test])).sum()
     # Sums of weights in another order may differ in the last digit, which must not decide.
-    best = int(np.flatnonzero(right >= right.max() * (1 - 1e-9))[0])
+    best = min(np.flatnonzero(right >= right.max() * (1 - 1e-9)), key=lambda i: abs(np.log10(CHOICES_OF_C[i])))
     return {"C": CHOICES_OF_C[best], "accuracy": float(right[best] / each.sum())}
 
 
@@ -139,7 +139,7 @@ def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: 
         write_atomically(folder / "predictions.npz", file.getvalue())
     else:
         classes = len(source.class_names)
-        counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+        counts = confusion_matrix(labels, predicted, classes)
         metrics = Scores(counts).metrics()
         record.write("evaluate", 0, domain=target.name, split="test", oracle=True, metrics=metrics)
         pick = [np.random.default_rng(0).permutation(n)[:PICTURE_ROWS] for n in (len(y), len(labels))]

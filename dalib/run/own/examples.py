@@ -18,6 +18,8 @@ def reading(options: Own, place: Place) -> Options:
         *(options.kind, options.layout, *columns, options.task == "regression"),
         root=Path(root).expanduser() if root else None,
         absolute_paths=options.absolute_paths,
+        categories=options.categories,
+        drop=options.drop_columns,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from dalib.core.files import folder_name
 from dalib.data.readers.places import place_of
 from dalib.run.config import named_values
 from dalib.run.presets.options import RunOptions
@@ -48,9 +49,17 @@ class Read:
     absolute_paths: bool = False
     """Accept absolute paths in list files."""
     text_column: str = "text"
-    """Name of the texts in .jsonl and .csv."""
+    """Name of the texts in .jsonl, .csv and .tsv."""
     label_column: str = "label"
-    """Name of the labels in .jsonl and .csv."""
+    """Name of the labels in .jsonl, .csv and .tsv."""
+    categories: tuple[str, ...] = ()
+    """Columns of a table whose numbers are names of categories; columns of words are that with --kind vectors."""
+    drop_columns: tuple[str, ...] = ()
+    """Columns of a table that are left out, such as row numbers."""
+    missing: str = "refuse"
+    """Empty cells of a table: refuse, or mean to fill them with the source's mean (of categories: their shares)."""
+    word_columns: int = 16384
+    """Columns that the words and word pairs of texts are hashed to, for encoders of vectors."""
     task: str = "classification"
     """What is predicted: classification, or regression of real-valued labels (.npz with floating y [n] or [n, k], or a
     .csv or .jsonl of numbers, whose --label-column a,b names the labels and all other columns are features)."""
@@ -137,8 +146,8 @@ ORDER = (
 )
 """The order in which options enter the hash, which the names of older folders hold fast; a new option comes last."""
 NEWER = (
-    *("task", "scale_targets", "target_labelled", "source_test", "head", "classifier_c"),
-    *("adapter", "adapter_options", "maximum", "root", "absolute_paths"),
+    *("task", "scale_targets", "target_labelled", "adapter", "adapter_options", "source_test", "head", "classifier_c"),
+    *("maximum", "root", "absolute_paths", "categories", "drop_columns", "missing", "word_columns"),
 )
 """Options that count where they are not at their defaults only."""
 
@@ -150,4 +159,4 @@ def default_folder(options: Own) -> Path:
     values = [(name, getattr(options, name)) for name in counted]
     protocol = [(name, repr(value)) for name, value in values if name not in NEWER or value != known[name]]
     name = place_of("target", options.target).name
-    return Path("runs") / f"own-{name}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
+    return Path("runs") / f"own-{folder_name(name)}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"

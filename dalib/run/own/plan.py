@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from dalib.core.checks import InputError, choose, input_error
 from dalib.data.readers.places import KINDS, Place, place_of, told_apart
+from dalib.data.readers.tabular.columns import FILLS
+from dalib.data.readers.tabular.words import check_columns
 from dalib.encoders import HEADS
 from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods import TEST_TIME
@@ -218,12 +220,13 @@ def check_options(options: Own) -> None:
         "task": dict.fromkeys(TASKS),
         "head": {"auto": None, **HEADS},
         "scale_targets": dict.fromkeys(TARGETS),
+        "missing": dict.fromkeys(FILLS),
     }
     checks: list[Callable[[], Any]] = [lambda n=name: check_method(options, n) for name in options.method]  # type: ignore[misc]
     checks += [lambda n=name: choose(n, getattr(options, n), tables[n]) for name in tables]  # type: ignore[misc]
     checks += [lambda: options.kind is None or choose("kind", options.kind, dict.fromkeys(KINDS))]
     checks += [lambda: options.encoder is None or choose("encoder", options.encoder, ENCODERS)]
-    checks += [lambda: check_numbers(options), lambda: protocol(options)]
+    checks += [lambda: check_numbers(options), lambda: protocol(options), lambda: check_columns(options.word_columns)]
     gather(checks)
 
 

@@ -1,6 +1,5 @@
 """All data of a command of :mod:`dalib.run.own.adapt`, read and checked: what is wrong anywhere is one error."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,14 +9,16 @@ from dalib.core.checks import InputError, input_error
 from dalib.data import Domain, match_classes
 from dalib.data.readers.images import ImageFiles
 from dalib.data.readers.places import Place, Raw
-from dalib.data.readers.user_files import read
-from dalib.run.own.classes import check_classes, check_distinct, check_numbers
-from dalib.run.own.datasets import read_dataset
-from dalib.run.own.examples import pixels_decided, reading
+from dalib.run.cli.progress import say
+from dalib.run.own.classes import check_classes, check_distinct, check_numbers, row_bytes
+from dalib.run.own.datasets import forget, read_place
+from dalib.run.own.examples import pixels_decided
 from dalib.run.own.inputs import (
     TEXT_ENCODERS,
     View,
     arrays,
+    check_dense,
+    fitted,
     make_shots,
     make_source,
     make_target,
@@ -28,9 +29,8 @@ from dalib.run.own.inputs import (
 )
 from dalib.run.own.options import Own, encoder_options
 from dalib.run.own.plan import ROLES, Plan
-from dalib.run.own.predictions import names_of
+from dalib.run.own.predictions import Example, examples_of
 from dalib.run.registry import ENCODERS
-from dalib.train.devices.processes import leads
 
 T = TypeVar("T")
 DEFAULT_ENCODERS = {"vectors": "mlp", "series": "series_cnn", "images": "dtn", "text": "mlp"}
@@ -53,7 +53,7 @@ class Data(NamedTuple):
     target: Domain
     view: View
     encoder: str
-    examples: list[str]
+    examples: list[Example]
     unit: tuple[np.ndarray, np.ndarray] | None = None
     shots: Domain | None = None
 
@@ -76,7 +76,8 @@ def read_domains(options: Own, todo: Plan) -> Data:
     """
     faults: list[str] = []
     roles = [(role, place) for role, places in todo.places.items() for place in places]
-    raws = [_try(faults, lambda r=r, p=p: _read(r, p, options)) for r, p in roles]  # type: ignore[misc]
+    raws = [_try(faults, lambda r=r, p=p: read_place(r, p, options)) for r, p in roles]  # type: ignore[misc]
+    forget()
     raws = _try(faults, lambda: pixels_decided(options, [place.name for _, place in roles], raws)) or raws
     whole = [raw for raw in raws if raw is not None]
     # Labels are compared only when all are there: half of them would give wrong differences.
@@ -92,6 +93,10 @@ def read_domains(options: Own, todo: Plan) -> Data:
     if len(kinds) == 1:
         encoder = encoder or DEFAULT_ENCODERS[whole[0].kind]
         view = _try(faults, lambda: _view(options, todo, whole[0].kind, encoder))
+    if view is not None and not faults:
+        told, unfitted = [raw for (role, _), raw in zip(roles, whole, strict=True) if role == "source"], view
+        more = {"word_columns": options.word_columns, "missing": options.missing}
+        view = _try(faults, lambda: fitted(unfitted, told, **more))  # type: ignore[arg-type]
     # Faults so far stop the computing of features, not the decoding of images: truncated ones are to be named too.
     seen = view if view is not None and not faults else _plain(options, kinds)
     xs: list[np.ndarray | None] = [None] * len(raws)
@@ -103,6 +108,8 @@ def read_domains(options: Own, todo: Plan) -> Data:
     ours = [(place, x) for (role, place), x in zip(roles, xs, strict=True) if role.startswith("source")]
     theirs = [x for (role, _), x in zip(roles, xs, strict=True) if not role.startswith("source")]
     _try(faults, lambda: check_distinct(ours, theirs))
+    if todo.classic:
+        _try(faults, lambda: check_dense("method", [x for x in xs if x is not None]))
     if faults or view is None:
         raise InputError("\n".join(faults))
     parts = [Part(r, p, raw, x) for (r, p), raw, x in zip(roles, whole, xs, strict=True) if x is not None]
@@ -135,7 +142,7 @@ def _domains(options: Own, parts: Sequence[Part], view: View, encoder: str) -> D
         tests=[(xs[i], labels[i]) for i in at["source-test"]],
     )
     # The labelled examples of the target leave its pool and its test, or they would be tested on.
-    examples = [names_of(part.raw) for part in parts]
+    examples = [examples_of(part.raw) for part in parts]
     target, shots = parts[at["target"][0]].place.name, None
     for shot in at["target-labelled"]:
         shots = make_shots(f"{target}, labelled", xs[shot], labels[shot], source)
@@ -163,57 +170,15 @@ def _apart(kind: str, argument: str, xs: np.ndarray, shots: np.ndarray) -> np.nd
     Raises:
         InputError: when none is left.
     """
-    seen = {np.ascontiguousarray(x).tobytes() for x in shots}
-    kept = np.flatnonzero([np.ascontiguousarray(x).tobytes() not in seen for x in xs])
+    seen, rows = set(row_bytes(shots)), row_bytes(xs)
+    kept = np.flatnonzero([row not in seen for row in rows])
     if len(kept) == 0:
-        got = f"all {len(xs)} examples of {argument} among the labelled ones"
+        got = f"all {len(rows)} examples of {argument} among the labelled ones"
         raise input_error("target-labelled", got=got, expected="a few, and others without labels in the pool")
-    if gone := len(xs) - len(kept):
+    if gone := len(rows) - len(kept):
         what = "vectors" if kind == "vectors" else "examples"
-        _say(f"{argument}: {gone} of {len(xs)} {what} are among --target-labelled and are left out")
+        say(f"{argument}: {gone} of {len(rows)} {what} are among --target-labelled and are left out")
     return kept
-
-
-def _read(role: str, place: Place, options: Own) -> Raw:
-    """Reads a place; labels of the target's pool are optional where a test is named, and so are those of a test that
-    ``--no-target-labels`` leaves without."""
-    how = reading(options, place)
-    if place.dataset is not None and how.real:
-        got = f"{place.path}, whose labels are classes"
-        raise input_error(role, got=got, expected="a file with real-valued labels for --task regression")
-
-    def examples(labelled: bool) -> Raw:
-        if place.dataset is None:
-            return read(role, place, how, labelled=labelled)
-        split = "test" if role.endswith("-test") else "train"
-        return read_dataset(role, place, options.data_dir, labelled=labelled, split=split)
-
-    if role == "target" and not options.target_labels:
-        return examples(False)
-    optional = options.target_test and (role == "target" or (role == "target-test" and not options.target_labels))
-    if not optional or (role == "target" and options.oracle):
-        return examples(True)
-    if _flat_folder(place):
-        return examples(False)
-    try:
-        return examples(True)
-    except InputError as error:
-        # In a folder of folders, reading on without labels could take in splits that are not meant.
-        if place.path.is_dir():
-            raise
-        try:
-            bare = examples(False)
-        except InputError:
-            raise error from None
-        _say(f"{role}: read without its labels, which are optional here ({str(error).splitlines()[0]})")
-        return bare
-
-
-def _flat_folder(place: Place) -> bool:
-    """Whether a place is a folder that holds files and no folders, so that no class is named."""
-    if place.dataset is not None or not place.path.is_dir():
-        return False
-    return not any(path.is_dir() and not path.name.startswith(".") for path in place.path.iterdir())
 
 
 def _check_labels(options: Own, found: Mapping[str, list[tuple[Place, Raw]]]) -> None:
@@ -237,11 +202,6 @@ def _try(faults: list[str], attempt: Callable[[], T]) -> T | None:
     except InputError as error:
         faults.append(str(error))
         return None
-
-
-def _say(text: str) -> None:
-    if leads():
-        print(text, file=sys.stderr)
 
 
 def _view(options: Own, todo: Plan, kind: str, encoder: str) -> View:
