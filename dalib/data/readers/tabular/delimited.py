@@ -18,8 +18,6 @@ BLANK_THEN_QUOTE = re.compile(r'[ \t]+"')
 NAMES = {",": "comma", "\t": "tab"}
 RESCANS = 4
 """Times the length of the text that may be read again after stray quotes, before the rest is given up."""
-
-
 SHOWN = 10
 
 
