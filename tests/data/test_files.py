@@ -8,6 +8,8 @@ from dalib.core.checks import InputError
 from dalib.data import from_folder, from_list_file
 from dalib.data.readers.images import read_image
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*passed over")  # README.txt and .DS_Store of the tree
+
 
 def picture(path, value=0, size=(5, 4), mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)

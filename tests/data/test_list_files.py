@@ -106,6 +106,7 @@ def test_root_of_the_paths(root, tmp_path):
     assert len(read_one(whole, absolute_paths=True).labels) == 5
 
 
+@pytest.mark.filterwarnings("ignore:d/test")
 def test_images_that_are_listed_again_are_reported(root):
     file = listing(root, ["cat/0.png 0", "dog/a b.png 1", "cat/../cat/0.png 0"])
     raw = read_one(file)

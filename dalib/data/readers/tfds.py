@@ -12,6 +12,7 @@ import numpy as np
 
 from dalib.core.checks import choose, input_error
 from dalib.data.domain import Domain
+from dalib.data.readers.files.names import printable
 from dalib.data.readers.images import ImageFiles, is_plain, read_image
 
 SAMPLED = 32
@@ -80,15 +81,15 @@ def from_tfds(
 ) -> Domain:
     """Domain from a prepared tensorflow-datasets builder.
 
-    Nothing is downloaded or prepared here: run ``builder.download_and_prepare()`` with the ``array_record`` format
-    once; some of tfds's own builders need TensorFlow for that, none needs it for reading.
+    Run ``builder.download_and_prepare()`` with the ``array_record`` format once before; some of tfds's own builders
+    need TensorFlow for that, none for reading.
 
     Args:
         name: the domain's name.
         builder: a builder, or the name of an imported one or of one of tfds's.
-        splits: tfds's split for each of ours, for example ``{"train": "train[:80%]", "test": "train[80%:]"}``;
-            by default every split of the builder under its own name.
-        data_dir: where tfds keeps its data, when ``builder`` is a name; its default otherwise.
+        splits: tfds's split for each of ours, for example ``{"train": "train[:80%]", "test": "train[80%:]"}``.
+            Default: every split of the builder under its own name.
+        data_dir: folder of tfds's data, when ``builder`` is a name; its default otherwise.
         image_key: feature that holds the input.
         label_key: feature that holds the class; it must be a ``ClassLabel``.
 
@@ -106,16 +107,16 @@ def from_tfds(
             expected = "the name of a tensorflow-datasets builder"
             raise input_error("builder", got=got, expected=expected, todo=todo) from error
     features = builder.info.features
-    for argument, key in (("image_key", image_key), ("label_key", label_key)):
-        choose(f"{argument} of {builder.name}", key, features)
+    choose(f"image_key of {builder.name}", image_key, features)
+    choose(f"label_key of {builder.name}", label_key, features)
     if not isinstance(features[label_key], tfds.features.ClassLabel):
         got = f"{label_key!r}, a {type(features[label_key]).__name__}"
         raise input_error("label_key", got=got, expected="a ClassLabel")
     chosen = dict(splits) if splits is not None else {split: split for split in builder.info.splits}
     sources = {split: TfdsSplit(builder, instruction, image_key, label_key) for split, instruction in chosen.items()}
     if not sources:
-        got, todo = f"{builder.info.full_name} without any split in {builder.data_dir}", DOWNLOAD
-        raise input_error("builder", got=got, expected="a prepared data set", todo=todo)
+        got = f"{builder.info.full_name} without any split in {builder.data_dir}"
+        raise input_error("builder", got=got, expected="a prepared data set", todo=DOWNLOAD)
     for split, source in sources.items():
         try:
             len(source)
@@ -131,10 +132,7 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-# Builders of image domains: one generic class for all benchmarks, without TensorFlow. It takes domains that have been
-# read already, so that folders, list files and manifests stay in one place, and writes their encoded images as
-# array_record, which from_tfds reads with random access.
-
+# One builder class for all domains of image files that were read already; it writes array_record without TensorFlow.
 
 VERSION = "1.0.0"
 POOLED = "pool"
@@ -152,19 +150,15 @@ def folder_builder(name: str, domain: Domain, out: str | Path) -> Any:
     Args:
         name: the benchmark's name, a valid name of a builder (lower case, underscores).
         domain: from a folder or list reader.
-        out: where tensorflow-datasets keeps the prepared data.
-
-    Returns:
-        The builder; ``download_and_prepare()`` writes it.
+        out: folder of the prepared data, which the builder's ``download_and_prepare()`` writes.
 
     Raises:
         InputError: a domain that is not made of image files.
     """
-    sources = stored_splits(domain)
-    for split, source in sources.items():
-        if not isinstance(source, ImageFiles):
-            got = f"{type(source).__name__} in {domain.name}/{split}"
-            raise input_error("domain", got=got, expected="a domain of image files")
+    others = [(k, type(s).__name__) for k, s in stored_splits(domain).items() if not isinstance(s, ImageFiles)]
+    if others:
+        got = ", ".join(f"{kind} in {domain.name}/{split}" for split, kind in others)
+        raise input_error("domain", got=got, expected="a domain of image files")
     return _builder_class(name)(domain=domain, config=domain.name, data_dir=str(out), file_format="array_record")
 
 
@@ -191,8 +185,7 @@ def from_records(name: str, domain: str, out: str | Path) -> Domain:
 
     folder = Path(out) / name / domain / VERSION
     if not folder.is_dir():
-        known = sorted(path.name for path in (Path(out) / name).glob("*")) if (Path(out) / name).is_dir() else []
-        if known:
+        if known := sorted(path.name for path in (Path(out) / name).glob("*")):
             choose("domain", domain, dict.fromkeys(known))
         got, todo = f"{folder} (no such folder)", "dalib data prepare"
         raise input_error("out", got=got, expected="a prepared data set", todo=todo)
@@ -213,7 +206,6 @@ def _builder_class(name: str) -> Any:
     """The builder class of a benchmark, made once: tensorflow-datasets registers classes by name."""
     if name in _CLASSES:
         return _CLASSES[name]
-    import numpy as np
     import tensorflow_datasets as tfds
 
     class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -237,7 +229,7 @@ def _builder_class(name: str) -> Any:
 
         def _generate_examples(self, source: ImageFiles) -> Iterator[tuple[int, dict[str, Any]]]:
             for i, (path, label) in enumerate(zip(source.paths, np.asarray(source.labels).tolist(), strict=True)):
-                yield i, {"image": stored_bytes(source.root / path), "label": label, "path": path}
+                yield i, {"image": stored_bytes(source.root / path), "label": label, "path": printable(path)}
 
     FolderBuilder.__name__ = FolderBuilder.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
     FolderBuilder.name = name
