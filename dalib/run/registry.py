@@ -28,7 +28,7 @@ def check_method(name: str, made: Any) -> Method:
             "method",
             got=f"{name!r}, which returned a {type(made).__name__}",
             expected="a dalib.methods.Method",
-            todo="make it of a term by dalib.methods.from_term, or build a Method",
+            todo="make it of a term by dalib.methods.term, or build a Method",
         )
     return made
 
