@@ -28,7 +28,8 @@ class Estimate(NamedTuple):
 
 def clipped(value: float, low: float, high: float, note: str = "") -> Estimate:
     """An estimate whose numbers are shares."""
-    return Estimate(*(float(np.clip(x, 0, 1)) for x in (value, low, high)), note)
+    ends = [float(np.clip(x, 0, 1)) for x in (value, low, high)]
+    return Estimate(ends[0], ends[1], ends[2], note)
 
 
 def undefined(note: str) -> Estimate:

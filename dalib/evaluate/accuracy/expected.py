@@ -143,7 +143,8 @@ def expected_accuracy(
         if np.isfinite(estimate.value) and not (collapsed and chosen[name].collapse == "blind")
     }
     if not read:
-        return Expected(*[float("nan")] * 3, found, f"collapsed: {collapsed}" if collapsed else "no estimator applies")
+        none = float("nan")
+        return Expected(none, none, none, found, f"collapsed: {collapsed}" if collapsed else "no estimator applies")
     values, lows, highs = (np.array([getattr(x, end) for x in read.values()]) for end in ("value", "low", "high"))
     low = min(np.median(lows), np.quantile(values, 0.25))
     high = max(np.median(highs), np.quantile(values, 0.75))
