@@ -90,10 +90,11 @@ def rank(among: Sequence[Candidate], by: str | Sequence[str]) -> list[Place]:
         values = columns[0]
     else:
         usable = [i for i, (state, _) in enumerate(judged) if state == "ok"]
-        ranks = mean_rank([[column[i] for i in usable] for column in columns]) if usable else []
         values = [float("nan")] * len(among)
-        for i, value in zip(usable, ranks, strict=True):
-            values[i] = float(value)
+        if usable:
+            ranks = mean_rank([[column[i] for i in usable] for column in columns])
+            for i, value in zip(usable, ranks, strict=True):
+                values[i] = float(value)
     places = [
         Place(candidate, float(value), *verdict)
         for candidate, value, verdict in zip(among, values, judged, strict=True)

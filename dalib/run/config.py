@@ -24,7 +24,7 @@ OPEN = ("open", "universal")
 """Relations in which the target has classes of its own."""
 LATER = (
     *("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache"),
-    *("kind", "shots"),
+    *("kind", "shots", "keep"),
 )
 """Fields that older run folders do not have: written where they are not at their defaults."""
 TASKS = ("classification", "regression")
@@ -82,7 +82,8 @@ class Experiment:
     semi-supervised run.
     ``accumulate`` and ``gradient_cache`` say in how many parts a batch goes through the net, and whether by two passes
     (:mod:`dalib.train.accumulate`). ``protocol`` holds what no other field says of the data, by name:
-    ``split`` (transductive, held out), ``variant`` …
+    ``split`` (transductive, held out), ``variant`` … ``keep`` is the number of examples of a split that evaluations
+    keep predictions and features of (:mod:`dalib.run.select.kept`).
     """
 
     benchmark: str
@@ -115,6 +116,7 @@ class Experiment:
     log_every: int = 20
     evaluate_every: int = 100
     save_every: int = 200
+    keep: int = 0
 
     @property
     def task(self) -> str:
@@ -196,6 +198,8 @@ class Experiment:
         if not 0 <= self.recipe.label_smoothing < 1:
             raise input_error("label_smoothing", got=self.recipe.label_smoothing, expected="a number in [0, 1)")
         check_cadence(Cadence(self.log_every, self.evaluate_every, self.save_every))
+        if self.keep < 0 or (self.keep and self.kind == "regression"):
+            raise input_error("keep", got=self.keep, expected="a number ≥ 0, and 0 for a regression")
         if self.seed < 0:
             raise input_error("seed", got=self.seed, expected="an integer ≥ 0")
         if self.source == self.target and self.role != "oracle":

@@ -162,6 +162,7 @@ def expand(
         "log_every": options.log_every,
         "evaluate_every": options.evaluate_every,
         "save_every": options.save_every,
+        "keep": options.keep,
         **own,
     }
     found = []

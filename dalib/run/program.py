@@ -174,7 +174,7 @@ def make_program(experiment: Experiment, classes: int, given: Given = NAMED) -> 
     They are for the devices there are (:func:`~dalib.train.devices.processes.run_mesh`), no part of the experiment;
     neither is ``DALIB_FSDP=1``, which splits parameters and optimiser state over them (:mod:`dalib.train.step`).
     """
-    anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method", "protocol": ()}
+    anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method", "protocol": (), "keep": 0}
     return _program(Experiment(**{**vars(experiment), **anonymous}), classes, run_mesh(), wants_split(), given)
 
 

@@ -19,6 +19,7 @@ from dalib.run.artefacts import configuration, fingerprints, outcome_file, read_
 from dalib.run.config import Experiment
 from dalib.run.evaluation import Evaluation, make_inference
 from dalib.run.program import NAMED, Given, Program, make_program
+from dalib.run.select.kept import keep_outputs
 from dalib.train import (
     Cadence,
     Clock,
@@ -252,6 +253,13 @@ def open_run(
             encoder = load(experiment.encoder, weights=experiment.weights, **dict(experiment.encoder_options))[1]
         return init(jax.random.key(experiment.seed), sample, variables, encoder)
 
+    def evaluate(state: TrainState) -> list[dict[str, Any]]:
+        predictors = infer.predictors(state)
+        if experiment.keep and experiment.role != "oracle":
+            kept = (folder, int(state.step), predictors, infer.variables(state), (labelled, target), experiment.keep)
+            keep_outputs(*kept, mesh=program.mesh, writes=leads())
+        return evaluation.of(*predictors)
+
     def finish(state: TrainState, together: int = 1) -> None:
         write_outcome(
             folder,
@@ -272,7 +280,7 @@ def open_run(
         labelled=labelled,
         target=target,
         initial=initial,
-        evaluate=lambda state: evaluation.of(*infer.predictors(state)),
+        evaluate=evaluate,
         events=evaluation.events,
         refresh=infer.refresh,
         finish=finish,

@@ -139,6 +139,9 @@ class RunOptions:
     """Steps between two evaluations, a multiple of log_every."""
     save_every: int = 200
     """Steps between two checkpoints, a multiple of log_every."""
+    keep: int = 0
+    """For dalib select: keep predictions and features of this many examples of each split at every evaluation, 500 say
+    (6 bytes for each example and each feature or class). 0 keeps none."""
     population: str = "auto"
     """auto trains the runs of one method together, as many as fit the device; a number limits how many; off trains one
     run after the other. Numbers agree to rounding."""
@@ -182,7 +185,7 @@ NO_PROTOCOL = (
     *("data_dir", "prepared", "population", "array", "out", "report"),
 )
 """Options that say which runs are done and where; they do not change a run."""
-ADDED = ("accumulate", "gradient_cache")
+ADDED = ("accumulate", "gradient_cache", "keep")
 """Options that came later: at their defaults they leave the names of older folders as they are."""
 
 
