@@ -142,3 +142,15 @@ def test_a_regression_keeps_nothing(tmp_path):
         common = {"benchmark": "b", "source": "s", "target": "t", "method": "source_only", "seed": 0, "steps": 1}
         rest = {"batch_size": 2, "encoder": "mlp", "bottleneck": "none", "batch_norm": "source", "recipe": Recipe()}
         Experiment(**common, **rest, kind="regression", keep=5).check()
+
+
+@pytest.mark.slow
+def test_members_of_a_population_keep_what_they_keep_one_by_one(tmp_path):
+    two = ("--seeds", 2, "--log-every", 2)
+    together, alone = (adapt(tmp_path / name, LABELS, *two, "--population", name) for name in ("auto", "off"))
+    for a, b in zip(load_runs(together), load_runs(alone), strict=True):
+        for step, path in kept_steps(a.path).items():
+            mine, theirs = read_kept(path), read_kept(kept_steps(b.path)[step])
+            np.testing.assert_allclose(mine.target_logits, theirs.target_logits, atol=2e-3)
+    (choice,) = choose_among(load_runs(together), ["im"], top=1)
+    assert all(np.isfinite(found.estimates["gde"].value) for found in choice.expected.values())  # seeds are peers
