@@ -21,3 +21,5 @@ from dalib.evaluate.accuracy.label_shift import Shift as Shift
 from dalib.evaluate.accuracy.label_shift import bbse as bbse
 from dalib.evaluate.accuracy.label_shift import corrected as corrected
 from dalib.evaluate.accuracy.label_shift import mlls as mlls
+from dalib.evaluate.accuracy.shipping import Shipping as Shipping
+from dalib.evaluate.accuracy.shipping import shipping as shipping

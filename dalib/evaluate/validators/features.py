@@ -7,7 +7,7 @@ import numpy as np
 
 from dalib.core.checks import input_error
 from dalib.discrepancy import soft_neighbourhood_density
-from dalib.evaluate.inputs import class_scores, entropy_of, matrix
+from dalib.evaluate.inputs import class_scores, entropy_of, matrix, vector
 from dalib.evaluate.validators.predictions import mutual_information
 
 
@@ -119,3 +119,26 @@ def transfer_score(head: Any, features: Any, logits: Any, *, seed: int = 0) -> f
     weights = class_scores("head", head, classes=z.shape[1])
     information = abs(mutual_information(z)) / np.log(z.shape[1])
     return -uniformity(weights) + hopkins(x, seed=seed) + information
+
+
+def saturated(scores: Any, *, window: int = 3, threshold: float = 0.01) -> int | None:
+    """The first step from which a score hardly moves: σ/|μ| below a threshold over a window that ends there.
+
+    The Transfer Score's authors stop training by it.
+
+    Args:
+        scores: one an evaluation ``[t]``, in order.
+        window: evaluations, at least 2.
+        threshold: > 0.
+
+    Returns:
+        Index of an evaluation; None where the score never rests.
+    """
+    x = vector("scores", scores)
+    if window < 2 or not threshold > 0:
+        raise input_error("window", got=f"{window}, threshold {threshold}", expected="a window ≥ 2 and a number > 0")
+    for i in range(window, len(x) + 1):
+        part = x[i - window : i]
+        if part.std() < threshold * abs(part.mean()):
+            return i - 1
+    return None

@@ -26,6 +26,8 @@ class Validator(NamedTuple):
         bounds: the same for n target examples, C classes, d features.
         collapse: what it makes of a model that predicts one class: "sees", "blind" or "rewards".
         among: ``candidates -> [M]``: of a score that compares candidates.
+        least: candidates that it needs to mean something.
+        balanced: whether it presumes classes of equal frequency; partial, open and long-tailed targets have none.
     """
 
     summary: str
@@ -35,6 +37,8 @@ class Validator(NamedTuple):
     bounds: Callable[[int, int, int], tuple[float, float]]
     collapse: str
     among: Callable[[Sequence[Evidence]], np.ndarray] | None = None
+    least: int = 1
+    balanced: bool = False
 
 
 def _of(function: Callable[..., float], *names: str) -> Callable[[Evidence], float]:
@@ -103,36 +107,40 @@ VALIDATORS: dict[str, Validator] = {
         "blind",
     ),
     "diversity": Validator(
-        "entropy of the mean prediction; presumes balanced classes",
+        "entropy of the mean prediction",
         _of(predictions.diversity, "target_logits"),
         (),
         "0 to ln C",
         lambda n, c, d: (0, _log(c)),
         "sees",
+        balanced=True,
     ),
     "im": Validator(
-        "mutual information, diversity − mean entropy; presumes balanced classes",
+        "mutual information, diversity − mean entropy",
         _of(predictions.mutual_information, "target_logits"),
         (),
         "0 to ln C",
         lambda n, c, d: (0, _log(c)),
         "sees",
+        balanced=True,
     ),
     "bnm": Validator(
-        "nuclear norm of the predictions, normalised; presumes balanced classes",
+        "nuclear norm of the predictions, normalised",
         _of(predictions.nuclear, "target_logits"),
         (),
         "1/√(C · min(n, C)) to 1",
         lambda n, c, d: (1 / _root(c * min(n, c)), 1),
         "sees",
+        balanced=True,
     ),
     "fbnm": Validator(
-        "fast nuclear norm over n; presumes balanced classes, depends on n",
+        "fast nuclear norm over n; depends on n",
         _of(predictions.fast_nuclear, "target_logits"),
         (),
         "0 to √(min(n, C)/n)",
         lambda n, c, d: (0, _root(min(n, c) / n)),
         "sees",
+        balanced=True,
     ),
     "mcc": Validator(
         "−class confusion",
@@ -151,12 +159,13 @@ VALIDATORS: dict[str, Validator] = {
         "rewards",
     ),
     "corr_c": Validator(
-        "tr(PᵀP)/‖PᵀP‖_F; presumes balanced classes",
+        "tr(PᵀP)/‖PᵀP‖_F",
         lambda e: predictions.corr_c(predictions.softmax(e.target_logits)),
         (),
         "1 to √C",
         lambda n, c, d: (1, _root(c)),
         "sees",
+        balanced=True,
     ),
     "rankme": Validator(
         "effective rank of the target's features",
@@ -236,13 +245,14 @@ VALIDATORS: dict[str, Validator] = {
         "sees",
     ),
     "ensv": Validator(
-        "EnsV: agreement with the mean prediction of all candidates; needs five or more that differ",
+        "EnsV: agreement with the mean prediction of all candidates, which should differ",
         None,
         (),
         "0 to 1",
         SHARE,
         "blind",
         _ensemble,
+        least=5,
     ),
     "mixval": Validator(
         "MixVal: mean rank of the accuracies on mixtures within and across predicted classes",
@@ -252,6 +262,7 @@ VALIDATORS: dict[str, Validator] = {
         SHARE,
         "blind",
         _mixval,
+        least=2,
     ),
 }
 """By name, in no order of trust."""

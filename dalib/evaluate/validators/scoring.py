@@ -56,17 +56,19 @@ def scores(candidates: Sequence[Evidence], names: Sequence[str] | None = None) -
                 dict(zip(able, map(float, validator.among([candidates[i] for i in able])), strict=True)) if able else {}
             )
         for i, evidence in enumerate(candidates):
-            found[i][name] = _judged(evidence, validator, values.get(i))
+            found[i][name] = _judged(evidence, validator, values.get(i), len(able))
     return found
 
 
-def _judged(evidence: Evidence, validator: Validator, value: float | None) -> Scored:
+def _judged(evidence: Evidence, validator: Validator, value: float | None, candidates: int) -> Scored:
     if value is None:
         return Scored(float("nan"), "missing", "not kept: " + ", ".join(evidence.lacks(validator.needs)))
     if not np.isfinite(value):
         return Scored(float("nan"), "undefined", evidence.spread.collapsed or "not defined for these predictions")
     if evidence.spread.collapsed:
         return Scored(value, "collapsed", evidence.spread.collapsed)
+    if candidates < validator.least:
+        return Scored(value, why=f"{candidates} candidates; it needs {validator.least}")
     if validator.needs == WEIGHTED:
         return Scored(value, why=doubts(evidence.weights))
     return Scored(value)

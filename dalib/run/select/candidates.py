@@ -8,7 +8,7 @@ import numpy as np
 from dalib.core.checks import InputError, input_error
 from dalib.core.run_folders import Run, is_source_only
 from dalib.evaluate import TARGET_SCORES, Evidence
-from dalib.evaluate.accuracy import Expected, expected_accuracy
+from dalib.evaluate.accuracy import Expected, Shipping, expected_accuracy, shipping
 from dalib.evaluate.ranking import Candidate, Place, candidates, picks, rank
 from dalib.evaluate.validators import Scored
 from dalib.evaluate.validators.predictions import LARGEST
@@ -43,6 +43,7 @@ class Choice(NamedTuple):
         expected: accuracy by name, of the candidates that are shown; empty where runs kept no predictions.
         left_out: runs that are no candidates, and why.
         models: by name.
+        shipping: facts on the first place; None where they were not kept.
     """
 
     task: str
@@ -52,6 +53,7 @@ class Choice(NamedTuple):
     expected: dict[str, Expected]
     left_out: dict[str, str]
     models: dict[str, Model]
+    shipping: Shipping | None = None
 
 
 def choose_among(runs: Sequence[Run], by: Sequence[str] = (), *, top: int = 10) -> list[Choice]:
@@ -103,7 +105,8 @@ def _choose(runs: Sequence[Run], task: str, by: tuple[str, ...], top: int) -> Ch
     expected = {
         name: expected_accuracy(evidence[name], peers=_peers(name, models, evidence)) for name in names if evidence
     }
-    return Choice(task, by, ranking, chosen, expected, left_out, models)
+    facts = shipping(evidence[ranking[0].candidate.name]) if evidence else None
+    return Choice(task, by, ranking, chosen, expected, left_out, models, facts)
 
 
 def _trained(run: Run, steps: Mapping[int, Any]) -> list[int]:

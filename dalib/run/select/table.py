@@ -4,10 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dalib.evaluate import VALIDATORS
 from dalib.evaluate.accuracy import Expected
 from dalib.evaluate.ranking import Place
 from dalib.run.select.candidates import Choice, accuracies
 
+CLASSES = 5
+"""How many classes are named."""
 KEEP = "for expected accuracies and all validators: run with --keep 500"
 
 
@@ -28,7 +31,7 @@ def to_text(choice: Choice, *, top: int = 10) -> str:
         "",
         *_picks(choice, truth, best),
     ]
-    notes = [f"flagged: {flagged}" for flagged in _flagged(choice)]
+    notes = [*_shipped(choice), *(f"flagged: {flagged}" for flagged in _flagged(choice)), *_presumed(choice)]
     notes += [f"left out: {path}, {why}" for path, why in choice.left_out.items()]
     notes += [] if choice.expected else [KEEP]
     if truth:
@@ -72,6 +75,28 @@ def _flagged(choice: Choice) -> list[str]:
         if place.state != "ok":
             found[place.state] = found.get(place.state, 0) + 1
     return [f"{count} {state}, below source-only" for state, count in found.items()]
+
+
+def _shipped(choice: Choice) -> list[str]:
+    """Of the first place: its calibration, and the target's classes where they differ most from what is predicted."""
+    if (facts := choice.shipping) is None:
+        return []
+    own, target = facts.calibration, facts.target_temperature
+    text = f"of 1: temperature {own.temperature:.2f} takes the source's calibration error from {own.before:.3f} to "
+    text += f"{own.after:.3f}" + (f"; {target:.2f} is estimated for the target" if np.isfinite(target) else "")
+    names = next(iter(choice.models.values())).run.class_names
+    shares = zip(names, facts.predicted, facts.frequencies.priors, facts.by_likelihood.priors, strict=False)
+    most = sorted(shares, key=lambda row: -abs(row[1] - row[2]))[:CLASSES]
+    rows = [f"{name} {a:.0%} (BBSE {b:.0%}, MLLS {c:.0%})" for name, a, b, c in most]
+    return [text, "of 1: predicted share of the target, with the estimated frequency: " + ", ".join(rows)]
+
+
+def _presumed(choice: Choice) -> list[str]:
+    relations = {str(model.run.experiment.get("relation", "closed")) for model in choice.models.values()} - {"closed"}
+    names = [name for name in choice.picks if VALIDATORS[name].balanced]
+    if not relations or not names:
+        return []
+    return [f"{', '.join(names)} presume balanced classes, which a {' or '.join(sorted(relations))} target has not"]
 
 
 def _remarks(place: Place, found: Expected | None) -> str:

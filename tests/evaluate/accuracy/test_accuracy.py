@@ -140,6 +140,15 @@ def test_expected_accuracy_reads_all_and_says_where_they_disagree():
     assert "disagree" in sure.warning
 
 
+def test_what_ships_with_a_model():
+    found = a.shipping(evidence(n=200, m=200, shift=0.2, noise=1.5))
+    assert found.calibration.after < found.calibration.before and np.isfinite(found.target_temperature)
+    for shares in (found.predicted, found.frequencies.priors, found.by_likelihood.priors):
+        assert shares.sum() == pytest.approx(1)
+    assert np.isnan(a.shipping(evidence(train_features=None)).target_temperature)
+    assert a.shipping(Evidence(target_logits=np.ones((3, 2)))) is None
+
+
 def test_of_a_collapse_only_estimators_that_see_it_are_read():
     own = evidence(n=100, m=100, target_logits=np.zeros((100, 4)) + np.array([30.0, 0, 0, 0]))
     found = a.expected_accuracy(own)

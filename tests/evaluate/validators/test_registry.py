@@ -96,6 +96,10 @@ def test_density_ratios_that_say_little_are_warned_of():
     assert not doubts(np.ones(50))
 
 
+def test_too_few_candidates_are_warned_of():
+    assert "3 candidates; it needs 5" in SCORES[0]["ensv"].why and not SCORES[0]["mixval"].why
+
+
 def test_evidence_has_no_place_for_target_labels():
     assert not any("label" in f.name and "source" not in f.name for f in dataclasses.fields(Evidence))
     with pytest.raises(TypeError):

@@ -17,7 +17,7 @@ from dalib.evaluate.validators import (
 from dalib.evaluate.validators.clusters import clusters
 from dalib.evaluate.validators.consensus import mean_rank
 from dalib.evaluate.validators.domains import coral, mmd, nearest_domain
-from dalib.evaluate.validators.features import hopkins, uniformity
+from dalib.evaluate.validators.features import hopkins, saturated, uniformity
 from dalib.evaluate.validators.risk import effective_size, importance_weighted_risk, source_accuracy
 
 rng = np.random.default_rng(0)
@@ -85,6 +85,11 @@ def test_transfer_score_of_a_simplex():
     assert np.isnan(hopkins(np.ones((5, 3))))
 
 
+def test_saturation():
+    assert saturated([1, 2, 3, 3.01, 3.0, 3.01]) == 4
+    assert saturated([1, 2, 3]) is None and saturated([1.0]) is None
+
+
 def test_ensemble_agreement():
     """Two of three say class 0 on the first row; all agree on the second."""
     a, b = np.array([[3.0, 0], [0, 3.0]]), np.array([[0, 3.0], [0, 3.0]])
@@ -123,6 +128,7 @@ def test_reverse_accuracy_takes_any_training():
         lambda: coral(np.ones((1, 2)), np.ones((9, 2))),
         lambda: uniformity(np.zeros((3, 2))),
         lambda: hopkins(np.ones((9, 2)), share=0),
+        lambda: saturated([1.0], window=1),
         lambda: ensemble_agreement([]),
         lambda: ensemble_agreement([np.ones((2, 3)), np.ones((3, 3))]),
         lambda: mix_accuracy(np.ones((2, 3)), np.ones((2, 3)), [0, 2]),
