@@ -9,7 +9,7 @@ from dalib.core.checks import choose, input_error
 from dalib.data import Domain
 from dalib.run.cli.extras import require
 from dalib.run.cli.main import Progress, show_progress, typed
-from dalib.run.config import Experiment, flat, method_options
+from dalib.run.config import Experiment, flat, method_options, named_values
 from dalib.run.population.members import Job, check_population, run_jobs
 from dalib.run.presets.options import Grid as Grid
 from dalib.run.presets.options import Settings
@@ -157,6 +157,8 @@ def expand(
         protocol = (*protocol, ("preset", options.preset))
     common = {
         "encoder": options.encoder,
+        "adapter": options.adapter,
+        "adapter_options": flat(named_values("adapter-options", options.adapter_options)),
         "accumulate": options.accumulate,
         "gradient_cache": options.gradient_cache,
         "log_every": options.log_every,

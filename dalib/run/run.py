@@ -42,6 +42,10 @@ from dalib.train.devices.processes import (
 )
 from dalib.train.devices.sharding import check_rows
 from dalib.train.termination import deferred
+from dalib.transfer.adapters import with_adapter
+
+ADAPTER = 0xADA
+"""Keeps an adapter's first weights apart from other draws by the same seed."""
 
 
 class Run(NamedTuple):
@@ -251,6 +255,8 @@ def open_run(
         encoder = None
         if experiment.weights and begin is None:
             encoder = load(experiment.encoder, weights=experiment.weights, **dict(experiment.encoder_options))[1]
+            if adapter := experiment.make_adapter():
+                encoder = with_adapter(encoder, adapter, jax.random.fold_in(jax.random.key(experiment.seed), ADAPTER))
         return init(jax.random.key(experiment.seed), sample, variables, encoder)
 
     def evaluate(state: TrainState) -> list[dict[str, Any]]:

@@ -80,6 +80,7 @@ def test_the_command(runs, capsys):
     assert "calibration error from" in text and "MLLS" in text
 
 
+@pytest.mark.slow
 def test_without_labels_there_is_no_regret(runs, tmp_path, capsys):
     out = adapt(tmp_path / "none", None, "--no-target-labels")
     capsys.readouterr()
@@ -88,6 +89,7 @@ def test_without_labels_there_is_no_regret(runs, tmp_path, capsys):
     assert "expected accuracy" in text and "regret" not in text and "oracle" not in text
 
 
+@pytest.mark.slow
 def test_runs_that_kept_nothing_are_chosen_by_their_record(runs, tmp_path, capsys):
     """Keeping changes no number of a run; its record alone is enough for a choice."""
     out = adapt(tmp_path / "plain", LABELS, keep=0)
@@ -119,6 +121,19 @@ def test_bad_input(runs, tmp_path, capsys):
         assert command(arguments) == 2
         error = capsys.readouterr().err
         assert said in error and error.count("error:") == 1 and "Traceback" not in error
+
+
+def test_predictions_that_are_not_finite_come_last(runs, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(runs, broken)
+    file = next((broken / "a-b" / "dann").rglob("step-00000004.npz"))
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    arrays["target_logits"][0, 0] = np.nan
+    np.savez(file, **arrays)
+    (found,) = choose_among(load_runs(broken), ["im"], top=1)
+    last = found.ranking[-1]
+    assert (last.candidate.name, last.state) == ("dann seed 0 step 4", "undefined") and "not finite" in last.why
 
 
 def test_list(capsys):

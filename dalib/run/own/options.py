@@ -112,7 +112,7 @@ ORDER = (
     *("options", "holdout", "benchmark", "protocol", "log_every", "evaluate_every", "save_every"),
 )
 """The order in which options enter the hash, which the names of older folders hold fast; a new option comes last."""
-NEWER = ("task", "scale_targets", "target_labelled", "keep")
+NEWER = ("task", "scale_targets", "target_labelled", "adapter", "adapter_options", "keep")
 """Options that count where they are not at their defaults only."""
 
 

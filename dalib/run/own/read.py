@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from dalib.data import Domain, match_classes
 from dalib.data.matching import RELATIONS, UNKNOWN
 from dalib.data.readers.images import ImageFiles
 from dalib.data.readers.user_files import Options, Place, Raw, read
+from dalib.run.config import named_values
 from dalib.run.own.datasets import read_dataset
 from dalib.run.own.inputs import (
     TEXT_ENCODERS,
@@ -307,15 +307,4 @@ def encoder_options(options: Own) -> dict[str, Any]:
     Raises:
         InputError: for another form.
     """
-    found = {}
-    for text in options.encoder_options:
-        left, equal, value = text.partition("=")
-        name = left.removeprefix("encoder.")
-        if not equal or not name:
-            raise input_error("encoder-options", got=repr(text), expected="encoder.name=value")
-        try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
-            parsed = value
-        found[name] = tuple(parsed) if isinstance(parsed, list) else parsed
-    return found
+    return named_values("encoder-options", options.encoder_options, "encoder.")

@@ -7,7 +7,7 @@ import numpy as np
 
 from dalib.core.checks import InputError, input_error
 from dalib.core.run_folders import Run, is_source_only
-from dalib.evaluate import TARGET_SCORES, Evidence
+from dalib.evaluate import TARGET_SCORES, VALIDATORS, Evidence
 from dalib.evaluate.accuracy import Expected, Shipping, expected_accuracy, shipping
 from dalib.evaluate.ranking import Candidate, Place, candidates, picks, rank
 from dalib.evaluate.validators import Scored
@@ -88,8 +88,11 @@ def _choose(runs: Sequence[Run], task: str, by: tuple[str, ...], top: int) -> Ch
     if kept:
         left_out |= {str(run.path): "kept no predictions" for run in able if str(run.path) not in kept}
         models = _models([(run, step) for run in able for step in _trained(run, kept.get(str(run.path), {}))])
-        evidence = {name: read_kept(kept[str(model.run.path)][model.step]) for name, model in models.items()}
+        for name, model in models.items():
+            if (own := read_kept(kept[str(model.run.path)][model.step])) is not None:
+                evidence[name] = own
         found = candidates(evidence, [name for name, model in models.items() if is_source_only(model.run)])
+        found += [_not_finite(model) for name, model in models.items() if name not in evidence]
         by = by or ("ami",)
     else:
         models = _models([(run, step) for run in able for step in _trained(run, _recorded(run))])
@@ -103,9 +106,12 @@ def _choose(runs: Sequence[Run], task: str, by: tuple[str, ...], top: int) -> Ch
     shown = [*ranking[:top], *chosen.values(), next(place for place in ranking if place.candidate.source_only)]
     names = dict.fromkeys(place.candidate.name for place in shown)
     expected = {
-        name: expected_accuracy(evidence[name], peers=_peers(name, models, evidence)) for name in names if evidence
+        name: expected_accuracy(evidence[name], peers=_peers(name, models, evidence))
+        for name in names
+        if name in evidence
     }
-    facts = shipping(evidence[ranking[0].candidate.name]) if evidence else None
+    first = evidence.get(ranking[0].candidate.name)
+    facts = None if first is None else shipping(first)
     return Choice(task, by, ranking, chosen, expected, left_out, models, facts)
 
 
@@ -134,7 +140,13 @@ def _peers(name: str, models: Mapping[str, Model], evidence: Mapping[str, Eviden
     """Evidence on the other seeds of a method with the same options, at the same step."""
     own = models[name]
     same = (_label(own.run), own.step)
-    return [evidence[other] for other, m in models.items() if other != name and (_label(m.run), m.step) == same]
+    others = [m for m in models.values() if m.name != name and m.name in evidence]
+    return [evidence[m.name] for m in others if (_label(m.run), m.step) == same]
+
+
+def _not_finite(model: Model) -> Candidate:
+    lost = Scored(float("nan"), "undefined", "predictions that are not finite")
+    return Candidate(model.name, dict.fromkeys(VALIDATORS, lost), is_source_only(model.run))
 
 
 # From the record alone: scores that every evaluation wrote.

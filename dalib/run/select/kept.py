@@ -148,8 +148,8 @@ def _files(folder: Path) -> Iterator[Path]:
     return iter(sorted(folder.iterdir())) if folder.is_dir() else iter(())
 
 
-def read_kept(path: Path) -> Evidence:
-    """The evidence of one kept file.
+def read_kept(path: Path) -> Evidence | None:
+    """The evidence of one kept file; None where predictions are not finite.
 
     Raises:
         InputError: for a file that is damaged, or arrays that do not belong together; the file is named.
@@ -157,7 +157,7 @@ def read_kept(path: Path) -> Evidence:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        return Evidence(**arrays)
+        return Evidence(**arrays) if all(np.isfinite(x).all() for x in arrays.values()) else None
     except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:  # an InputError is a ValueError
         todo = "delete the file; the step is then no candidate"
         raise input_error(str(path), got=error, expected="arrays that a run has kept", todo=todo) from None
