@@ -100,7 +100,7 @@ class Expected(NamedTuple):
 
     Attributes:
         value: their median; NaN where there is none.
-        low: the lower of their median lower end and their lower quartile, so that disagreement widens the interval.
+        low: the lower of their median lower end and the least of them, so that disagreement widens the interval.
         high: the same upwards.
         estimates: by name, those that are not defined included.
         warning: that they disagree, or that the model has collapsed; empty if nothing is to be said.
@@ -118,7 +118,8 @@ def expected_accuracy(
 ) -> Expected:
     """Predicts the accuracy on the target from what is known without its labels.
 
-    Of a model that has collapsed only the estimators that see it are read.
+    Of a model that has collapsed only the estimators that see it are read, and importance weighting is not where the
+    density ratios say little.
 
     Args:
         evidence: on the model, at best with held-out source examples and features.
@@ -140,14 +141,13 @@ def expected_accuracy(
     read = {
         name: estimate
         for name, estimate in found.items()
-        if np.isfinite(estimate.value) and not (collapsed and chosen[name].collapse == "blind")
+        if np.isfinite(estimate.value) and not estimate.note and not (collapsed and chosen[name].collapse == "blind")
     }
     if not read:
         none = float("nan")
         return Expected(none, none, none, found, f"collapsed: {collapsed}" if collapsed else "no estimator applies")
     values, lows, highs = (np.array([getattr(x, end) for x in read.values()]) for end in ("value", "low", "high"))
-    low = min(np.median(lows), np.quantile(values, 0.25))
-    high = max(np.median(highs), np.quantile(values, 0.75))
+    low, high = min(np.median(lows), values.min()), max(np.median(highs), values.max())
     return Expected(float(np.median(values)), float(low), float(high), found, _warning(read, collapsed))
 
 

@@ -53,7 +53,7 @@ def density_ratio(train: Any, target: Any, at: Any, *, seed: int = 0) -> np.ndar
     held = np.concatenate([o + rng.permutation(n)[: -(-n // 5)] for o, n in ((0, len(x)), (len(x), len(y)))])
     kept = np.setdiff1d(np.arange(len(rows)), held)
     # From strong to weak decay, each fit starts where the one before ended.
-    model, found = LogisticRegression(warm_start=True, max_iter=500), []
+    model, found = LogisticRegression(solver="newton-cholesky", warm_start=True), []
     for decay in DECAYS:
         model.set_params(C=1 / (decay * len(kept))).fit(rows[kept], domain[kept])
         margin = model.decision_function(rows[held])

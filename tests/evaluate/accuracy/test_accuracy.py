@@ -133,6 +133,11 @@ def test_expected_accuracy_reads_all_and_says_where_they_disagree():
     assert found.estimates.keys() == a.ESTIMATORS.keys()
     assert all(np.isfinite(e.value) for e in found.estimates.values())
     assert 0 <= found.low <= found.value <= found.high <= 1
+    # What density ratios of separable domains say is shown, and not read.
+    far = a.expected_accuracy(evidence(n=150, m=150, shift=40.0, target_logits=own.target_logits))
+    read = [e.value for e in far.estimates.values() if np.isfinite(e.value) and not e.note]
+    assert "separable" in far.estimates["weighted"].note and far.value == pytest.approx(np.median(read))
+    assert far.low <= min(read) and far.high >= max(read)
     only = a.expected_accuracy(Evidence(target_logits=own.target_logits))
     assert np.isnan(only.value) and "no estimator" in only.warning
     assert "source_labels" in only.estimates["atc"].note and "two seeds" in only.estimates["gde"].note
