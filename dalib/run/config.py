@@ -25,7 +25,7 @@ OPEN = ("open", "universal")
 """Relations in which the target has classes of its own."""
 LATER = (
     *("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache"),
-    *("kind", "shots", "adapter", "adapter_options", "keep"),
+    *("kind", "shots", "adapter", "adapter_options", "classifier_options", "keep"),
 )
 """Fields that older run folders do not have: written where they are not at their defaults."""
 TASKS = ("classification", "regression")
@@ -70,10 +70,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run: everything that its numbers depend on, apart from the data (whose fingerprints are kept beside it).
+    """One run: everything that its numbers depend on, apart from the data (the record keeps their fingerprints).
 
     ``role`` is "method", or "oracle" for a net trained on the target's own labels: the upper bound. ``relation`` says
-    how the label sets lie to one another (closed; partial: the target lacks classes of the source; open: it has
+    how the label sets relate (closed; partial: the target lacks classes of the source; open: it has
     others; universal: both), and ``rejection`` below which probability a closed-set method answers "unknown" in the
     last two. ``method`` and ``encoder`` are names: dalib's, those that installed packages bring, or
     ``package.module:factory`` (:mod:`dalib.run.registry`). ``weights`` are those that the encoder starts from, as
@@ -241,8 +241,9 @@ class Experiment:
 class ClosedForm:
     """One run of a method in closed form: no net is trained, a classifier is fitted on what the method made of rows.
 
-    ``method`` is a name of :data:`dalib.methods.classic.CLASSIC`, or source_only, which adapts nothing; the other
-    fields mean what they mean in an :class:`Experiment`, and the run record holds them in the same place.
+    ``method`` is a name of :data:`dalib.methods.classic.CLASSIC`, or source_only, which adapts nothing.
+    ``classifier_options`` may hold ``C``, a number or "source" for one chosen on the source; without it C is 1. The
+    other fields mean what they mean in an :class:`Experiment`, and the run record holds them in the same place.
     """
 
     benchmark: str
@@ -256,6 +257,7 @@ class ClosedForm:
     relation: str = "closed"
     protocol: tuple[tuple[str, str], ...] = ()
     method_options: tuple[tuple[str, Any], ...] = ()
+    classifier_options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def task(self) -> str:
@@ -275,7 +277,7 @@ def method_options(
 
     Args:
         texts: of the command line.
-        table: the methods whose options they may be.
+        table: the methods that they may be of.
 
     Raises:
         InputError: for another form, an unknown method, or a parameter that the method does not have.

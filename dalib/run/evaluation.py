@@ -89,7 +89,7 @@ class Inference(NamedTuple):
 
 
 def make_inference(program: Program, source: Domain, target: Domain) -> Inference:
-    """Binds a program to the domains whose ``train`` splits it may look at, the target's without labels."""
+    """Binds a program to the domains; it may look at their ``train`` splits, the target's without labels."""
     method, mesh = program.method, program.mesh
     domains = {"source": source, "target": target}
 
@@ -97,18 +97,7 @@ def make_inference(program: Program, source: Domain, target: Domain) -> Inferenc
         return evaluated(method, state.params, States(state.model, state.method))
 
     def calibrated(params: Params, states: States) -> PyTree:
-        if method.hooks.calibrate is None:
-            return states.model
-        own, states = local((params, states))
-
-        def recompute() -> PyTree:
-            # Every process goes through all of the target: each batch is normalised by itself on the way, so that
-            # batches of another size would give other statistics.
-            batches = unlabelled_batches(target, "train", EVALUATION_ROWS)
-            stats = statistics_for(states.model, "source")
-            return recompute_statistics(program.net, own, stats, (b.inputs[b.mask] for b in batches))
-
-        return method.hooks.calibrate(own, states, recompute).model
+        return _calibrated(program, target, params, states)
 
     def predictors(state: TrainState) -> tuple[Predict, Predict]:
         params, states = tested(state)
@@ -159,15 +148,32 @@ def make_inference(program: Program, source: Domain, target: Domain) -> Inferenc
     return Inference(predictors, refresh if method.hooks.refresh else None, variables, on_target)
 
 
+def _calibrated(program: Program, target: Domain, params: Params, states: States) -> PyTree:
+    """Batch statistics for the evaluation: the state's, or those that the method makes of the target."""
+    calibrate = program.method.hooks.calibrate
+    if calibrate is None:
+        return states.model
+    own, states = local((params, states))
+
+    def recompute() -> PyTree:
+        # Every process goes through all of the target: each batch is normalised by itself on the way, so that batches
+        # of another size would give other statistics.
+        batches = unlabelled_batches(target, "train", EVALUATION_ROWS)
+        stats = statistics_for(states.model, "source")
+        return recompute_statistics(program.net, own, stats, (b.inputs[b.mask] for b in batches))
+
+    return calibrate(own, states, recompute).model
+
+
 # One evaluation of a run: accuracy on the source, the oracle's on the target, and scores without labels.
 
 
 class Evaluation:
-    """What an evaluation of one run scores; remembers the last accuracies for the display.
+    """What an evaluation of one run scores; remembers the last scores for the display.
 
     Attributes:
         known: whether the target's test split has labels.
-        text: the accuracies last seen.
+        seen: the headline scores last seen, by name.
     """
 
     def __init__(self, experiment: Experiment, source: Domain, target: Domain, mesh: Mesh | None = None) -> None:
@@ -176,7 +182,7 @@ class Evaluation:
         if experiment.role != "oracle" and unlabelled(self._labels[0]).any():
             raise input_error("domain", got=f"examples without labels in {source.name}/test", expected="labels for all")
         self.known = not unlabelled(self._labels[1]).any()
-        self.text = ""
+        self.seen: dict[str, float] = {}
         self._of = (experiment, source, target, mesh)
 
     def of(self, on_source: Predict, on_target: Predict) -> list[dict[str, Any]]:
@@ -195,32 +201,29 @@ class Evaluation:
         experiment, source, target, _ = self._of
         oracle = experiment.role == "oracle"
         found: list[dict[str, Any]] = []
-        accuracies: list[str] = []
+        self.seen = {}
         # Accuracy on the examples that were trained on selects nothing.
         where = "train" if source.split("test") is source.split("train") else "test"
         if experiment.kind == "regression":
-            errors = []
             if not oracle:
                 assert of_source is not None
                 metrics = regression_metrics(of_source, self._labels[0])
                 found.append({"domain": source.name, "split": where, "oracle": False, "metrics": metrics})
-                errors.append(f"source {metrics['mean_absolute_error']:.3g}")
+                self.seen["source error"] = metrics["mean_absolute_error"]
             if self.known:
                 metrics = regression_metrics(of_target, self._labels[1])
                 found.append({"domain": target.name, "split": "test", "oracle": True, "metrics": metrics})
-                errors.append(f"target {metrics['mean_absolute_error']:.3g}")
-            self.text = f"mean absolute error {' '.join(errors)}"
+                self.seen["target error"] = metrics["mean_absolute_error"]
             return found
         if not oracle:
             mine = score(_same, [_labelled(of_source, self._labels[0])])
             found.append({"domain": source.name, "split": where, "oracle": False, "metrics": mine.metrics()})
-            accuracies.append(f"source {mine.accuracy:.3f}")
+            self.seen["source accuracy"] = mine.accuracy
         if self.known:
             theirs = oracle_score(_same, [_labelled(of_target, self._labels[1])])
             metrics = {**theirs.metrics(), **target_metrics(theirs.target_confusion, experiment)}
             found.append({"domain": target.name, "split": "test", "oracle": True, "metrics": metrics})
-            accuracies.append(f"target {theirs.target_accuracy:.3f}")
-        self.text = f"accuracy {' '.join(accuracies)}"
+            self.seen["target accuracy"] = theirs.target_accuracy
         return found if oracle else [*found, *unlabelled_events(target, of_target)]
 
 

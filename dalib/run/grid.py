@@ -1,14 +1,25 @@
-"""Grids of runs: their configurations, their share for one job of an array, and their report."""
+"""Grids of runs, the engine of the benchmark files: from options to runs, their folders, the tables and the report.
 
-import re
+A benchmark file is a subclass of :class:`Grid` with its defaults, a list of tasks, and a function that reads data::
+
+    def mine(options: Mine) -> None:
+        run_grid(options, expand(options, tasks(options)), read)
+
+Runs are in ``<out>/<source>-<target>/<method>/seed-<n>``; those found there are kept, unfinished ones go on.
+"""
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dalib.core.checks import choose, input_error
+from dalib.core.files import folder_name
 from dalib.data import Domain
+from dalib.run.cli.array import part, share
 from dalib.run.cli.extras import require
-from dalib.run.cli.main import Progress, show_progress, typed
+from dalib.run.cli.main import typed
+from dalib.run.cli.progress import Progress, show_progress
+from dalib.run.cli.tables import show_tables
 from dalib.run.config import Experiment, flat, method_options, named_values
 from dalib.run.population.members import Job, check_population, run_jobs
 from dalib.run.presets.options import Grid as Grid
@@ -19,60 +30,6 @@ from dalib.run.registry import METHODS
 from dalib.train import NonFiniteError
 from dalib.train.devices.processes import leads
 
-# Parts of a grid for several machines: ``--array i/n``.
-
-
-def share(text: str) -> tuple[int, int]:
-    """``"i/n"`` as (i, n); an empty text is the whole grid, (1, 1).
-
-    Raises:
-        InputError: for another form, or i outside 1 … n.
-    """
-    if not text:
-        return 1, 1
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    index, count = map(int, match.groups()) if match else (0, 0)
-    if not 1 <= index <= count:
-        raise input_error("array", got=repr(text), expected="i/n with 1 ≤ i ≤ n, for example 1/4, 2/4, 3/4 and 4/4")
-    return index, count
-
-
-def part(experiments: Sequence[Experiment], index: int, count: int) -> list[Experiment]:
-    """The ``index``-th of ``count`` parts of a grid, in the order of the grid.
-
-    Parts are disjoint and together the whole. A source-only run and the runs of its task and seed that start from it
-    are in one part. Units are dealt out in turn by their names, so the parts do not depend on the order of the options.
-
-    Args:
-        experiments: the whole grid.
-        index: 1 … count.
-        count: how many parts.
-    """
-    units: dict[tuple[Any, ...], list[int]] = {}
-    for i, experiment in enumerate(experiments):
-        units.setdefault(_unit(experiment), []).append(i)
-    mine = [i for unit in sorted(units)[index - 1 :: count] for i in units[unit]]
-    return [experiments[i] for i in sorted(mine)]
-
-
-def _unit(e: Experiment) -> tuple[Any, ...]:
-    """What must stay together: the source-only run of a task and seed with those that start from it."""
-    starts = e.needs.start == "source"
-    name = "source_only" if starts else e.name
-    options = () if starts or e.name == "source_only" else e.method_options
-    return (e.source, e.target, name, repr(options), e.seed)
-
-
-# The engine of the benchmark files: from options to runs, their folders, the table and the report.
-#
-# A benchmark file is a subclass of :class:`Grid` with its defaults, a list of tasks, and a function that reads data::
-#
-#     def mine(options: Mine) -> None:
-#         run_grid(options, expand(options, tasks(options)), read)
-#
-# Runs lie in ``<out>/<source>-<target>/<method>/seed-<n>``; those found there are kept, unfinished ones go on.
-
-
 Reader = Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, Domain]]]
 """Reads and checks the data of some experiments, all of it before any training; gives each its source and target."""
 
@@ -80,15 +37,12 @@ Reader = Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, D
 def pairs(
     options: Grid, domains: Sequence[str], usual: Sequence[tuple[str, str]] | None = None
 ) -> list[tuple[str, str]]:
-    """The (source, target) pairs asked for.
+    """Lists the (source, target) pairs asked for; a source or target alone means all its pairs.
 
     Args:
-        options: ``source`` and ``target``; one of them alone means all its pairs.
+        options: with ``source`` and ``target``, which must be among ``domains``.
         domains: names that they may have.
         usual: the tasks where neither is given; without it, all ordered pairs of domains.
-
-    Raises:
-        InputError: for the name of another domain.
     """
     for argument in ("source", "target"):
         if (name := getattr(options, argument)) is not None:
@@ -133,13 +87,12 @@ def expand(
     shots: int = 0,
     **own: Any,
 ) -> list[Experiment]:
-    """Every run that the options ask for, checked; tasks outermost, then seeds, source-only first.
+    """Lists every run that the options ask for, checked; tasks outermost, then seeds, source-only first.
 
     Args:
         options: the command line.
         tasks: (source, target) pairs.
-        settings_of: ``(method, task)`` to recipe, bottleneck, batch, steps, BatchNorm ("auto": the method's convention)
-            and what else :class:`dalib.run.presets.options.Settings` holds; without it :func:`fixed`.
+        settings_of: ``(method, task) -> settings``; without it :func:`fixed`.
         protocol: what the record says of the data; a preset's name is added.
         shots: labelled target examples, for semi-supervised methods; the others get none.
         **own: other fields of :class:`dalib.run.config.Experiment` (``encoder``, ``weights``, ``encoder_options`` …).
@@ -155,17 +108,12 @@ def expand(
     rule_of = settings_of or (lambda name, task: fixed(options, name, task))
     if options.preset:
         protocol = (*protocol, ("preset", options.preset))
-    common = {
-        "encoder": options.encoder,
+    # What is the same for all runs; recipe, net and method's own arguments come per method and task below.
+    same = ("encoder", "accumulate", "gradient_cache", "log_every", "evaluate_every", "save_every", "keep")
+    common = {**{name: getattr(options, name) for name in same}, **own}
+    common |= {
         "adapter": options.adapter,
         "adapter_options": flat(named_values("adapter-options", options.adapter_options)),
-        "accumulate": options.accumulate,
-        "gradient_cache": options.gradient_cache,
-        "log_every": options.log_every,
-        "evaluate_every": options.evaluate_every,
-        "save_every": options.save_every,
-        "keep": options.keep,
-        **own,
     }
     found = []
     for source, target in tasks:
@@ -214,31 +162,32 @@ def starts_from_source(method: str, arguments: dict[str, Any]) -> bool:
 
 def file_name(method: str) -> str:
     """A method's name as the name of a folder: ``package.module:factory`` without its colon."""
-    return method.replace(":", ".")
+    return folder_name(method.replace(":", "."))
+
+
+def task_folder(source: str, target: str) -> str:
+    """The folder of a task in the folder of all runs."""
+    return folder_name(f"{source}-{target}")
 
 
 def folder_of(experiment: Experiment, out: Path) -> Path:
     """The run folder of an experiment."""
-    return out / f"{experiment.source}-{experiment.target}" / file_name(experiment.name) / f"seed-{experiment.seed}"
+    task = task_folder(experiment.source, experiment.target)
+    return out / task / file_name(experiment.name) / f"seed-{experiment.seed}"
 
 
 def start_of(experiment: Experiment, out: Path) -> Path | None:
     """The folder of the source-only run that an experiment starts from, None for one that starts from scratch."""
     if not starts_from_source(experiment.method, dict(experiment.method_options)):
         return None
-    return out / f"{experiment.source}-{experiment.target}" / "source_only" / f"seed-{experiment.seed}"
+    return out / task_folder(experiment.source, experiment.target) / "source_only" / f"seed-{experiment.seed}"
 
 
 def run_methods(jobs: Sequence[Job], progress: Progress, *, members: int | None, command: str) -> list[NonFiniteError]:
-    """All jobs, method by method; one whose loss is not finite does not keep the others from running.
+    """Does all jobs, method by method; for the arguments see :func:`dalib.run.population.members.run_jobs`.
 
-    Args: as in :func:`dalib.run.population.members.run_jobs`.
-
-    Returns:
-        What went wrong, for :func:`tell`, once what did finish is reported.
-
-    Raises:
-        NonFiniteError: of source-only, on which the comparison, and some methods' start, rest.
+    A loss that is not finite does not keep other methods from running: it is returned, for :func:`tell`. Of source-only
+    it is raised, since comparisons, and some methods' start, rest on it.
     """
     wrong = []
     for name in dict.fromkeys(job.experiment.method for job in jobs):
@@ -264,22 +213,19 @@ def run_grid(
     *,
     also: Callable[[Path, str], Sequence[Path]] = lambda out, command: (),
 ) -> Path:
-    """Runs everything that is not there yet, then prints the table and writes the report.
+    """Runs everything that is not there yet, prints the table, writes the report, and returns the folder of the runs.
 
     Args:
         options: the command line.
         experiments: the whole grid; of it the part that ``options.array`` names is done.
         read: reads and checks the data of the experiments to be done.
-        also: ``(folder, command line) -> run folders``: runs that are no nets (closed-form methods), done after these
-            and put beside them in the report; by the first part of an array.
-
-    Returns:
-        The folder of the runs.
+        also: ``(folder, command line) -> run folders`` of closed-form runs, done last, by the first part of an array.
 
     Raises:
         InputError: for bad options or data, before any training.
         NonFiniteError: at the end, when a method's loss was not finite; the others are done and reported then.
     """
+    # All faults of options and data show before anything is trained.
     at_once = check_population(options.population)
     index, count = share(options.array)
     todo = part(experiments, index, count)
@@ -291,16 +237,12 @@ def run_grid(
     jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]
     with show_progress(len(todo), max((e.steps for e in todo), default=1)) as progress:
         wrong = run_methods(jobs, progress, members=at_once, command=command)
-    beside = list(also(out, command)) if index == 1 and leads() else []
+    others = list(also(out, command)) if index == 1 and leads() else []
     if options.array:
         done = f"part {options.array}: {len(todo)} of {len(experiments)} runs are in {out}"
         print(f"{done}\nonce all parts are done: the same command without --array, or python -m dalib.report {out}")
-    elif options.report and leads():
-        from dalib import report
-
-        runs = report.load_runs([job.folder for job in jobs if job.folder.is_dir()] + beside)
-        print(report.to_text(report.accuracy_table(runs)))
-        path = report.write_report(runs, out / "report.html")
-        print(f"\nreport: {path.resolve()}")
+    elif leads():
+        folders = [job.folder for job in jobs if job.folder.is_dir()] + others
+        show_tables(folders, [None], out / "report.html" if options.report else None)
     tell(wrong)
     return out

@@ -1,6 +1,6 @@
 """One run from its description to its record: every benchmark file calls :func:`run_experiment`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +63,7 @@ class Run(NamedTuple):
         refresh: ``state -> state``, the method's look at the whole target; None if it takes none.
         finish: ``(state, together=1) -> None``: writes what the end of a run leaves behind; ``together`` is the number
             of runs that were trained at once, whose common wall-clock time each of them records.
-        text: ``() -> str``: the accuracies last seen, for the display.
+        seen: ``() -> scores by name`` of the last evaluation, for the display; empty before there is one.
     """
 
     experiment: Experiment
@@ -76,7 +76,7 @@ class Run(NamedTuple):
     events: Callable[[np.ndarray | None, np.ndarray], list[dict[str, Any]]]
     refresh: Callable[[TrainState], TrainState] | None
     finish: Callable[..., None]
-    text: Callable[[], str]
+    seen: Callable[[], dict[str, float]]
 
     @property
     def cadence(self) -> Cadence:
@@ -158,12 +158,13 @@ def run_experiment(
             checkpoints=checkpoints,
             evaluate=opened.evaluate,
             cadence=opened.cadence,
-            report=lambda step, means: report(step, f"{losses(means)}  {opened.text()}"),
+            report=lambda step, means: report(step, f"{accuracies([opened], step)}  {losses(means)}"),
             refresh=opened.refresh,
             refresh_every=opened.program.method.hooks.refresh_every,
             stop=stop,
         )
     opened.finish(state)
+    report(experiment.steps, accuracies([opened]))
     return folder
 
 
@@ -199,6 +200,22 @@ def check_labels(experiment: Experiment, domain: Domain) -> None:
 def losses(means: dict[str, float]) -> str:
     """The loss terms of a record's line in short."""
     return "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in means.items() if "loss/" in k)
+
+
+def accuracies(runs: Sequence[Run], step: int | None = None) -> str:
+    """Means over runs of the scores last seen, in words.
+
+    Args:
+        runs: that go on together.
+        step: which is reported; the evaluation that is due at it comes later, so the scores are of an earlier one, and
+            say of which. None for the scores of the end.
+    """
+    found = [seen for run in runs if (seen := run.seen())]
+    if not found:
+        return ""
+    words = ", ".join(f"{name} {np.mean([seen[name] for seen in found]):.3f}" for name in found[0])
+    every = runs[0].cadence.evaluate
+    return words if step is None else f"{words} at step {(step - 1) // every * every}"
 
 
 def _check_domains(experiment: Experiment, labelled: Domain, target: Domain, shots: Domain | None) -> None:
@@ -291,5 +308,5 @@ def open_run(
         events=evaluation.events,
         refresh=infer.refresh,
         finish=finish,
-        text=lambda: evaluation.text,
+        seen=lambda: evaluation.seen,
     )

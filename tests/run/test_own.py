@@ -182,7 +182,7 @@ def test_faults_of_a_command_come_at_once(tmp_path):
         ({"method": ("osbp",)}, "--relation open"),
         ({"method": ("ovanet",)}, "--relation open or --relation universal"),
         ({"method": ("coral",), "relation": "open"}, "closed or partial"),
-        ({"oracle": True, "target_test": "d.npz", "relation": "open"}, "--oracle beside --relation open"),
+        ({"oracle": True, "target_test": "d.npz", "relation": "open"}, "--oracle and --relation open"),
         ({"augment": ("turn",)}, "augment: got 'turn'"),
         ({"method": ("mme",)}, "semi-supervised"),
         ({"method": ("tca",), "options": ("tca.dims=3",)}, "did you mean 'dim'"),
@@ -215,7 +215,10 @@ def test_faults_of_all_files_come_at_once(tmp_path, capsys):
 
 def test_baselines_come_along():
     todo = plan(Own(source=("a.npz", "b.npz"), target="c.npz", method=("dann", "m3sda", "coral")))
-    assert todo.nets == ("source_only", "dann", "m3sda") and todo.classic == ("source_only", "coral")
+    assert todo.nets == ("source_only", "dann", "m3sda") and [c.method for c in todo.classic] == [
+        "source_only",
+        "coral",
+    ]
     assert todo.arguments == {"m3sda": {"sources": 2}}
     alone = plan(Own(source=("a.npz",), target="c.npz", method=("dann",), baseline=False))
     assert alone.nets == ("dann",)

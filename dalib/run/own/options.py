@@ -3,11 +3,13 @@
 import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from dalib.data.readers.user_files import place_of
+from dalib.core.files import folder_name
+from dalib.data.readers.places import place_of
+from dalib.run.config import named_values
 from dalib.run.presets.options import RunOptions
 
 LAYOUTS = ("auto", "nct", "ntc")
@@ -25,11 +27,14 @@ class Read:
     target: str
     """Data to adapt to, used without labels."""
     target_test: str | None = None
-    """Labelled data of the target to test on. Default: the target itself."""
+    """Labelled data of the target to test on; labels of --target are then optional. Default: the target itself."""
+    source_test: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Labelled data to score the source on, one for each --source in its order. Default: --holdout of the source."""
     target_labelled: str | None = None
     """A few labelled examples of the target, of every class, for semi-supervised methods (mme)."""
     target_labels: bool = True
-    """--no-target-labels: read none; no target accuracy then, but predictions.csv."""
+    """--no-target-labels: read none of --target, and those of --target-test if it has some. Of a test without labels
+    there is no accuracy, but predictions.csv."""
     data_dir: Path | None = None
     """Folder with the files of a DATASET. Default: the environment variable DALIB_DATA."""
     kind: str | None = None
@@ -42,7 +47,7 @@ class Read:
     """Name of the labels in .jsonl and .csv."""
     task: str = "classification"
     """What is predicted: classification, or regression of real-valued labels (.npz with floating y [n] or [n, k], or a
-    .csv or .jsonl of numbers, whose --label-column a,b names the labels and all other columns are features)."""
+    .csv or .jsonl of numbers: --label-column a,b names the labels, all other columns are features)."""
     scale_targets: str = "none"
     """Of a regression: none, or source for labels of mean 0 and deviation 1 over the sources; scores are then in that
     unit, predictions.csv in the labels' own."""
@@ -57,14 +62,16 @@ class Own(RunOptions, Read):
     source-only net goes once over the target in batches and adapts while it predicts);
     package.module:factory is one of your own."""
     classifier: str = "1nn"
-    """On top of closed-form methods: 1nn, svm or logreg."""
+    """On top of closed-form methods: 1nn, svm or logreg; --method source_only+svm coral+logreg names it for one."""
+    classifier_c: str = "source"
+    """C of svm and logreg: a number > 0, or source: the one that scores best in cross-validation on the source."""
     baseline: bool = True
     """Run source-only as well."""
     oracle: bool = False
     """Also train on the target's own labels, the upper bound; needs --target-test."""
     relation: str = "closed"
-    """How the label sets lie: closed (equal), partial (the target lacks classes of the source), open (it has others,
-    which count as one class, unknown), universal (both)."""
+    """Of the label sets: closed (equal), partial (the target lacks classes of the source), open (it has others, which
+    count as one class, unknown), universal (both)."""
     rejection: float = 0.8
     """Open and universal: closed-set methods answer "unknown" below this probability (osbp and ovanet need none)."""
     steps: int = 1000
@@ -75,6 +82,8 @@ class Own(RunOptions, Read):
     encoder: str | None = None
     """Net by name. Default: mlp for vectors and hashed texts, series_cnn, dtn. A text encoder reads tokens.
     package.module:factory is one of your own."""
+    head: str = "auto"
+    """Layer of the net that gives logits, by name; auto takes each method's own (cosine for mme, elsewhere linear)."""
     encoder_options: tuple[str, ...] = ()
     """Fields of the encoder, e.g. encoder.stride=4."""
     weights: str = ""
@@ -92,11 +101,20 @@ class Own(RunOptions, Read):
     scale: str = "source"
     """Of vectors and series: none, source, domain, l1-domain (rows over their sum, then each domain by itself)."""
     holdout: float = 0.2
-    """Share of every source class that is held out to score the source."""
+    """Share of every source class that is held out to score the source; 0 trains on all of it."""
     benchmark: str = "own"
     """Name of the benchmark that the data are, for the ledger."""
     protocol: tuple[str, ...] = ()
     """What else the ledger should know of the data, e.g. "variant=ten random splits"."""
+
+
+def encoder_options(options: Own) -> dict[str, Any]:
+    """``encoder.name=value`` texts as fields of the encoder.
+
+    Raises:
+        InputError: for another form.
+    """
+    return named_values("encoder-options", options.encoder_options, "encoder.")
 
 
 # The folder that the options lead to.
@@ -112,7 +130,17 @@ ORDER = (
     *("options", "holdout", "benchmark", "protocol", "log_every", "evaluate_every", "save_every"),
 )
 """The order in which options enter the hash, which the names of older folders hold fast; a new option comes last."""
-NEWER = ("task", "scale_targets", "target_labelled", "adapter", "adapter_options", "keep")
+NEWER = (
+    "task",
+    "scale_targets",
+    "target_labelled",
+    "adapter",
+    "adapter_options",
+    "source_test",
+    "head",
+    "classifier_c",
+    "keep",
+)
 """Options that count where they are not at their defaults only."""
 
 
@@ -123,4 +151,4 @@ def default_folder(options: Own) -> Path:
     values = [(name, getattr(options, name)) for name in counted]
     protocol = [(name, repr(value)) for name, value in values if name not in NEWER or value != known[name]]
     name = place_of("target", options.target).name
-    return Path("runs") / f"own-{name}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
+    return Path("runs") / f"own-{folder_name(name)}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"

@@ -16,7 +16,7 @@ from dalib.core.types import Array, Outputs, PyTree
 from dalib.data import Domain, check_distinct, match_classes
 from dalib.data.domain import unlabelled
 from dalib.encoders import Net
-from dalib.evaluate.scores import Scores
+from dalib.evaluate.scores import Scores, confusion_matrix
 from dalib.evaluate.selection import unlabelled_events
 from dalib.methods import TEST_TIME, Method, Needs, TestTime
 from dalib.run.artefacts import PICTURE_ROWS, configuration, fingerprints, packed, read_start
@@ -122,16 +122,19 @@ def run_test_time(
     experiment = replace(start, method=name, method_options=flat(options))
     config = configuration(experiment, target.class_names, fingerprints((source, target)), command=command)
     record = open_record(folder, {**config, "start": begin.record})._replace(clock=Clock())
+    # What is scored: a target without labels gets predictions alone.
     labels = target.labels("test")
     known = not unlabelled(labels).any()
     file = folder / ("final.npz" if known else "predictions.npz")
     if record.finished() and file.exists():
         return folder
+    # One pass, from the start: a broken-off one leaves nothing that could be gone on from.
     record.cut_after(-1)
     sample = source.split("train").__getitems__(range(start.batch_size))[0]
     variables = begin.variables(program.net, jnp.asarray(sample))
     rows = stream_of(len(labels), start.batch_size, start.seed)
     passed = go_over(make_method(name, options, program.net), variables, target, rows)
+    # Lines batch by batch, as a deployed net would be watched, and then of the whole stream.
     for i, (here, metrics) in enumerate(zip(rows, passed.metrics, strict=True), start=1):
         record.write("train", i, metrics=metrics)
         if known:
@@ -173,15 +176,8 @@ def go_over(method: TestTime, variables: PyTree, target: Domain, rows: list[np.n
 
 def whole_scores(passed: Passed, labels: np.ndarray) -> dict[str, float]:
     """Scores of the whole stream: of the predictions before the updates, and the accuracy of those after them."""
-    metrics = Scores(confusion_of(passed.before, labels)).metrics()
-    return {**metrics, "accuracy_after": float((passed.after.argmax(1) == labels).mean())}
-
-
-def confusion_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Counts ``[C, C]``, rows true classes."""
-    confusion = np.zeros((logits.shape[-1],) * 2, np.int64)
-    np.add.at(confusion, (labels, logits.argmax(1)), 1)
-    return confusion
+    confusion = confusion_matrix(labels, passed.before.argmax(1), passed.before.shape[1])
+    return {**Scores(confusion).metrics(), "accuracy_after": float((passed.after.argmax(1) == labels).mean())}
 
 
 def left_over(passed: Passed, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -210,7 +206,7 @@ def final_arrays(
     theirs = source.labels("test")
     pick = [np.random.default_rng(0).permutation(n)[:PICTURE_ROWS] for n in (len(theirs), len(labels))]
     return {
-        "confusion": confusion_of(passed.before, labels),
+        "confusion": confusion_matrix(labels, passed.before.argmax(1), passed.before.shape[1]),
         "features_source": np.asarray(features[pick[0]], np.float32),
         "labels_source": theirs[pick[0]],
         "features_target": passed.features[pick[1]],
