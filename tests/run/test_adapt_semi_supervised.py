@@ -61,7 +61,7 @@ def test_shots_are_no_part_of_the_unlabelled_target_and_every_one_is_seen(places
     others = [i for i in range(33) if i not in SHOTS]
     for name in ("train", "test"):
         np.testing.assert_array_equal(data.target.split(name).inputs, X[others])
-    assert data.examples == [str(i) for i in others]
+    assert data.examples == [(i + 1, str(i)) for i in others]
     stream = paired_stream(data.source, data.target, shots=data.shots, batch_size=8, seed=0)
     assert len(stream[0].shots.labels) == 6 and sorted(stream[0].shots.rows) == list(range(6))
     np.testing.assert_array_equal(stream[0].shots.inputs, X[SHOTS][stream[0].shots.rows])

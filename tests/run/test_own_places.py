@@ -36,7 +36,7 @@ def test_a_pool_needs_no_labels_where_a_test_is_named(places, capsys):
     assert "read without its labels, which are optional here" in capsys.readouterr().err
     assert (data.target.labels("train") == -1).all()
     np.testing.assert_array_equal(data.target.labels("test"), np.arange(15) % 3)
-    assert data.target.class_names == ("0", "1", "2") and data.examples == [str(i) for i in range(15)]
+    assert data.target.class_names == ("0", "1", "2") and data.examples == [(i + 1, str(i)) for i in range(15)]
     with pytest.raises(InputError, match="pool.npz: got arrays x(.|\n)*--no-target-labels predicts it"):
         read(places)
     with pytest.raises(InputError, match="pool.npz: got arrays x"):

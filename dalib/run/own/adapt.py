@@ -35,6 +35,8 @@ import numpy as np
 
 from dalib.data import Domain, match_classes
 from dalib.data.domain import pool, unlabelled
+from dalib.data.readers.tabular.columns import described_columns
+from dalib.data.readers.tabular.words import described
 from dalib.run.cli.extras import require
 from dalib.run.cli.main import main, typed
 from dalib.run.cli.progress import say, show_progress
@@ -42,7 +44,7 @@ from dalib.run.cli.tables import show_tables
 from dalib.run.config import OPEN, ClosedForm, Experiment, flat
 from dalib.run.grid import Grid, expand, file_name, run_methods, task_folder, tell
 from dalib.run.own.closed_form import run_classic
-from dalib.run.own.inputs import LENGTH, View
+from dalib.run.own.inputs import View
 from dalib.run.own.options import Own, default_folder, encoder_options
 from dalib.run.own.plan import Classic, Plan, check_c, gather, plan
 from dalib.run.own.predictions import write_predictions
@@ -102,7 +104,9 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
     if view.frozen:
         facts["features"] = f"{options.encoder}, {options.weights}"
     elif view.kind == "text":
-        facts["texts"] = "tokens" if view.tokens else f"hashed words and word pairs, rows of length {LENGTH:.0f}"
+        facts["texts"] = "tokens" if view.words is None else described(view.words)
+    if view.columns is not None:
+        facts.update(described_columns(view.columns))
     return tuple({**facts, **dict(todo.protocol)}.items())
 
 

@@ -2,11 +2,14 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from dalib.core.checks import input_error
 from dalib.data.matching import RELATIONS, UNKNOWN
+from dalib.data.readers.arrays import is_sparse
 from dalib.data.readers.places import Place, Raw
 
 SHOWN = 20
@@ -87,11 +90,24 @@ def check_distinct(places: Sequence[tuple[str, Place, np.ndarray]]) -> None:
     """
     for (role, place, x), (other, second, y) in itertools.combinations(places, 2):
         leaves = other == "target-labelled" and role.startswith("target")
-        if not leaves and np.array_equal(x, y):
+        if not leaves and _equal(x, y):
             got = f"the same data twice: --{role} {place.path} and --{other} {second.path}"
             alone = other == "target-test" and role == "target"
             todo = "leave --target-test out: the target itself is tested on then" if alone else ""
             raise input_error("source and target", got=got, expected="different examples", todo=todo)
+
+
+def row_bytes(x: Any) -> list[bytes]:
+    """What each row of an array or a sparse matrix holds, to be compared."""
+    if not is_sparse(x):
+        return [np.ascontiguousarray(row).tobytes() for row in x]
+    return [x.indices[a:b].tobytes() + x.data[a:b].tobytes() for a, b in pairwise(x.indptr)]
+
+
+def _equal(x: Any, other: Any) -> bool:
+    if is_sparse(x) != is_sparse(other):
+        return False
+    return x.shape == other.shape and (x != other).nnz == 0 if is_sparse(x) else np.array_equal(x, other)
 
 
 def _names(raw: Raw) -> set[str]:

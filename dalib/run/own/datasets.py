@@ -8,10 +8,12 @@ import numpy as np
 
 from dalib.core.checks import InputError, choose, input_error
 from dalib.data import UNLABELLED, Domain, benchmarks
+from dalib.data.readers.files.own_arrays import BY_RANK, with_channels
 from dalib.data.readers.images import ImageFiles
-from dalib.data.readers.places import Options, Place, Raw
-from dalib.data.readers.user_files import BY_RANK, pixels, read
+from dalib.data.readers.places import Place, Raw
+from dalib.data.readers.user_files import read
 from dalib.run.cli.progress import say
+from dalib.run.own.examples import reading
 from dalib.run.own.options import Own
 from dalib.run.registry import DATASETS, check_domains
 
@@ -44,7 +46,7 @@ def forget() -> None:
 def read_place(role: str, place: Place, options: Own) -> Raw:
     """Reads a place; labels of the target's pool are optional where a test is named, and so are those of a test that
     ``--no-target-labels`` leaves without."""
-    how = Options(options.kind, options.layout, options.text_column, options.label_column, options.task == "regression")
+    how = reading(options, place)
     if place.dataset is not None and how.real:
         got = f"{place.path}, with classes as labels"
         raise input_error(role, got=got, expected="a file with real-valued labels for --task regression")
@@ -110,7 +112,7 @@ def read_dataset(argument: str, place: Place, data_dir: Path | None, *, labelled
     if kind == "text":
         inputs = list(inputs)
     elif kind == "images" and isinstance(inputs, np.ndarray):
-        inputs = pixels(f"{argument} {place.path}", inputs)
+        inputs = with_channels(f"{argument} {place.path}", inputs)
     if not labelled:
         return Raw(kind, inputs, None)
     if (np.asarray(labels) == UNLABELLED).any():

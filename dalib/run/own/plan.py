@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from dalib.core.checks import InputError, choose, input_error
-from dalib.data.readers.user_files import KINDS, Place, place_of
+from dalib.data.readers.places import KINDS, Place, place_of, told_apart
+from dalib.data.readers.tabular.columns import FILLS
+from dalib.data.readers.tabular.words import check_columns
 from dalib.encoders import HEADS
 from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods import TEST_TIME
@@ -224,12 +226,13 @@ def check_options(options: Own) -> None:
         "task": dict.fromkeys(TASKS),
         "head": {"auto": None, **HEADS},
         "scale_targets": dict.fromkeys(TARGETS),
+        "missing": dict.fromkeys(FILLS),
     }
     checks: list[Callable[[], Any]] = [lambda n=name: check_method(options, n) for name in options.method]  # type: ignore[misc]
     checks += [lambda n=name: choose(n, getattr(options, n), tables[n]) for name in tables]  # type: ignore[misc]
     checks += [lambda: options.kind is None or choose("kind", options.kind, dict.fromkeys(KINDS))]
     checks += [lambda: options.encoder is None or choose("encoder", options.encoder, ENCODERS)]
-    checks += [lambda: check_numbers(options), lambda: protocol(options)]
+    checks += [lambda: check_numbers(options), lambda: protocol(options), lambda: check_columns(options.word_columns)]
     gather(checks)
 
 
@@ -259,6 +262,7 @@ def plan(options: Own) -> Plan:
     if unused := [name for name in arguments if name not in running]:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
     sources = gather([lambda t=text: place_of("source", t) for text in options.source])  # type: ignore[misc]
+    *sources, target = told_apart([*sources, place_of("target", options.target)])
     for name in TEST_TIME:
         if fixed := [option for option in arguments.get(name, {}) if option in ("apply", "optimizer")]:
             todo = f"{name}.learning_rate=… sets the rate of the default optimiser"
@@ -279,7 +283,7 @@ def plan(options: Own) -> Plan:
         tuple(classic),
         arguments,
         tuple(sources),
-        place_of("target", options.target),
+        target,
         test,
         protocol(options),
         tuple(online),
