@@ -15,6 +15,7 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 from dalib.core.checks import InputError, input_error
+from dalib.core.options import check_arguments
 
 GROUPS = {"method": "dalib.methods", "encoder": "dalib.encoders", "dataset": "dalib.datasets"}
 """Groups of entry points by what they name."""
@@ -173,6 +174,7 @@ class Table(Mapping[str, Factory]):
 
         @functools.wraps(factory, updated=())
         def call(*arguments: Any, **options: Any) -> Any:
+            check_arguments(name, factory, options)
             try:
                 signature.bind(*arguments, **options)
             except TypeError as error:

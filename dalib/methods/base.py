@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.core.checks import InputError, input_error, unknown_name
+from dalib.core.options import checked
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.methods.view import Forward, Look, Spec, States, View
 
@@ -255,6 +256,7 @@ ROWS = 0x0A11
 """Keeps the draw of rows apart from what penalties draw from the same key."""
 
 
+@checked
 def source_only() -> Method:
     """Empirical risk minimisation on the labelled source; the target has no influence, not even on BatchNorm."""
     return Method("source_only", needs=Needs(batch_norm="source", per_example=True))

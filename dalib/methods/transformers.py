@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from dalib.core.checks import InputError, input_error, unknown_name
+from dalib.core.options import NonNegative, Share, Weight, checked
 from dalib.core.types import Array, Batch, Metrics, Params, PyTree
 from dalib.methods.base import Loss, Method, Update, ValueAndGrad, supervised_loss, weigh
 from dalib.methods.combine import main_of
@@ -23,7 +24,8 @@ SEEN = 0x5EE
 DOMAINS = ("source", "target")
 
 
-def averaged(method: Method, *, decay: Any = 0.999, warmup: bool = True) -> Method:
+@checked
+def averaged(method: Method, *, decay: Share = 0.999, warmup: bool = True) -> Method:
     """Evaluates an exponential average of the net's parameters and batch statistics instead of the trained ones.
 
     After each step the average is ``d · average + (1 − d) · net``. Training itself does not see it.
@@ -70,8 +72,9 @@ def averaged(method: Method, *, decay: Any = 0.999, warmup: bool = True) -> Meth
     return wrapped._replace(init=init, hooks=wrapped.hooks._replace(after_step=after_step, evaluate=evaluate))
 
 
+@checked
 def sharp(
-    method: Method, *, radius: Any = 0.05, groups: tuple[str, ...] = NET_GROUPS, penalties: bool = True
+    method: Method, *, radius: NonNegative = 0.05, groups: tuple[str, ...] = NET_GROUPS, penalties: bool = True
 ) -> Method:
     """Takes the main update's gradient at the worst point of a small ball around the parameters (SAM).
 
@@ -111,7 +114,9 @@ def sharp(
     return method._replace(updates=updates)
 
 
-def scheduled(method: Method, weight: Any) -> Method:
+@checked
+@checked
+def scheduled(method: Method, weight: Weight) -> Method:
     """Multiplies a method's penalties by a schedule; their metrics stay as they are.
 
     Args:

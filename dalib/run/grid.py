@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dalib.core.checks import choose, input_error
+from dalib.core.options import check_fields
 from dalib.data import Domain
 from dalib.run.cli.extras import require
 from dalib.run.cli.main import Progress, show_progress, typed
@@ -112,6 +113,7 @@ def fixed(options: Grid, method: str, task: str = "") -> Settings:
 
 def _check_methods(options: Grid) -> dict[str, dict[str, Any]]:
     """The hyper-parameters that the command line gives each method, checked together with names and seeds."""
+    check_fields(options)
     chosen = method_options(options.options)
     for name in options.method:
         choose("method", name, METHODS)
@@ -119,8 +121,6 @@ def _check_methods(options: Grid) -> dict[str, dict[str, Any]]:
         raise input_error("method", got="none", expected="at least one")
     if unused := [name for name in chosen if name not in options.method]:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
-    if options.seeds < 1:
-        raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
     return chosen
 
 

@@ -13,8 +13,8 @@ from dalib.core.checks import InputError, choose, input_error
 from dalib.core.platform import platform
 from dalib.core.plugins import distribution_of
 from dalib.core.types import PyTree
-from dalib.encoders import BOTTLENECKS, Classifier, Net, as_net, make_classifier, population_form
-from dalib.encoders.registry import make_head
+from dalib.encoders import Classifier, Net, as_net, make_classifier, population_form
+from dalib.encoders.registry import make_bottleneck, make_head
 from dalib.evaluate.scores import open_set_scores
 from dalib.methods import Forward, Method, with_rejection
 from dalib.methods.parts.augmentation import SIZED, VIEWS, Augment, in_turn
@@ -232,7 +232,7 @@ def _net(experiment: Experiment, classes: int, encoder: Any) -> Net:
         return as_net(encoder)
     if encoder is None:
         encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
-    bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
+    bottleneck = make_bottleneck(experiment.bottleneck, **dict(experiment.bottleneck_options))
     head = make_head(experiment.head, classes, **dict(experiment.head_options))
     return make_classifier(encoder, classes, bottleneck, head, experiment.crop, experiment.kind == "regression")
 

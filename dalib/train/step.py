@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from dalib.core.checks import input_error
+from dalib.core.options import Count, checked
 from dalib.core.platform import tracing_over
 from dalib.core.types import Array, Batch, Metrics, PyTree, Task, Time
 from dalib.methods.base import Method
@@ -23,15 +24,16 @@ from dalib.train.update import Settings, in_place, take, whole
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
+@checked
 def training_step(
     method: Method,
     forward: Forward,
     optimizer: Optimizer,
     *,
-    total_steps: int,
+    total_steps: Count,
     task: Task,
     state_sharding: TrainState | None = None,
-    accumulate: int = 1,
+    accumulate: Count = 1,
     cached: bool = False,
 ) -> Step:
     """The step as a pure function, to be jitted, scanned or vmapped by the caller.
@@ -102,6 +104,7 @@ def _end(settings: Settings, view: View, key: Array) -> States:
     return in_place(settings, method.hooks.after_step(end))
 
 
+@checked
 def make_step(
     method: Method,
     forward: Forward,
@@ -124,7 +127,7 @@ def make_step(
     """
     if mesh is None:
         if state_sharding is not None:
-            raise input_error("state_sharding", got="one without a mesh", expected="mesh= beside it")
+            raise input_error("state_sharding", got="one without a mesh", expected="mesh= as well")
         return jax.jit(training_step(method, forward, optimizer, **settings), donate_argnums=0)
     everywhere = replicated(mesh)
     places = everywhere if state_sharding is None else state_sharding

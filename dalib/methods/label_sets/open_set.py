@@ -1,13 +1,13 @@
 """Open-set and universal adaptation, where the target has unknown classes: OSBP, OVANet and rejection."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from dalib.core.checks import input_error
+from dalib.core.options import NonNegative, Number, Share, Weight, checked
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import log_one_minus_probability
 from dalib.methods.base import Hooks, Method, Needs, weigh
@@ -27,17 +27,14 @@ def append_unknown(logits: Array, margin: Array) -> Array:
     return jnp.concatenate([logits, (logits.max(-1) - margin)[:, None]], axis=1)
 
 
-def with_rejection(method: Method, *, threshold: float = 0.8) -> Method:
+@checked
+def with_rejection(method: Method, *, threshold: Share = 0.8) -> Method:
     """Adds one predicted class: unknown where the largest softmax probability is below ``threshold``.
 
     The baseline of open-set adaptation around source-only or DANN (TLlib: 0.8; its Office-31 commands 0.9). Training is
     unchanged; only the prediction has C + 1 columns, in which the C known ones are as before.
 
-    Raises:
-        InputError: for a threshold outside [0, 1].
     """
-    if not 0 <= threshold <= 1:
-        raise input_error("threshold", got=threshold, expected="a probability in [0, 1]")
 
     def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
         own = method.hooks.predict
@@ -69,7 +66,13 @@ def unknown_cross_entropy(logits: Array, *, boundary: float | Array = 0.5) -> Ar
     return -(boundary * unknown + (1 - boundary) * known).mean()
 
 
-def osbp(*, weight: Any = 1.0, boundary: Any = 0.5, reversal: Reversal = 1.0) -> Method:
+@checked
+def osbp(
+    *,
+    weight: Weight = 1.0,
+    boundary: Annotated[Any, Number(0, 1, open_low=True, open_high=True)] = 0.5,
+    reversal: Reversal = 1.0,
+) -> Method:
     """Open-set adaptation: the head pulls the target's unknown probability to t, the encoder pushes it away from t.
 
     **The net has C + 1 outputs**: ``num_classes`` counts the unknown class, which is the last one; source labels lie in
@@ -128,7 +131,8 @@ def binary_entropy(logits: Array) -> Array:
     return optax.sigmoid_binary_cross_entropy(logits, jax.nn.sigmoid(logits))
 
 
-def ovanet(*, weight: Any = 1.0, source: Any = 0.5, entropy: Any = 0.1) -> Method:
+@checked
+def ovanet(*, weight: Weight = 1.0, source: NonNegative = 0.5, entropy: NonNegative = 0.1) -> Method:
     """Universal adaptation with one-vs-all heads.
 
     The penalty is ``λ · (a · mean one_vs_all_loss(source) + b · mean binary_entropy(target))``. Each class's binary

@@ -1,12 +1,12 @@
 """Partial adaptation, where the target has fewer classes: weights of source classes or examples (PADA, IWAN)."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
-from dalib.core.checks import check_positive, choose, input_error
+from dalib.core.options import Count, Natural, NonNegative, OneOf, Positive, Rate, Weight, Widths, checked
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import mean_entropy
 from dalib.methods.base import Hooks, Method, Needs, Update, weigh
@@ -57,19 +57,20 @@ def importance_weights(domain_logits: Array) -> Array:
 # PADA: partial adversarial adaptation, source classes weighted by how often the target is predicted to have them.
 
 
+@checked
 def pada(
     *,
-    weight: Any = 1.0,
-    temperature: Any = 1.0,
-    divide_by: str = "max",
+    weight: Weight = 1.0,
+    temperature: Positive = 1.0,
+    divide_by: Annotated[str, OneOf(SCALES)] = "max",
     divide_by_weights: bool = False,
     balance_target: bool = False,
-    refresh_every: int = 500,
-    warmup_refreshes: int = 1,
+    refresh_every: Count = 500,
+    warmup_refreshes: Natural = 1,
     reversal: Reversal = dann_schedule,
-    hidden: Sequence[int] = (1024, 1024),
+    hidden: Widths = (1024, 1024),
     norm: bool = False,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
 ) -> Method:
     """Partial adaptation: γ of the label's class weights the task loss and the source half of DANN's loss.
 
@@ -97,16 +98,9 @@ def pada(
     Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``loss/pada``, ``pada/domain_accuracy``, ``pada/reversal``,
     ``pada/kept_classes`` (Σγ, the effective number of classes).
 
-    Raises:
-        InputError: for a temperature that is not positive, a negative ``warmup_refreshes`` or another ``divide_by``.
-
     References:
         Cao, Ma, Long, Wang, ECCV 2018, arXiv 1808.04205, section 3.
     """
-    choose("divide_by", divide_by, SCALES)
-    check_positive(temperature=temperature, refresh_every=refresh_every)
-    if warmup_refreshes < 0:
-        raise input_error("warmup_refreshes", got=warmup_refreshes, expected="a number ≥ 0")
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -162,16 +156,17 @@ def pada(
 # IWAN: partial adaptation by a second discriminator that weighs source examples.
 
 
+@checked
 def iwan(
     *,
-    weight: Any = 1.0,
-    adversary: Any = 3.0,
-    weigher: Any = 4.5,
-    entropy: Any = 0.1,
+    weight: Weight = 1.0,
+    adversary: NonNegative = 3.0,
+    weigher: NonNegative = 4.5,
+    entropy: NonNegative = 0.1,
     reversal: Reversal = dann_schedule,
-    hidden: Sequence[int] = (1024, 1024),
+    hidden: Widths = (1024, 1024),
     norm: bool = False,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
 ) -> Method:
     """Partial adaptation with importance-weighted adversarial nets.
 

@@ -1,6 +1,6 @@
 """Parts of adversarial methods: gradient reversal, discriminators, and branches with parameters of their own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dalib.core.options import Weight
 from dalib.core.types import Array, PyTree
 from dalib.methods.parts.domains import apart, together
 from dalib.methods.view import Forward, Spec
@@ -15,8 +16,9 @@ from dalib.methods.view import Forward, Spec
 # Gradient reversal and its schedules (Ganin et al., JMLR 2016, §4.2 and §5.2).
 
 
-Reversal = Callable[[Any], Any] | Any
-"""A reversal's coefficient: a number, a traced scalar, or a function of a :class:`~dalib.core.types.Time` or view."""
+Reversal = Weight
+"""A reversal's coefficient ≥ 0: a number, a traced scalar, or a function of the view or of a
+:class:`~dalib.core.types.Time`."""
 
 
 @jax.custom_vjp

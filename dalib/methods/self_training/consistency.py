@@ -1,12 +1,13 @@
 """Methods that ask for equal predictions on several views: FixMatch, UDA and confusion consistency."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from dalib.core.checks import check_positive, choose
+from dalib.core.options import NonNegative, OneOf, Positive, Share, Weight, checked
 from dalib.core.types import Array, Metrics, Params
 from dalib.discrepancy import confident, confusion_consistency, mcc, pseudo_label_loss
 from dalib.methods.base import Method, Needs, weigh
@@ -51,8 +52,9 @@ def sigmoid_ramp(time: Any, *, until: Any = 1.0) -> Array:
 # FixMatch: certain predictions on a weak view are labels for the strong view.
 
 
+@checked
 def fixmatch(
-    *, weight: Any = 1.0, threshold: Any = 0.95, weak: Augment = default_weak, strong: Augment = default_strong
+    *, weight: Weight = 1.0, threshold: Share = 0.95, weak: Augment = default_weak, strong: Augment = default_strong
 ) -> Method:
     """Task loss + λ · mean over all target rows of 1[max p^weak > τ] · CE(g^strong, argmax p^weak) (Sohn et al., 2020,
     NeurIPS, arXiv 2001.07685, eqs. 3 and 4). It is also for semi-supervised learning.
@@ -118,12 +120,13 @@ def soft_label_loss(
     return rows.sum() / jnp.maximum(kept.sum(), 1) if form == "tllib" else rows.mean()
 
 
+@checked
 def uda(
     *,
-    weight: Any = 1.0,
-    threshold: Any = 0.7,
-    temperature: Any = 0.85,
-    form: str = "tllib",
+    weight: Weight = 1.0,
+    threshold: Share = 0.7,
+    temperature: Positive = 0.85,
+    form: Annotated[str, OneOf(FORMS)] = "tllib",
     weak: Augment = default_weak,
     strong: Augment = default_strong,
 ) -> Method:
@@ -145,10 +148,7 @@ def uda(
 
     Metrics: ``loss/uda`` (0 when no row is kept), ``uda/kept`` (share of the rows).
 
-    Raises:
-        InputError: for another form; at the first step, for T ≤ 0.
     """
-    choose("form", form, FORMS)
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
         logits, teacher, view = teach(view, weak=weak, strong=strong)
@@ -162,13 +162,14 @@ def uda(
 # CC-loss: two views with the same class confusion.
 
 
+@checked
 def cc_loss(
     *,
-    weight: Any = 1.0,
-    confusion: Any = 1.0,
-    temperature: Any = 2.5,
-    threshold: Any = 0.95,
-    epsilon: float = 0.0,
+    weight: Weight = 1.0,
+    confusion: NonNegative = 1.0,
+    temperature: Positive = 2.5,
+    threshold: Share = 0.95,
+    epsilon: NonNegative = 0.0,
     weak: Augment = default_weak,
     strong: Augment = default_strong,
 ) -> Method:
@@ -191,8 +192,6 @@ def cc_loss(
 
     Metrics: ``loss/cc_loss`` (the consistency; 0 when no row is kept), ``loss/mcc``, ``cc_loss/kept``.
 
-    Raises:
-        InputError: at the first step, for T ≤ 0.
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:

@@ -1,18 +1,19 @@
 """Terms of the target's predictions and norms: entropy, mutual information, MCC, BNM, AFN and pseudo-labels."""
 
-from typing import Any
+from typing import Annotated
 
 import jax.numpy as jnp
 
 from dalib import discrepancy
-from dalib.core.checks import choose
+from dalib.core.options import NonNegative, OneOf, Positive, Share, Weight, checked
 from dalib.core.types import Array, Metrics
 from dalib.discrepancy import confident, mean_entropy, mutual_information, pseudo_label_loss
 from dalib.methods.base import Method, Needs, term, weigh
 from dalib.methods.view import View
 
 
-def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
+@checked
+def entmin(*, weight: Weight = 0.1, epsilon: NonNegative = 0.0) -> Method:
     """Task loss + λ · mean H(p_t) (Grandvalet, Bengio, NIPS 2004, eq. 6). It is also for semi-supervised learning.
 
     Alone it may put all target examples into one class: watch for ``loss/entmin`` near 0 with a falling validation
@@ -33,7 +34,8 @@ def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
 # Information maximisation: predictions that are certain one by one and spread evenly over the classes.
 
 
-def im(*, weight: Any = 1.0, diversity: Any = 1.0) -> Method:
+@checked
+def im(*, weight: Weight = 1.0, diversity: NonNegative = 1.0) -> Method:
     """Task loss + λ · (mean H(p_t) − δ · H(p̄_t)) (Krause, Perona, Gomes, NIPS 2010, eq. 3; Shi, Sha, ICML 2012).
 
     It is also a part of SHOT, which is source-free. It presumes that the target's classes are about equally frequent; p̄
@@ -59,7 +61,8 @@ def im(*, weight: Any = 1.0, diversity: Any = 1.0) -> Method:
 # MCC: minimum class confusion on the target.
 
 
-def mcc(*, weight: Any = 1.0, temperature: Any = 2.5, epsilon: float = 0.0) -> Method:
+@checked
+def mcc(*, weight: Weight = 1.0, temperature: Positive = 2.5, epsilon: NonNegative = 0.0) -> Method:
     """Task loss + λ · MCC(g_t) (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699, eqs. 3 to 8). The paper uses it
     for closed, partial and several-source adaptation.
 
@@ -73,8 +76,6 @@ def mcc(*, weight: Any = 1.0, temperature: Any = 2.5, epsilon: float = 0.0) -> M
 
     Metrics: ``loss/mcc``, from 0 to (C − 1)/C. A class without any mass counts as wholly confused, 1/C: the limit.
 
-    Raises:
-        InputError: at the first step, for a temperature ≤ 0.
     """
 
     def confusion(view: View) -> Array:
@@ -92,7 +93,8 @@ SCALES = {
 }
 
 
-def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method:
+@checked
+def bnm(*, weight: Weight = 1.0, fast: bool = False, scale: Annotated[str, OneOf(SCALES)] = "rows") -> Method:
     """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui, Wang, Zhuo, Li, Huang, Tian, CVPR 2020, arXiv 2003.12237, eq. 11).
 
     A large nuclear norm means certain and diverse predictions. The paper uses it for closed and open sets and for
@@ -107,10 +109,7 @@ def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method
 
     Metrics: ``loss/bnm``, negative, at least −√(min(n, C) / n) with "rows".
 
-    Raises:
-        InputError: for another ``scale``.
     """
-    choose("scale", scale, SCALES)
 
     def norm(view: View) -> Array:
         logits = view.target.logits
@@ -120,7 +119,8 @@ def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method
     return term("bnm", norm, weight=weight, needs=Needs(classes=True))
 
 
-def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
+@checked
+def afn(*, weight: Weight = 0.05, step: NonNegative = 1.0, entropy: NonNegative = 0.0) -> Method:
     """Task loss + λ · Σ over both domains of mean (‖f‖ − sg(‖f‖ + Δ))² + γ · mean H(p_t) (Xu, Li, Yang, Lin, ICCV 2019,
     arXiv 1811.07456, eqs. 6 and 7). The paper uses it for closed and partial sets.
 
@@ -152,7 +152,8 @@ def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
     return Method("afn", penalties=(penalty,), needs=Needs(batch_norm="separate", per_example=True, classes=True))
 
 
-def pseudo_label(*, weight: Any = 1.0, threshold: Any = 0.95) -> Method:
+@checked
+def pseudo_label(*, weight: Weight = 1.0, threshold: Share = 0.95) -> Method:
     """Task loss + λ · mean over all target rows of 1[max p > τ] · CE(g_t, argmax p), labels held fixed (Lee,
     ICML Workshops 2013, eqs. 14 and 15, for semi-supervised learning).
 

@@ -1,13 +1,13 @@
 """Methods that need no source data, or only statistics of the target: SHOT and AdaBN."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from dalib.core.checks import input_error
+from dalib.core.options import Count, Natural, NonNegative, Weight, checked
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import mean_entropy, mutual_information, safe_norm
 from dalib.methods.base import Hooks, Method, Needs, Update, weigh
@@ -70,13 +70,14 @@ def class_centroids(features: Array, logits: Array, *, min_count: int = 0) -> tu
     return centroids(jax.nn.one_hot(labels, classes, dtype=rows.dtype)), enough(labels)
 
 
+@checked
 def shot(
     *,
-    information: Any = 1.0,
-    beta: Any = 0.3,
-    diversity: Any = 1.0,
-    min_count: int = 0,
-    refresh_every: int = 500,
+    information: Weight = 1.0,
+    beta: Weight = 0.3,
+    diversity: NonNegative = 1.0,
+    min_count: Natural = 0,
+    refresh_every: Count = 500,
 ) -> Method:
     """λ · (mean H(p_t) − δ · H(p̄_t)) + β · CE(g_t, ŷ) with the head frozen and no source loss (Liang, Hu, Feng, ICML
     2020, arXiv 2002.08546, eqs. 3 to 7). It is source-free, for closed and partial sets.
@@ -149,6 +150,7 @@ def shot(
     )
 
 
+@checked
 def adabn() -> Method:
     """Source-only training; before an evaluation the batch statistics are recomputed over the whole unlabelled target
     training set (Li, Wang, Shi, Liu, Hou, 2016, arXiv 1603.04779, algorithm 1).

@@ -1,20 +1,21 @@
 """Methods that match moments of features: Deep CORAL, Log-CORAL, CMD and HoMM."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from dalib import discrepancy
-from dalib.core.checks import choose
+from dalib.core.options import Count, OneOf, Positive, Share, Weight, checked
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import coral
 from dalib.methods.base import Method, Needs, term, weigh
-from dalib.methods.view import Spec, View
+from dalib.methods.view import Layer, Spec, View
 
 
-def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = False) -> Method:
+@checked
+def deep_coral(*, weight: Weight = 1.0, layer: Layer = "logits", mean_term: bool = False) -> Method:
     """Task loss + λ · ‖C_s − C_t‖²_F / 4d² (Sun, Saenko, ECCV-W 2016, arXiv 1607.01719, eq. 1 and 6).
 
     The paper aligns the last layer and chooses λ so that both losses end at the same order. The scale 1/4d² means that
@@ -24,11 +25,7 @@ def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = Fa
         weight: λ.
         layer: "logits" as in the paper (d = C), or "features" as in later libraries.
         mean_term: adds ‖μ_s − μ_t‖²/d and drops the factor 1/4, as TLlib computes it.
-
-    Raises:
-        InputError: for another ``layer``.
     """
-    choose("layer", layer, {"logits": 0, "features": 0})
 
     def distance(view: View) -> Array:
         return coral(getattr(view.source, layer), getattr(view.target, layer), mean_term=mean_term)
@@ -36,7 +33,8 @@ def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = Fa
     return term("deep_coral", distance, weight=weight)
 
 
-def log_coral(*, weight: Any = 1.0, layer: str = "features", epsilon: Any = 1e-2) -> Method:
+@checked
+def log_coral(*, weight: Weight = 1.0, layer: Layer = "features", epsilon: Positive = 1e-2) -> Method:
     """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang, Li, Dai, Van Gool, ICCV-W 2017,
     arXiv 1707.09842; Morerio, Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4).
 
@@ -53,9 +51,8 @@ def log_coral(*, weight: Any = 1.0, layer: str = "features", epsilon: Any = 1e-2
     Metrics: ``loss/log_coral``, the term before weighting; 0 with gradient 0 for two constant samples.
 
     Raises:
-        InputError: for another ``layer``; at the first step for a batch of one row.
+        InputError: when traced, for a batch of one row.
     """
-    choose("layer", layer, {"logits": 0, "features": 0})
 
     def distance(view: View) -> Array:
         return discrepancy.log_coral(getattr(view.source, layer), getattr(view.target, layer), epsilon=epsilon)
@@ -71,8 +68,13 @@ SQUASHES: dict[str, tuple[Callable[[Array], Array], tuple[float, float] | None]]
 """Functions that bound the features before their moments are taken, and the interval [a, b] that they map to."""
 
 
+@checked
 def cmd(
-    *, weight: Any = 1.0, order: int = 5, squash: str = "sigmoid", interval: tuple[float, float] = (0.0, 1.0)
+    *,
+    weight: Weight = 1.0,
+    order: Count = 5,
+    squash: Annotated[str, OneOf(SQUASHES)] = "sigmoid",
+    interval: tuple[float, float] = (0.0, 1.0),
 ) -> Method:
     """Task loss + λ · central moment discrepancy of the features (Zellinger, Grubinger, Lughofer, Natschläger,
     Saminger-Platz, ICLR 2017, arXiv 1702.08811, definition 2).
@@ -89,9 +91,9 @@ def cmd(
     Metrics: ``loss/cmd``, the term before weighting; 0 with gradient 0 at equal moments.
 
     Raises:
-        InputError: for another ``squash``, an order below 1, or an empty interval.
+        InputError: when traced, for an empty interval.
     """
-    bound, fixed = choose("squash", squash, SQUASHES)
+    bound, fixed = SQUASHES[squash]
 
     def moments(view: View) -> Array:
         source, target = bound(view.source.features), bound(view.target.features)
@@ -100,13 +102,14 @@ def cmd(
     return term("cmd", moments, weight=weight)
 
 
+@checked
 def homm(
     *,
-    weight: Any = 1e4,
-    order: int = 3,
-    clustering: Any = 0.0,
-    threshold: Any = 0.9,
-    centre_rate: Any = 0.5,
+    weight: Weight = 1e4,
+    order: Count = 3,
+    clustering: Weight = 0.0,
+    threshold: Share = 0.9,
+    centre_rate: Share = 0.5,
 ) -> Method:
     """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of the centred features (Chen, Fu, Chen, Jin, Cheng, Jin, Hua,
     AAAI 2020, arXiv 1912.11976, eqs. 4 and 9).
@@ -132,9 +135,6 @@ def homm(
 
     Metrics: ``loss/homm``, the term before weighting, 0 with gradient 0 for two constant samples; with clustering
     ``loss/homm_clustering`` and ``homm/kept``, the share of target rows.
-
-    Raises:
-        InputError: for an order that is no integer ≥ 1.
     """
     clusters = not (isinstance(clustering, int | float) and clustering == 0)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from dalib.core.checks import InputError, choose, input_error
+from dalib.core.options import check_fields
 from dalib.data.readers.user_files import KINDS, Place, place_of
 from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods import TEST_TIME
@@ -107,14 +108,10 @@ def _check_net(options: Own, name: str) -> None:
 
 def check_numbers(options: Own) -> None:
     """Checks ranges, and options that need or exclude one another."""
-    if options.seeds < 1:
-        raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
     for view in options.augment:
         choose("augment", view, VIEWS)
     if options.augment and options.frozen_features:
         raise input_error("augment", got="views beside --frozen-features", expected="one or the other")
-    if not 0 <= options.rejection <= 1:
-        raise input_error("rejection", got=options.rejection, expected="a probability in [0, 1]")
     if options.oracle and options.relation in OPEN:
         got = f"--oracle beside --relation {options.relation}"
         raise input_error("oracle", got=got, expected="closed or partial: its classes would be others")
@@ -168,7 +165,7 @@ def check_options(options: Own) -> None:
     checks += [lambda n=name: choose(n, getattr(options, n), tables[n]) for name in tables]  # type: ignore[misc]
     checks += [lambda: options.kind is None or choose("kind", options.kind, dict.fromkeys(KINDS))]
     checks += [lambda: options.encoder is None or choose("encoder", options.encoder, ENCODERS)]
-    checks += [lambda: check_numbers(options), lambda: protocol(options)]
+    checks += [lambda: check_fields(options), lambda: check_numbers(options), lambda: protocol(options)]
     gather(checks)
 
 

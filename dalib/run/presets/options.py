@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from dalib.core.options import Count
 from dalib.run.config import Recipe
 
 # What a protocol preset is made of; the presets themselves: :mod:`dalib.run.presets.protocols`.
@@ -80,7 +81,7 @@ def tllib(
     batch: int = 32,
     bottleneck: str = "linear-bn-relu",
     width: int | None = 256,
-    steps: int = 20_000,
+    steps: Count = 20_000,
     batch_norm: str = "joint",
     multiplier: float = 0.1,
     constant: bool = False,
@@ -106,17 +107,17 @@ class RunOptions:
 
     method: tuple[str, ...]
     """Methods to run, one or more."""
-    seeds: int = 3
+    seeds: Count = 3
     """Seeds 0 … seeds − 1 of each net and task; closed-form methods have no randomness."""
-    steps: int = 500
+    steps: Count = 500
     """Training steps of a run."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Examples of each domain in a step, on all devices together; their number must divide it."""
     bottleneck: str = "none"
     """Layers between encoder and head, by name."""
     batch_norm: str = "auto"
     """joint, separate, source, domain, frozen; auto takes each method's own convention."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """In how many parts a batch goes through the net, to save memory: exact where all losses are means over examples,
     refused for other methods and for BatchNorm by the batch."""
     gradient_cache: bool = False
@@ -133,11 +134,11 @@ class RunOptions:
     """Hyper-parameters of methods, e.g. dann.weight=0.5 dan.estimator=biased."""
     oracle: bool = True
     """Also train on the target's labels: the upper bound, labelled as such."""
-    log_every: int = 20
+    log_every: Count = 20
     """Steps between two lines of the record; each holds means over these steps."""
-    evaluate_every: int = 100
+    evaluate_every: Count = 100
     """Steps between two evaluations, a multiple of log_every."""
-    save_every: int = 200
+    save_every: Count = 200
     """Steps between two checkpoints, a multiple of log_every."""
     population: str = "auto"
     """auto trains the runs of one method together, as many as fit the device; a number limits how many; off trains one
