@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dalib.run.presets.options import Settings
 from dalib.run.presets.options import default_folder as default_folder
 from dalib.run.presets.protocols import settings
 from dalib.run.registry import METHODS
+from dalib.run.run import check_run
 from dalib.train import NonFiniteError
 from dalib.train.devices.processes import leads
 
@@ -226,6 +228,15 @@ def start_of(experiment: Experiment, out: Path) -> Path | None:
     return out / f"{experiment.source}-{experiment.target}" / "source_only" / f"seed-{experiment.seed}"
 
 
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """Checks all jobs before the first one trains; those that differ in their seed alone count once."""
+    found: dict[Any, Job] = {}
+    for job in jobs:
+        found.setdefault((replace(job.experiment, seed=0), id(job.source), id(job.target)), job)
+    for job in found.values():
+        check_run(*job[:4], shots=job.shots)
+
+
 def run_methods(jobs: Sequence[Job], progress: Progress, *, members: int | None, command: str) -> list[NonFiniteError]:
     """All jobs, method by method; one whose loss is not finite does not keep the others from running.
 
@@ -286,6 +297,7 @@ def run_grid(
     out = options.out or default_folder(options)
     domains = read(todo)
     jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]
+    check_jobs(jobs)
     with show_progress(len(todo), max((e.steps for e in todo), default=1)) as progress:
         wrong = run_methods(jobs, progress, members=at_once, command=command)
     beside = list(also(out, command)) if index == 1 and leads() else []

@@ -141,9 +141,7 @@ def make_optimizer(
         return optax.partition({"trained": base, "frozen": optax.set_to_zero()}, lambda params: labels(group, params))
 
     def init(params: Params) -> dict[str, PyTree]:
-        names = [
-            _name(group, path) for group in params for path, _ in jax.tree_util.tree_leaves_with_path(params[group])
-        ]
+        names = parameter_names(params)
         for p in patterns:
             if not any(p.search(name) for name in names):
                 raise InputError(f"frozen: {p.pattern!r} matches no parameter; there are for example {names[:4]}")
@@ -161,6 +159,11 @@ def make_optimizer(
         return optax.apply_updates(params, jax.tree.map(lambda d: size * d, direction)), state
 
     return Optimizer(init, update, rate)
+
+
+def parameter_names(params: Params) -> list[str]:
+    """``group/path/of/parameter`` of every parameter, the names that ``frozen`` is searched in."""
+    return [_name(group, path) for group in params for path, _ in jax.tree_util.tree_leaves_with_path(params[group])]
 
 
 def _name(group: str, path: Any) -> str:

@@ -37,7 +37,7 @@ from dalib.data import Domain, match_classes
 from dalib.run.cli.extras import require
 from dalib.run.cli.main import main, show_progress, typed
 from dalib.run.config import OPEN, ClosedForm, Experiment, flat
-from dalib.run.grid import Grid, expand, file_name, run_methods, tell
+from dalib.run.grid import Grid, check_jobs, expand, file_name, run_methods, tell
 from dalib.run.own.closed_form import run_classic
 from dalib.run.own.inputs import LENGTH, View
 from dalib.run.own.options import Own, default_folder
@@ -123,6 +123,7 @@ def own(options: Own) -> None:
         folder = out / file_name(experiment.name) / f"seed-{experiment.seed}"
         jobs.append(Job(experiment, source, target, folder, start, shots if experiment.shots else None))
     interleaved = [job for job in jobs if job.experiment.needs.interleaves]
+    check_jobs(jobs)
     with show_progress(len(jobs), max([job.experiment.steps for job in jobs], default=1)) as progress:
         plain = [job for job in jobs if job not in interleaved]
         wrong = run_methods(plain, progress, members=_members(options, view), command=command)
