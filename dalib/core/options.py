@@ -260,8 +260,7 @@ def _like(default: Any) -> Kind:
 
 def _each(kind: Kind) -> Kind:
     text, holds = kind
-    plural = text if text == "anything" else re.sub(r"^(an?) (\w+)", lambda m: f"{m[2]}s", text)
-    return f"a list of {plural}", lambda value: _listed(value) and all(map(holds, value))
+    return f"a list, each entry {text}", lambda value: _listed(value) and all(map(holds, value))
 
 
 def _fixed(kinds: list[Kind]) -> Kind:

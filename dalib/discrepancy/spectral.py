@@ -63,7 +63,7 @@ def _floored_eigh(matrix: Array) -> tuple[Array, Array]:
 
 
 def nuclear_norm(matrix: Array, *, floor: float | Array = 0.0) -> Array:
-    """Sum of the singular values of ``[n, m]``, with gradient ``U Vᵀ``.
+    """Sum of the singular values of ``[n, m]``, float32 or wider, with gradient ``U Vᵀ``.
 
     Singular values at most ``floor``, or that are rounding beside the largest, count as 0 in value and gradient.
 
@@ -71,10 +71,11 @@ def nuclear_norm(matrix: Array, *, floor: float | Array = 0.0) -> Array:
         InputError: unless the matrix is a floating array of two axes.
     """
     check_samples(matrix=matrix)
-    u, s, vt = jnp.linalg.svd(lax.stop_gradient(matrix), full_matrices=False)
+    # LAPACK has no half precision.
+    u, s, vt = jnp.linalg.svd(at_least_float32(lax.stop_gradient(matrix)), full_matrices=False)
     above = s > jnp.maximum(floor, max(matrix.shape) * jnp.finfo(s.dtype).eps * jnp.max(s))
     direction = matmul(jnp.where(above[None], u, 0), vt)
-    return jnp.sum(direction * matrix)
+    return jnp.sum(direction * at_least_float32(matrix))
 
 
 def squared_singular_values(matrix: Array, *, count: int, smallest: bool = False) -> Array:

@@ -14,7 +14,7 @@ from dalib.run.cli.main import Progress, show_progress, typed
 from dalib.run.config import Experiment, flat, method_options
 from dalib.run.population.members import Job, check_population, run_jobs
 from dalib.run.presets.options import Grid as Grid
-from dalib.run.presets.options import Settings
+from dalib.run.presets.options import RunOptions, Settings
 from dalib.run.presets.options import default_folder as default_folder
 from dalib.run.presets.protocols import settings
 from dalib.run.registry import METHODS
@@ -105,7 +105,7 @@ def pairs(
     return [(s, t) for s in sources for t in targets if s != t]
 
 
-def fixed(options: Grid, method: str, task: str = "") -> Settings:
+def fixed(options: RunOptions, method: str, task: str = "") -> Settings:
     """The preset's settings of a method on a task ``source → target``, or those of the command line."""
     if not options.preset:
         return Settings(options.recipe, options.bottleneck, None, options.batch_size, options.steps, options.batch_norm)

@@ -117,7 +117,7 @@ def sar(
     *,
     optimizer: optax.GradientTransformation | None = None,
     learning_rate: Positive = 2.5e-4,
-    margin: Positive = 0.4,
+    margin: NonNegative = 0.4,
     radius: NonNegative = 0.05,
     recover_below: NonNegative = 0.2,
     source_weight: Share = 0.0,

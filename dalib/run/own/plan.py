@@ -1,6 +1,7 @@
 """What ``dalib adapt`` will do, and all that can be checked before any data is read."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from dalib.core.checks import InputError, choose, input_error
@@ -200,6 +201,7 @@ def plan(options: Own) -> Plan:
     nets = [name for name in options.method if name not in CLASSIC and name not in TEST_TIME]
     online = [name for name in options.method if name in TEST_TIME]
     classic = [name for name in options.method if name in CLASSIC]
+    gather([partial(CLASSIC[name], **arguments.get(name, {})) for name in classic])
     starts = any(METHODS[name](**arguments.get(name, {})).needs.start == "source" for name in nets)
     if online or (nets and (options.baseline or starts)):
         nets = ["source_only", *(name for name in nets if name != "source_only")]

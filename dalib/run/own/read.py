@@ -16,6 +16,7 @@ from dalib.data import Domain, match_classes
 from dalib.data.matching import RELATIONS, UNKNOWN
 from dalib.data.readers.images import ImageFiles
 from dalib.data.readers.user_files import Options, Place, Raw, read
+from dalib.run.own.batch import check_batch
 from dalib.run.own.datasets import read_dataset
 from dalib.run.own.inputs import (
     TEXT_ENCODERS,
@@ -138,6 +139,8 @@ def read_domains(options: Own, todo: Plan) -> Data:
     if len(kinds) == 1:
         encoder = encoder or DEFAULT_ENCODERS[whole[0].kind]
         view = _try(faults, lambda: _view(options, todo, whole[0].kind, encoder))
+    if len(whole) == len(raws):
+        _try(faults, lambda: check_batch(options, todo.nets, whole[: len(todo.sources)], whole[len(todo.sources)]))
     # Faults so far stop the computing of features, not the decoding of images: truncated ones are to be named too.
     seen = view if view is not None and not faults else _plain(options, kinds)
     xs: list[np.ndarray | None] = [None] * len(raws)

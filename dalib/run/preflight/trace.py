@@ -48,7 +48,8 @@ def check_step(
         raise
     except Exception as error:
         said = str(error).strip().split("\n")[0][:300]
-        given = ", ".join(f"{kind} {dict(own)}" for kind, own in options.items())
+        named = {kind: ", ".join(f"{name}={value}" for name, value in own) for kind, own in options.items()}
+        given = "; ".join(f"{kind} {text or 'by default'}" for kind, text in named.items())
         raise input_error(
             f"step of {experiment.name} on {experiment.encoder}",
             got=f"{type(error).__name__} while it is traced: {said}",
@@ -104,12 +105,13 @@ def _check_sizes(state: TrainState, experiment: Experiment) -> None:
         raise input_error("widths", got=got, expected="layers of width ≥ 1", todo="mend encoder and method options")
 
 
-def _shapes(domain: Domain, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+def _shapes(domain: Domain, size: int) -> tuple[Any, Any]:
+    """Inputs and labels of a batch, as shapes."""
     x, y = domain.split("train").__getitems__([0])
     like = jax.tree.map(jnp.asarray, (np.asarray(x), as_labels(y)))
     inputs, labels = (jax.ShapeDtypeStruct((size, *own.shape[1:]), own.dtype) for own in like)
     return inputs, labels
 
 
-def _rows(size: int) -> jax.ShapeDtypeStruct:
+def _rows(size: int) -> Any:
     return jax.ShapeDtypeStruct((size,), jnp.int32)
