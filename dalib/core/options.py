@@ -172,7 +172,8 @@ def check_fields(given: Any, owner: str = "") -> None:
     Raises:
         InputError: for values out of range, all at once.
     """
-    faults, known = [], options_of(type(given))
+    kind: Any = type(given)
+    faults, known = [], options_of(kind)
     for name, value in vars(given).items():
         if dataclasses.is_dataclass(value):
             try:
@@ -241,8 +242,10 @@ def _kind(annotation: Any, default: Any) -> Kind:
         return _fixed([_kind(each, inspect.Parameter.empty) for each in inner])
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return _each(_kind(inner[0], inspect.Parameter.empty) if inner else ANYTHING)
-    if isinstance(annotation, type) and annotation.__module__.startswith("dalib."):
-        return f"a {annotation.__module__}.{annotation.__qualname__}", lambda value: isinstance(value, annotation)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "a dict by name", lambda value: isinstance(value, Mapping)
+    if isinstance(annotation, type) and annotation.__module__.startswith(("dalib.", "jax._src.mesh", "optax.")):
+        return f"a {annotation.__qualname__}", lambda value: isinstance(value, annotation)
     return FUNCTION if origin is Callable else ANYTHING
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from dalib.core.checks import InputError, input_error
+from dalib.core.checks import InputError, choose, input_error
 from dalib.core.options import check_arguments
 
 GROUPS = {"method": "dalib.methods", "encoder": "dalib.encoders", "dataset": "dalib.datasets"}
@@ -143,7 +143,7 @@ class Table(Mapping[str, Factory]):
     def __getitem__(self, name: str) -> Factory:
         origin = origin_of(self.kind, name, self.builtin)
         if origin is None:
-            return self.builtin[name]
+            return choose(self.kind, name, self.builtin)
         if origin not in self._wrapped:
             self._wrapped[origin] = self._wrap(name, origin)
         return self._wrapped[origin]

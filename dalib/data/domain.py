@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.core.checks import InputError, choose, input_error
+from dalib.core.options import checked
 
 UNLABELLED = -1
 """The label of an example whose class is not known; a real-valued label that is not known is NaN."""
@@ -225,6 +226,7 @@ class ArraySplit:
         return digest.hexdigest()
 
 
+@checked
 def from_arrays(
     name: str,
     splits: Mapping[str, tuple[Any, Any]],
@@ -281,12 +283,18 @@ def _pair(where: str, pair: Any) -> tuple[Any, Any]:
 
 def _inputs(where: str, inputs: Any) -> np.ndarray:
     """The inputs as a read-only view, checked."""
-    x = np.asarray(inputs).view()
+    try:
+        x = np.asarray(inputs).view()
+    except ValueError:  # rows of several lengths
+        raise input_error(f"inputs of {where}", got="rows of several shapes", expected="one array [n, ...]") from None
     if x.ndim < 1 or len(x) == 0:
         raise input_error(f"inputs of {where}", got=f"shape {x.shape}", expected="at least one example, [n, ...]")
-    if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool):
+    if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool) or x.dtype.kind == "c":
         raise input_error(
-            f"inputs of {where}", got=f"dtype {x.dtype}", expected="numbers", todo="encode the inputs as numbers first"
+            f"inputs of {where}",
+            got=f"dtype {x.dtype}",
+            expected="real numbers",
+            todo="encode the inputs as numbers first",
         )
     if jnp.issubdtype(x.dtype, jnp.inexact):
         _check_finite(where, x)

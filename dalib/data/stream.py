@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dalib.core.checks import input_error
+from dalib.core.options import Count, Natural, checked
 from dalib.core.types import Batch, Source, Target
 from dalib.data.domain import Domain, check_seed
 from dalib.data.order import EndlessOrder, Reader, endless_order, endless_reader, interleave, labelled
@@ -79,6 +80,7 @@ class PairedStream:
         return iter(steps.to_iter_dataset(options))
 
 
+@checked
 def paired_stream(
     source: Domain | Sequence[Domain],
     target: Domain,
@@ -92,8 +94,8 @@ def paired_stream(
     source_transform: Transform | None = None,
     target_transform: Transform | None = None,
     remainder: str = "wrap",
-    process_index: int = 0,
-    process_count: int = 1,
+    process_index: Natural = 0,
+    process_count: Count = 1,
 ) -> PairedStream:
     """Pairs two domains into one stream of batches; ``stream[step]`` depends on (seed, step, process) alone.
 

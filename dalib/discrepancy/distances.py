@@ -1,6 +1,7 @@
 """Distances between rows of two samples, and Gaussian kernels of them."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -208,6 +209,9 @@ def kernel_variance(*samples: Array, bandwidth: Bandwidth = "mean") -> Array:
 
 def check_multipliers(multipliers: Multipliers) -> int:
     """Returns the number of kernels K, after checking that ``multipliers`` is a non-empty list of numbers > 0."""
+    given: Any = multipliers
+    if isinstance(given, str) or not hasattr(given, "__len__"):
+        raise input_error("multipliers", got=repr(multipliers), expected="a list of numbers > 0")
     if not isinstance(multipliers, Array):
         check_positive(**{f"multipliers[{k}]": multiplier for k, multiplier in enumerate(multipliers)})
     factors = jnp.asarray(multipliers)

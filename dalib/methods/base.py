@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.core.checks import InputError, input_error, unknown_name
-from dalib.core.options import checked
+from dalib.core.options import Weight, checked
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.methods.view import Forward, Look, Spec, States, View
 
@@ -200,7 +200,8 @@ def evaluated(method: Method, params: Params, states: States) -> tuple[Params, S
     return (params, states) if method.hooks.evaluate is None else method.hooks.evaluate(params, states)
 
 
-def term(name: str, function: Term, *, weight: Any = 1.0, needs: Needs = Needs()) -> Method:  # noqa: B008
+@checked
+def term(name: str, function: Term, *, weight: Weight = 1.0, needs: Needs = Needs()) -> Method:  # noqa: B008
     """Makes a method of a term: ``task loss + weight · term``.
 
     Args:

@@ -30,6 +30,8 @@ def combine(*methods: Method, name: str | None = None, batch_norm: str | None = 
     """
     if not methods:
         raise input_error("methods", got="none", expected="one or more methods")
+    if strange := [m for m in methods if not isinstance(m, Method)]:
+        raise input_error("methods", got=repr(strange[0]), expected="methods, made by their factories")
     names = [m.name for m in methods]
     if len(set(names)) < len(names):
         raise input_error(
