@@ -174,13 +174,13 @@ class Table(Mapping[str, Factory]):
 
         @functools.wraps(factory, updated=())
         def call(*arguments: Any, **options: Any) -> Any:
-            check_arguments(name, factory, options)
             try:
                 signature.bind(*arguments, **options)
             except TypeError as error:
                 got = f"options {', '.join(options) or 'none'} for {name!r}: {error}"
                 expected = f"those of its signature {signature}"
                 raise input_error(self.kind, got=got, expected=expected) from None
+            check_arguments(name, factory, options)
             try:
                 made = factory(*arguments, **options)
             except InputError:

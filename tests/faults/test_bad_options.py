@@ -33,21 +33,23 @@ dann.weight=abc  dann.weight=nan  dann.weight=NaN  dann.weight=Infinity  dann.we
 dann.weight=true  dann.weight=null  dann.weight="0.5"  dann.weight={}  dann.hidden=[0]  dann.hidden=100
 dann.hidden=[1.5]  dann.hidden=abc  dann.hidden=[[1]]  dann.hidden=[-3]  dann.norm=1  dann.norm=yes  dann.dropout=1
 dann.dropout=-0.1  dann.reversal=x  dann.reversal=-1  dann.reversal=NaN  dann.wieght=1  dann.  dann  .weight=1  dann=1
-fixmatch.threshold=x  fixmatch.threshold=2  fixmatch.weak=flip  uda.temperature=0  uda.form=papre  cc_loss.confusion=-1
-adamatch.window=0  adamatch.source_decay=1.5  mean_teacher.decay=NaN  mean_teacher.evaluate=both  mean_teacher.ramp=x
-ddc.weight=x  dan.estimator=5  dan.estimator=unbias  jan.adversarial=maybe  deep_coral.layer=hidden  log_coral.epsilon=0
-cmd.order=0  cmd.order=2.5  cmd.squash=relu  cmd.interval=5  cmd.interval=[1]  homm.order=0  homm.threshold=-1
-swd.num_directions=0  swd.heads=2  deepjdot.epsilon=0  deepjdot.max_iterations=0  dsan.ramp=x  adda.variant=tllb
-adda.layer=5  cdan.randomized=0  cdan.randomized=x  cdan.normalisation=none  cdan.entropy=0.5  mcd.repeats=4.0
-mcd.repeats=0  mcd.balance=-1  mdd.margin=0  mdd.shift=x  wdgrl.critic_steps=0  wdgrl.gradient_penalty=x  bsp.count=0  bsp.count=100
-bsp.adversary=cdan  bsp.strength=NaN  confusion.hidden=[0]  entmin.epsilon=-1  im.diversity=x  mcc.temperature=-1
-bnm.scale=row  bnm.fast=1  afn.step=NaN  pseudo_label.threshold=1.01  vat.radius=-1  vat.iterations=0
-vada.adversarial=x  shot.min_count=-1  shot.refresh_every=0  shot.beta=[0.1]  pada.divide_by=maximum  pada.warmup_refreshes=-1
-iwan.adversary=x  osbp.boundary=1  ovanet.entropy=-1  m3sda.sources=0  mfsan.sources=1  irm.form=squared
-vrex.sources=x  groupdro.rate=-1  mixstyle.alpha=0  mixstyle.probability=2  coral_dg.layer=x  rsd.bases_weight=x  dare_gram.threshold=2
-tent.learning_rate=x  tent.learning_rate=0  tent.skip=5  tent.skip=["("]  tent.iterations=0  tent.apply=x
-tent.optimizer=sgd  bn_norm.prior=-1  bn_norm.collapse_share=2  sar.radius=x  tca.dim=x  tca.dim=0  tca.kernel=x
-tca.unit_rows=5  coral.epsilon=x  coral.epsilon=-1  ot.plan=x  jda.iterations=0  jda.classify=x  nothing.weight=1
+fixmatch.threshold=x  fixmatch.threshold=2  fixmatch.weak=flip  uda.temperature=0  uda.form=papre
+cc_loss.confusion=-1  adamatch.window=0  adamatch.source_decay=1.5  mean_teacher.decay=NaN  mean_teacher.evaluate=both
+mean_teacher.ramp=x  ddc.weight=x  dan.estimator=5  dan.estimator=unbias  jan.adversarial=maybe
+deep_coral.layer=hidden  log_coral.epsilon=0  cmd.order=0  cmd.order=2.5  cmd.squash=relu  cmd.interval=5
+cmd.interval=[1]  homm.order=0  homm.threshold=-1  swd.num_directions=0  swd.heads=2  deepjdot.epsilon=0
+deepjdot.max_iterations=0  dsan.ramp=x  adda.variant=tllb  adda.layer=5  cdan.randomized=0  cdan.randomized=x
+cdan.normalisation=none  cdan.entropy=0.5  mcd.repeats=4.0  mcd.repeats=0  mcd.balance=-1  mdd.margin=0  mdd.shift=x
+wdgrl.critic_steps=0  wdgrl.gradient_penalty=x  bsp.count=0  bsp.count=100  bsp.adversary=cdan  bsp.strength=NaN
+confusion.hidden=[0]  entmin.epsilon=-1  im.diversity=x  mcc.temperature=-1  bnm.scale=row  bnm.fast=1  afn.step=NaN
+pseudo_label.threshold=1.01  vat.radius=-1  vat.iterations=0  vada.adversarial=x  shot.min_count=-1
+shot.refresh_every=0  shot.beta=[0.1]  pada.divide_by=maximum  pada.warmup_refreshes=-1  iwan.adversary=x
+osbp.boundary=1  ovanet.entropy=-1  m3sda.sources=0  mfsan.sources=1  irm.form=squared  vrex.sources=x
+groupdro.rate=-1  mixstyle.alpha=0  mixstyle.probability=2  coral_dg.layer=x  rsd.bases_weight=x
+dare_gram.threshold=2  tent.learning_rate=x  tent.learning_rate=0  tent.skip=5  tent.skip=["("]  tent.iterations=0
+tent.apply=x  tent.optimizer=sgd  bn_norm.prior=-1  bn_norm.collapse_share=2  sar.radius=x  tca.dim=x  tca.dim=0
+tca.kernel=x  tca.unit_rows=5  coral.epsilon=x  coral.epsilon=-1  ot.plan=x  jda.iterations=0  jda.classify=x
+nothing.weight=1
 """
 """Texts of ``--options``; the method is the part before the dot."""
 

@@ -139,7 +139,7 @@ def read_domains(options: Own, todo: Plan) -> Data:
     if len(kinds) == 1:
         encoder = encoder or DEFAULT_ENCODERS[whole[0].kind]
         view = _try(faults, lambda: _view(options, todo, whole[0].kind, encoder))
-    if len(whole) == len(raws):
+    if len(whole) == len(raws) and options.frozen_features:
         _try(faults, lambda: check_batch(options, todo.nets, whole[: len(todo.sources)], whole[len(todo.sources)]))
     # Faults so far stop the computing of features, not the decoding of images: truncated ones are to be named too.
     seen = view if view is not None and not faults else _plain(options, kinds)
