@@ -98,6 +98,8 @@ def _parameters(name: str, value: Any) -> Any:
 
 
 PICTURE_ROWS = 400
+TARGET_FILE = "target.safetensors"
+"""What predicts on the target, of runs whose ``weights.safetensors`` does not: statistics or heads of its own."""
 
 
 def outcome_file(labelled: bool) -> str:
@@ -110,6 +112,7 @@ def write_outcome(
     *,
     predictors: tuple[Predict, Predict],
     variables: PyTree,
+    on_target: PyTree | None = None,
     domains: Any,
     labelled: bool,
     kind: str = "classification",
@@ -122,6 +125,7 @@ def write_outcome(
         folder: the run folder.
         predictors: on source and on target.
         variables: the net's, with the source's batch statistics.
+        on_target: what predicts on the target where ``variables`` does not; goes into :data:`TARGET_FILE`.
         domains: source and target.
         labelled: whether the target's test split has labels.
         kind: what is predicted, "classification" or "regression".
@@ -136,6 +140,8 @@ def write_outcome(
     if writes:
         write_atomically(folder / outcome_file(labelled), data)
         save_variables(folder / "weights.safetensors", variables)
+        if on_target is not None:
+            save_variables(folder / TARGET_FILE, on_target)
 
 
 def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain, mesh: Mesh | None) -> bytes:

@@ -79,11 +79,13 @@ class Inference(NamedTuple):
         predictors: ``state -> (on source, on target)``, with the parameters and statistics that are evaluated.
         refresh: ``state -> state``: the method's look at the whole target; None if it takes none.
         variables: ``state -> {"params", "batch_stats"}`` of the net as it is evaluated on the source.
+        on_target: the same with all parameters, as they predict on the target; None where ``variables`` does that too.
     """
 
     predictors: Callable[[TrainState], tuple[Predict, Predict]]
     refresh: Callable[[TrainState], TrainState] | None
     variables: Callable[[TrainState], PyTree]
+    on_target: Callable[[TrainState], PyTree | None]
 
 
 def make_inference(program: Program, source: Domain, target: Domain) -> Inference:
@@ -146,7 +148,15 @@ def make_inference(program: Program, source: Domain, target: Domain) -> Inferenc
         net = {group: params[group] for group in NET_GROUPS if group in params}
         return {"params": net, "batch_stats": statistics_for(model, "source")}
 
-    return Inference(predictors, refresh if method.hooks.refresh else None, variables)
+    def on_target(state: TrainState) -> PyTree | None:
+        apart = "target" in state.model or method.hooks.calibrate is not None
+        if not apart and method.hooks.predict is None:
+            return None
+        params, states = tested(state)
+        model = calibrated(params, states)
+        return {"params": local(params), "batch_stats": statistics_for(local(model), "target")}
+
+    return Inference(predictors, refresh if method.hooks.refresh else None, variables, on_target)
 
 
 # One evaluation of a run: accuracy on the source, the oracle's on the target, and scores without labels.

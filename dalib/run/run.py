@@ -275,6 +275,7 @@ def open_run(
             folder,
             predictors=infer.predictors(state),
             variables=infer.variables(state),
+            on_target=infer.on_target(state),
             domains=(source, target),
             labelled=evaluation.known,
             kind=experiment.kind,

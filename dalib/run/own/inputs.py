@@ -1,7 +1,7 @@
 """From what was read to domains in memory: images to tensors, texts to tokens or word vectors, scaling, splits."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -247,11 +247,30 @@ def _shares(x: np.ndarray) -> np.ndarray:
     return x / total
 
 
-def _standardise(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+class Standard(NamedTuple):
+    """A map to mean 0 and deviation 1, per column or channel: ``(x − mean) / spread``."""
+
+    mean: np.ndarray
+    spread: np.ndarray
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The rows in the new scale, float32."""
+        return ((x - self.mean) / self.spread).astype(np.float32)
+
+
+def standard(sources: Sequence[np.ndarray], target: np.ndarray, scale: str) -> Standard | None:
+    """The map that :func:`scaled` applies to the target; None for ``none``."""
+    if scale == "none":
+        return None
+    if scale == "l1-domain":
+        raise input_error("scale", got=scale, expected="none, source or domain: rows over their sum are no fixed map")
+    return _standardise(np.concatenate(sources) if scale == "source" else target)
+
+
+def _standardise(x: np.ndarray) -> Standard:
     axes = tuple(range(x.ndim - 1))
     mean, spread = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
-    spread = np.where(spread > 0, spread, 1)
-    return lambda a: ((a - mean) / spread).astype(np.float32)
+    return Standard(mean, np.where(spread > 0, spread, 1))
 
 
 def same_shape(shapes: dict[str, tuple[int, ...]]) -> None:
