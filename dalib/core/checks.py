@@ -48,7 +48,7 @@ def check_samples(**samples: Any) -> None:
         if shape[1] != first.shape[1]:
             raise input_error(
                 name,
-                got=f"shape {shape} beside {first_name} of shape {first.shape}",
+                got=f"shape {shape}, and {first_name} has shape {first.shape}",
                 expected="both samples to have the same number of columns d (n and m may differ)",
             )
 

@@ -44,7 +44,7 @@ def class_mmd2(
         x: source features ``[n, d]``.
         y: target features ``[m, d]``; n and m may differ.
         x_labels: integers ``[n]`` in [0, C). A row with a label outside counts for no class.
-        y_probabilities: ``[m, C]`` predictions (softmax outputs); behind stop_gradient.
+        y_probabilities: ``[m, C]`` predictions (softmax outputs); without gradient.
         bandwidth: as in :func:`~dalib.discrepancy.mmd.mmd2`; the authors' kernels are the default.
         multipliers: factors of σ², one kernel each; kernels are summed.
         tile: as in :func:`~dalib.discrepancy.mmd.mmd2`.
@@ -77,7 +77,7 @@ def class_mmd2(
 
 
 def class_weights(x_labels: Array, y_probabilities: Array) -> tuple[Array, Array]:
-    """Weights ``[n, C]`` and ``[m, C]`` of the rows in each class, behind stop_gradient.
+    """Weights ``[n, C]`` and ``[m, C]`` of the rows in each class, without gradient.
 
     Columns of shared classes sum to ``1/√(number of shared classes)``, so that products average over them; the
     columns of other classes are 0.
@@ -132,7 +132,7 @@ def joint_mmd2(
     tllib_offset: bool = False,
     tile: int | None = None,
 ) -> Array:
-    """Squared MMD whose kernel is the product of one Gaussian mixture per layer.
+    """Squared MMD with the product of one Gaussian mixture per layer as kernel.
 
     It compares the joint distributions of the layers, not only their marginals. With the defaults the two layers are
     ``(features, softmax(logits))``, as in JAN. TLlib adds the constant ``2/(n − 1)`` and uses ``estimator="linear"``.
@@ -147,7 +147,7 @@ def joint_mmd2(
         tile: as in :func:`~dalib.discrepancy.mmd.mmd2`.
 
     Returns:
-        Scalar, float32 or wider. A layer whose rows are all equal contributes a constant factor.
+        Scalar, float32 or wider. A layer of equal rows contributes a constant factor.
 
     Raises:
         InputError: if the numbers of layers, bandwidths and multipliers differ, the layers of a sample differ in

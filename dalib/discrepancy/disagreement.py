@@ -36,7 +36,7 @@ def log_one_minus_probability(logits: Array, labels: Array) -> Array:
 
     Args:
         logits: ``[n, C]`` with C ≥ 2.
-        labels: integers ``[n]`` in [0, C); another one names no class, whose probability is 0.
+        labels: integers ``[n]`` in [0, C); another one names no class and has probability 0.
 
     Returns:
         ``[n]``, each ≤ 0.
@@ -71,7 +71,7 @@ def margin_disparity(
 ) -> Array:
     """MDD: ``−γ · CE(a_s, ŷ_s) + mean ln(1 − softmax(a_t)_{ŷ_t})`` with ``ŷ = argmax`` of the main head.
 
-    The adversarial head a **maximises** it (a method minimises its negative) behind gradient reversal.
+    The adversarial head a **maximises** it (a method minimises its negative, with gradient reversal).
 
     Args:
         source: main head's logits on the source ``[n, C]``; only their argmax counts.
@@ -109,9 +109,9 @@ def regression_disparity(
     """Disparity discrepancy for regression: ``−γ · mean|a_s − sg(g_s)| + mean|a_t − sg(g_t)|``.
 
     Args:
-        source: main head's outputs on the source ``[n, k]``, behind stop_gradient.
+        source: main head's outputs on the source ``[n, k]``, without gradient.
         source_adversary: adversarial head's outputs on the source ``[n, k]``.
-        target: main head's outputs on the target ``[m, k]``, behind stop_gradient.
+        target: main head's outputs on the target ``[m, k]``, without gradient.
         target_adversary: adversarial head's outputs on the target ``[m, k]``.
         margin: γ.
 
@@ -132,7 +132,7 @@ def regression_disparity(
 
 
 def confident(logits: Array, *, threshold: float | Array, temperature: float | Array = 1.0) -> Array:
-    """Rows ``[n]`` whose largest softmax probability is at least ``threshold``, as booleans without gradient."""
+    """Whether each row's largest softmax probability is at least ``threshold``, ``[n]`` booleans without gradient."""
     p = jax.nn.softmax(lax.stop_gradient(at_least_float32(logits)) / temperature)
     return jnp.max(p, axis=1) >= threshold
 
@@ -145,7 +145,7 @@ def pseudo_label_loss(logits: Array, teacher: Array, *, threshold: float | Array
 
     Args:
         logits: ``[n, C]``.
-        teacher: ``[n, C]`` on the same inputs, behind stop_gradient; may be ``logits``.
+        teacher: ``[n, C]`` on the same inputs, without gradient; may be ``logits``.
         threshold: τ.
 
     Returns:
@@ -175,7 +175,7 @@ def confusion_consistency(
 
     Args:
         logits: ``[n, C]``, the strong view.
-        teacher: ``[n, C]``, the weak view of the same inputs, behind stop_gradient; it decides the rows to keep, those
+        teacher: ``[n, C]``, the weak view of the same inputs, without gradient; it decides the rows to keep, those
             with a probability ≥ τ at temperature T, and weighs them as :func:`~dalib.discrepancy.predictions.mcc`.
         temperature: T > 0.
         threshold: τ.
@@ -225,6 +225,6 @@ def _pair(**arrays: Array) -> tuple[Array, Array]:
     (name, first), (other, second) = arrays.items()
     if first.shape != second.shape:
         raise input_error(
-            other, got=f"shape {second.shape} beside {name} of shape {first.shape}", expected="two arrays of one shape"
+            other, got=f"shape {second.shape}, and {name} has shape {first.shape}", expected="two arrays of one shape"
         )
     return at_least_float32(first), at_least_float32(second)

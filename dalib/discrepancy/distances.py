@@ -19,7 +19,7 @@ def at_least_float32(x: Array) -> Array:
 
 
 def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
-    """Euclidean norm whose gradient at 0 is 0, where that of ``sqrt`` is infinite and that of ``jnp.linalg.norm`` NaN.
+    """Euclidean norm with gradient 0 at 0, where that of ``sqrt`` is infinite and that of ``jnp.linalg.norm`` NaN.
 
     The squares are of numbers scaled to at most 1, so that none overflows or vanishes.
 
@@ -40,7 +40,7 @@ def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
 
 
 def joint_mean(*samples: Array) -> Array:
-    """Mean ``[d]`` of all rows of all samples, behind stop_gradient; each sample is ``[n_i, d]``."""
+    """Mean ``[d]`` of all rows of all samples, without gradient; each sample is ``[n_i, d]``."""
     rows = sum(x.shape[0] for x in samples)
     # Summing per sample instead of concatenating keeps row-sharded samples where they are.
     total = sum((jnp.sum(x, axis=0) for x in samples), start=jnp.zeros((), samples[0].dtype))
@@ -57,8 +57,8 @@ def squared_distances(x: Array, y: Array | None = None) -> Array:
     """Squared Euclidean distances between all rows of ``x`` and all rows of ``y``.
 
     Computed as ``|x|² + |y|² − 2xy`` on data centred at the joint mean, with the product at highest precision and the
-    result clipped at 0. Centring keeps the digits of close points that lie far from the origin; as distances do not
-    depend on the centre, holding it behind stop_gradient leaves the gradient exact.
+    result clipped at 0. Centring keeps the digits of close points far from the origin; as distances do not
+    depend on the centre, taking it without gradient leaves the gradient exact.
 
     Args:
         x: ``[n, d]``.
@@ -119,7 +119,7 @@ def median_squared_distance(*samples: Array, max_rows: int = MEDIAN_ROWS) -> Arr
 
     Args:
         *samples: one or more ``[n_i, d]`` arrays with N ≥ 2 rows in all.
-        max_rows: most rows whose pairs are built; memory grows with its square.
+        max_rows: most rows to build pairs of; memory grows with its square.
 
     Returns:
         Scalar ≥ 0.
@@ -158,7 +158,7 @@ def paired_squared_distances(x: Array, y: Array) -> Array:
 # fixed ``exp(−γ‖·‖²)``           ``(2γ) ** -0.5``         (1,)
 # =============================== ======================== ================================
 #
-# The width is always behind stop_gradient: otherwise a net would shrink the discrepancy by scaling its features.
+# The width is always without gradient: otherwise a net would shrink the discrepancy by scaling its features.
 
 
 MULTIPLIERS = (0.125, 0.25, 0.5, 1.0, 2.0)
@@ -186,14 +186,14 @@ BANDWIDTHS: dict[str, Callable[..., Array]] = {
 
 
 def kernel_variance(*samples: Array, bandwidth: Bandwidth = "mean") -> Array:
-    """The σ² that a kernel discrepancy of these samples uses: the number to log beside its value.
+    """The σ² that a kernel discrepancy of these samples uses: the number to log with its value.
 
     Args:
         *samples: ``[n_i, d]`` arrays, usually source and target.
         bandwidth: a rule's name in :data:`BANDWIDTHS`, or σ itself.
 
     Returns:
-        Scalar σ² behind stop_gradient. 0 when a rule meets samples whose rows are all equal.
+        Scalar σ² without gradient. 0 when a rule meets samples of equal rows.
 
     Raises:
         InputError: on an unknown rule, a σ ≤ 0 or one that is no scalar.

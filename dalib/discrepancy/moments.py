@@ -82,7 +82,7 @@ def log_coral(x: Array, y: Array, *, epsilon: float | Array = 1e-3, relative: bo
         x: ``[n, d]`` with n ≥ 2.
         y: ``[m, d]`` with m ≥ 2; n and m may differ.
         epsilon: > 0.
-        relative: scales ε by the mean variance ``tr(C_x + C_y)/(2d)`` (behind stop_gradient), which makes the value
+        relative: scales ε by the mean variance ``tr(C_x + C_y)/(2d)`` (without gradient), which makes the value
             independent of the units of the features; False takes ε as it is.
 
     Returns:
@@ -124,7 +124,7 @@ def check_rows_for_covariance(**samples: Array) -> None:
 def cmd(x: Array, y: Array, *, order: int = 5, interval: tuple[float, float] = (0.0, 1.0)) -> Array:
     """CMD: ``‖E x − E y‖/(b − a) + Σ_{k=2..K} ‖c_k(x) − c_k(y)‖/(b − a)^k`` with central moments per coordinate.
 
-    The features are meant to lie in ``[a, b]`` (after a sigmoid or tanh): unbounded ones make the high moments, and
+    The features are meant to be in ``[a, b]`` (after a sigmoid or tanh): unbounded ones make the high moments, and
     with them the value, grow without limit. The norms are not squared.
 
     Args:

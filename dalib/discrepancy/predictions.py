@@ -92,7 +92,7 @@ def class_confusion(
 
 
 def certainty_weights(logits: Array, *, temperature: float | Array = 1.0, epsilon: float = 0.0) -> Array:
-    """MCC's weights ``[n]``, ``1 + e^{−H(p_i)}`` scaled to the mean 1, behind stop_gradient."""
+    """MCC's weights ``[n]``, ``1 + e^{−H(p_i)}`` scaled to the mean 1, without gradient."""
     raw = 1 + jnp.exp(-entropies(at_least_float32(logits) / temperature, epsilon=epsilon))
     return lax.stop_gradient(raw / jnp.mean(raw))
 

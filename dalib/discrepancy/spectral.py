@@ -9,10 +9,10 @@ from jax import Array, lax
 from dalib.core.checks import check_samples, input_error
 from dalib.discrepancy.distances import at_least_float32, safe_norm
 
-# Functions of singular values and eigenvalues whose derivatives stay finite where those of SVD and eigh do not.
+# Functions of singular values and eigenvalues with finite derivatives where those of SVD and eigh are not.
 #
 # Derivatives of singular *vectors* contain ``1/(σ_i² − σ_j²)``, infinite at ties. Sums over the spectrum need none of
-# them: with the vectors behind stop_gradient the derivative is exact, ties included. Where vectors themselves are
+# them: with the vectors without gradient the derivative is exact, ties included. Where vectors themselves are
 # compared, :func:`svd` leaves the undefined rotation inside a tied pair out of the derivative.
 
 
@@ -65,7 +65,7 @@ def _floored_eigh(matrix: Array) -> tuple[Array, Array]:
 def nuclear_norm(matrix: Array, *, floor: float | Array = 0.0) -> Array:
     """Sum of the singular values of ``[n, m]``, float32 or wider, with gradient ``U Vᵀ``.
 
-    Singular values at most ``floor``, or that are rounding beside the largest, count as 0 in value and gradient.
+    Singular values at most ``floor``, or within rounding of 0 (relative to the largest), count as 0 in value and gradient.
 
     Raises:
         InputError: unless the matrix is a floating array of two axes.
@@ -81,7 +81,7 @@ def nuclear_norm(matrix: Array, *, floor: float | Array = 0.0) -> Array:
 def squared_singular_values(matrix: Array, *, count: int, smallest: bool = False) -> Array:
     """The ``count`` largest (or smallest) squared singular values ``[count]`` of ``[n, d]``, in rising order.
 
-    From the eigenvectors of the smaller Gram matrix, as ``‖matrix · v‖²`` with v behind stop_gradient: exact to second
+    From the eigenvectors of the smaller Gram matrix, as ``‖matrix · v‖²`` with v without gradient: exact to second
     order in the error of v, with the right gradient wherever it exists and a subgradient at ties.
     """
     rows, columns = matrix.shape
@@ -96,8 +96,8 @@ def squared_singular_values(matrix: Array, *, count: int, smallest: bool = False
 def svd(matrix: Array) -> tuple[Array, Array, Array]:
     """Thin SVD ``(U [n, k], s [k], V [m, k])`` of ``[n, m]`` with ``matrix = U diag(s) Vᵀ`` and k = min(n, m).
 
-    Singular vectors whose squared singular values differ by less than rounding have no derivative along the rotation
-    between them; it is taken as 0 there, and so is the inverse of a vanishing singular value. First derivatives only.
+    Where two squared singular values differ by less than rounding, the rotation between their vectors has no
+    derivative; it is taken as 0 there, and so is the inverse of a vanishing singular value. First derivatives only.
     """
     u, s, vt = jnp.linalg.svd(matrix, full_matrices=False)
     return u, s, vt.T
@@ -158,7 +158,7 @@ def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
     x, y = at_least_float32(x), at_least_float32(y)
     basis_x, basis_y = svd(x.T)[0][:, :directions], svd(y.T)[0][:, :directions]
     inner = matmul(basis_x.T, basis_y)
-    # The sines are the singular values of what of U_y lies outside the span of U_x: near equal subspaces this keeps
+    # The sines are the singular values of the part of U_y outside the span of U_x: near equal subspaces this keeps
     # the digits that √(1 − cos²) loses, and the nuclear norm has no infinite slope there.
     outside = basis_y - matmul(basis_x, inner)
     sines = nuclear_norm(outside, floor=8 * x.shape[1] * float(jnp.finfo(outside.dtype).eps))

@@ -22,9 +22,9 @@ class Transport(NamedTuple):
 
     Attributes:
         value: scalar ``⟨P, C⟩ + ε KL(P | a bᵀ)``. Its gradient with respect to the cost is the plan.
-        plan: ``[n, m]``, behind stop_gradient; its column sums are ``b`` to rounding, its row sums ``a`` to the
+        plan: ``[n, m]``, without gradient; its column sums are ``b`` to rounding, its row sums ``a`` to the
             tolerance.
-        f: potential ``[n]`` of the rows, behind stop_gradient.
+        f: potential ``[n]`` of the rows, without gradient.
         g: potential ``[m]`` of the columns, likewise.
         error: scalar, L1 distance of the plan's row sums from ``a``.
         converged: whether ``error`` reached the tolerance.

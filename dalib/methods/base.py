@@ -115,7 +115,7 @@ class Needs(NamedTuple):
     Attributes:
         setting: a name of :data:`SETTINGS`.
         sources: source domains interleaved in a batch; 1 for one.
-        start: "scratch", or "source" for a method whose first step needs the variables of a net trained on the source
+        start: "scratch", or "source" for a method that starts from the variables of a net trained on the source
             (``init_state(..., variables=...)``).
         batch_norm: the BatchNorm convention of the method's reference implementation.
         per_example: whether every loss is a sum of means over the examples of each domain and leaves the states as
@@ -144,7 +144,7 @@ class Needs(NamedTuple):
 
     @property
     def relations(self) -> tuple[str, ...]:
-        """How the label sets of source and target may lie: the relations that the method is made for."""
+        """Relations of the label sets of source and target that the method is made for."""
         own = {"partial": ("partial",), "open": ("open",), "universal": ("open", "universal")}
         return own.get(self.setting, ("closed", "partial", "open", "universal"))
 
@@ -211,7 +211,7 @@ def term(name: str, function: Term, *, weight: Weight = 1.0, needs: Needs = Need
         needs: what a run must give it.
 
     Returns:
-        A method whose metrics hold ``loss/<name>``, the term before weighting.
+        A method; its metrics hold ``loss/<name>``, the term before weighting.
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:

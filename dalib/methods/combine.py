@@ -77,7 +77,7 @@ def main_of(method: Method) -> Update:
 
 
 def _leader(methods: tuple[Method, ...]) -> Method | None:
-    """The method whose main update the sum has; None for the supervised loss of everything."""
+    """The method that gives the sum its main update; None for the supervised loss of everything."""
     replacing = [m for m in methods if main_of(m).loss is not supervised_loss or main_of(m).gradient is not None]
     if len(replacing) > 1:
         raise InputError(

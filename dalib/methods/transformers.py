@@ -1,6 +1,6 @@
 """Functions that take a method and return one: averages, sharpness-aware steps, schedules, views of the inputs.
 
-A transformer wraps a whole method, a sum included, and keeps its name. It may stand inside a sum and around one.
+A transformer wraps a whole method, a sum included, and keeps its name. It works inside a sum and around one.
 """
 
 from collections.abc import Callable

@@ -41,7 +41,7 @@ def check_parts(method: Method, parts: int, *, cached: bool) -> None:
     """Checks what can be checked before a step is traced.
 
     Raises:
-        InputError: for a number below 1, or a method whose losses are not means over examples where they must be.
+        InputError: for a number below 1, or a method with losses that must be means over examples and are not.
     """
     if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
         raise input_error("accumulate", got=repr(parts), expected="a number of parts ≥ 1")
@@ -173,7 +173,7 @@ def join_rows(x: Array) -> Array:
 
 
 def refusing(forward: Forward, what: str) -> Forward:
-    """A forward whose head is free and whose every pass through the net is refused."""
+    """A forward with a free head that refuses every pass through the net."""
 
     def refuse(*arguments: Any, **more: Any) -> Any:
         raise InputError(

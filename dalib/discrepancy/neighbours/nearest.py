@@ -87,7 +87,7 @@ def search_tiled(x: Array, y: Array, k: int, itself: bool, tile: int) -> Array:
             row, column = i * tile + jnp.arange(tile), j * tile + jnp.arange(tile)
             barred = (column >= m)[None] | (itself & (row[:, None] == column[None]))
             closeness = jnp.where(barred, -jnp.inf, -centred_squared_distances(of_x[i], of_y[j]))
-            # The best so far stand in front: at a tie top_k takes the first.
+            # The best so far come first: at a tie top_k takes the first.
             new, place = lax.top_k(closeness, min(k, tile))
             merged = jnp.concatenate([best[0], new], axis=1)
             names = jnp.concatenate([best[1], (j * tile + place).astype(jnp.int32)], axis=1)

@@ -53,7 +53,7 @@ def soft_neighbourhood_density(x: Array, *, temperature: float | Array = 0.05, t
 def dense_entropies(rows: Array) -> Array:
     """Entropies ``[n]`` of the softmax over j ≠ i of ``⟨r_i, r_j⟩``, from the matrix ``[n, n]``."""
     similarity = jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST)
-    # A finite stand-in for −∞: its product with the probability 0 is 0, where that of an infinity is NaN.
+    # A finite number for −∞: its product with the probability 0 is 0, where that of an infinity is NaN.
     similarity = jnp.where(jnp.eye(rows.shape[0], dtype=bool), jnp.finfo(rows.dtype).min / 2, similarity)
     log_q = jax.nn.log_softmax(similarity, axis=1)
     return -jnp.sum(jnp.exp(log_q) * log_q, axis=1)
@@ -104,7 +104,7 @@ def _backward(tile: int, residuals: Any, cotangent: Array) -> tuple[Array]:
     def of_block(i: Array) -> Array:
         def add(total: Array, j: Array) -> tuple[Array, None]:
             s, valid = _similarities(blocks, i, j, count)
-            # s is symmetric: it stands in row i's softmax and in row j's.
+            # s is symmetric: it is in row i's softmax and in row j's.
             both = slope(s, valid, i) + slope(s.T, valid.T, j).T
             return total + jnp.matmul(both, blocks[j], precision=lax.Precision.HIGHEST), None
 

@@ -1,4 +1,4 @@
-"""Methods with a domain classifier behind a gradient reversal: DANN, CDAN, BSP and domain confusion."""
+"""Methods with a domain classifier and gradient reversal: DANN, CDAN, BSP and domain confusion."""
 
 from collections.abc import Callable
 from typing import Annotated, Any

@@ -89,8 +89,8 @@ def mixstyle(
     before: Sequence[str] | None = None,
     sources: Count = 2,
 ) -> Method:
-    """Domain generalisation: task loss of source rows whose feature statistics are mixed across domains on their way
-    through the encoder (Zhou, Yang, Qiao, Xiang, ICLR 2021, arXiv 2104.02008, section 2).
+    """Domain generalisation: task loss of source rows. Their feature statistics are mixed across domains inside the
+    encoder (Zhou, Yang, Qiao, Xiang, ICLR 2021, arXiv 2104.02008, section 2).
 
     It acts inside the encoder without a change to the net: it mixes the inputs of named modules in the source's
     training pass, nowhere else. The paper mixes after the first two stages of a ResNet, which are the inputs of
@@ -104,7 +104,7 @@ def mixstyle(
     Args:
         probability: with which a batch is mixed at each place.
         alpha: α of Beta(α, α); 0.1 in the paper.
-        before: names of the encoder's modules whose inputs are mixed; None takes those of :data:`PLACES` that the
+        before: names of the encoder's modules; their inputs are mixed; None takes those of :data:`PLACES` that the
             encoder has.
         sources: k, the number of source domains.
 

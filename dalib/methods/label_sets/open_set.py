@@ -75,7 +75,7 @@ def osbp(
 ) -> Method:
     """Open-set adaptation: the head pulls the target's unknown probability to t, the encoder pushes it away from t.
 
-    **The net has C + 1 outputs**: ``num_classes`` counts the unknown class, which is the last one; source labels lie in
+    **The net has C + 1 outputs**: ``num_classes`` counts the unknown class, which is the last one; source labels are in
     [0, C) and target examples of private classes are evaluated as class C (see :mod:`dalib.evaluate.scores`). The
     task loss is over all C + 1 outputs. Target features pass a gradient reversal on their way to the head; a head with
     dropout draws it anew for this pass. Setting: the target has the source's classes and others.

@@ -34,7 +34,7 @@ def class_weights(logits: Array, *, temperature: float | Array = 1.0, divide_by:
         divide_by: a name of :data:`SCALES`.
 
     Returns:
-        ``[C]``, behind stop_gradient: in (0, 1] with "max", of mean 1 with "mean".
+        ``[C]``, without gradient: in (0, 1] with "max", of mean 1 with "mean".
     """
     mean = jax.nn.softmax(jax.lax.stop_gradient(logits) / temperature).mean(0)
     return mean / SCALES[divide_by](mean)
@@ -47,7 +47,7 @@ def importance_weights(domain_logits: Array) -> Array:
         domain_logits: ``[n]`` of source rows; positive means source.
 
     Returns:
-        ``[n]`` ≥ 0 with a mean near 1 (the mean has 1e-5 added, as in TLlib), behind stop_gradient. All 0 when the
+        ``[n]`` ≥ 0 with a mean near 1 (the mean has 1e-5 added, as in TLlib), without gradient. All 0 when the
         discriminator is certain of every row.
     """
     target = jax.nn.sigmoid(-jax.lax.stop_gradient(domain_logits))
@@ -78,7 +78,7 @@ def pada(
     ``refresh_every`` steps and constant between. A wrong γ early on confirms itself: until the first
     ``warmup_refreshes`` looks are over, all classes weigh 1. Setting: the target's classes are among the source's.
 
-    Whose numbers: the paper's equations have T = 1, divide γ by its largest entry (``divide_by="max"``) and the losses
+    The paper's equations have T = 1, divide γ by its largest entry (``divide_by="max"``) and the losses
     by the number of rows. The authors' code divides γ by its mean (``divide_by="mean"``: weights average 1 over the
     classes, up to C for a single one). TLlib has T = 0.1 and the largest entry, divides the task loss by its sum of
     weights (``divide_by_weights``) and gives target rows the mean weight of the batch's source rows
@@ -174,7 +174,7 @@ def iwan(
     large weights ``w = (1 − D(f_s)) / mean``. A second one D₀ is DANN's, with source rows weighted by w. The loss is
     ``task + λ · (a · L_D0(w) + b · L_D + c · mean H(p_t))``. Setting: the target's classes are among the source's.
 
-    Whose numbers: the factors are TLlib's (3, 1.5 · 3, 0.1). As in TLlib both domains share the encoder, whereas the
+    The factors are TLlib's (3, 1.5 · 3, 0.1). As in TLlib both domains share the encoder, whereas the
     paper adapts a copy of a frozen source encoder. With ``norm`` D normalises by its batch, so the weights depend on
     the batch, as in TLlib.
 

@@ -146,7 +146,7 @@ def m3sda(
 
 
 class Projection(nn.Module):
-    """Linear – ReLU of the features' width, so that heads of the classifier's form fit behind it."""
+    """Linear – ReLU of the features' width, so that heads of the classifier's form fit on top."""
 
     @nn.compact
     def __call__(self, features: Array) -> Array:

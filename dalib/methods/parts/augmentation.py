@@ -1,7 +1,7 @@
 """Random views of a batch inside the compiled step: pure functions ``(key, inputs [n, ...]) -> inputs [n, ...]``.
 
 What is drawn for an example depends on the key and on the example itself, never on its place in the batch, so a step
-does not depend on the order of its rows or on how they lie on devices. Two equal examples of one batch get equal views.
+does not depend on the order of its rows or their place on devices. Two equal examples of one batch get equal views.
 """
 
 from collections.abc import Callable, Sequence
@@ -157,7 +157,7 @@ def brightness_contrast(key: Array, inputs: Array, *, strength: Any = 0.4) -> Ar
 def cutout(key: Array, inputs: Array, *, fraction: Any = 0.5) -> Array:
     """Paints a rectangle of each image ``[n, h, w, c]``, ``fraction`` of its sides, in the image's mean colour.
 
-    The rectangle's centre is anywhere in the image, so part of it may lie outside (DeVries, Taylor 2017, arXiv
+    The rectangle's centre is anywhere in the image, so part of it may be outside (DeVries, Taylor 2017, arXiv
     1708.04552).
     """
     _check_images(inputs)

@@ -23,7 +23,7 @@ Reversal = Weight
 
 @jax.custom_vjp
 def reverse_gradient(x: PyTree, coefficient: Array | float = 1.0) -> PyTree:
-    """Identity whose gradient is multiplied by ``-coefficient``.
+    """Identity; its gradient is multiplied by ``-coefficient``.
 
     The coefficient is an argument and not closed over, so that it may be traced: one compiled step serves a whole
     schedule. It gets no gradient itself.
@@ -48,7 +48,7 @@ reverse_gradient.defvjp(_forward, _backward)
 
 
 def reverse_by(reversal: Reversal, time: Any, x: PyTree) -> tuple[Any, Array]:
-    """``(x behind reversal, coefficient)`` with the coefficient that ``reversal`` has at this step.
+    """``(reversed x, coefficient)`` with the coefficient that ``reversal`` has at this step.
 
     ``x`` is an array or a tree of arrays, all of one dtype.
     """

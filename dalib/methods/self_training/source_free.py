@@ -23,7 +23,7 @@ def directions(features: Array) -> Array:
 
 
 def nearest_centroid(features: Array, centroids: Array, valid: Array) -> Array:
-    """The valid class whose centroid has the largest cosine with each feature.
+    """The valid class with the centroid of largest cosine with each feature.
 
     Args:
         features: ``[n, d]``.

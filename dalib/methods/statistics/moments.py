@@ -85,7 +85,7 @@ def cmd(
     Args:
         weight: λ.
         order: K, the highest moment.
-        squash: "sigmoid" ([0, 1]), "tanh" ([−1, 1]) or "none" for a net whose features are bounded already.
+        squash: "sigmoid" ([0, 1]), "tanh" ([−1, 1]) or "none" for a net with bounded features.
         interval: (a, b) of the features when ``squash="none"``; otherwise not used.
 
     Metrics: ``loss/cmd``, the term before weighting; 0 with gradient 0 at equal moments.
@@ -168,7 +168,7 @@ def cluster(features: Array, labels: Array, kept: Array, centres: Array, *, rate
         rate: α.
 
     Returns:
-        Scalar, whose gradient reaches the features alone, and ``[C, d]``.
+        Scalar (its gradient reaches the features alone), and ``[C, d]``.
     """
     centres = jax.lax.stop_gradient(centres)
     away = features - centres.astype(features.dtype)[labels]

@@ -26,7 +26,7 @@ class Settings(NamedTuple):
         batch_norm: convention.
         options: the method's own hyper-parameters; those of the command line come on top.
         encoder_options: of a net made for this protocol; empty leaves it as the benchmark has it.
-        bottleneck_options: beside its width.
+        bottleneck_options: other fields than its width.
         head: by name.
         head_options: its fields.
         augment: views of the training images, joined by ``+``, see :data:`dalib.methods.parts.augmentation.VIEWS`.
@@ -57,7 +57,7 @@ class Protocol(NamedTuple):
         test_view: what a test image goes through.
         selection: how the source chose its epoch. Ours always reports the last step, the source-validated pick and,
             labelled, the oracle's pick side by side.
-        seeds: runs behind a published number, 0 if the source does not say.
+        seeds: runs of a published number, 0 if the source does not say.
         departures: what dalib does otherwise.
         by_task: settings by ``source → target`` and method, in the place of ``settings``.
     """
@@ -125,11 +125,11 @@ class RunOptions:
     recipe: Recipe = Recipe()
     preset: str = ""
     """Recipe, bottleneck, batch, steps and BatchNorm of a published protocol, per method: tllib, deepda, dann-paper,
-    adda-paper, mcd-paper, shot; for digits lenet, tllib-digits, shot-digits. It stands in the place of --recipe,
+    adda-paper, mcd-paper, shot; for digits lenet, tllib-digits, shot-digits. It replaces --recipe,
     --bottleneck, --batch-size, --batch-norm, --steps. Whatever it selected by, the report shows the last step, the
     validators' picks and, labelled, the oracle's."""
     preset_steps: bool = True
-    """--no-preset-steps: keep --steps beside a preset."""
+    """--no-preset-steps: keep --steps with a preset."""
     options: tuple[str, ...] = ()
     """Hyper-parameters of methods, e.g. dann.weight=0.5 dan.estimator=biased."""
     oracle: bool = True
