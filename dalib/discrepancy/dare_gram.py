@@ -33,15 +33,10 @@ def dare_gram(
         angle_weight: α.
         scale_weight: γ.
 
-    Returns:
-        Scalar ≥ 0, float32 or wider. The choice of k has no gradient.
-
-    Raises:
-        InputError: on other shapes or dtypes, or a sample of one row.
-
-    References:
-        Nejjar, Wang, Fink, DARE-GRAM: Unsupervised Domain Adaptation Regression by Aligning Inverse Gram Matrices,
-        CVPR 2023, arXiv 2303.13325.
+    Returns: scalar ≥ 0, float32 or wider. The choice of k has no gradient.
+    Raises an InputError on other shapes or dtypes, or a sample of one row.
+    Source: Nejjar, Wang, Fink, DARE-GRAM: Unsupervised Domain Adaptation Regression by Aligning Inverse Gram Matrices,
+    CVPR 2023, arXiv 2303.13325.
     """
     check_samples(x=x, y=y)
     check_rows_for_covariance(x=x, y=y)

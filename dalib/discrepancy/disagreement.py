@@ -1,4 +1,7 @@
-"""Disagreement between two predictions of the same inputs: two heads, two views, or student and teacher."""
+"""Disagreement between two predictions of the same inputs: two heads, two views, or student and teacher.
+
+Other shapes or dtypes than those stated raise an InputError.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +20,9 @@ def classifier_discrepancy(logits_1: Array, logits_2: Array) -> Array:
         logits_1: ``[n, C]`` of one head.
         logits_2: ``[n, C]`` of the other, on the same inputs.
 
-    Returns:
-        Scalar from 0 to 2/C.
-
-    Raises:
-        InputError: unless both are floating arrays of one shape.
-
-    References:
-        Saito, Watanabe, Ushiku, Harada, Maximum Classifier Discrepancy for Unsupervised Domain Adaptation, CVPR 2018,
-        arXiv 1712.02560.
+    Returns: scalar from 0 to 2/C.
+    Source: Saito, Watanabe, Ushiku, Harada, Maximum Classifier Discrepancy for Unsupervised Domain Adaptation, CVPR
+    2018, arXiv 1712.02560.
     """
     first, second = _pair(logits_1=logits_1, logits_2=logits_2)
     return jnp.mean(jnp.abs(jax.nn.softmax(first) - jax.nn.softmax(second)))
@@ -38,11 +35,7 @@ def log_one_minus_probability(logits: Array, labels: Array) -> Array:
         logits: ``[n, C]`` with C ≥ 2.
         labels: integers ``[n]`` in [0, C); another one names no class and has probability 0.
 
-    Returns:
-        ``[n]``, each ≤ 0.
-
-    Raises:
-        InputError: on other shapes or dtypes.
+    Returns: ``[n]``, each ≤ 0.
     """
     check_samples(logits=logits)
     logits = at_least_float32(logits)
@@ -82,14 +75,8 @@ def margin_disparity(
         shift: None takes the logarithm of the target term exactly; a number takes ``shift_log`` of 1 − p instead, 1e-6
             in TLlib.
 
-    Returns:
-        Scalar ≤ 0.
-
-    Raises:
-        InputError: on other shapes or dtypes.
-
-    References:
-        Zhang, Liu, Long, Jordan, Bridging Theory and Algorithm for Domain Adaptation, ICML 2019, arXiv 1904.05801.
+    Returns: scalar ≤ 0.
+    Source: Zhang, Liu, Long, Jordan, Bridging Theory and Algorithm for Domain Adaptation, ICML 2019, arXiv 1904.05801.
     """
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
@@ -115,14 +102,8 @@ def regression_disparity(
         target_adversary: adversarial head's outputs on the target ``[m, k]``.
         margin: γ.
 
-    Returns:
-        Scalar, a mean over rows and outputs; of either sign.
-
-    Raises:
-        InputError: on other shapes or dtypes.
-
-    References:
-        Zhang, Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
+    Returns: scalar, a mean over rows and outputs; of either sign.
+    Source: Zhang, Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
     """
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
@@ -148,14 +129,8 @@ def pseudo_label_loss(logits: Array, teacher: Array, *, threshold: float | Array
         teacher: ``[n, C]`` on the same inputs, without gradient; may be ``logits``.
         threshold: τ.
 
-    Returns:
-        Scalar ≥ 0; 0 when no row is kept.
-
-    Raises:
-        InputError: unless both are floating arrays of one shape.
-
-    References:
-        Lee, Pseudo-Label, ICML Workshops 2013. Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685.
+    Returns: scalar ≥ 0; 0 when no row is kept.
+    Source: Lee, Pseudo-Label, ICML Workshops 2013. Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685.
     """
     logits, teacher = _pair(logits=logits, teacher=teacher)
     p = jax.nn.softmax(lax.stop_gradient(teacher))
@@ -181,11 +156,7 @@ def confusion_consistency(
         threshold: τ.
         epsilon: inside the entropy's logarithm of the weights; TLlib's numbers have 1e-5.
 
-    Returns:
-        Scalar ≥ 0; 0 when no row is kept.
-
-    Raises:
-        InputError: unless both are floating arrays of one shape, or T ≤ 0.
+    Returns: scalar ≥ 0; 0 when no row is kept.
     """
     logits, teacher = _pair(logits=logits, teacher=teacher)
     check_positive(temperature=temperature)
@@ -207,14 +178,8 @@ def squared_consistency(logits: Array, teacher: Array) -> Array:
         logits: ``[n, C]``.
         teacher: ``[n, C]`` on the same inputs.
 
-    Returns:
-        Scalar from 0 to 2.
-
-    Raises:
-        InputError: unless both are floating arrays of one shape.
-
-    References:
-        Laine, Aila, Temporal Ensembling for Semi-Supervised Learning, ICLR 2017, arXiv 1610.02242.
+    Returns: scalar from 0 to 2.
+    Source: Laine, Aila, Temporal Ensembling for Semi-Supervised Learning, ICLR 2017, arXiv 1610.02242.
     """
     first, second = _pair(logits=logits, teacher=teacher)
     return jnp.mean(jnp.sum(jnp.square(jax.nn.softmax(first) - jax.nn.softmax(second)), axis=1))

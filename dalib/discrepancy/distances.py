@@ -1,4 +1,7 @@
-"""Distances between rows of two samples, and Gaussian kernels of them."""
+"""Distances between rows of two samples, and Gaussian kernels of them.
+
+Other shapes or dtypes than those stated raise an InputError.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,8 +30,7 @@ def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
         x: array of any shape.
         axis: axis to reduce; None takes the norm of all entries.
 
-    Returns:
-        Norms, with the shape of ``x`` less ``axis``.
+    Returns: Norms, with the shape of ``x`` less ``axis``.
     """
     largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
     scale = jnp.where(largest > 0, largest, 1)
@@ -64,11 +66,8 @@ def squared_distances(x: Array, y: Array | None = None) -> Array:
         x: ``[n, d]``.
         y: ``[m, d]``; None means ``x`` itself, and then the diagonal is exactly 0.
 
-    Returns:
-        ``[n, m]``, float32 or wider, ≥ 0. Finite as long as the squared norms are (about 1e19 per entry in float32).
-
-    Raises:
-        InputError: unless both are floating ``[·, d]`` arrays of one width.
+    Returns: ``[n, m]``, float32 or wider, ≥ 0. Finite as long as the squared norms are (about 1e19 per entry in
+    float32).
     """
     if y is None:
         check_samples(x=x)
@@ -95,11 +94,7 @@ def mean_squared_distance(*samples: Array) -> Array:
     Args:
         *samples: one or more ``[n_i, d]`` arrays; N is the sum of the n_i.
 
-    Returns:
-        Scalar ≥ 0.
-
-    Raises:
-        InputError: unless all are floating ``[·, d]`` arrays of one width.
+    Returns: scalar ≥ 0.
     """
     check_samples(**{f"sample {i}": x for i, x in enumerate(samples)})
     samples = tuple(at_least_float32(x) for x in samples)
@@ -121,11 +116,7 @@ def median_squared_distance(*samples: Array, max_rows: int = MEDIAN_ROWS) -> Arr
         *samples: one or more ``[n_i, d]`` arrays with N ≥ 2 rows in all.
         max_rows: most rows to build pairs of; memory grows with its square.
 
-    Returns:
-        Scalar ≥ 0.
-
-    Raises:
-        InputError: unless all are floating ``[·, d]`` arrays of one width, with at least two rows in all.
+    Returns: scalar ≥ 0.
     """
     check_samples(**{f"sample {i}": x for i, x in enumerate(samples)})
     pooled = jnp.concatenate([at_least_float32(x) for x in samples])
@@ -192,11 +183,8 @@ def kernel_variance(*samples: Array, bandwidth: Bandwidth = "mean") -> Array:
         *samples: ``[n_i, d]`` arrays, usually source and target.
         bandwidth: a rule's name in :data:`BANDWIDTHS`, or σ itself.
 
-    Returns:
-        Scalar σ² without gradient. 0 when a rule meets samples of equal rows.
-
-    Raises:
-        InputError: on an unknown rule, a σ ≤ 0 or one that is no scalar.
+    Returns: scalar σ² without gradient. 0 when a rule meets samples of equal rows.
+    Raises an InputError on an unknown rule, a σ ≤ 0 or one that is no scalar.
     """
     if isinstance(bandwidth, str):
         return lax.stop_gradient(choose("bandwidth", bandwidth, BANDWIDTHS)(*samples))
@@ -228,8 +216,7 @@ def gaussian_mixture(squared: Array, *, variance: Array | float, multipliers: Mu
         variance: scalar σ². At 0 (all rows equal) every kernel is the constant 1, with gradient 0.
         multipliers: the factors α_k, ``[K]``.
 
-    Returns:
-        Array of the shape of ``squared`` with values in [0, K]; K at distance 0.
+    Returns: array of the shape of ``squared`` with values in [0, K]; K at distance 0.
     """
     factors = lax.stop_gradient(jnp.asarray(multipliers, squared.dtype))
     variance = jnp.asarray(variance, squared.dtype)
@@ -252,11 +239,8 @@ def gaussian_gram(
         bandwidth: a rule's name in :data:`BANDWIDTHS` (applied to the pooled rows of ``x`` and ``y``), or σ.
         multipliers: factors of σ², one kernel each; kernels are summed.
 
-    Returns:
-        ``[n, m]``.
-
-    Raises:
-        InputError: on samples of other shapes or dtypes, an unknown rule, or widths ≤ 0.
+    Returns: ``[n, m]``.
+    Raises an InputError on samples of other shapes or dtypes, an unknown rule, or widths ≤ 0.
     """
     check_multipliers(multipliers)
     squared = squared_distances(x, y)

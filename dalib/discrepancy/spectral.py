@@ -1,4 +1,7 @@
-"""Discrepancies of singular values and subspaces: nuclear norms, BSP, BSS, AFN and RSD."""
+"""Discrepancies of singular values and subspaces: nuclear norms, BSP, BSS, AFN and RSD.
+
+Other shapes or dtypes than those stated raise an InputError.
+"""
 
 import functools
 
@@ -65,10 +68,9 @@ def _floored_eigh(matrix: Array) -> tuple[Array, Array]:
 def nuclear_norm(matrix: Array, *, floor: float | Array = 0.0) -> Array:
     """Sum of the singular values of ``[n, m]``, float32 or wider, with gradient ``U Vᵀ``.
 
-    Singular values at most ``floor``, or within rounding of 0 (relative to the largest), count as 0 in value and gradient.
+    Singular values at most ``floor``, or within rounding of 0, count as 0 in value and gradient.
 
-    Raises:
-        InputError: unless the matrix is a floating array of two axes.
+    Raises an InputError unless the matrix is a floating array of two axes.
     """
     check_samples(matrix=matrix)
     # LAPACK has no half precision.
@@ -137,14 +139,9 @@ def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
         y: ``[m, d]``; if n and m differ, the leading min(n, m) singular directions of each are compared.
         weight: trade-off of the bases mismatch.
 
-    Returns:
-        Scalar ≥ 0, float32 or wider. Angles below 8 d ε_machine count as 0, without gradient.
-
-    Raises:
-        InputError: on other shapes or dtypes, or if min(n, m) ≥ d: then each span is the whole space.
-
-    References:
-        Chen, Wang, Wang, Long, Representation Subspace Distance for Domain Adaptation Regression, ICML 2021.
+    Returns: scalar ≥ 0, float32 or wider. Angles below 8 d ε_machine count as 0, without gradient.
+    Raises an InputError on other shapes or dtypes, or if min(n, m) ≥ d: then each span is the whole space.
+    Source: Chen, Wang, Wang, Long, Representation Subspace Distance for Domain Adaptation Regression, ICML 2021.
     """
     check_samples(x=x, y=y)
     directions = min(x.shape[0], y.shape[0])
@@ -176,15 +173,10 @@ def bsp(x: Array, *, count: int = 1) -> Array:
         x: ``[n, d]``.
         count: k ≥ 1, at most min(n, d).
 
-    Returns:
-        Scalar ≥ 0, float32 or wider.
-
-    Raises:
-        InputError: on other shapes or dtypes, or ``count`` out of range.
-
-    References:
-        Chen, Wang, Long, Wang, Transferability vs. Discriminability: Batch Spectral Penalization for Adversarial
-        Domain Adaptation, ICML 2019.
+    Returns: scalar ≥ 0, float32 or wider.
+    Raises an InputError on other shapes or dtypes, or ``count`` out of range.
+    Source: Chen, Wang, Long, Wang, Transferability vs. Discriminability: Batch Spectral Penalization for Adversarial
+    Domain Adaptation, ICML 2019.
     """
     _check_spectrum(x, count)
     return jnp.sum(squared_singular_values(at_least_float32(x), count=count))
@@ -196,9 +188,8 @@ def bss(x: Array, *, count: int = 1) -> Array:
     A fine-tuning penalty on the least transferable directions. With n ≥ d it acts on the d directions of the features,
     with n < d on those that the batch spans. Arguments, result and errors are those of :func:`bsp`.
 
-    References:
-        Chen, Wang, Fu, Long, Wang, Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for Safe
-        Transfer Learning, NeurIPS 2019.
+    Source: Chen, Wang, Fu, Long, Wang, Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for
+    Safe Transfer Learning, NeurIPS 2019.
     """
     _check_spectrum(x, count)
     return jnp.sum(squared_singular_values(at_least_float32(x), count=count, smallest=True))
@@ -214,15 +205,9 @@ def afn(x: Array, *, step: float | Array = 1.0) -> Array:
         x: ``[n, d]``.
         step: Δ.
 
-    Returns:
-        Scalar Δ². A row of zeros gets no gradient.
-
-    Raises:
-        InputError: unless ``x`` is a floating ``[n, d]`` array.
-
-    References:
-        Xu, Li, Yang, Lin, Larger Norm More Transferable: An Adaptive Feature Norm Approach for Unsupervised Domain
-        Adaptation, ICCV 2019, arXiv 1811.07456.
+    Returns: scalar Δ². A row of zeros gets no gradient.
+    Source: Xu, Li, Yang, Lin, Larger Norm More Transferable: An Adaptive Feature Norm Approach for Unsupervised Domain
+    Adaptation, ICCV 2019, arXiv 1811.07456.
     """
     check_samples(x=x)
     norms = safe_norm(at_least_float32(x))

@@ -84,8 +84,7 @@ def trained_groups(update: Update, params: Params) -> tuple[str, ...]:
 
     A net may lack a bottleneck, and on features that are given an encoder with parameters.
 
-    Raises:
-        InputError: when another name of ``update.trains`` matches no group, or none of them does.
+    Raises an InputError when another name of ``update.trains`` matches no group, or none of them does.
     """
 
     def matches(pattern: str, group: str) -> bool:
@@ -210,8 +209,7 @@ def term(name: str, function: Term, *, weight: Weight = 1.0, needs: Needs = Need
         weight: trade-off λ; a number, a traced scalar, or a function ``view -> scalar``.
         needs: what a run must give it.
 
-    Returns:
-        A method; its metrics hold ``loss/<name>``, the term before weighting.
+    Returns: a method; its metrics hold ``loss/<name>``, the term before weighting.
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:

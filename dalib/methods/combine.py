@@ -23,10 +23,9 @@ def combine(*methods: Method, name: str | None = None, batch_norm: str | None = 
         name: of the result; default: the names joined by ``+``.
         batch_norm: BatchNorm convention of the sum; None takes the one that all methods ask for.
 
-    Raises:
-        InputError: on equal names, when two methods both replace the supervised loss, when two bring a ``predict``,
-            ``evaluate`` or ``calibrate`` of their own, for different settings that exclude each other, or for
-            different BatchNorm conventions without ``batch_norm``.
+    Raises an InputError on equal names, when two methods both replace the supervised loss, when two bring a
+    ``predict``, ``evaluate`` or ``calibrate`` of their own, for different settings that exclude each other, or for
+    different BatchNorm conventions without ``batch_norm``.
     """
     if not methods:
         raise input_error("methods", got="none", expected="one or more methods")
@@ -66,8 +65,7 @@ def combine(*methods: Method, name: str | None = None, batch_norm: str | None = 
 def main_of(method: Method) -> Update:
     """The update of a method that penalties join.
 
-    Raises:
-        InputError: unless there is exactly one.
+    Raises an InputError unless there is exactly one.
     """
     found = [u for u in method.updates if u.joins]
     if len(found) != 1:

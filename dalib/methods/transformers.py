@@ -36,8 +36,7 @@ def averaged(method: Method, *, decay: Share = 0.999, warmup: bool = True) -> Me
         warmup: whether d is at most t/(t + 1) in step t, so that the average starts as the plain mean of all steps'
             nets (Tarvainen, Valpola, NIPS 2017, arXiv 1703.01780, their code).
 
-    Raises:
-        InputError: for a method that evaluates other parameters already.
+    Raises an InputError for a method that evaluates other parameters already.
     """
     if method.hooks.evaluate is not None:
         raise InputError(
@@ -90,8 +89,7 @@ def sharp(
         groups: parameter groups that are moved. A sum names its methods' groups with a prefix, ``dann/discriminator``.
         penalties: whether the ball's worst point is that of the loss with its penalties.
 
-    Raises:
-        InputError: for a method with a ``gradient`` of its own; in the first step, when no trained group is named.
+    Raises an InputError for a method with a ``gradient`` of its own; in the first step, when no trained group is named.
     """
     main = main_of(method)
     if main.gradient is not None:
@@ -123,8 +121,7 @@ def scheduled(method: Method, weight: Weight) -> Method:
         method: any method with penalties.
         weight: a number, or a function of the view such as :func:`dalib.methods.dann_schedule`.
 
-    Raises:
-        InputError: for a method without penalties.
+    Raises an InputError for a method without penalties.
     """
     if not method.penalties:
         raise input_error("scheduled", got=f"method {method.name!r} without penalties", expected="one with penalties")

@@ -129,8 +129,7 @@ class View(NamedTuple):
             train: whether in training mode; False leaves the batch statistics unchanged.
             **more: of :attr:`Forward.one`, such as ``by_batch``.
 
-        Returns:
-            The outputs, and this view with the batch statistics after the pass.
+        Returns: the outputs, and this view with the batch statistics after the pass.
         """
         params = self.params if params is None else params
         outputs, model = self.net.one(params, self.states.model, inputs, domain, key, train, **more)

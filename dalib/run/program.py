@@ -70,7 +70,7 @@ def _view(name: str, size: int) -> Augment:
 
 
 def target_metrics(confusion: np.ndarray, experiment: Experiment) -> dict[str, float]:
-    """Open-set scores (in fractions) for open and universal relations; none for other relations, or a target without unknowns."""
+    """Open-set scores (in fractions) of an open or universal relation; none without unknown examples in the target."""
     if experiment.relation not in OPEN:
         return {}
     try:

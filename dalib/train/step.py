@@ -45,8 +45,8 @@ def training_step(
     Args:
         total_steps: of the run; schedules get the step and its share of them.
         task: what is predicted.
-        state_sharding: the places of the parts of the state between steps, of :func:`dalib.train.fully_sharded`; None for
-            a whole state on every device.
+        state_sharding: places of the state's parts between steps, of :func:`dalib.train.fully_sharded`; None for a
+            whole state on every device.
         accumulate: in how many parts a batch goes through the net, one after the other (:mod:`dalib.train.accumulate`).
             For methods that declare ``per_example``, on nets without BatchNorm or with frozen statistics.
         cached: do so by two passes, which is exact for other methods as well.
@@ -118,8 +118,7 @@ def make_step(
 
     Args:
         mesh: None for the default device alone.
-        state_sharding: the places of the parts of the state, of :func:`dalib.train.fully_sharded`; None for a whole state
-            on every device.
+        state_sharding: as there.
         **settings: of :func:`training_step`.
 
     Raises:

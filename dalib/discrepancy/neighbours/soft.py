@@ -1,4 +1,7 @@
-"""Soft neighbourhood density: how many rows look alike to each row."""
+"""Soft neighbourhood density: how many rows look alike to each row.
+
+Other shapes or dtypes than those stated raise an InputError.
+"""
 
 import functools
 from typing import Any
@@ -27,15 +30,9 @@ def soft_neighbourhood_density(x: Array, *, temperature: float | Array = 0.05, t
             chooses as :func:`~dalib.discrepancy.tiled.tile_rows` does for n rows. The number is the same but for
             rounding. Tiles support first derivatives in reverse mode.
 
-    Returns:
-        Scalar from 0 to ln(n − 1), float32 or wider; ln(n − 1) with gradient 0 when all rows are equal.
-
-    Raises:
-        InputError: unless ``x`` is a floating ``[n, d]`` array with at least 2 rows, and T > 0.
-
-    References:
-        Saito, Kim, Teterwak, Sclaroff, Darrell, Saenko, Tune it the Right Way: Unsupervised Validation of Domain
-        Adaptation via Soft Neighborhood Density, ICCV 2021, arXiv 2108.10860.
+    Returns: scalar from 0 to ln(n − 1), float32 or wider; ln(n − 1) with gradient 0 when all rows are equal.
+    Source: Saito, Kim, Teterwak, Sclaroff, Darrell, Saenko, Tune it the Right Way: Unsupervised Validation of Domain
+    Adaptation via Soft Neighborhood Density, ICCV 2021, arXiv 2108.10860.
     """
     check_samples(x=x)
     check_positive(temperature=temperature)

@@ -44,9 +44,7 @@ def wdgrl(
 
     Metrics: ``critic/loss/critic``, ``critic/wdgrl/gradient_norm`` (mean over h, near 1 when the critic is trained),
     ``task/loss/wdgrl`` (the distance's estimate W(1 + W/2γ) at best, as the penalty is soft; 0 for equal features).
-
-    References:
-        Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1.
+    Source: Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1.
     """
     net = Discriminator(tuple(hidden))
 
@@ -147,9 +145,7 @@ def adda(
 
     Metrics: ``discriminator/loss/domain`` (half a mean over each domain, ln 2 at equilibrium),
     ``discriminator/adda/domain_accuracy``, ``encoder/loss/adda``; with "tllib" the same without prefixes.
-
-    References:
-        Tzeng, Hoffman, Saenko, Darrell, CVPR 2017, arXiv 1702.05464, eq. 9.
+    Source: Tzeng, Hoffman, Saenko, Darrell, CVPR 2017, arXiv 1702.05464, eq. 9.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 

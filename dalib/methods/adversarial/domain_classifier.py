@@ -111,9 +111,7 @@ def cdan(
         dropout: rate in the discriminator.
 
     Metrics: ``loss/cdan`` (ln 2 at equilibrium), ``cdan/domain_accuracy`` (0.5 at equilibrium), ``cdan/reversal``.
-
-    References:
-        Long, Cao, Wang, Jordan, NeurIPS 2018, arXiv 1705.10667, section 3.
+    Source: Long, Cao, Wang, Jordan, NeurIPS 2018, arXiv 1705.10667, section 3.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
@@ -192,12 +190,8 @@ def bsp(
         adversary: the adversarial method, ``weight=... -> Method``: ``cdan`` gives the paper's CDAN + BSP.
 
     Metrics: those of the adversary, and ``loss/spectral``, the penalty before β.
-
-    Raises:
-        InputError: at the first step, when ``count`` exceeds the rows or features.
-
-    References:
-        Chen, Wang, Long, Wang, ICML 2019, eq. 6.
+    Raises an InputError at the first step, when ``count`` exceeds the rows or features.
+    Source: Chen, Wang, Long, Wang, ICML 2019, eq. 6.
     """
 
     def spectral_weight(view: View) -> Any:
@@ -229,9 +223,7 @@ def confusion(
 
     Metrics: ``discriminator/loss/domain`` and ``discriminator/confusion/domain_accuracy`` (ln 2 and 0.5 at
     equilibrium), ``task/loss/confusion`` (≥ ln 2).
-
-    References:
-        Tzeng, Hoffman, Darrell, Saenko, ICCV 2015, arXiv 1510.02192, section 3.1.
+    Source: Tzeng, Hoffman, Darrell, Saenko, ICCV 2015, arXiv 1510.02192, section 3.1.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 

@@ -34,9 +34,7 @@ def mcd(*, weight: Weight = 1.0, repeats: Count = 4, balance: NonNegative = 0.0)
 
     Metrics: ``A/loss/task``, ``B/loss/mcd``, ``C/loss/mcd`` (0 when the heads agree), ``A/accuracy/source`` and more by
     update.
-
-    References:
-        Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560, §3.2.
+    Source: Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560, §3.2.
     """
 
     def discrepancy(logits_1: Array, logits_2: Array, key: Array) -> Array:

@@ -34,8 +34,7 @@ def partners(key: Array, n: int, sources: int) -> Array:
 
     With one domain, a random permutation.
 
-    Raises:
-        InputError: when n is not a multiple of the number of domains.
+    Raises an InputError when n is not a multiple of the number of domains.
     """
     if n % sources:
         raise input_error("batch", got=f"{n} rows for {sources} source domains", expected=f"a multiple of {sources}")
@@ -109,10 +108,8 @@ def mixstyle(
         sources: k, the number of source domains.
 
     Metrics: ``loss/task`` (of mixed features), ``accuracy/source``.
-
-    Raises:
-        InputError: for a name in ``before`` that the encoder does not
-            have, or (when traced) a batch that does not divide by the number of sources.
+    Raises an InputError for a name in ``before`` that the encoder does not have, or (when traced) a batch that does not
+    divide by the number of sources.
     """
 
     def places(params: Params) -> list[tuple[str, ...]]:

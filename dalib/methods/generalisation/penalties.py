@@ -1,4 +1,8 @@
-"""Domain generalisation by penalties across sources: IRM, V-REx, GroupDRO and CORAL."""
+"""Domain generalisation by penalties across sources: IRM, V-REx, GroupDRO and CORAL.
+
+Sources are interleaved (:mod:`dalib.methods.parts.domains`) and must divide the batch, or an InputError says so when the
+step is traced. The target is not used.
+"""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -45,8 +49,7 @@ def scale_gradients(logits: Array, labels: Array, task_loss: Callable[[Array, Ar
         labels: ``[n]``.
         task_loss: ``(logits, labels) -> [n]``.
 
-    Returns:
-        ``[n]``.
+    Returns: ``[n]``.
     """
     return jax.jvp(lambda z: task_loss(z, labels), (logits,), (logits,))[1]
 
@@ -59,8 +62,7 @@ def squared(gradients: Array) -> Array:
 def split(gradients: Array) -> Array:
     """Product of the means over even and odd rows: unbiased, and may be negative.
 
-    Raises:
-        InputError: for a domain of fewer than 2 rows.
+    Raises an InputError for a domain of fewer than 2 rows.
     """
     if gradients.shape[0] < 2:
         raise input_error(
@@ -83,8 +85,6 @@ def irm(
     """Domain generalisation: mean task loss + λ · mean over domains of the squared gradient with respect to a scale of
     the logits (IRMv1; Arjovsky, Bottou, Gulrajani, Lopez-Paz, 2019, arXiv 1907.02893, section 3).
 
-    Sources are interleaved (:mod:`dalib.methods.parts.domains`); the target is not used.
-
     Args:
         weight: λ. 100 after 500 steps of 1 is DomainBed's default; TLlib has 1. Use a weight of its own for each data
             set: the published ones span five orders of magnitude.
@@ -94,9 +94,6 @@ def irm(
         sources: k, the number of source domains.
 
     Metrics: ``loss/irm``, the mean over domains before weighting.
-
-    Raises:
-        InputError: when traced, for a batch that does not divide by the sources.
     """
     penalise = FORMS[form]
 
@@ -115,8 +112,7 @@ def vrex(*, weight: Weight = 10.0, warmup_steps: NonNegative = 500, sources: Sev
     """Domain generalisation: mean task loss + λ · variance of the domains' task losses (Krueger et al., ICML 2021,
     arXiv 2003.00688, section 3).
 
-    The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference). Sources are interleaved
-    (:mod:`dalib.methods.parts.domains`); the target is not used.
+    The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference).
 
     Args:
         weight: λ (β in the paper). 10 after 500 steps of 1 is DomainBed's default; TLlib has 3 after 500 steps.
@@ -124,9 +120,6 @@ def vrex(*, weight: Weight = 10.0, warmup_steps: NonNegative = 500, sources: Sev
         sources: k, the number of source domains.
 
     Metrics: ``loss/vrex``, the variance; ``vrex/worst``, the largest domain loss.
-
-    Raises:
-        InputError: when traced, for a batch that does not divide by the sources.
     """
 
     def variance(view: View) -> tuple[Array, Metrics]:
@@ -144,8 +137,7 @@ def groupdro(*, rate: NonNegative = 0.01, sources: Several = 2) -> Method:
     """Domain generalisation: task loss ``Σ_k q_k ℓ_k`` with ``q_k ← q_k e^{η ℓ_k} / Σ`` before every step (Sagawa, Koh,
     Hashimoto, Liang, ICLR 2020, arXiv 1911.08731, algorithm 1).
 
-    The method's state holds ``ln q``, normalised at every step, so that no run is too long for it. Sources are
-    interleaved (:mod:`dalib.methods.parts.domains`); the target is not used.
+    The method's state holds ``ln q``, normalised at every step, so that no run is too long for it.
 
     Args:
         rate: η; 0.01 in the paper, DomainBed and TLlib. 0 is the mean over domains.
@@ -153,9 +145,6 @@ def groupdro(*, rate: NonNegative = 0.01, sources: Several = 2) -> Method:
 
     Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``groupdro/worst`` (largest domain loss),
     ``groupdro/largest_weight`` (1/k to 1).
-
-    Raises:
-        InputError: when traced, for a batch that does not divide by the sources.
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -187,8 +176,6 @@ def coral_dg(
     """Domain generalisation: task loss + λ · mean over pairs of source domains of their CORAL distance (the distance:
     Sun, Saenko, ECCV-W 2016, arXiv 1607.01719; between sources: Gulrajani, Lopez-Paz, ICLR 2021, arXiv 2007.01434).
 
-    Sources are interleaved (:mod:`dalib.methods.parts.domains`); the target is not used.
-
     Args:
         weight: λ; 1 in DomainBed and TLlib, for their form of the distance on features.
         layer: "features" (DomainBed, TLlib) or "logits".
@@ -196,9 +183,8 @@ def coral_dg(
             for domain generalisation; False takes Deep CORAL's ``‖ΔC‖²_F / 4d²``.
         sources: k, the number of source domains.
 
-    Raises:
-        InputError: when traced, for a batch that does not divide by the sources or leaves a domain a single row, which
-            has no covariance.
+    Raises an InputError when traced, for a batch that does not divide by the sources or leaves a domain a single row,
+    which has no covariance.
     """
 
     def between_pairs(view: View) -> Array:

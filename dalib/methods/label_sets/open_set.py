@@ -58,8 +58,7 @@ def unknown_cross_entropy(logits: Array, *, boundary: float | Array = 0.5) -> Ar
         logits: ``[n, C + 1]``.
         boundary: t in (0, 1).
 
-    Returns:
-        Scalar, least (ln 2 for t = ½) where p_unknown = t.
+    Returns: scalar, least (ln 2 for t = ½) where p_unknown = t.
     """
     unknown = jax.nn.log_softmax(logits)[:, -1]
     known = log_one_minus_probability(logits, jnp.full(logits.shape[:1], logits.shape[1] - 1))
@@ -87,9 +86,7 @@ def osbp(
 
     Metrics: ``loss/osbp``, ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share of target rows
     predicted as unknown), ``osbp/reversal``.
-
-    References:
-        Saito, Yamamoto, Ushiku, Harada, ECCV 2018, arXiv 1804.10427, section 3.
+    Source: Saito, Yamamoto, Ushiku, Harada, ECCV 2018, arXiv 1804.10427, section 3.
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
@@ -152,9 +149,7 @@ def ovanet(*, weight: Weight = 1.0, source: NonNegative = 0.5, entropy: NonNegat
 
     Metrics: ``loss/ovanet`` (one-vs-all, source), ``loss/open_entropy`` (target), ``ovanet/unknown`` (share of target
     rows predicted as unknown).
-
-    References:
-        Saito, Saenko, OVANet, ICCV 2021, arXiv 2104.03344, section 3.
+    Source: Saito, Saenko, OVANet, ICCV 2021, arXiv 2104.03344, section 3.
     """
     heads = nn.Dense
 

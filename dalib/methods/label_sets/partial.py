@@ -33,8 +33,7 @@ def class_weights(logits: Array, *, temperature: float | Array = 1.0, divide_by:
         temperature: T of ``softmax(logits / T)``; below 1 it sharpens the predictions.
         divide_by: a name of :data:`SCALES`.
 
-    Returns:
-        ``[C]``, without gradient: in (0, 1] with "max", of mean 1 with "mean".
+    Returns: ``[C]``, without gradient: in (0, 1] with "max", of mean 1 with "mean".
     """
     mean = jax.nn.softmax(jax.lax.stop_gradient(logits) / temperature).mean(0)
     return mean / SCALES[divide_by](mean)
@@ -46,9 +45,8 @@ def importance_weights(domain_logits: Array) -> Array:
     Args:
         domain_logits: ``[n]`` of source rows; positive means source.
 
-    Returns:
-        ``[n]`` ≥ 0 with a mean near 1 (the mean has 1e-5 added, as in TLlib), without gradient. All 0 when the
-        discriminator is certain of every row.
+    Returns: ``[n]`` ≥ 0 with a mean near 1 (the mean has 1e-5 added, as in TLlib), without gradient. All 0 when the
+    discriminator is certain of every row.
     """
     target = jax.nn.sigmoid(-jax.lax.stop_gradient(domain_logits))
     return target / (target.mean() + 1e-5)
@@ -97,9 +95,7 @@ def pada(
 
     Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``loss/pada``, ``pada/domain_accuracy``, ``pada/reversal``,
     ``pada/kept_classes`` (Σγ, the effective number of classes).
-
-    References:
-        Cao, Ma, Long, Wang, ECCV 2018, arXiv 1808.04205, section 3.
+    Source: Cao, Ma, Long, Wang, ECCV 2018, arXiv 1808.04205, section 3.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
@@ -189,9 +185,7 @@ def iwan(
     Metrics: ``loss/iwan`` (D₀, ln 2 at equilibrium of equal weights), ``loss/iwan_weigher`` (D), ``loss/entropy``,
     ``iwan/domain_accuracy``, ``iwan/weigher_accuracy``, ``iwan/reversal``, ``iwan/effective_rows`` (``(Σw)²/(n Σw²)``,
     1 for equal weights, and 0 if all weights are 0).
-
-    References:
-        Zhang, Ding, Li, Ogunbona, CVPR 2018, arXiv 1803.09210, section 3.
+    Source: Zhang, Ding, Li, Ogunbona, CVPR 2018, arXiv 1803.09210, section 3.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 

@@ -37,12 +37,8 @@ def mme(*, weight: Weight = 0.1, alternate: bool = False, sources: Count = 2) ->
 
     Metrics: ``loss/mme``, the target's entropy; ``mme/accuracy_shots``, of ``batch.shots`` or, without them, of the
     last of 2 or more domains.
-
-    Raises:
-        InputError: when traced, for a batch that does not divide by the domains.
-
-    References:
-        Saito, Kim, Sclaroff, Darrell, Saenko, ICCV 2019, arXiv 1904.06487, section 3.
+    Raises an InputError when traced, for a batch that does not divide by the domains.
+    Source: Saito, Kim, Sclaroff, Darrell, Saenko, ICCV 2019, arXiv 1904.06487, section 3.
     """
 
     def labelled(view: View) -> tuple[Array, View, Metrics]:

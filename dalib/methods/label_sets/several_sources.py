@@ -30,8 +30,7 @@ def moment_distance(sources: list[Array], target: Array, *, dassl_form: bool = F
         target: ``[m, d]``.
         dassl_form: Dassl's number.
 
-    Returns:
-        Scalar ≥ 0. 0 with gradient 0 where moments are equal.
+    Returns: scalar ≥ 0. 0 with gradient 0 where moments are equal.
     """
 
     def second(x: Array) -> Array:
@@ -76,12 +75,9 @@ def m3sda(
 
     Metrics: of A ``loss/task``, ``accuracy/source``, ``loss/m3sda`` (moment distance); of B and C
     ``loss/discrepancy``.
-
-    Raises:
-        InputError: when traced, for a batch that does not divide by the sources.
-
-    References:
-        Peng, Bai, Xia, Huang, Saenko, Wang, ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for M³SDA-β.
+    Raises an InputError when traced, for a batch that does not divide by the sources.
+    Source: Peng, Bai, Xia, Huang, Saenko, Wang, ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for
+    M³SDA-β.
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -179,12 +175,8 @@ def mfsan(
         sources: k ≥ 2, the number of source domains.
 
     Metrics: ``loss/task``, ``accuracy/source``, ``loss/mfsan`` (mean MMD²), ``loss/disagreement``, ``mfsan/ramp``.
-
-    Raises:
-        InputError: when traced, for a batch that does not divide by the sources.
-
-    References:
-        Zhu, Zhuang, Wang, AAAI 2019, arXiv 2201.01003, section 3.
+    Raises an InputError when traced, for a batch that does not divide by the sources.
+    Source: Zhu, Zhuang, Wang, AAAI 2019, arXiv 2201.01003, section 3.
     """
     projection = Projection()
 

@@ -120,8 +120,7 @@ def random_resized_crop(
             be longer than the image's is cut to it.
         size: height and width of the views; 0 is those of the images.
 
-    References:
-        Szegedy et al., "Going deeper with convolutions", 2015, section 6 (sizes 8 % to 100 %, ratios 3/4 to 4/3).
+    Source: Szegedy et al., "Going deeper with convolutions", 2015, section 6 (sizes 8 % to 100 %, ratios 3/4 to 4/3).
     """
     _check_images(inputs)
     share = draw_rows(jax.random.uniform, key, inputs, (4,), dtype=jnp.float32)

@@ -40,8 +40,7 @@ def apart(rows: Array, n: int) -> tuple[Array, Array]:
 def split_domains(x: Any, sources: int) -> list[Any]:
     """Takes interleaved rows apart: a tree of arrays ``[n, ...]`` to k trees of ``[n/k, ...]``.
 
-    Raises:
-        InputError: when n is not a multiple of the number of domains.
+    Raises an InputError when n is not a multiple of the number of domains.
     """
 
     def part(a: Any, i: int) -> Any:

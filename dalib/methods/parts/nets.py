@@ -158,8 +158,7 @@ def domain_loss(
         source_weights: ``[n]`` factors of the rows' losses; their mean is over n, **not** over the sum of weights.
         target_weights: ``[m]``, likewise.
 
-    Returns:
-        ``(loss, accuracy)``, scalars; the accuracy counts every row once.
+    Returns: ``(loss, accuracy)``, scalars; the accuracy counts every row once.
     """
     of_source = optax.sigmoid_binary_cross_entropy(source, jnp.ones_like(source))
     of_target = optax.sigmoid_binary_cross_entropy(target, jnp.zeros_like(target))

@@ -27,9 +27,8 @@ def teach(view: View, *, weak: Augment, strong: Augment, teacher: Params | None 
         strong: what the net sees.
         teacher: parameters of the teacher; None for a net that teaches itself.
 
-    Returns:
-        The net's logits on the strong view ``[m, C]``, the teacher's on the weak view ``[m, C]`` without gradient, and
-        the view after both passes.
+    Returns: the net's logits on the strong view ``[m, C]``, the teacher's on the weak view ``[m, C]`` without gradient,
+    and the view after both passes.
     """
     keys = [jax.random.fold_in(view.key, 2 + i) for i in range(4)]
     inputs = view.batch.target.inputs
@@ -104,11 +103,8 @@ def soft_label_loss(
         temperature: T > 0, of the student ("tllib") or of the teacher ("paper").
         form: "tllib" or "paper", which also decides what the mean is over.
 
-    Returns:
-        Scalar ≥ 0; 0 when no row is kept.
-
-    Raises:
-        InputError: for another form, or T ≤ 0.
+    Returns: scalar ≥ 0; 0 when no row is kept.
+    Raises an InputError for another form, or T ≤ 0.
     """
     choose("form", form, FORMS)
     check_positive(temperature=temperature)

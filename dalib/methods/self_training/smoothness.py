@@ -34,8 +34,7 @@ def adversarial_perturbation(
         radius: ε ≥ 0, the Euclidean norm of each example's perturbation.
         iterations: of the power method, ≥ 1.
 
-    Returns:
-        ``[n, ...]``, without gradient; 0 where no direction changes the prediction.
+    Returns: ``[n, ...]``, without gradient; 0 where no direction changes the prediction.
     """
     direction = _unit(start)
     for _ in range(iterations):

@@ -30,8 +30,7 @@ def nearest_centroid(features: Array, centroids: Array, valid: Array) -> Array:
         centroids: ``[C, d + 1]``, see :func:`class_centroids`.
         valid: ``[C]`` booleans; the result means nothing if there is none.
 
-    Returns:
-        ``[n]`` integers.
+    Returns: ``[n]`` integers.
     """
     norms = safe_norm(centroids)
     units = centroids / jnp.where(norms > 0, norms, 1)[:, None]
@@ -48,12 +47,9 @@ def class_centroids(features: Array, logits: Array, *, min_count: int = 0) -> tu
         min_count: classes with at most this many examples (predicted in the first round, assigned in the second) get
             no centroid; 0 drops classes that are never predicted, 10 is used for partial adaptation.
 
-    Returns:
-        Centroids ``[C, d + 1]`` and which of them are valid, ``[C]`` booleans. If every class is too small the largest
-        stays valid, so that there is always one.
-
-    References:
-        Liang, Hu, Feng, ICML 2020, arXiv 2002.08546, eqs. 5 and 6, and its code since 2022-06 for the second round.
+    Returns: Centroids ``[C, d + 1]`` and which of them are valid, ``[C]`` booleans. If every class is too small the
+    largest stays valid, so that there is always one.
+    Source: Liang, Hu, Feng, ICML 2020, arXiv 2002.08546, eqs. 5 and 6, and its code since 2022-06 for the second round.
     """
     rows, classes = directions(features), logits.shape[1]
 
@@ -158,8 +154,7 @@ def adabn() -> Method:
     Only the target's statistics are replaced: source examples go on being normalised by the source's. Training
     continues from the statistics before the evaluation.
 
-    Raises:
-        InputError: from ``init``, for a net without BatchNorm.
+    Raises an InputError from ``init``, for a net without BatchNorm.
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:

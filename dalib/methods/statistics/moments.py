@@ -49,9 +49,7 @@ def log_coral(*, weight: Weight = 1.0, layer: Layer = "features", epsilon: Posit
             float32 the error of the gradient grows as 1/ε.
 
     Metrics: ``loss/log_coral``, the term before weighting; 0 with gradient 0 for two constant samples.
-
-    Raises:
-        InputError: when traced, for a batch of one row.
+    Raises an InputError when traced, for a batch of one row.
     """
 
     def distance(view: View) -> Array:
@@ -89,9 +87,7 @@ def cmd(
         interval: (a, b) of the features when ``squash="none"``; otherwise not used.
 
     Metrics: ``loss/cmd``, the term before weighting; 0 with gradient 0 at equal moments.
-
-    Raises:
-        InputError: when traced, for an empty interval.
+    Raises an InputError when traced, for an empty interval.
     """
     bound, fixed = SQUASHES[squash]
 
@@ -167,8 +163,7 @@ def cluster(features: Array, labels: Array, kept: Array, centres: Array, *, rate
         centres: ``[C, d]``.
         rate: α.
 
-    Returns:
-        Scalar (its gradient reaches the features alone), and ``[C, d]``.
+    Returns: scalar (its gradient reaches the features alone), and ``[C, d]``.
     """
     centres = jax.lax.stop_gradient(centres)
     away = features - centres.astype(features.dtype)[labels]

@@ -27,9 +27,7 @@ def rsd(*, weight: Weight = 0.001, bases_weight: NonNegative = 0.1) -> Method:
             TLlib.
 
     Metrics: ``loss/rsd``, the term before λ.
-
-    Raises:
-        InputError: at the first step, for batches with as many rows as features in both domains.
+    Raises an InputError at the first step, for batches with as many rows as features in both domains.
     """
 
     def between_spans(view: View) -> Array:
@@ -54,9 +52,7 @@ def dare_gram(
         scale_weight: γ.
 
     Metrics: ``loss/dare_gram``, the term before λ; 0 for equal samples.
-
-    Raises:
-        InputError: at the first step, for a batch of one row.
+    Raises an InputError at the first step, for a batch of one row.
     """
 
     def between_inverses(view: View) -> Array:

@@ -26,8 +26,7 @@ def bn_norm(apply: Apply, *, prior: NonNegative = 16.0, collapse_share: Share = 
         prior: N ≥ 0, the source statistics' worth in test examples: 0 takes the batch alone, ∞ would be the plain net.
         collapse_share: of the collapse flag.
 
-    Raises:
-        InputError: from ``init``, for a net without BatchNorm statistics.
+    Raises an InputError from ``init``, for a net without BatchNorm statistics.
     """
 
     def init(variables: PyTree) -> PyTree:
@@ -72,8 +71,7 @@ def tent(
         skip: regular expressions of parameter paths to leave as they are.
         collapse_share: of the collapse flag.
 
-    Raises:
-        InputError: from ``init``, for a net without scales and biases to adapt.
+    Raises an InputError from ``init``, for a net without scales and biases to adapt.
     """
     optimizer = optax.adam(learning_rate, b1=0.9) if optimizer is None else optimizer
 
@@ -146,8 +144,7 @@ def sar(
 
     Own metrics: ``reliable`` (share of the batch), ``recovered`` (boolean).
 
-    Raises:
-        InputError: from ``init``, for a net without scales and biases to adapt.
+    Raises an InputError from ``init``, for a net without scales and biases to adapt.
     """
     optimizer = optax.sgd(learning_rate, momentum=0.9) if optimizer is None else optimizer
 
