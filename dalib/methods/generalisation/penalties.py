@@ -1,7 +1,7 @@
 """Domain generalisation by penalties across sources: IRM, V-REx, GroupDRO and CORAL.
 
-Sources are interleaved (:mod:`dalib.methods.parts.domains`) and must divide the batch, or an InputError says so when the
-step is traced. The target is not used.
+Sources are interleaved (:mod:`dalib.methods.parts.domains`) and must divide the batch; else tracing the step raises an
+InputError. The target is not used.
 """
 
 from collections.abc import Callable
