@@ -143,8 +143,8 @@ def joint_mmd2(
         tile: as in :func:`~dalib.discrepancy.mmd.mmd2`.
 
     Returns: scalar, float32 or wider. A layer of equal rows contributes a constant factor.
-    Raises an InputError if the numbers of layers, bandwidths and multipliers differ, the layers of a sample differ in their rows, or
-    as :func:`~dalib.discrepancy.mmd.mmd2`.
+    Raises an InputError if the numbers of layers, bandwidths and multipliers differ, the layers of a sample differ in
+    their rows, or as :func:`~dalib.discrepancy.mmd.mmd2`.
     Source: Long, Zhu, Wang, Jordan, Deep Transfer Learning with Joint Adaptation Networks, ICML 2017, arXiv 1605.06636.
     """
     check_layers(x, y, bandwidths=bandwidths, multipliers=multipliers)

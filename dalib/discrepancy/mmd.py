@@ -160,8 +160,7 @@ def mmd2(
           negative, and depends on the order of the rows.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         bandwidth: rule for σ² on the pooled rows (``"mean"``, ``"mean_off_diagonal"``, ``"median"``) or σ itself.
             :func:`~dalib.discrepancy.distances.kernel_variance` tells the σ² in use.
         multipliers: factors of σ², one kernel each; kernels are summed.
@@ -201,8 +200,7 @@ def mk_mmd(
     no meaning; dalib's value is TLlib's without it.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         bandwidth: as in :func:`mmd2`.
         multipliers: factors of σ², one kernel each.
         estimator: as in :func:`mmd2`; ``"unbiased"`` and ``"linear"`` **may be negative**.
@@ -224,8 +222,7 @@ def linear_mmd2(x: Array, y: Array) -> Array:
     It sees differences of the means only. (The linear-*time* estimator is ``mmd2(..., estimator="linear")``.)
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
 
     Returns: scalar ≥ 0, float32 or wider.
     Source: Tzeng, Hoffman, Zhang, Saenko, Darrell, Deep Domain Confusion, 2014, arXiv 1412.3474 (there not squared).

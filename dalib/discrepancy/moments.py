@@ -47,8 +47,7 @@ def coral(x: Array, y: Array, *, mean_term: bool = False, tllib_form: bool = Fal
     ``mean((μ_x − μ_y)²) + mean((C_x − C_y)²) = ‖μ_x − μ_y‖²/d + 4 · (paper's value)``.
 
     Args:
-        x: ``[n, d]`` with n ≥ 2.
-        y: ``[m, d]`` with m ≥ 2; n and m may differ.
+        x, y: ``[n, d]`` with n ≥ 2 and ``[m, d]`` with m ≥ 2; n and m may differ.
         mean_term: adds ``‖μ_x − μ_y‖²/d`` to the paper's value.
         tllib_form: returns TLlib's number instead (its mean term is always in).
 
@@ -73,8 +72,7 @@ def log_coral(x: Array, y: Array, *, epsilon: float | Array = 1e-3, relative: bo
     at which the gradient is nevertheless exact. Costs two eigendecompositions, O(d³): for widths up to some hundreds.
 
     Args:
-        x: ``[n, d]`` with n ≥ 2.
-        y: ``[m, d]`` with m ≥ 2; n and m may differ.
+        x, y: ``[n, d]`` with n ≥ 2 and ``[m, d]`` with m ≥ 2; n and m may differ.
         epsilon: > 0.
         relative: scales ε by the mean variance ``tr(C_x + C_y)/(2d)`` (without gradient), which makes the value
             independent of the units of the features; False takes ε as it is.
@@ -116,8 +114,7 @@ def cmd(x: Array, y: Array, *, order: int = 5, interval: tuple[float, float] = (
     with them the value, grow without limit. The norms are not squared.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         order: K ≥ 1, the highest moment, static.
         interval: (a, b) with a < b, the range of the features.
 
@@ -153,8 +150,7 @@ def homm(x: Array, y: Array, *, order: int = 3, tile: int | None = None) -> Arra
     which estimates this number.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         order: p ≥ 1, static.
         tile: as in :func:`~dalib.discrepancy.mmd.mmd2`.
 

@@ -42,9 +42,7 @@ def mutual_information(logits: Array) -> Array:
 
     Information maximisation, and SHOT's first term, **minimise its negative**. It presumes roughly balanced classes.
 
-    Args:
-        logits: ``[n, C]``.
-
+    ``logits``: ``[n, C]``.
     Returns: scalar from 0 to ln C.
     Source: Krause, Perona, Gomes, Discriminative Clustering by Regularized Information Maximization, NIPS 2010. Liang,
     Hu, Feng, Do We Really Need to Access the Source Data?, ICML 2020, arXiv 2002.08546.
@@ -109,9 +107,7 @@ def bnm(logits: Array) -> Array:
 
     Some code averages the singular values instead, which is this times ``n / min(n, C)``.
 
-    Args:
-        logits: ``[n, C]``, of the target.
-
+    ``logits``: ``[n, C]``, of the target.
     Returns: scalar < 0.
     Source: Cui, Wang, Zhuo, Li, Huang, Tian, Towards Discriminability and Diversity: Batch Nuclear-norm Maximization
     under Label Insufficient Situations, CVPR 2020, arXiv 2003.12237.
@@ -134,9 +130,7 @@ def fbnm(logits: Array) -> Array:
 def class_balance(logits: Array) -> Array:
     """Mean over classes of the binary cross-entropy between the mean prediction and 1/C.
 
-    Args:
-        logits: ``[n, C]``.
-
+    ``logits``: ``[n, C]``.
     Returns: scalar ≥ 0, least for balanced predictions (and not 0 there).
     Source: French, Mackiewicz, Fisher, Self-ensembling for Visual Domain Adaptation, ICLR 2018, arXiv 1706.05208.
     """

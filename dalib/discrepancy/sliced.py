@@ -35,8 +35,7 @@ def sliced_wasserstein(
     step: ``key = fold_in(key, step)``.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         key: random key for :func:`random_directions`; exclusive with ``directions``.
         num_directions: M, with ``key``.
         directions: ``[d, M]`` unit columns.

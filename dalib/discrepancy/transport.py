@@ -144,8 +144,7 @@ def sinkhorn_divergence(
     share one ε. Memory and each iteration cost O((n + m)²).
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         epsilon: > 0; with ``scale="mean"`` relative to the mean squared distance of the pooled rows (behind
             stop_gradient), so that it does not depend on the units of the features.
         scale: ``"mean"``, or ``"none"`` for an ε in units of the cost.

@@ -106,8 +106,7 @@ def same_sample_neighbours(x: Array, y: Array, *, k: int = 1, tile: int | None =
     expectation, near ½ for n = m; separate samples give 1. It is a step function: its gradient is 0.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         k: from 1 to n + m − 1.
         tile: as in :func:`nearest_neighbours`.
 
@@ -130,8 +129,7 @@ def nearest_neighbour_divergence(x: Array, y: Array, *, k: int = 1, tile: int | 
     Consistent in n and m for densities; **may be negative**, and slow to converge in many dimensions.
 
     Args:
-        x: ``[n, d]`` with n > k.
-        y: ``[m, d]`` with m ≥ k; n and m may differ.
+        x, y: ``[n, d]`` with n > k and ``[m, d]`` with m ≥ k; n and m may differ.
         k: static; larger ones lower the variance.
         tile: as in :func:`nearest_neighbours`.
 

@@ -106,9 +106,7 @@ def cdan(
         randomized: width R of the random maps for large C·d (the paper takes them above 4096, R = 1024); None for the
             full product. The maps never change; they are part of the method's state and of checkpoints.
         reversal: the reversal's coefficient: a function of the view or a number.
-        hidden: widths of the discriminator.
-        norm: BatchNorm in the discriminator over both domains' rows together, as in TLlib.
-        dropout: rate in the discriminator.
+        hidden, norm, dropout: of the discriminator, as in :func:`dann`.
 
     Metrics: ``loss/cdan`` (ln 2 at equilibrium), ``cdan/domain_accuracy`` (0.5 at equilibrium), ``cdan/reversal``.
     Source: Long, Cao, Wang, Jordan, NeurIPS 2018, arXiv 1705.10667, section 3.
@@ -217,9 +215,7 @@ def confusion(
 
     Args:
         weight: λ; the paper's is 0.01.
-        hidden: widths of the discriminator; () gives the paper's linear one.
-        norm: BatchNorm in the discriminator over both domains' rows together.
-        dropout: rate in the discriminator.
+        hidden, norm, dropout: of the discriminator, as in :func:`dann`; no hidden layer, (), in the paper.
 
     Metrics: ``discriminator/loss/domain`` and ``discriminator/confusion/domain_accuracy`` (ln 2 and 0.5 at
     equilibrium), ``task/loss/confusion`` (≥ ln 2).
