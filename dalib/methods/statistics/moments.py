@@ -18,8 +18,8 @@ from dalib.methods.view import Layer, Spec, View
 def deep_coral(*, weight: Weight = 1.0, layer: Layer = "logits", mean_term: bool = False) -> Method:
     """Task loss + λ · ‖C_s − C_t‖²_F / 4d² (Sun, Saenko, ECCV-W 2016, arXiv 1607.01719, eq. 1 and 6).
 
-    The paper aligns the last layer and chooses λ so that both losses end at the same order. The scale 1/4d² means that
-    λ must grow with d² when another layer is aligned.
+    The paper aligns the last layer and chooses λ so that both losses end at the same order. With 1/4d², λ must grow
+    with d² when another layer is aligned.
 
     Args:
         weight: λ.
@@ -35,8 +35,8 @@ def deep_coral(*, weight: Weight = 1.0, layer: Layer = "logits", mean_term: bool
 
 @checked
 def log_coral(*, weight: Weight = 1.0, layer: Layer = "features", epsilon: Positive = 1e-2) -> Method:
-    """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang, Li, Dai, Van Gool, ICCV-W 2017,
-    arXiv 1707.09842; Morerio, Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4).
+    """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang, Li, Dai, Van Gool, ICCV-W 2017, arXiv 1707.09842;
+    Morerio, Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4).
 
     Unlike Deep CORAL it sees relative differences of variances, small directions included. It costs two
     eigendecompositions of ``[d, d]``: use it for bottlenecks of up to some hundreds. Morerio et al. choose λ by the
@@ -45,10 +45,10 @@ def log_coral(*, weight: Weight = 1.0, layer: Layer = "features", epsilon: Posit
     Args:
         weight: λ.
         layer: "features" or "logits".
-        epsilon: ε relative to the mean variance; without it, fewer rows than features would have no logarithm. In
-            float32 the error of the gradient grows as 1/ε.
+        epsilon: ε relative to the mean variance; without it, fewer rows than features have no logarithm. In float32 the
+            error of the gradient grows as 1/ε.
 
-    Metrics: ``loss/log_coral``, the term before weighting; 0 with gradient 0 for two constant samples.
+    Metrics: ``loss/log_coral`` before weighting; 0 with gradient 0 for two constant samples.
     Raises an InputError when traced, for a batch of one row.
     """
 
@@ -75,19 +75,18 @@ def cmd(
     interval: tuple[float, float] = (0.0, 1.0),
 ) -> Method:
     """Task loss + λ · central moment discrepancy of the features (Zellinger, Grubinger, Lughofer, Natschläger,
-    Saminger-Platz, ICLR 2017, arXiv 1702.08811, definition 2).
+    Saminger-Platz, ICLR 2017, arXiv 1702.08811, definition 2), for classification and regression.
 
-    For classification and regression. The moments are those of features in [a, b], as after the paper's sigmoid layer.
-    dalib's encoders end in ReLU, so a sigmoid follows; only this term sees it.
+    The moments are those of features in [a, b], as after the paper's sigmoid layer. dalib's encoders end in ReLU, so
+    this term alone sees a sigmoid of them.
 
     Args:
         weight: λ.
         order: K, the highest moment.
         squash: "sigmoid" ([0, 1]), "tanh" ([−1, 1]) or "none" for a net with bounded features.
-        interval: (a, b) of the features when ``squash="none"``; otherwise not used.
+        interval: (a, b), a < b, of the features with ``squash="none"``; otherwise not used.
 
-    Metrics: ``loss/cmd``, the term before weighting; 0 with gradient 0 at equal moments.
-    Raises an InputError when traced, for an empty interval.
+    Metrics: ``loss/cmd`` before weighting; 0 with gradient 0 at equal moments.
     """
     bound, fixed = SQUASHES[squash]
 
