@@ -51,8 +51,7 @@ def class_mmd2(
 
     Returns: scalar ≥ 0 up to rounding. 0 with gradient 0 if no class is shared.
     Raises an InputError on other shapes or dtypes, or an unknown rule.
-    Source: Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He, Deep Subdomain Adaptation Network, TNNLS 2020, arXiv
-    2106.09388.
+    Source: Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He, TNNLS 2020, arXiv 2106.09388.
     """
     check_samples(x=x, y=y)
     check_classes(x, y, x_labels, y_probabilities)
@@ -145,7 +144,7 @@ def joint_mmd2(
     Returns: scalar, float32 or wider. A layer of equal rows contributes a constant factor.
     Raises an InputError if the numbers of layers, bandwidths and multipliers differ, the layers of a sample differ in
     their rows, or as :func:`~dalib.discrepancy.mmd.mmd2`.
-    Source: Long, Zhu, Wang, Jordan, Deep Transfer Learning with Joint Adaptation Networks, ICML 2017, arXiv 1605.06636.
+    Source: Long, Zhu, Wang, Jordan, ICML 2017, arXiv 1605.06636.
     """
     check_layers(x, y, bandwidths=bandwidths, multipliers=multipliers)
     for factors in multipliers:

@@ -35,8 +35,7 @@ def dare_gram(
 
     Returns: scalar ≥ 0, float32 or wider. The choice of k has no gradient.
     Raises an InputError on other shapes or dtypes, or a sample of one row.
-    Source: Nejjar, Wang, Fink, DARE-GRAM: Unsupervised Domain Adaptation Regression by Aligning Inverse Gram Matrices,
-    CVPR 2023, arXiv 2303.13325.
+    Source: Nejjar, Wang, Fink, CVPR 2023, arXiv 2303.13325.
     """
     check_samples(x=x, y=y)
     check_rows_for_covariance(x=x, y=y)

@@ -16,13 +16,9 @@ from dalib.discrepancy.predictions import certainty_weights, class_confusion
 def classifier_discrepancy(logits_1: Array, logits_2: Array) -> Array:
     """MCD's discrepancy: mean over rows and classes of ``|softmax(logits_1) − softmax(logits_2)|``.
 
-    Args:
-        logits_1: ``[n, C]`` of one head.
-        logits_2: ``[n, C]`` of the other, on the same inputs.
-
+    Both are ``[n, C]``, of two heads on the same inputs.
     Returns: scalar from 0 to 2/C.
-    Source: Saito, Watanabe, Ushiku, Harada, Maximum Classifier Discrepancy for Unsupervised Domain Adaptation, CVPR
-    2018, arXiv 1712.02560.
+    Source: Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560.
     """
     first, second = _pair(logits_1=logits_1, logits_2=logits_2)
     return jnp.mean(jnp.abs(jax.nn.softmax(first) - jax.nn.softmax(second)))
@@ -67,16 +63,14 @@ def margin_disparity(
     The adversarial head a **maximises** it (a method minimises its negative, with gradient reversal).
 
     Args:
-        source: main head's logits on the source ``[n, C]``; only their argmax counts.
-        source_adversary: adversarial head's logits on the source ``[n, C]``.
-        target: main head's logits on the target ``[m, C]``; only their argmax counts.
-        target_adversary: adversarial head's logits on the target ``[m, C]``.
+        source, target: main head's logits ``[n, C]``, ``[m, C]``; only their argmax counts.
+        source_adversary, target_adversary: adversarial head's logits of the same shapes.
         margin: γ.
-        shift: None takes the logarithm of the target term exactly; a number takes ``shift_log`` of 1 − p instead, 1e-6
-            in TLlib.
+        shift: None takes the logarithm of the target term exactly; a number takes ``shift_log`` of 1 − p, 1e-6 in
+            TLlib.
 
     Returns: scalar ≤ 0.
-    Source: Zhang, Liu, Long, Jordan, Bridging Theory and Algorithm for Domain Adaptation, ICML 2019, arXiv 1904.05801.
+    Source: Zhang, Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
     """
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
@@ -96,13 +90,11 @@ def regression_disparity(
     """Disparity discrepancy for regression: ``−γ · mean|a_s − sg(g_s)| + mean|a_t − sg(g_t)|``.
 
     Args:
-        source: main head's outputs on the source ``[n, k]``, without gradient.
-        source_adversary: adversarial head's outputs on the source ``[n, k]``.
-        target: main head's outputs on the target ``[m, k]``, without gradient.
-        target_adversary: adversarial head's outputs on the target ``[m, k]``.
+        source, target: main head's outputs ``[n, k]``, ``[m, k]``, without gradient.
+        source_adversary, target_adversary: adversarial head's outputs of the same shapes.
         margin: γ.
 
-    Returns: scalar, a mean over rows and outputs; of either sign.
+    Returns: scalar of either sign, a mean over rows and outputs.
     Source: Zhang, Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
     """
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
@@ -121,8 +113,8 @@ def confident(logits: Array, *, threshold: float | Array, temperature: float | A
 def pseudo_label_loss(logits: Array, teacher: Array, *, threshold: float | Array = 0.95) -> Array:
     """``mean over all rows of 1[max softmax(teacher) > τ] · CE(logits, argmax teacher)``.
 
-    Dividing by all rows and not by the kept ones makes the term fade in as the teacher grows confident. With
-    ``teacher`` the weak and ``logits`` the strong view it is FixMatch's target term.
+    Dividing by all rows, not the kept ones, makes the term fade in as the teacher grows confident. With ``teacher`` the
+    weak and ``logits`` the strong view it is FixMatch's target term.
 
     Args:
         logits: ``[n, C]``.
@@ -130,7 +122,7 @@ def pseudo_label_loss(logits: Array, teacher: Array, *, threshold: float | Array
         threshold: τ.
 
     Returns: scalar ≥ 0; 0 when no row is kept.
-    Source: Lee, Pseudo-Label, ICML Workshops 2013. Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685.
+    Source: Lee, ICML Workshops 2013. Sohn et al. (FixMatch), NeurIPS 2020, arXiv 2001.07685.
     """
     logits, teacher = _pair(logits=logits, teacher=teacher)
     p = jax.nn.softmax(lax.stop_gradient(teacher))
@@ -150,8 +142,8 @@ def confusion_consistency(
 
     Args:
         logits: ``[n, C]``, the strong view.
-        teacher: ``[n, C]``, the weak view of the same inputs, without gradient; it decides the rows to keep, those
-            with a probability ≥ τ at temperature T, and weighs them as :func:`~dalib.discrepancy.predictions.mcc`.
+        teacher: ``[n, C]``, the weak view, without gradient. It keeps the rows with a probability ≥ τ at temperature T
+            and weighs them as :func:`~dalib.discrepancy.predictions.mcc`.
         temperature: T > 0.
         threshold: τ.
         epsilon: inside the entropy's logarithm of the weights; TLlib's numbers have 1e-5.
@@ -172,14 +164,10 @@ def confusion_consistency(
 
 
 def squared_consistency(logits: Array, teacher: Array) -> Array:
-    """Mean over rows of ``Σ_k (softmax(logits) − softmax(teacher))²``; the caller decides on stop_gradient.
-
-    Args:
-        logits: ``[n, C]``.
-        teacher: ``[n, C]`` on the same inputs.
+    """Mean over rows of ``Σ_k (softmax(logits) − softmax(teacher))²``, of two ``[n, C]``; no stop_gradient in here.
 
     Returns: scalar from 0 to 2.
-    Source: Laine, Aila, Temporal Ensembling for Semi-Supervised Learning, ICLR 2017, arXiv 1610.02242.
+    Source: Laine, Aila, ICLR 2017, arXiv 1610.02242.
     """
     first, second = _pair(logits=logits, teacher=teacher)
     return jnp.mean(jnp.sum(jnp.square(jax.nn.softmax(first) - jax.nn.softmax(second)), axis=1))

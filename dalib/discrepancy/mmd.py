@@ -209,8 +209,7 @@ def mk_mmd(
 
     Returns: scalar, float32 or wider.
     Raises an InputError as :func:`mmd2`; also for ``tllib_offset`` with n ≠ m, which TLlib does not define.
-    Source: Long, Cao, Wang, Jordan, Learning Transferable Features with Deep Adaptation Networks, ICML 2015, arXiv
-    1502.02791.
+    Source: Long, Cao, Wang, Jordan, ICML 2015, arXiv 1502.02791.
     """
     value = mmd2(x, y, bandwidth=bandwidth, multipliers=multipliers, estimator=estimator, tile=tile)
     return value + tllib_constant(x, y) if tllib_offset else value
@@ -225,7 +224,7 @@ def linear_mmd2(x: Array, y: Array) -> Array:
         x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
 
     Returns: scalar ≥ 0, float32 or wider.
-    Source: Tzeng, Hoffman, Zhang, Saenko, Darrell, Deep Domain Confusion, 2014, arXiv 1412.3474 (there not squared).
+    Source: Tzeng, Hoffman, Zhang, Saenko, Darrell, 2014, arXiv 1412.3474 (there not squared).
     """
     check_samples(x=x, y=y)
     x, y = centred(at_least_float32(x), at_least_float32(y))

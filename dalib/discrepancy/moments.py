@@ -79,8 +79,8 @@ def log_coral(x: Array, y: Array, *, epsilon: float | Array = 1e-3, relative: bo
 
     Returns: scalar ≥ 0, float32 or wider. 0 with gradient 0 when both samples are constant.
     Raises an InputError on other shapes or dtypes, a sample of one row, or ε ≤ 0.
-    Source: Wang, Li, Dai, Van Gool, Deep Domain Adaptation by Geodesic Distance Minimization, ICCV Workshops 2017,
-    arXiv 1707.09842. Morerio, Cavazza, Murino, Minimal-Entropy Correlation Alignment, ICLR 2018, arXiv 1711.10288.
+    Source: Wang, Li, Dai, Van Gool, ICCV Workshops 2017, arXiv 1707.09842. Morerio, Cavazza, Murino, ICLR 2018, arXiv
+    1711.10288.
     """
     check_samples(x=x, y=y)
     check_rows_for_covariance(x=x, y=y)
@@ -120,8 +120,7 @@ def cmd(x: Array, y: Array, *, order: int = 5, interval: tuple[float, float] = (
 
     Returns: scalar ≥ 0, float32 or wider. At equal moments the gradient is 0.
     Raises an InputError on other shapes or dtypes, an order that is no integer ≥ 1, or an empty interval.
-    Source: Zellinger, Grubinger, Lughofer, Natschläger, Saminger-Platz, Central Moment Discrepancy (CMD) for
-    Domain-Invariant Representation Learning, ICLR 2017, arXiv 1702.08811.
+    Source: Zellinger, Grubinger, Lughofer, Natschläger, Saminger-Platz, ICLR 2017, arXiv 1702.08811.
     """
     check_samples(x=x, y=y)
     if not isinstance(order, int) or order < 1:
@@ -156,8 +155,7 @@ def homm(x: Array, y: Array, *, order: int = 3, tile: int | None = None) -> Arra
 
     Returns: scalar ≥ 0 up to rounding, float32 or wider. 0 for samples of one row each.
     Raises an InputError on other shapes or dtypes, or an order that is no integer ≥ 1.
-    Source: Chen, Fu, Chen, Jin, Cheng, Jin, Hua, HoMM: Higher-order Moment Matching for Unsupervised Domain Adaptation,
-    AAAI 2020, arXiv 1912.11976.
+    Source: Chen, Fu, Chen, Jin, Cheng, Jin, Hua, AAAI 2020, arXiv 1912.11976.
     """
     check_samples(x=x, y=y)
     if not isinstance(order, int) or order < 1:

@@ -44,8 +44,7 @@ def sliced_wasserstein(
     Returns: scalar ≥ 0, float32 or wider.
     Raises an InputError on other shapes or dtypes, unless exactly one of ``key`` and ``directions`` is given, or for an
     order that is no integer ≥ 1.
-    Source: Lee, Batra, Baig, Ulbricht, Sliced Wasserstein Discrepancy for Unsupervised Domain Adaptation, CVPR 2019,
-    arXiv 1903.04064.
+    Source: Lee, Batra, Baig, Ulbricht, CVPR 2019, arXiv 1903.04064.
     """
     check_samples(x=x, y=y)
     if (key is None) == (directions is None):

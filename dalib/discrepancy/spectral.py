@@ -206,8 +206,7 @@ def afn(x: Array, *, step: float | Array = 1.0) -> Array:
         step: Δ.
 
     Returns: scalar Δ². A row of zeros gets no gradient.
-    Source: Xu, Li, Yang, Lin, Larger Norm More Transferable: An Adaptive Feature Norm Approach for Unsupervised Domain
-    Adaptation, ICCV 2019, arXiv 1811.07456.
+    Source: Xu, Li, Yang, Lin, ICCV 2019, arXiv 1811.07456.
     """
     check_samples(x=x)
     norms = safe_norm(at_least_float32(x))

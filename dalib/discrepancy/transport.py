@@ -153,9 +153,8 @@ def sinkhorn_divergence(
 
     Returns: a :class:`Divergence`; differentiate its ``value``. 0 with gradient 0 when all rows are equal.
     Raises an InputError on other shapes or dtypes, an unknown scale, or numbers ≤ 0.
-    Source: Genevay, Peyré, Cuturi, Learning Generative Models with Sinkhorn Divergences, AISTATS 2018, arXiv
-    1706.00292. Feydy, Séjourné, Vialard, Amari, Trouvé, Peyré, Interpolating between Optimal Transport and MMD using
-    Sinkhorn Divergences, AISTATS 2019, arXiv 1810.08278.
+    Source: Genevay, Peyré, Cuturi, AISTATS 2018, arXiv 1706.00292. Feydy, Séjourné, Vialard, Amari, Trouvé, Peyré,
+    AISTATS 2019, arXiv 1810.08278.
     """
     check_samples(x=x, y=y)
     check_positive(epsilon=epsilon)

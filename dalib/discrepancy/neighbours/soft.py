@@ -31,8 +31,7 @@ def soft_neighbourhood_density(x: Array, *, temperature: float | Array = 0.05, t
             rounding. Tiles support first derivatives in reverse mode.
 
     Returns: scalar from 0 to ln(n − 1), float32 or wider; ln(n − 1) with gradient 0 when all rows are equal.
-    Source: Saito, Kim, Teterwak, Sclaroff, Darrell, Saenko, Tune it the Right Way: Unsupervised Validation of Domain
-    Adaptation via Soft Neighborhood Density, ICCV 2021, arXiv 2108.10860.
+    Source: Saito, Kim, Teterwak, Sclaroff, Darrell, Saenko, ICCV 2021, arXiv 2108.10860.
     """
     check_samples(x=x)
     check_positive(temperature=temperature)
