@@ -144,18 +144,25 @@ def options_of(function: Any) -> Mapping[str, Option]:
     return types.MappingProxyType(found)
 
 
-def check_arguments(owner: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+def check_arguments(
+    owner: str, function: Callable[..., Any], arguments: Mapping[str, Any], *, complete: bool = False
+) -> None:
     """Checks values against the arguments of ``function``.
 
     Args:
         owner: its name in messages.
         function: a function or class; one with ``**kwargs`` takes other names as well.
         arguments: values by name.
+        complete: whether arguments without a default must be among them.
 
     Raises:
-        InputError: for unknown names and values out of range, all at once.
+        InputError: for unknown or missing names and values out of range, all at once.
     """
-    known, faults = options_of(function), []
+    known = options_of(function)
+    needed = [o for o in known.values() if complete and o.default is inspect.Parameter.empty]
+    faults = [
+        input_error(f"{owner}.{o.name}", got="none", expected=o.accepts) for o in needed if o.name not in arguments
+    ]
     for name, value in arguments.items():
         if name not in known:
             if not any(p.kind == p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):

@@ -6,7 +6,7 @@ import numpy as np
 
 from dalib.core.checks import input_error
 from dalib.data.domain import random_holdout, stratified_holdout
-from dalib.data.readers.user_files import Raw
+from dalib.data.readers.places import Raw
 from dalib.run.config import needs_of
 from dalib.run.grid import fixed
 from dalib.run.own.options import Own
@@ -33,7 +33,7 @@ def check_batch(options: Own, nets: Sequence[str], sources: Sequence[Raw], targe
     Raises:
         InputError: for a batch that is too large; the message names the largest that fits.
     """
-    holdout = 0.0 if getattr(options, "source_test", ()) else options.holdout
+    holdout = 0.0 if options.source_test else options.holdout
     rows = [training_rows(raw.labels, holdout) for raw in sources if raw.labels is not None]
     for name in nets:
         size, pool = fixed(options, name).batch_size, len(target.inputs)
