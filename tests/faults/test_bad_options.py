@@ -87,6 +87,8 @@ RUNS = """
 --augment x          --augment flip             --classifier x
 --weights x          --frozen-features          --protocol x
 --scale-targets source                          --oracle
+--adapter x          --adapter ia3              --adapter lora --adapter-options rank=x
+--head x             --classifier-c x           --source-test nowhere.npz
 --nope 1             --step 5                   --method
 """
 """Other options of the same command, two or three a line."""
