@@ -71,7 +71,7 @@ def _view(name: str, size: int) -> Augment:
 
 
 def target_metrics(confusion: np.ndarray, experiment: Experiment) -> dict[str, float]:
-    """Open-set scores (in fractions) of an open or universal relation; none without unknown examples in the target."""
+    """Open-set scores, in fractions, to add to the usual ones; none for other relations, or without unknowns."""
     if experiment.relation not in OPEN:
         return {}
     try:
