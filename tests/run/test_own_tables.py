@@ -63,7 +63,7 @@ def test_predictions_follow_the_rows_of_the_users_file(tmp_path):
 
 
 def test_texts_stay_sparse_until_the_batch_and_target_words_change_no_source_vector(tmp_path, monkeypatch):
-    sources = tuple(texts(tmp_path / f"{name}.csv", name) for name in "ac")
+    sources = tuple(texts(tmp_path / f"{name}.csv", name * 3) for name in "ac")
     data = {}
     for name in ("b", "d"):
         target = texts(tmp_path / f"{name}.csv", name * 3)
