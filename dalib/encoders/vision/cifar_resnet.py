@@ -21,7 +21,6 @@ from dalib.encoders.checkpoints.rules import (
     batch_norm_rules,
     convolution,
     linear,
-    without_prefix,
 )
 from dalib.encoders.layers.inputs import check_images
 from dalib.encoders.layers.layers import batch_norms, convolutions, leave
@@ -98,7 +97,7 @@ cifar_resnet44: Callable[..., CIFARResNet] = partial(CIFARResNet, depth=7)
 cifar_resnet56: Callable[..., CIFARResNet] = partial(CIFARResNet, depth=9)
 
 
-# CIFAR ResNets as ``akamaster/pytorch_resnet_cifar10`` publishes them, with or without data parallel's ``module.``.
+# CIFAR ResNets as ``akamaster/pytorch_resnet_cifar10`` publishes them.
 
 
 _BLOCK = r"layer([1-3])\.(\d+)"
@@ -115,6 +114,5 @@ TABLES = {
             *linear("linear", "head"),
         ),
         (STEP_COUNTER,),
-        lambda arrays: without_prefix(arrays, "module."),
     ),
 }

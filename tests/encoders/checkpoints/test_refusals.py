@@ -1,5 +1,6 @@
 """Files that are damaged, or want more than to be read, are refused; nothing of them is executed, nothing is cached."""
 
+import json
 import os
 import pickle
 import zipfile
@@ -51,11 +52,11 @@ def test_a_command_is_named_and_not_run(form, tmp_path):
 
 
 OPERATIONS = {
-    "another class": (name("torch.nn.modules.linear", "Linear"), "the global 'torch.nn.modules.linear.Linear'"),
+    "a module of the system": (name("subprocess", "Popen"), "the global 'subprocess.Popen'"),
+    "an instance of one": (b"(isubprocess\nPopen\n", "the global 'subprocess.Popen'"),
+    "a package inside one": (name("importlib.machinery", "SourceFileLoader"), "'importlib.machinery.SourceFileLoader'"),
     "attributes by name": (name("builtins", "getattr"), "the global 'builtins.getattr'"),
-    "an object": (b")" + name("collections", "OrderedDict") + b"\x81", "the operation NEWOBJ"),
-    "an old object": (b"(" + name("collections", "OrderedDict") + b"o", "the operation OBJ"),
-    "an instance": (b"(icollections\nOrderedDict\n", "the operation INST"),
+    "the older name of builtins": (name("__builtin__", "eval"), "the global '__builtin__.eval'"),
     "a registered extension": (b"\x82\x01", "the operation EXT1"),
     "a call of data": (call(value("text"), 1), "a call of str"),
     "attributes of data": (value("text") + value({"a": 1}) + b"b", "attributes of str"),
@@ -107,6 +108,26 @@ def test_few_bytes_cannot_ask_for_much(tmp_path):
     refuse(tmp_path / "f", "more than 100000 entries")
     (tmp_path / "f").write_bytes(b"\x80\x02}q\x00" + value("a") + b"h\x00s.")  # a dictionary inside itself
     refuse(tmp_path / "f", "no named arrays")
+    wide = b"](" + b"N" * 50_000 + b"eq\x00"
+    (tmp_path / "f").write_bytes(b"\x80\x02}" + value("a") + wide + b"0](" + b"h\x00" * 50_000 + b"es.")
+    refuse(tmp_path / "f", "more than 100000 entries")
+
+
+def test_calls_that_would_take_all_memory_or_time(tmp_path):
+    nested = b"]q\x00" + b"".join(b"0](h" + bytes([i, ord("h"), i]) + b"eq" + bytes([i + 1]) for i in range(60))
+    storage = value(("storage", name("torch", "FloatStorage"), "0", "cpu", 6)) + b"Q"
+    for opcodes in (
+        call(
+            name("numpy.core.numeric", "_frombuffer"), b"\x8a\x06" + bytes(5) + b"\x10", None, (1,), "C"
+        ),  # bytes(2**44)
+        nested + b"h\x3c" + b"\x93",  # a global whose name is lists inside lists
+        call(name("torch._utils", "_rebuild_tensor_v2"), storage, 0, (2**30,) * 65, (0,) * 65),
+    ):
+        with pytest.raises(InputError) as error:
+            read_arrays(pickled.torch_zip(tmp_path / "f", ARRAYS, extra={"x": opcodes}))
+        assert len(str(error.value)) < 1000
+    device = nested + b"0" + call(name("torch", "device"), b"h\x3c")  # its text would be endless
+    assert list(read_arrays(pickled.torch_zip(tmp_path / "f", ARRAYS, extra={"x": device}))) == ["w"]
 
 
 @pytest.mark.parametrize("write", [pickled.torch_zip, pickled.torch_legacy])
@@ -150,6 +171,40 @@ def test_a_member_that_unpacks_to_more_than_the_file(tmp_path):
         archive.writestr("archive/data.pkl", whole({"w": pickled.tensor("0", np.zeros(10**6, np.float32))}))
         archive.writestr("archive/data/0", bytes(4 * 10**6))
     refuse(tmp_path / "f", "more than the whole file")
+    with zipfile.ZipFile(tmp_path / "g", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("w.npy", "w") as member:
+        np.lib.format.write_array(member, np.zeros(2**25, np.float32))
+    refuse(tmp_path / "g", "134,217,", "when unpacked")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000, "weight_map"),
+        ('{"weight_map": ' + '{"a":' * 5000 + "1" + "}" * 5001, "weight_map"),
+        ('{"weight_map": [1]}', "from names of arrays to names of files"),
+        ('{"weight_map": {"a": "."}}', "in the same folder"),
+        ('{"weight_map": {"a": "inner"}}', "in the same folder"),
+        ("\udcff", "weight_map"),
+        ('{"weight_map": {"' + "n" * 10**6 + '": "' + "s" * 10**6 + '"}}', "in the same folder"),
+        ("{" + ",".join(f'"n{i}":0' for i in range(3)) + " " * 2**25 + "}", "weight_map"),
+    ],
+    ids=["deep", "nested", "list", "dot", "folder", "bytes", "long names", "long"],
+)
+def test_an_index_that_is_damaged(content, message, tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "model.safetensors.index.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(InputError, match=message) as error:
+        read_arrays(tmp_path)
+    assert len(str(error.value)) < 1000
+
+
+def test_an_index_of_many_arrays_that_no_shard_has(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"n0": np.ones(2)}, tmp_path / "s")
+    index = {"weight_map": {f"n{i}": "s" for i in range(50_000)}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    refuse(tmp_path, "without n1, n10,", "and 49991 more")
 
 
 def test_other_files(tmp_path):
