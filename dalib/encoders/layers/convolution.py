@@ -57,7 +57,8 @@ def convolution(form: str) -> Callable[..., Array] | None:
 
 def convolution_by_size(inputs: Array, kernel: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
     """``patches`` while they are small, else ``canonical``; arguments as of :func:`convolution_canonical`."""
-    if _special(options):
+    # A size may be a symbol where a function is exported; how many bytes the patches have is then not known.
+    if _special(options) or not all(isinstance(side, int) for side in inputs.shape):
         return convolution_canonical(inputs, kernel, window_strides, padding, **options)
     strides, pads = _settle(inputs, kernel, window_strides, padding)
     sides = zip(inputs.shape[1:3], kernel.shape[:2], strides, pads, strict=True)

@@ -100,7 +100,7 @@ class VGG(PublishedNet):
             hidden[f"stage{i}"] = x = max_pool_2x2(module(x, train))
         if self.features == "pool":
             return Outputs(jnp.mean(leave(x), axis=(1, 2)), None, hidden)
-        x = adaptive_average_pool(x, 7).reshape(len(x), -1)
+        x = adaptive_average_pool(x, 7).reshape(x.shape[0], -1)
         for name in ("fc6", "fc7"):
             x = nn.relu(nn.Dense(self.units, dtype=self.dtype, name=name)(x))
             x = nn.Dropout(self.dropout)(x, deterministic=not train)
