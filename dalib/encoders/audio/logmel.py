@@ -1,6 +1,7 @@
 """Log-mel spectrograms on device, and a small convolutional net on them."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -119,13 +120,9 @@ class LogMelCNN(nn.Module):
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
         """Maps waveforms ``[n, samples]`` to features ``[n, width]``.
 
-        Returns:
-            ``Outputs``; ``hidden`` holds ``logmel`` ``[n, frames, bands]``, ``conv1``, ``conv2``, … ``[n, frames',
-            bands', channels]`` after the pool, and ``pooled`` ``[n, d]``, the mean over time.
-
-        Raises:
-            InputError: on other than floating ``[n, samples]``, too few samples or bands for the pools, or band limits
-                that the sample rate does not allow.
+        ``hidden`` holds ``logmel`` ``[n, frames, bands]``, ``conv1``, ``conv2``, … ``[n, frames', bands', channels]``
+        after the pool, and ``pooled`` ``[n, d]``, the mean over time. Other or too short inputs, too few bands for the
+        pools, or band limits that the sample rate does not allow are an InputError.
         """
         halvings = 2 ** len(self.channels)
         window, hop = round(self.window * self.sample_rate), round(self.hop * self.sample_rate)
@@ -157,3 +154,6 @@ class LogMelCNN(nn.Module):
         x = nn.Dense(self.width, dtype=self.dtype, name="fc")(pooled)
         x = nn.relu(batch_norms(self, train)(x, name="bn_fc"))
         return Outputs(leave(nn.Dropout(self.dropout)(x, deterministic=not train)), None, hidden)
+
+
+ENCODERS: dict[str, Callable[..., LogMelCNN]] = {"logmel_cnn": LogMelCNN}

@@ -24,7 +24,7 @@ from jax import lax
 from dalib.core.checks import input_error
 from dalib.core.platform import platform
 from dalib.core.types import Array, Outputs
-from dalib.encoders.checkpoints.rules import Arrays, Ignored, Rule, RuleTable
+from dalib.encoders.checkpoints.rules import Arrays, Ignored, Rule, RuleTable, convolution, layer_norm_rules, linear
 from dalib.encoders.layers.attention import blocks_of, layer_norm
 from dalib.encoders.layers.inputs import check_waveforms
 from dalib.encoders.layers.layers import leave
@@ -41,7 +41,7 @@ def grouped_convolution_in_steps(inputs: Array, kernel: Array, padding: tuple[in
     Args:
         inputs: ``[n, t, c]``.
         kernel: ``[k, c / groups, d]``.
-        padding: zeros before and behind.
+        padding: zeros before and after.
         groups: of channels.
 
     Returns:
@@ -108,9 +108,8 @@ class Wav2Vec2(nn.Module):
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
         """Maps waveforms ``[n, samples]`` to features ``[n, width]``.
 
-        Returns:
-            ``Outputs``; ``hidden`` holds ``conv`` ``[n, t, channels]`` (the feature encoder's output), ``embeddings``,
-            ``block_0`` … and ``tokens`` (the last of them), each ``[n, t, width]``.
+        ``hidden`` holds ``conv`` ``[n, t, channels]`` (the feature encoder's output), ``embeddings``, ``block_0`` … and
+        ``tokens`` (the last of them), each ``[n, t, width]``.
 
         Raises:
             InputError: on other than floating ``[n, samples]``, fewer samples than one frame needs (400), lists of
@@ -146,17 +145,14 @@ class Wav2Vec2(nn.Module):
 
     def _convolve(self, x: Array) -> Array:
         for i, (channels, kernel, stride) in enumerate(zip(self.channels, self.kernels, self.strides, strict=True)):
-            convolution = nn.Conv(
-                channels,
-                (kernel,),
-                strides=(stride,),
-                padding=((0, 0),),
-                use_bias=False,
-                kernel_init=nn.initializers.he_normal(),
-                dtype=self.dtype,
-                name=f"conv_{i}",
-            )
-            x = convolution(x)
+            options: dict[str, Any] = {
+                "padding": ((0, 0),),
+                "use_bias": False,
+                "dtype": self.dtype,
+                "name": f"conv_{i}",
+            }
+            init = nn.initializers.he_normal()
+            x = nn.Conv(channels, (kernel,), strides=(stride,), kernel_init=init, **options)(x)
             if i == 0:
                 # One group a channel: each is normalised over its own time.
                 x = nn.GroupNorm(channels, epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="conv_norm")(x)
@@ -176,19 +172,14 @@ class Wav2Vec2(nn.Module):
         return gelu(convolution(x))
 
 
-wav2vec2_base: Callable[..., Wav2Vec2] = Wav2Vec2
+ENCODERS: dict[str, Callable[..., Wav2Vec2]] = {"wav2vec2_base": partial(Wav2Vec2)}
 
-
-# Rule table of wav2vec 2.0 in transformers' layout.
-#
-# The positional convolution is published with weight norm, as a length per tap and a direction, under one of two pairs
-# of names; both become the plain kernel here.
-
-
+# transformers' layout. The positional convolution is published with weight norm, as a length per tap and a direction,
+# under one of two pairs of names; both become the plain kernel here.
 _START = r"(?:wav2vec2\.)?"
 _LAYER = _START + r"encoder\.layers\.(\d+)"
-_BLOCK = r"params/block_\1"
 _DIRECTIONS = {"weight_v": "weight_g", "parametrizations.weight.original1": "parametrizations.weight.original0"}
+_ATTENTION = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
 
 
 def _plain_weights(arrays: Arrays) -> Arrays:
@@ -204,43 +195,34 @@ def _plain_weights(arrays: Arrays) -> Arrays:
     return arrays
 
 
-def _norm(pattern: str, target: str) -> tuple[Rule, ...]:
-    return Rule(rf"{pattern}\.weight", f"{target}/scale"), Rule(rf"{pattern}\.bias", f"{target}/bias")
-
-
-def _linear(pattern: str, target: str) -> tuple[Rule, ...]:
-    return Rule(rf"{pattern}\.weight", f"{target}/kernel", "linear"), Rule(rf"{pattern}\.bias", f"{target}/bias")
-
-
 TABLES = {
     "transformers/wav2vec2": RuleTable(
-        family="wav2vec2",
-        version=1,
-        prepare=_plain_weights,
-        rules=(
+        "wav2vec2",
+        1,
+        (
             Rule(_START + r"feature_extractor\.conv_layers\.(\d+)\.conv\.weight", r"params/conv_\1/kernel", "conv"),
-            *_norm(_START + r"feature_extractor\.conv_layers\.0\.layer_norm", "params/conv_norm"),
-            *_norm(_START + r"feature_projection\.layer_norm", "params/projection_norm"),
-            *_linear(_START + r"feature_projection\.projection", "params/projection"),
-            Rule(_START + r"encoder\.pos_conv_embed\.conv\.weight", "params/positions/kernel", "conv"),
-            Rule(_START + r"encoder\.pos_conv_embed\.conv\.bias", "params/positions/bias"),
-            *_norm(_START + r"encoder\.layer_norm", "params/norm"),
+            *layer_norm_rules(_START + r"feature_extractor\.conv_layers\.0\.layer_norm", "conv_norm"),
+            *layer_norm_rules(_START + r"feature_projection\.layer_norm", "projection_norm"),
+            *linear(_START + r"feature_projection\.projection", "projection"),
+            *convolution(_START + r"encoder\.pos_conv_embed\.conv", "positions", bias=True),
+            *layer_norm_rules(_START + r"encoder\.layer_norm", "norm"),
             *(
                 rule
-                for theirs, ours in {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}.items()
-                for rule in _linear(rf"{_LAYER}\.attention\.{theirs}", f"{_BLOCK}/attention/{ours}")
+                for theirs, ours in _ATTENTION.items()
+                for rule in linear(rf"{_LAYER}\.attention\.{theirs}", rf"block_\1/attention/{ours}")
             ),
-            *_norm(rf"{_LAYER}\.layer_norm", f"{_BLOCK}/norm1"),
-            *_linear(rf"{_LAYER}\.feed_forward\.intermediate_dense", f"{_BLOCK}/mlp/fc1"),
-            *_linear(rf"{_LAYER}\.feed_forward\.output_dense", f"{_BLOCK}/mlp/fc2"),
-            *_norm(rf"{_LAYER}\.final_layer_norm", f"{_BLOCK}/norm2"),
+            *layer_norm_rules(rf"{_LAYER}\.layer_norm", r"block_\1/norm1"),
+            *linear(rf"{_LAYER}\.feed_forward\.intermediate_dense", r"block_\1/mlp/fc1"),
+            *linear(rf"{_LAYER}\.feed_forward\.output_dense", r"block_\1/mlp/fc2"),
+            *layer_norm_rules(rf"{_LAYER}\.final_layer_norm", r"block_\1/norm2"),
         ),
-        ignored=(
+        (
             Ignored(
-                _START + r"mask(?:ed_spec_embed|_time_emb_vector)", "stands for masked frames; nothing is masked here"
+                _START + r"mask(?:ed_spec_embed|_time_emb_vector)", "replaces masked frames; nothing is masked here"
             ),
             Ignored(r"(?:quantizer|project_hid|project_q)\..*", "contrastive pretraining's quantiser and projections"),
             Ignored(r"(?:lm_head|classifier|projector)\..*|layer_weights", "a task's head; the encoder ends before it"),
         ),
+        _plain_weights,
     ),
 }

@@ -263,24 +263,27 @@ def unused(foreign: str, reason: str) -> Ignored:
 
 def convolution(foreign: str, ours: str, *, bias: bool = False) -> tuple[Rule, ...]:
     """Rules for a convolution: ``foreign`` is a pattern, ``ours`` a path below ``params`` with group references."""
-    kernel = Rule(rf"{foreign}\.weight", f"params/{ours}/kernel", "conv")
-    return (kernel, Rule(rf"{foreign}\.bias", f"params/{ours}/bias")) if bias else (kernel,)
+    return _two(foreign, ours, "kernel", "conv")[: 2 if bias else 1]
 
 
-def linear(foreign: str, ours: str) -> tuple[Rule, ...]:
-    """Rules for a linear layer with bias."""
-    return (
-        Rule(rf"{foreign}\.weight", f"params/{ours}/kernel", "linear"),
-        Rule(rf"{foreign}\.bias", f"params/{ours}/bias"),
-    )
+def _two(foreign: str, ours: str, kernel: str, transform: str = "copy") -> tuple[Rule, ...]:
+    weight = Rule(rf"{foreign}\.weight", f"params/{ours}/{kernel}", transform)
+    return (weight, Rule(rf"{foreign}\.bias", f"params/{ours}/bias"))
+
+
+def linear(foreign: str, ours: str, *, transform: str = "linear") -> tuple[Rule, ...]:
+    """Rules for a linear layer with bias; ``"copy"`` is for kernels that are stored ``[in, out]``."""
+    return _two(foreign, ours, "kernel", transform)
 
 
 def pointwise(foreign: str, ours: str) -> tuple[Rule, ...]:
     """Rules for a 1×1 convolution with bias that is a linear layer here."""
-    return (
-        Rule(rf"{foreign}\.weight", f"params/{ours}/kernel", "pointwise"),
-        Rule(rf"{foreign}\.bias", f"params/{ours}/bias"),
-    )
+    return _two(foreign, ours, "kernel", "pointwise")
+
+
+def layer_norm_rules(foreign: str, ours: str) -> tuple[Rule, ...]:
+    """Rules for LayerNorm."""
+    return _two(foreign, ours, "scale")
 
 
 def batch_norm_rules(foreign: str, ours: str, *, frozen: bool = False) -> tuple[Rule, ...]:

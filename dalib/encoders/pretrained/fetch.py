@@ -1,6 +1,5 @@
 """Published weights fetched, checked, converted by their rule table, and kept in the cache."""
 
-import dataclasses
 import json
 import logging
 import os
@@ -22,7 +21,7 @@ from dalib.encoders.pretrained.hub import fetch_repository
 from dalib.encoders.pretrained.manifest import Entry, Origin
 from dalib.encoders.pretrained.sources import download, fetch_archive, read_member
 from dalib.encoders.pretrained.tables import TABLES
-from dalib.encoders.registry import ENCODERS, make_encoder
+from dalib.encoders.registry import make_encoder
 
 OPTIONAL = ("params/head/", "params/pooler/", "params/projection/", "params/fc6/", "params/fc7/")
 """Parts behind the features that an encoder has by its fields; a conversion holds all that the checkpoint has."""
@@ -90,13 +89,6 @@ def sample_input(preprocessing: Preprocessing) -> jax.ShapeDtypeStruct:
     if isinstance(preprocessing, TextPreprocessing):
         return jax.ShapeDtypeStruct((1, 8), jnp.int32)
     return jax.ShapeDtypeStruct((1, preprocessing.sample_rate), jnp.float32)
-
-
-def has_field(encoder: str, name: str) -> bool:
-    """Whether the encoder of this name has a field of that name."""
-    factory: Any = ENCODERS[encoder]
-    built = getattr(factory, "func", factory)
-    return dataclasses.is_dataclass(built) and name in {f.name for f in dataclasses.fields(built)}
 
 
 LOG = logging.getLogger("dalib.encoders.pretrained")
