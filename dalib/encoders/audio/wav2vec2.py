@@ -36,16 +36,8 @@ TAPS_A_STEP = 8
 def grouped_convolution_in_steps(inputs: Array, kernel: Array, padding: tuple[int, int], groups: int) -> Array:
     """A grouped 1-D convolution of stride 1 as a sum over pieces of a long kernel, each a product of matrices.
 
-    Equal to ``lax.conv_general_dilated``, whose gradient for groups is several times slower on a CPU.
-
-    Args:
-        inputs: ``[n, t, c]``.
-        kernel: ``[k, c / groups, d]``.
-        padding: zeros before and after.
-        groups: of channels.
-
-    Returns:
-        ``[n, t', d]``.
+    ``[n, t, c]``, ``[k, c / groups, d]`` → ``[n, t', d]``. The gradient of ``lax.conv_general_dilated``, which gives
+    the same numbers, is several times slower for groups on a CPU.
     """
     size, channels, features = kernel.shape
     n = inputs.shape[0]
@@ -74,15 +66,9 @@ class Wav2Vec2(nn.Module):
     """Seven convolutions over the waveform (one frame per 20 ms), then a post-norm transformer over the frames.
 
     Attributes:
-        channels: of the convolutions.
-        kernels: their sizes in samples (the first) and frames.
-        strides: their strides.
-        width: d, of the transformer and the features.
-        depth: number of blocks.
-        heads: of the attention.
-        mlp_width: hidden width of the blocks' MLPs.
-        position_kernel: size of the convolution that gives positions.
-        position_groups: its groups of channels.
+        channels: of the convolutions; ``kernels`` are their sizes in samples (the first) and frames.
+        width: d, of the transformer and the features; ``depth``, ``heads`` and ``mlp_width`` are those of its blocks.
+        position_kernel: size of the convolution that gives positions, of ``position_groups`` groups of channels.
         layer: the block whose states are averaged into the features, counted from 0; None: the last. Earlier ones often
             transfer better.
         dropout: rate on the projection, branches and the attention's softmax in training.
@@ -106,21 +92,14 @@ class Wav2Vec2(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps waveforms ``[n, samples]`` to features ``[n, width]``.
+        """Maps waveforms ``[n, samples]`` to features ``[n, width]``; fewer samples than one frame are an InputError.
 
         ``hidden`` holds ``conv`` ``[n, t, channels]`` (the feature encoder's output), ``embeddings``, ``block_0`` … and
         ``tokens`` (the last of them), each ``[n, t, width]``.
-
-        Raises:
-            InputError: on other than floating ``[n, samples]``, fewer samples than one frame needs (400), lists of
-                different lengths, or a block that does not exist.
         """
         if not len(self.channels) == len(self.kernels) == len(self.strides):
-            raise input_error(
-                "kernels",
-                got=f"{len(self.channels)} channels, {len(self.kernels)} kernels, {len(self.strides)} strides",
-                expected="as many of each",
-            )
+            got = f"{len(self.channels)} channels, {len(self.kernels)} kernels, {len(self.strides)} strides"
+            raise input_error("kernels", got=got, expected="as many of each")
         if self.layer is not None and not 0 <= self.layer < self.depth:
             raise input_error("layer", got=self.layer, expected=f"0 to {self.depth - 1}, or None for the last")
         check_waveforms(inputs, shortest=self.shortest(), net="Wav2Vec2")
@@ -137,7 +116,7 @@ class Wav2Vec2(nn.Module):
         return Outputs(jnp.mean(leave(pooled), axis=1), None, {**hidden, **states, "tokens": x})
 
     def shortest(self) -> int:
-        """Samples that one frame needs."""
+        """Samples that one frame needs: 400."""
         samples = 1
         for kernel, stride in zip(reversed(self.kernels), reversed(self.strides), strict=True):
             samples = (samples - 1) * stride + kernel
@@ -224,5 +203,5 @@ TABLES = {
             Ignored(r"(?:lm_head|classifier|projector)\..*|layer_weights", "a task's head; the encoder ends before it"),
         ),
         _plain_weights,
-    ),
+    )
 }

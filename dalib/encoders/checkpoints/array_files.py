@@ -16,8 +16,6 @@ from dalib.core.checks import input_error
 from dalib.encoders.checkpoints.pickles import Foreign, Setter, pairs, read_pickle
 
 # safetensors files as views of a memory map: an array's bytes are read when it is used.
-
-
 DTYPES: dict[str, Any] = {
     "F64": np.float64,
     "F32": np.float32,
@@ -190,8 +188,6 @@ def _not_called(*arguments: Any) -> Any:
 
 
 # A model's folder in the layout of the Hugging Face hub: one file, or shards with an index.
-
-
 NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Files looked for, in this order."""
 

@@ -29,11 +29,8 @@ Transform = Callable[[np.ndarray], np.ndarray | tuple[np.ndarray, ...]]
 class Rule(NamedTuple):
     """One kind of foreign array and where it goes.
 
-    Attributes:
-        pattern: regular expression that must match the whole foreign name.
-        target: path of our variable, ``params/layer\\1_\\2/conv1/kernel``, with references to the pattern's groups;
-            several paths when the transform splits the array.
-        transform: name of an entry of ``TRANSFORMS``.
+    ``pattern`` must match the whole foreign name; ``target`` is the path of our variable with references to its groups,
+    ``params/layer\\1_\\2/conv1/kernel`` (several paths when the transform, a name of ``TRANSFORMS``, splits the array).
     """
 
     pattern: str
@@ -51,12 +48,8 @@ class Ignored(NamedTuple):
 class RuleTable(NamedTuple):
     """How one layout of one family is read.
 
-    Attributes:
-        family: the net's family, ``resnet``.
-        version: counted up whenever the outcome changes; converted files carry it.
-        rules: see :class:`Rule`; their order does not matter, since exactly one may match.
-        ignored: see :class:`Ignored`.
-        prepare: a step on all arrays before the rules, for what a rule cannot say (weight norm).
+    ``version`` is counted up whenever the outcome changes; converted files carry it. The order of the rules does not
+    matter, since exactly one may match. ``prepare`` is a step on all arrays before them, for what a rule cannot say.
     """
 
     family: str
@@ -102,11 +95,9 @@ def assemble(
     Args:
         arrays: foreign arrays by name.
         table: the rule table of their layout.
-        like: ``jax.eval_shape(net.init, key, sample)``.
+        like: ``jax.eval_shape(net.init, key, sample)``; the result is this tree with numpy arrays in it, which may be
+            views of ``arrays`` (strided, memory-mapped).
         without: prefixes of targets to leave out, ``("params/head/",)`` for a net without the published head.
-
-    Returns:
-        The tree of ``like`` with numpy arrays in it; they may be views of ``arrays`` (strided, memory-mapped).
 
     Raises:
         InputError: for foreign arrays that no rule or more than one takes, variables that stay unfilled or would be
@@ -251,8 +242,6 @@ def _fitted(x: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 # Rules for torch's usual layers: the same few lines of every convolutional family's table.
-
-
 STEP_COUNTER = Ignored(r"(?:.*\.)?num_batches_tracked", "torch's count of steps, of no use with a fixed momentum")
 
 

@@ -100,10 +100,7 @@ REBUILD: dict[str, Callable[..., Any]] = {
 
 def allowed() -> dict[str, Callable[..., Any]]:
     """The globals of a ``state_dict`` with the functions that replace them, a new table for every file."""
-    table: dict[str, Callable[..., Any]] = {
-        "torch.Size": tuple,
-        "torch.device": _device,
-    }
+    table: dict[str, Callable[..., Any]] = {"torch.Size": tuple, "torch.device": _device}
     return table | REBUILD | array_files.allowed() | dict.fromkeys(STORAGES, _not_called)
 
 

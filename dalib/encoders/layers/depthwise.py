@@ -121,13 +121,7 @@ def _taps_jvp(strides: tuple[int, int], pads: Pads, primals: Any, tangents: Any)
 
 
 def depthwise(
-    channels: int,
-    size: int,
-    *,
-    stride: int = 1,
-    padding: int | str = 0,
-    form: str = "auto",
-    **options: Any,
+    channels: int, size: int, *, stride: int = 1, padding: int | str = 0, form: str = "auto", **options: Any
 ) -> nn.Conv:
     """A square depthwise convolution on NHWC inputs, kernel ``[size, size, 1, channels]``.
 

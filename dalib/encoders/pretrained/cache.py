@@ -29,11 +29,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_sha256(found: str, *, full: str = "", prefix: str = "", what: str) -> None:
-    """Compares a SHA-256 with the one on record, whole or its first digits; with neither there is nothing to compare.
-
-    Raises:
-        InputError: when they differ.
-    """
+    """Compares a SHA-256 with the one on record, whole or its first digits; another one is an InputError."""
     wanted = full or prefix
     if not found.startswith(wanted.lower()):
         raise input_error(

@@ -24,27 +24,21 @@ from dalib.encoders.pretrained.tables import TABLES
 from dalib.encoders.registry import make_encoder
 
 OPTIONAL = ("params/head/", "params/pooler/", "params/projection/", "params/fc6/", "params/fc7/")
-"""Parts behind the features that an encoder has by its fields; a conversion holds all that the checkpoint has."""
+"""Parts after the features that an encoder has by its fields; a conversion holds all that the checkpoint has."""
 
 
 def convert_file(entry: Entry, checkpoint: str | os.PathLike[str]) -> PyTree:
     """The variables of the entry's encoder, with every optional part that the entry names, from its file or folder.
 
     Optional parts that some files of a checkpoint have and others lack (RoBERTa's pooler) are not named, and left out.
-
-    Raises:
-        InputError: for an unreadable checkpoint, or one that does not fit; all differences are listed.
+    A checkpoint that is unreadable or does not fit is an InputError.
     """
     like, table = skeleton(entry)
     return _assembled(read_arrays(checkpoint), table, like, f"{Path(checkpoint).name} for {entry.name}", absent(like))
 
 
 def convert_own(checkpoint: str | os.PathLike[str], layout: str, like: PyTree) -> PyTree:
-    """Variables like ``like`` from a checkpoint of the user's own; optional parts that ``like`` lacks are left out.
-
-    Raises:
-        InputError: as :func:`convert_file`.
-    """
+    """Variables like ``like`` from a checkpoint of the user's own; optional parts that ``like`` lacks are left out."""
     table = choose("layout", layout, TABLES)
     return _assembled(read_arrays(checkpoint), table, like, os.fspath(checkpoint), absent(like))
 
@@ -67,8 +61,7 @@ def _assembled(
 def skeleton(entry: Entry) -> tuple[PyTree, RuleTable]:
     """Shapes of the variables of the entry's encoder with all its published parts, and its rule table.
 
-    Raises:
-        InputError: for an encoder, field or table that this version does not have.
+    What this version does not have (an encoder, field or table) is an InputError.
     """
     table = choose("rule table", entry.table, TABLES)
     fields = {**entry.fields, **entry.parts} | ({"num_classes": entry.num_classes} if entry.num_classes else {})
@@ -95,17 +88,11 @@ LOG = logging.getLogger("dalib.encoders.pretrained")
 
 
 class Converted(NamedTuple):
-    """Converted weights in the cache.
+    """Converted weights in the cache."""
 
-    Attributes:
-        path: safetensors file of our variables.
-        folder: with the companions of the checkpoint (tokeniser files) beside it.
-        sha256: of the foreign file (of names and contents for a folder).
-    """
-
-    path: Path
-    folder: Path
-    sha256: str
+    path: Path  # safetensors file of our variables
+    folder: Path  # it, and the companions of the checkpoint (tokeniser files)
+    sha256: str  # of the foreign file (of names and contents for a folder)
 
 
 def fetched(entry: Entry) -> Converted | None:
@@ -121,10 +108,7 @@ def fetched(entry: Entry) -> Converted | None:
 def fetch(entry: Entry, *, again: bool = False, report: Callable[[str], None] = LOG.info) -> Converted:
     """Fetches an entry from the first origin that answers, checks it, and keeps its conversion in the cache.
 
-    Args:
-        entry: of the manifest.
-        again: also when it is in the cache.
-        report: is told what happens.
+    ``again`` does so also when it is in the cache; ``report`` is told what happens.
 
     Raises:
         InputError: when no origin gives the published file, with what each of them said; nothing is cached then.

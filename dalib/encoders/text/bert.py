@@ -45,23 +45,17 @@ class BERT(nn.Module):
     """A post-norm transformer over token ids.
 
     Attributes:
-        vocabulary: number of token ids.
-        width: d, of embeddings, blocks and features.
-        depth: number of blocks.
-        heads: of the attention.
-        mlp_width: hidden width of the blocks' MLPs.
+        vocabulary: number of token ids; ``pad_id`` is the one that fills up short texts.
+        width: d, of embeddings, blocks and features; ``depth``, ``heads`` and ``mlp_width`` are those of the blocks.
         positions: rows of the position table.
         position_offset: row of the first token. Above 0 (RoBERTa: 2) positions count the tokens that are not padding,
             and padding has row ``position_offset - 1``.
         token_types: rows of the token type table, of which row 0 is used; 0: no such table (DistilBERT).
-        pad_id: the id that fills up short texts.
-        epsilon: of the LayerNorms.
         pooling: ``"cls"``, the first token's last state; ``"pooler"``, tanh of a linear layer on it, which published
             files of RoBERTa and DistilBERT lack; ``"mean"`` of all tokens that are not padding.
         normalize: divide the features by their Euclidean norm, as sentence encoders do.
         dropout: rate on embeddings, branches and the attention's softmax in training.
         remat: store only the blocks' inputs for the gradient.
-        dtype: compute dtype; None takes that of the parameters. Parameters are float32.
     """
 
     vocabulary: int = 30522
@@ -82,13 +76,10 @@ class BERT(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps token ids ``[n, t]`` to features ``[n, width]``.
+        """Maps token ids ``[n, t]``, t at most the positions, to features ``[n, width]``.
 
         ``hidden`` holds ``embeddings``, ``block_0`` … and ``tokens`` (the last of them), each ``[n, t, width]``. An id
         outside the vocabulary gives NaN (inside ``jit`` nothing can be raised).
-
-        Raises:
-            InputError: on other than integers ``[n, t]``, more tokens than positions, or an unknown pooling.
         """
         if self.pooling not in POOLINGS:
             raise unknown_name("pooling", self.pooling, POOLINGS)

@@ -30,17 +30,13 @@ class GPT2(nn.Module):
 
     Attributes:
         vocabulary: number of token ids.
-        width: d, of embeddings, blocks and features; the blocks' MLPs are four times as wide.
-        depth: number of blocks.
-        heads: of the attention.
+        width: d, of embeddings, blocks (``depth``, ``heads``) and features; the MLPs are four times as wide.
         positions: the longest text, in tokens.
         pad_id: the id that fills up short texts on the right. It may be a token (50256 is usual); then that token
             counts as padding wherever it is.
-        epsilon: of the LayerNorms.
         pooling: ``"last"``, the state of the last token that is not padding, or ``"mean"`` of all of them.
         dropout: rate on embeddings, branches and the attention's softmax in training.
         remat: store only the blocks' inputs for the gradient.
-        dtype: compute dtype; None takes that of the parameters. Parameters are float32.
     """
 
     vocabulary: int = 50257
@@ -61,9 +57,6 @@ class GPT2(nn.Module):
 
         ``hidden`` holds ``embeddings``, ``block_0`` … and ``tokens`` (the last of them after the final LayerNorm), each
         ``[n, t, width]``; at padding they mean nothing. An id outside the vocabulary, other than ``pad_id``, gives NaN.
-
-        Raises:
-            InputError: on other than integers ``[n, t]``, more tokens than positions, or an unknown pooling.
         """
         if self.pooling not in POOLINGS:
             raise unknown_name("pooling", self.pooling, POOLINGS)
@@ -114,5 +107,5 @@ TABLES = {
             Ignored(rf"{_LAYER}\.attn\.(?:bias|masked_bias)", "a buffer with the causal mask, which is computed"),
             Ignored(r"lm_head\.weight", "the language model's output layer, in published files wte once more"),
         ),
-    ),
+    )
 }

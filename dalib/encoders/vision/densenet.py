@@ -111,5 +111,5 @@ TABLES = {
             *linear("classifier", "head"),
         ),
         (STEP_COUNTER,),
-    ),
+    )
 }

@@ -33,101 +33,79 @@ def _embedding(token: str, positions: str, patches: str, *, bias: bool = True) -
     )
 
 
-def _block(
-    block: str,
-    *,
-    norms: tuple[str, ...],
-    qkv: tuple[str, ...],
-    out: str,
-    mlp: tuple[str, ...],
-    scale: str = "",
-) -> Rules:
+def _block(block: str, norms: str, qkv: str, out: str, mlp: str, scale: str = "") -> Rules:
     """Rules of the blocks: ``block`` is a pattern with the number as its only group, the others come after it.
 
-    ``qkv`` are three linear layers, or weight and bias of a fused one; ``scale`` may hold the number of a branch.
+    ``norms`` and ``mlp`` are two names, ``qkv`` three linear layers, or weight and bias of a fused one; ``scale`` has a
+    place for the number of a branch.
     """
     parts = tuple(rf"params/block_\1/attention/{part}" for part in QKV)
     rules: list[Rule] = []
-    if len(qkv) == 2:
-        rules.append(Rule(rf"{block}\.{qkv[0]}", tuple(f"{part}/kernel" for part in parts), "split_qkv_linear"))
-        rules.append(Rule(rf"{block}\.{qkv[1]}", tuple(f"{part}/bias" for part in parts), "split3"))
+    if len(names := qkv.split()) == 2:
+        rules.append(Rule(rf"{block}\.{names[0]}", tuple(f"{part}/kernel" for part in parts), "split_qkv_linear"))
+        rules.append(Rule(rf"{block}\.{names[1]}", tuple(f"{part}/bias" for part in parts), "split3"))
     else:
-        for theirs, ours in zip(qkv, QKV, strict=True):
+        for theirs, ours in zip(names, QKV, strict=True):
             rules += linear(rf"{block}\.{theirs}", rf"block_\1/attention/{ours}")
     rules += linear(rf"{block}\.{out}", r"block_\1/attention/out")
-    for i in (1, 2):
-        rules += layer_norm_rules(rf"{block}\.{norms[i - 1]}", rf"block_\1/norm{i}")
-        rules += linear(rf"{block}\.{mlp[i - 1]}", rf"block_\1/mlp/fc{i}")
+    for i, norm, layer in zip((1, 2), norms.split(), mlp.split(), strict=True):
+        rules += layer_norm_rules(rf"{block}\.{norm}", rf"block_\1/norm{i}")
+        rules += linear(rf"{block}\.{layer}", rf"block_\1/mlp/fc{i}")
         if scale:
             rules.append(Rule(rf"{block}\.{scale.format(i)}", rf"params/block_\1/scale{i}"))
     return tuple(rules)
 
 
-TORCHVISION = (
-    *_embedding("class_token", r"encoder\.pos_embedding", "conv_proj"),
-    *_block(
-        r"encoder\.layers\.encoder_layer_(\d+)",
-        norms=("ln_1", "ln_2"),
-        qkv=(r"self_attention\.in_proj_weight", r"self_attention\.in_proj_bias"),
-        out=r"self_attention\.out_proj",
-        # The published files have the first names; what newer versions of torchvision save has the second ones.
-        mlp=(r"mlp\.(?:linear_1|0)", r"mlp\.(?:linear_2|3)"),
-    ),
-    *layer_norm_rules(r"encoder\.ln", "norm"),
-    *linear(r"heads\.head", "head"),
-)
-TIMM = (
-    *_embedding("cls_token", "pos_embed", r"patch_embed\.proj"),
-    *layer_norm_rules("norm_pre", "norm_pre"),
-    *_block(
-        r"blocks\.(\d+)",
-        norms=("norm1", "norm2"),
-        qkv=(r"attn\.qkv\.weight", r"attn\.qkv\.bias"),
-        out=r"attn\.proj",
-        mlp=(r"mlp\.fc1", r"mlp\.fc2"),
-        scale=r"ls{}\.gamma",
-    ),
-    *layer_norm_rules("norm", "norm"),
-    *linear("head", "head"),
-)
-
-
-def _transformers(prefix: str, norms: tuple[str, ...], mlp: tuple[str, ...], scale: str = "") -> Rules:
-    start = rf"{prefix}embeddings\."
-    inner = r"attention\.attention\."
+def _transformers(prefix: str, norms: str, mlp: str, scale: str = "") -> Rules:
+    start, qkv = rf"{prefix}embeddings\.", " ".join(rf"attention\.attention\.{part}" for part in QKV)
     return (
         *_embedding(start + "cls_token", start + "position_embeddings", start + r"patch_embeddings\.projection"),
-        *_block(
-            rf"{prefix}encoder\.layer\.(\d+)",
-            norms=norms,
-            qkv=tuple(inner + part for part in QKV),
-            out=r"attention\.output\.dense",
-            mlp=mlp,
-            scale=scale,
-        ),
+        *_block(rf"{prefix}encoder\.layer\.(\d+)", norms, qkv, r"attention\.output\.dense", mlp, scale),
         *layer_norm_rules(rf"{prefix}layernorm", "norm"),
     )
 
 
+_TORCHVISION_BLOCK, _OPENAI_BLOCK = r"encoder\.layers\.encoder_layer_(\d+)", r"visual\.transformer\.resblocks\.(\d+)"
+_FUSED = r"{0}\.in_proj_weight {0}\.in_proj_bias"
+TORCHVISION = (
+    *_embedding("class_token", r"encoder\.pos_embedding", "conv_proj"),
+    *_block(
+        _TORCHVISION_BLOCK,
+        "ln_1 ln_2",
+        _FUSED.format("self_attention"),
+        r"self_attention\.out_proj",
+        # The published files have the first names; what newer versions of torchvision save has the second ones.
+        r"mlp\.(?:linear_1|0) mlp\.(?:linear_2|3)",
+    ),
+    *layer_norm_rules(r"encoder\.ln", "norm"),
+    *linear(r"heads\.head", "head"),
+)
+_TIMM_QKV = r"attn\.qkv\.weight attn\.qkv\.bias"
+TIMM = (
+    *_embedding("cls_token", "pos_embed", r"patch_embed\.proj"),
+    *layer_norm_rules("norm_pre", "norm_pre"),
+    *_block(r"blocks\.(\d+)", "norm1 norm2", _TIMM_QKV, r"attn\.proj", r"mlp\.fc1 mlp\.fc2", r"ls{}\.gamma"),
+    *layer_norm_rules("norm", "norm"),
+    *linear("head", "head"),
+)
+_BERT_MLP = r"intermediate\.dense output\.dense"
 TRANSFORMERS_VIT = (
-    *_transformers(r"(?:vit\.)?", ("layernorm_before", "layernorm_after"), (r"intermediate\.dense", r"output\.dense")),
+    *_transformers(r"(?:vit\.)?", "layernorm_before layernorm_after", _BERT_MLP),
     *linear("classifier", "head"),
 )
-TRANSFORMERS_DINOV2 = _transformers(
-    r"(?:dinov2\.)?", ("norm1", "norm2"), (r"mlp\.fc1", r"mlp\.fc2"), r"layer_scale{}\.lambda1"
-)
-_START = r"vision_model\.embeddings\."
+TRANSFORMERS_DINOV2 = _transformers(r"(?:dinov2\.)?", "norm1 norm2", r"mlp\.fc1 mlp\.fc2", r"layer_scale{}\.lambda1")
+_CLIP, _CLIP_QKV = r"vision_model\.embeddings\.", " ".join(rf"self_attn\.{part}_proj" for part in "qkv")
 TRANSFORMERS_CLIP = (
     *_embedding(
-        _START + "class_embedding", _START + r"position_embedding\.weight", _START + "patch_embedding", bias=False
+        _CLIP + "class_embedding", _CLIP + r"position_embedding\.weight", _CLIP + "patch_embedding", bias=False
     ),
     *layer_norm_rules(r"vision_model\.pre_layrnorm", "norm_pre"),
     *_block(
         r"vision_model\.encoder\.layers\.(\d+)",
-        norms=("layer_norm1", "layer_norm2"),
-        qkv=tuple(rf"self_attn\.{part}_proj" for part in "qkv"),
-        out=r"self_attn\.out_proj",
-        mlp=(r"mlp\.fc1", r"mlp\.fc2"),
+        "layer_norm1 layer_norm2",
+        _CLIP_QKV,
+        r"self_attn\.out_proj",
+        r"mlp\.fc1 mlp\.fc2",
     ),
     *layer_norm_rules(r"vision_model\.post_layernorm", "norm"),
     Rule(r"visual_projection\.weight", "params/projection/kernel", "linear"),
@@ -135,13 +113,7 @@ TRANSFORMERS_CLIP = (
 OPENAI_CLIP = (
     *_embedding(r"visual\.class_embedding", r"visual\.positional_embedding", r"visual\.conv1", bias=False),
     *layer_norm_rules(r"visual\.ln_pre", "norm_pre"),
-    *_block(
-        r"visual\.transformer\.resblocks\.(\d+)",
-        norms=("ln_1", "ln_2"),
-        qkv=(r"attn\.in_proj_weight", r"attn\.in_proj_bias"),
-        out=r"attn\.out_proj",
-        mlp=(r"mlp\.c_fc", r"mlp\.c_proj"),
-    ),
+    *_block(_OPENAI_BLOCK, "ln_1 ln_2", _FUSED.format("attn"), r"attn\.out_proj", r"mlp\.c_fc mlp\.c_proj"),
     *layer_norm_rules(r"visual\.ln_post", "norm"),
     Rule(r"visual\.proj", "params/projection/kernel"),
 )
