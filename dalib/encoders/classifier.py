@@ -110,7 +110,7 @@ class CosineHead(nn.Module):
 
 
 class WeightNormHead(nn.Module):
-    """A linear layer with bias whose kernel is ``g_k v_k / ‖v_k‖`` per class; the head of SHOT.
+    """A linear layer with bias and a kernel ``g_k v_k / ‖v_k‖`` per class; the head of SHOT.
 
     ``g`` starts as the norms of v, so that the layer starts as a plain one. Reference: Salimans and Kingma, "Weight
     normalization", NIPS 2016, arXiv 1602.07868, eq. 2.
@@ -165,7 +165,7 @@ class Classifier(nn.Module):
         head: a name of ``HEADS`` (with its default fields), or a module from ``[n, d']`` to logits with a field
             ``num_classes`` equal to the classifier's.
         crop: of larger images ``[n, h, w, c]`` only the central square of so many pixels enters the encoder; 0: all.
-            So one stored image serves training, whose views cut from all of it, and evaluation.
+            So one stored image serves training, with views cut from all of it, and evaluation.
         numbers: whether the logits are real numbers to be predicted; one column is then enough.
     """
 
@@ -220,8 +220,8 @@ class Classifier(nn.Module):
     def with_convolution(self, form: str) -> "Classifier":
         """The same net with its encoder's convolutions in another form, a name of ``CONVOLUTIONS``.
 
-        For ``vmap`` over parameters, as a population does it, on a CPU that is ``"patches"``; an encoder whose form was
-        chosen by name (anything but ``"auto"``), or that has no convolutions, stays as it is.
+        For ``vmap`` over parameters, as a population does it, on a CPU that is ``"patches"``; an encoder with a form
+        that was chosen by name (anything but ``"auto"``), or that has no convolutions, stays as it is.
         """
         if getattr(self.encoder, "conv", None) != "auto":
             return self

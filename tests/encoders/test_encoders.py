@@ -131,7 +131,7 @@ def test_training_changes_statistics_and_evaluation_does_not(case):
         return
     _, changed = jax.jit(functools.partial(_train, built.encoder))(built.variables, built.inputs)
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(changed.get("batch_stats", {})), strict=True):
-        assert (np.abs(old - new).max() > 0) == (case != "fpn")  # whose BatchNorm is frozen
+        assert (np.abs(old - new).max() > 0) == (case != "fpn")  # its BatchNorm is frozen
 
 
 def test_bfloat16_keeps_float32_parameters_and_statistics(case):

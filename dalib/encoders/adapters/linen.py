@@ -118,7 +118,7 @@ def normalise_by_mixture(source_weight: Any) -> Iterator[None]:
     """Inside this context every BatchNorm uses ``w · stored + (1 − w) · batch`` for mean and variance.
 
     The stored statistics do not change. 0 is the batch alone (as in training), 1 the net in evaluation mode. Works on
-    any Linen net whose BatchNorm layers have the features last, at trace time. Each layer leaves the batch's mean and
+    any Linen net with the features last in its BatchNorm layers, at trace time. Each layer leaves the batch's mean and
     variance in the collection :data:`MOMENTS`, if the caller made it mutable.
 
     Raises:

@@ -69,7 +69,8 @@ class Wav2Vec2(nn.Module):
         channels: of the convolutions; ``kernels`` are their sizes in samples (the first) and frames.
         width: d, of the transformer and the features; ``depth``, ``heads`` and ``mlp_width`` are those of its blocks.
         position_kernel: size of the convolution that gives positions, of ``position_groups`` groups of channels.
-        layer: the block whose states are averaged into the features, counted from 0; None: the last. Earlier ones often
+        layer: number of the block that gives the features, the mean of its states, from 0; None: the last. Earlier ones
+        often
             transfer better.
         dropout: rate on the projection, branches and the attention's softmax in training.
         remat: store only the blocks' inputs for the gradient.

@@ -1,8 +1,8 @@
 """Reads the data out of a pickle without executing any of it.
 
-A small machine walks over the opcodes. A global that the caller's table knows stands for a function of ours that only
-builds data. Any other class or function becomes a :class:`Foreign`, which keeps its name and swallows what is done to
-it. Python's own unpickler is never used: it imports what a file asks for, sets attributes on it and calls it.
+A small machine walks over the opcodes. A global that the caller's table knows is replaced by a function of ours that
+only builds data. Any other class or function becomes a :class:`Foreign`, which keeps its name and swallows what is done
+to it. Python's own unpickler is never used: it imports what a file asks for, sets attributes on it and calls it.
 """
 
 import os
@@ -90,7 +90,7 @@ def read_pickle(
     except Exception as error:  # damaged bytes can fail in any of the steps above
         raise input_error(
             "path",
-            got=f"{name}, whose pickle is damaged ({type(error).__name__}: {str(error)[:200]})",
+            got=f"{name}, with a damaged pickle ({type(error).__name__}: {str(error)[:200]})",
             expected="a complete file",
             todo="fetch it again",
         ) from None
@@ -101,7 +101,7 @@ def refused(name: str, what: str) -> InputError:
     """The error for a pickle that asks for more than data."""
     return input_error(
         "path",
-        got=f"{name}, whose pickle asks for {what[:200]}",
+        got=f"{name}, with a pickle that asks for {what[:200]}",
         expected="arrays in dictionaries and nothing that would have to be executed",
         todo="do not trust the file; ask its authors for safetensors, or for a bare state_dict",
     )

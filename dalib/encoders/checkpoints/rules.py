@@ -246,7 +246,7 @@ STEP_COUNTER = Ignored(r"(?:.*\.)?num_batches_tracked", "torch's count of steps,
 
 
 def unused(foreign: str, reason: str) -> Ignored:
-    """All arrays whose names begin with ``foreign``, a pattern, but for torch's step counters."""
+    """All arrays with names that begin with ``foreign``, a pattern, but for torch's step counters."""
     return Ignored(rf"(?!.*num_batches_tracked){foreign}.*", reason)
 
 

@@ -159,7 +159,7 @@ def read_torch_legacy(path: str | os.PathLike[str]) -> Any:
         read_pickle(file, first, name=name, persistent=note)
         keys = read_pickle(file, {}, name=name)
         if not isinstance(keys, list) or any(not isinstance(k, str) for k in keys) or set(keys) != set(found):
-            raise input_error("path", got=f"{name}, whose list of storages does not fit", expected="a complete file")
+            raise input_error("path", got=f"{name}, with an unfit list of storages", expected="a complete file")
         storages = {key: Storage(_storage(file, found[key], name)) for key in keys}
         file.seek(begin)
         find = lambda identity: storages[_identity(identity).key]  # noqa: E731

@@ -1,4 +1,4 @@
-"""Poolings on NHWC maps whose windows follow torch's rules on every size: rounded up, or to a fixed number of cells."""
+"""Poolings on NHWC maps with torch's rules for windows on every size: rounded up, or to a fixed number of cells."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """A learnt table of positions brought to another grid, in each of the ways that published vision transformers do it.
 
 All four are bicubic and separable, so each is one matrix for the rows and one for the columns. They differ in the
-filter and in where the new points lie:
+filter and in the places of the new points:
 
 ========== ============================== =================================================== ==========
 name       used by                        source coordinate of the new point i                coefficient

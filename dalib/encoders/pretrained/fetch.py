@@ -16,7 +16,7 @@ from dalib.core.types import ImagePreprocessing, Preprocessing, PyTree, TextPrep
 from dalib.encoders.checkpoints.reading import read_arrays
 from dalib.encoders.checkpoints.rules import RuleTable, assemble
 from dalib.encoders.checkpoints.variables import flatten, save_variables
-from dalib.encoders.pretrained.cache import cache_folder, check_sha256, sha256_of, temporary_folder
+from dalib.encoders.pretrained.cache import cache_folder, check_sha256, made, sha256_of, temporary_folder
 from dalib.encoders.pretrained.hub import fetch_repository
 from dalib.encoders.pretrained.manifest import Entry, Origin
 from dalib.encoders.pretrained.sources import download, fetch_archive, read_member
@@ -100,9 +100,11 @@ def fetched(entry: Entry) -> Converted | None:
     folder = cache_folder() / "weights" / entry.name
     pattern = f"v{_version(entry)}-{entry.sha256[:16] or entry.sha256_prefix}*.safetensors"
     found = sorted(folder.glob(pattern)) if folder.is_dir() else []
-    if not found:
-        return None
-    return Converted(found[-1], folder, json.loads(found[-1].with_suffix(".json").read_text())["sha256"])
+    try:
+        record = json.loads(found[-1].with_suffix(".json").read_text(encoding="utf-8"))
+        return Converted(found[-1], folder, str(record["sha256"]))
+    except (IndexError, OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None  # nothing there, or a record that is broken: it is fetched again
 
 
 def fetch(entry: Entry, *, again: bool = False, report: Callable[[str], None] = LOG.info) -> Converted:
@@ -140,8 +142,7 @@ def keep(entry: Entry, checkpoint: Path, companions: Sequence[Path] = ()) -> Con
     digest = sha256_of(checkpoint)
     check_sha256(digest, full=entry.sha256, prefix=entry.sha256_prefix, what=checkpoint.name)
     variables = convert_file(entry, checkpoint)
-    folder = cache_folder() / "weights" / entry.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made(cache_folder() / "weights" / entry.name)
     for companion in companions:
         _copy(companion, folder / companion.name)
     path = folder / f"v{_version(entry)}-{digest[:16]}.safetensors"

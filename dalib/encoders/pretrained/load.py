@@ -72,12 +72,12 @@ def load(
     like = variable_shapes(encoder, preprocessing)
     if spelled in named:
         converted = fetch(entry)
-        variables, beside = load_variables(converted.path, like, without=absent(like)), converted.folder
+        variables, folder = load_variables(converted.path, like, without=absent(like)), converted.folder
     elif spelled.startswith(PREFIX) or Path(spelled).exists():
         found = fetch_repository(spelled, TOKENIZER_FILES) if spelled.startswith(PREFIX) else Path(spelled)
-        variables, beside = convert_own(found, layout or entry.table, like), found
+        variables, folder = convert_own(found, layout or entry.table, like), found
     else:
         raise unknown_name("weights", spelled, named)
-    if isinstance(preprocessing, TextPreprocessing) and any((beside / file).is_file() for file in TOKENIZER_FILES):
-        preprocessing = preprocessing._replace(tokenizer=str(beside))
+    if isinstance(preprocessing, TextPreprocessing) and any((folder / file).is_file() for file in TOKENIZER_FILES):
+        preprocessing = preprocessing._replace(tokenizer=str(folder))
     return encoder, jax.device_put(variables, sharding), preprocessing

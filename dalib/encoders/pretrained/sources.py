@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dalib.core.checks import InputError, input_error
-from dalib.encoders.pretrained.cache import check_sha256, sha256_of
+from dalib.encoders.pretrained.cache import check_sha256, made, sha256_of
 
 # One file over https: resumed where it broke off, checked, and in place only when it is right.
 CHUNK = 1 << 20
@@ -39,7 +39,7 @@ def download(url: str, path: Path, *, sha256: str = "", prefix: str = "") -> Pat
     """
     if urllib.parse.urlsplit(url).scheme != "https" and not sha256:
         raise input_error("url", got=url, expected="an https address", todo="a file over http needs a known sha256")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     part = path.with_name(f"{path.name}.part")
     for attempt in range(ATTEMPTS):
         try:

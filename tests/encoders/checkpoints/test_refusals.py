@@ -97,7 +97,7 @@ def test_few_bytes_cannot_ask_for_much(tmp_path):
     for opcodes in (
         b"\x8e" + (2**60).to_bytes(8, "little"),  # bytes of that length
         b"Nr" + (2**32 - 1).to_bytes(4, "little") + b".",  # a place of that number in the memo
-        b"})K\x01s.",  # a tuple as a key, whose hash could take forever
+        b"})K\x01s.",  # a tuple as a key; its hash could take forever
     ):
         (tmp_path / "f").write_bytes(b"\x80\x04" + opcodes)
         refuse(tmp_path / "f", str(tmp_path / "f"))
@@ -120,7 +120,7 @@ def test_calls_that_would_take_all_memory_or_time(tmp_path):
         call(
             name("numpy.core.numeric", "_frombuffer"), b"\x8a\x06" + bytes(5) + b"\x10", None, (1,), "C"
         ),  # bytes(2**44)
-        nested + b"h\x3c" + b"\x93",  # a global whose name is lists inside lists
+        nested + b"h\x3c" + b"\x93",  # a global with lists inside lists for a name
         call(name("torch._utils", "_rebuild_tensor_v2"), storage, 0, (2**30,) * 65, (0,) * 65),
     ):
         with pytest.raises(InputError) as error:
