@@ -157,7 +157,7 @@ def _made(data: Any, dtype: Any, make: Callable[[np.dtype], Any]) -> Any:
 
 def _array(values: Any) -> Any:
     _, shape, dtype, fortran, data = values
-    order = "F" if fortran else "C"
+    order: Any = "F" if fortran else "C"
     return _made(data, dtype, lambda dtype: np.frombuffer(data, dtype).reshape(_sizes(shape), order=order))
 
 

@@ -115,7 +115,8 @@ def _read_zip(path: Path) -> Any:
 def _content(found: Any, name: str) -> Content:
     passed: Counter[str] = Counter()
     everything = dict(_leaves(found, name, passed))
-    net, parts, left = found, [], ()
+    net, parts = found, list[str]()
+    left: tuple[str, ...] = ()
     while isinstance(net, Mapping) and (key := _wrapper(net, deeper=bool(parts))):
         left = left or tuple(
             str(k) for k, x in net.items() if k != key and isinstance(x, Mapping | np.ndarray) and len(x)
@@ -146,7 +147,7 @@ def _wrapper(content: Mapping[Any, Any], *, deeper: bool) -> str | None:
 
 def _leaves(content: Any, name: str, passed: Counter[str]) -> list[tuple[str, np.ndarray]]:
     """Arrays by path; what is no data is counted in ``passed``."""
-    arrays = []
+    arrays: list[tuple[str, np.ndarray]] = []
     left: list[tuple[tuple[str, ...], Any]] = [((), content)]
     for _ in range(ITEMS):
         if not left:

@@ -109,7 +109,7 @@ class _Identity(NamedTuple):
 
     key: str
     dtype: np.dtype
-    count: int
+    length: int
 
 
 def _identity(identity: Any) -> _Identity:
@@ -168,9 +168,9 @@ def read_torch_legacy(path: str | os.PathLike[str]) -> Any:
 
 def _storage(file: Any, wanted: _Identity, name: str) -> np.ndarray:
     head = file.read(8)
-    size = wanted.count * wanted.dtype.itemsize
+    size = wanted.length * wanted.dtype.itemsize
     rest = os.fstat(file.fileno()).st_size - file.tell()
-    if len(head) < 8 or struct.unpack("<q", head)[0] != wanted.count or rest < size:
+    if len(head) < 8 or struct.unpack("<q", head)[0] != wanted.length or rest < size:
         raise input_error(
             "path",
             got=f"{name}, which ends or is damaged in storage {wanted.key[:80]} ({rest} of {size} bytes left)",

@@ -8,6 +8,7 @@ here.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -84,7 +85,7 @@ class _Conv(Block):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         padding = self.size // 2 if self.padding is None else self.padding
-        options = {"stride": self.stride, "padding": padding, "form": self.conv, "use_bias": False}
+        options: dict[str, Any] = {"stride": self.stride, "padding": padding, "form": self.conv, "use_bias": False}
         x = conv(self.channels, self.size, **options, dtype=self.dtype, name="conv")(x)
         norm = partial(batch_norm, momentum=self.bn_momentum, epsilon=YOLO_EPSILON, dtype=self.dtype, name="bn")
         return nn.silu(norm(x, train=train))

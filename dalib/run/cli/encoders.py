@@ -82,8 +82,8 @@ def row_of(name: str, *, trace: bool = False) -> Row:
 
     choose("encoder", name, ENCODERS)
     own = ENCODERS.origin(name) is None
-    measured = recorded()[name] if own and not trace and name in recorded() else traced(name)
-    return Row(name, *measured, ", ".join(entry.name for entry in entries_of(name)))
+    inputs, width, size = recorded()[name] if own and not trace and name in recorded() else traced(name)
+    return Row(name, inputs, width, size, ", ".join(entry.name for entry in entries_of(name)))
 
 
 def traced(name: str) -> tuple[str, int, int]:
