@@ -56,9 +56,7 @@ class SeriesCNN(nn.Module):
         stride: of the first convolution; above 1 for long series such as sounds.
         width: units of the linear layer at the end, the features.
         norm: BatchNorm after each convolution.
-        dropout: rate on the features in training.
-        bn_momentum: as in :class:`MLP`.
-        dtype: as in :class:`MLP`.
+        dropout: rate on the features in training; ``bn_momentum`` and ``dtype`` are as in :class:`MLP`.
     """
 
     channels: tuple[int, ...] = (64, 128, 128)

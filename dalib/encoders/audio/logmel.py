@@ -87,8 +87,6 @@ class LogMelCNN(nn.Module):
         channels: of the convolutions; each halves time and bands.
         width: units of the linear layer – BatchNorm – ReLU at the end, the features.
         dropout: rate on the features in training.
-        conv: form of the convolution, a name of ``CONVOLUTIONS``.
-        bn_momentum: weight of the old running statistics.
         dtype: compute dtype after the spectrum; None takes float32.
     """
 

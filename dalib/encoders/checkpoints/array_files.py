@@ -99,11 +99,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_numpy_pickle(path: str | os.PathLike[str]) -> Any:
-    """The object of a pickle that holds numpy arrays, numbers, strings and containers of them.
-
-    Raises:
-        InputError: for a damaged pickle, or one that asks for more than data.
-    """
+    """The object of a pickle of numpy arrays, numbers, strings and containers; a damaged one is an InputError."""
     with Path(path).open("rb") as file:
         return read_pickle(file, allowed(), name=str(path))
 
@@ -193,11 +189,7 @@ NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin
 
 
 def read_folder(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays of a model's folder.
-
-    Args:
-        path: the folder.
-        read: reads one file of it.
+    """The arrays of a model's folder; ``read`` reads one file of it.
 
     Raises:
         InputError: for a folder without weights, or an index that is damaged, names missing or foreign files or other

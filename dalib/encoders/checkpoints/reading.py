@@ -114,6 +114,7 @@ def _read_zip(path: Path) -> Any:
 
 def _content(found: Any, name: str) -> Content:
     passed: Counter[str] = Counter()
+    # All arrays first, since objects are counted in the whole file; then those of the net.
     everything = dict(_leaves(found, name, passed))
     net, parts = found, list[str]()
     left: tuple[str, ...] = ()

@@ -112,6 +112,7 @@ def assemble(
     problems: dict[str, list[str]] = {kind: [] for kind in ("names", "targets", "values", "unfilled")}
     rounded = 0
     for name, x in foreign.items():
+        # One rule, or one reason to ignore it: anything else is told, never guessed.
         what = f"{name} {list(x.shape)} of the checkpoint"
         hits, passed = _hits(name, table)
         if len(hits) + len(passed) != 1:
@@ -125,6 +126,7 @@ def assemble(
         paths = [match.expand(target) for target in ((rule.target,) if isinstance(rule.target, str) else rule.target)]
         if all(path.startswith(skipped) for path in paths):
             continue
+        # Put through the rule's transform and into the variables' places.
         blamed.update(paths)
         parts = _apply(what, x, rule, len(paths), problems["values"])
         for path, part in zip(paths, parts, strict=bool(parts)):
@@ -140,6 +142,7 @@ def assemble(
                 rounded += part.dtype == np.float64
                 if difference:
                     problems["values"].append(f"{path}: {difference} from {name} of the checkpoint, transformed")
+    # What no array has filled, and no line above explains.
     problems["unfilled"] = [
         f"{path} {list(x.shape)} of the net: nothing in the checkpoint fills it"
         for path, x in wanted.items()

@@ -19,12 +19,8 @@ SEPARATOR = "/"
 def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
     """Writes a tree of arrays (``{"params": ..., "batch_stats": ...}``) to a safetensors file, atomically.
 
-    Args:
-        path: of the file; its folder must exist.
-        variables: nested dicts of arrays; names join to ``params/encoder/conv1/kernel``.
-
-    Raises:
-        InputError: for a name with a slash in it, or a folder that does not exist.
+    Names join to ``params/encoder/conv1/kernel``; one with a slash in it, or a folder that does not exist, is an
+    InputError.
     """
     from safetensors.numpy import save_file
 
@@ -48,7 +44,7 @@ def load_variables(path: str | os.PathLike[str], like: PyTree, *, without: Seque
         The tree with numpy arrays in it, read-only views of a memory map of the file.
 
     Raises:
-        InputError: for an unreadable file, or any difference in names, shapes or dtypes; all are listed at once.
+        InputError: for an unreadable file, or any difference in names, shapes or dtypes; all are counted.
     """
     arrays = {k: x for k, x in read_safetensors(path).items() if not k.startswith(tuple(without))}
     wanted = flatten(like)

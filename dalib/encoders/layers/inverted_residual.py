@@ -38,15 +38,9 @@ def divisible(channels: float, divisor: int = 8) -> int:
 
 @dataclass(frozen=True)
 class Convention:
-    """What all layers of one net have in common.
+    """What all layers of one net have in common; ``activation`` is a name of ``ACTIVATIONS``.
 
-    Attributes:
-        activation: a name of ``ACTIVATIONS``.
-        same: TensorFlow's ``"SAME"`` padding instead of (size − 1) / 2 zeros on every side.
-        bn_epsilon: added to BatchNorm's variance.
-        bn_momentum: weight of the old running statistics.
-        conv: form of the convolutions.
-        dtype: compute dtype.
+    ``same`` is TensorFlow's ``"SAME"`` padding instead of (size − 1) / 2 zeros on every side.
     """
 
     activation: str
@@ -114,13 +108,10 @@ def drop_path(x: Array, rate: float, *, train: bool) -> Array:
 class InvertedResidual(nn.Module):
     """1×1 expansion, depthwise convolution, (squeeze-excitation,) 1×1 projection; plus the input where shapes agree.
 
-    Attributes:
-        expanded: channels of the depthwise convolution; equal to the input's: no expansion layer.
-        features: channels of the output.
-        size: of the depthwise kernel; ``stride`` is that convolution's.
-        squeeze: channels inside the squeeze-excitation; 0: there is none. ``squeeze_activation`` and ``gate`` are names
-            of ``ACTIVATIONS``.
-        drop_path: rate of stochastic depth on the branch, where there is a shortcut.
+    ``expanded`` are the channels of the depthwise convolution (equal to the input's: no expansion layer), which has the
+    ``size`` and the ``stride``; ``squeeze`` are those inside the squeeze-excitation (0: there is none), and
+    ``squeeze_activation`` and ``gate`` names of ``ACTIVATIONS``. ``drop_path`` is the rate of stochastic depth on the
+    branch, where there is a shortcut.
     """
 
     expanded: int

@@ -27,17 +27,10 @@ def conv(
     form: str = "library",
     **options: Any,
 ) -> nn.Conv:
-    """A square convolution on NHWC inputs, padded with ``padding`` zeros on every side.
+    """A square convolution on NHWC inputs, padded with ``padding`` zeros on every side; ``options`` are ``nn.Conv``'s.
 
-    Args:
-        features: channels of the output.
-        size: side of the kernel.
-        stride: in both directions.
-        padding: zeros on every side; ``"SAME"`` is TensorFlow's, which makes the side ceil(side / stride) and puts an
-            odd zero at the end.
-        groups: of channels; with more than one it takes the library's form, since patches do not serve groups.
-        form: a name of :data:`dalib.encoders.layers.convolution.CONVOLUTIONS`.
-        **options: ``use_bias``, ``kernel_init``, ``dtype``, ``name`` as of ``nn.Conv``.
+    ``padding="SAME"`` is TensorFlow's: as many zeros as make the side ceil(side / stride), an odd one at the end. With
+    more than one group it takes the library's form, whatever ``form`` says: patches do not serve groups.
     """
     return nn.Conv(
         features,

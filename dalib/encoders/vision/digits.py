@@ -27,9 +27,7 @@ class LeNet(nn.Module):
         width: units of the linear layer; None: no such layer, the features are the flattened convolutions.
         norm: BatchNorm after every convolution and the linear layer.
         dropout: rate, on whole channels after the last convolution and on the units after the linear layer.
-        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: weight of the old running statistics.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
+        conv: as in :class:`PublishedNet`; so are ``bn_momentum`` and ``dtype``.
     """
 
     channels: tuple[int, ...] = (20, 50)

@@ -84,7 +84,6 @@ class ResNet(PublishedNet):
         groups: groups of the 3×3 convolution (three-layer blocks only); 32 or 64 in ResNeXt.
         group_width: channels of one group in the first stage, where ``width`` is 64; one group of 128 is a "wide" net.
         zero_init_residual: the last BatchNorm scale of every block starts at 0, so that blocks start as the identity.
-        bn_epsilon: added to the variances.
         frozen_bn: statistics, scale and bias of every BatchNorm are constants in ``batch_stats`` (the detectors' form).
     """
 

@@ -59,8 +59,7 @@ class VGG(PublishedNet):
     Attributes (others: :class:`PublishedNet`):
         depths: convolutions in each of the five stages.
         norm: BatchNorm after every convolution.
-        width: channels of the first stage; later ones double them up to eight times.
-        units: of ``fc6`` and ``fc7``.
+        width: channels of the first stage; later ones double them up to eight times. ``fc6``, ``fc7`` have ``units``.
         features: what the features are. ``"fc7"``: the second hidden fully connected layer after its ReLU (and dropout
             in training), 4096 wide, the adaptation literature's choice. ``"fc6"``: the first. ``"pool"``: the mean of
             the last stage over space, 512 wide, without 119 of the 138 million parameters. A head needs fc7.
