@@ -22,7 +22,9 @@ WRAPPERS = (
 ).split()
 """Where a training checkpoint keeps the net: plain weights first, then averaged ones and a teacher's."""
 DEPTH = 32
-ITEMS = 100_000
+ITEMS, WALKED = 100_000, 5_000_000
+"""Arrays, objects and containers of a checkpoint at most, and entries of all containers together."""
+PLAIN = frozenset({str, bytes, bytearray, int, float, complex, bool, type(None)})
 SHOWN = 8
 
 
@@ -120,7 +122,9 @@ def _content(found: Any, name: str) -> Content:
     left: tuple[str, ...] = ()
     while isinstance(net, Mapping) and (key := _wrapper(net, deeper=bool(parts))):
         left = left or tuple(
-            str(k) for k, x in net.items() if k != key and isinstance(x, Mapping | np.ndarray) and len(x)
+            str(k)
+            for k, x in net.items()
+            if k != key and isinstance(x, Mapping | np.ndarray) and (x.size if isinstance(x, np.ndarray) else x)
         )
         parts.append(key)
         net = net[key]
@@ -150,10 +154,11 @@ def _leaves(content: Any, name: str, passed: Counter[str]) -> list[tuple[str, np
     """Arrays by path; what is no data is counted in ``passed``."""
     arrays: list[tuple[str, np.ndarray]] = []
     left: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    walked = 0
     for _ in range(ITEMS):
         if not left:
             return arrays
-        if len(left) > ITEMS:
+        if walked > WALKED or len(left) > ITEMS:
             break
         path, value = left.pop()
         if isinstance(value, np.ndarray) and path:
@@ -164,8 +169,10 @@ def _leaves(content: Any, name: str, passed: Counter[str]) -> list[tuple[str, np
             passed["numpy.dtype" if isinstance(value, np.dtype | Setter) else type(value).__name__] += 1
         elif isinstance(value, Mapping | list | tuple) and len(path) < DEPTH:
             items = list(value.items() if isinstance(value, Mapping) else enumerate(value))
+            walked += len(items)
             passed.update(key.name for key, _ in items if isinstance(key, Foreign))
-            left += [((*path, str(key)), x) for key, x in reversed(items) if not isinstance(key, Foreign)]
+            inner = [(key, x) for key, x in reversed(items) if type(x) not in PLAIN and not isinstance(key, Foreign)]
+            left += [((*path, str(key)), x) for key, x in inner]
     # A few bytes of pickle can hold dictionaries that refer to themselves, or to each other without end.
     raise input_error("path", got=f"{name}, with more than {ITEMS} entries", expected="a checkpoint of arrays")
 

@@ -115,6 +115,22 @@ def test_every_protocol_and_torchs_own_objects(write, protocol, tmp_path):
     )
 
 
+def test_counters_and_long_histories_next_to_the_net(tmp_path):
+    content = {
+        "model": {"w": np.ones(2)},
+        "step": np.array(7),
+        "losses": [0.5] * 300_000,
+        "lists": [[1, "x", None]] * 9,
+    }
+    found = read_checkpoint(write_numpy(tmp_path / "f", content, 4))
+    same(found.arrays, {"w": np.ones(2)})
+    assert found.left == ("step",)
+    arrays = {"w": np.ones(2, np.float32)}
+    content = {"net": {"w": pickled.tensor("0", arrays["w"])}, "epoch": pickled.tensor("1", np.array(3))}
+    pickle_ = pickled.whole(content)
+    same(read_arrays(pickled.torch_zip(tmp_path / "g", {**arrays, "epoch": np.array(3)}, pickle=pickle_)), arrays)
+
+
 def test_a_whole_model_holds_no_arrays_for_us(tmp_path):
     write_numpy(tmp_path / "f", {"model": Own(), "epoch": 3}, 2)
     with pytest.raises(InputError, match=r"but objects of .*Own\n(.|\n)*save the model's state_dict"):
