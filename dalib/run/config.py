@@ -70,10 +70,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run: everything that its numbers depend on, apart from the data (whose fingerprints are kept beside it).
+    """One run: everything that its numbers depend on, apart from the data (the record keeps their fingerprints).
 
     ``role`` is "method", or "oracle" for a net trained on the target's own labels: the upper bound. ``relation`` says
-    how the label sets lie to one another (closed; partial: the target lacks classes of the source; open: it has
+    how the label sets relate (closed; partial: the target lacks classes of the source; open: it has
     others; universal: both), and ``rejection`` below which probability a closed-set method answers "unknown" in the
     last two. ``method`` and ``encoder`` are names: dalib's, those that installed packages bring, or
     ``package.module:factory`` (:mod:`dalib.run.registry`). ``weights`` are those that the encoder starts from, as
@@ -273,7 +273,7 @@ def method_options(
 
     Args:
         texts: of the command line.
-        table: the methods whose options they may be.
+        table: the methods that they may be of.
 
     Raises:
         InputError: for another form, an unknown method, or a parameter that the method does not have.

@@ -37,15 +37,12 @@ Reader = Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, D
 def pairs(
     options: Grid, domains: Sequence[str], usual: Sequence[tuple[str, str]] | None = None
 ) -> list[tuple[str, str]]:
-    """The (source, target) pairs asked for.
+    """Lists the (source, target) pairs asked for; a source or target alone means all its pairs.
 
     Args:
-        options: ``source`` and ``target``; one of them alone means all its pairs.
+        options: with ``source`` and ``target``, which must be among ``domains``.
         domains: names that they may have.
         usual: the tasks where neither is given; without it, all ordered pairs of domains.
-
-    Raises:
-        InputError: for the name of another domain.
     """
     for argument in ("source", "target"):
         if (name := getattr(options, argument)) is not None:
@@ -111,6 +108,7 @@ def expand(
     rule_of = settings_of or (lambda name, task: fixed(options, name, task))
     if options.preset:
         protocol = (*protocol, ("preset", options.preset))
+    # What is the same for all runs; recipe, net and method's own arguments come per method and task below.
     same = ("encoder", "accumulate", "gradient_cache", "log_every", "evaluate_every", "save_every")
     common = {**{name: getattr(options, name) for name in same}, **own}
     common |= {
@@ -186,15 +184,10 @@ def start_of(experiment: Experiment, out: Path) -> Path | None:
 
 
 def run_methods(jobs: Sequence[Job], progress: Progress, *, members: int | None, command: str) -> list[NonFiniteError]:
-    """Does all jobs, method by method; a loss that is not finite in one does not keep the others from running.
+    """Does all jobs, method by method; for the arguments see :func:`dalib.run.population.members.run_jobs`.
 
-    Args: as in :func:`dalib.run.population.members.run_jobs`.
-
-    Returns:
-        What went wrong, for :func:`tell`, once what did finish is reported.
-
-    Raises:
-        NonFiniteError: of source-only, on which the comparison, and some methods' start, rest.
+    A loss that is not finite does not keep other methods from running: it is returned, for :func:`tell`. Of source-only
+    it is raised, since comparisons, and some methods' start, rest on it.
     """
     wrong = []
     for name in dict.fromkeys(job.experiment.method for job in jobs):
@@ -220,7 +213,7 @@ def run_grid(
     *,
     also: Callable[[Path, str], Sequence[Path]] = lambda out, command: (),
 ) -> Path:
-    """Runs everything that is not there yet, then prints the table and writes the report.
+    """Runs everything that is not there yet, prints the table, writes the report, and returns the folder of the runs.
 
     Args:
         options: the command line.
@@ -228,13 +221,11 @@ def run_grid(
         read: reads and checks the data of the experiments to be done.
         also: ``(folder, command line) -> run folders`` of closed-form runs, done last, by the first part of an array.
 
-    Returns:
-        The folder of the runs.
-
     Raises:
         InputError: for bad options or data, before any training.
         NonFiniteError: at the end, when a method's loss was not finite; the others are done and reported then.
     """
+    # All faults of options and data show before anything is trained.
     at_once = check_population(options.population)
     index, count = share(options.array)
     todo = part(experiments, index, count)

@@ -71,7 +71,7 @@ def _view(name: str, size: int) -> Augment:
 
 
 def target_metrics(confusion: np.ndarray, experiment: Experiment) -> dict[str, float]:
-    """Open-set scores (in fractions) beside the usual ones; none for other relations, or a target without unknowns."""
+    """Open-set scores, in fractions, to add to the usual ones; none for other relations, or without unknowns."""
     if experiment.relation not in OPEN:
         return {}
     try:
@@ -241,7 +241,7 @@ def _net(experiment: Experiment, classes: int, encoder: Any) -> Net:
 
 
 def _check_logits(net: Net, variables: PyTree, sample: jax.Array, classes: int) -> None:
-    """Raises an InputError for a whole net whose logits are not ``[n, classes]``."""
+    """Raises an InputError for a whole net with logits that are not ``[n, classes]``."""
     outputs = jax.eval_shape(lambda v, x: net.apply(v["params"], v.get("batch_stats", {}), x)[0], variables, sample)
     if outputs.logits is None or outputs.logits.shape != (len(sample), classes):
         got = "no logits" if outputs.logits is None else f"logits of shape {outputs.logits.shape}"

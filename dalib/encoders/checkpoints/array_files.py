@@ -33,8 +33,8 @@ DTYPES: dict[str, Any] = {
 }
 MOST_UNPACKED, MOST_RATIO = 2**26, 100
 """Bytes that an ``.npz`` may unpack to, and how many times its own size above that: weights hardly compress."""
-MOST_INDEX = 2**25
-"""Bytes of an index of shards; the largest published ones have a hundredth of it."""
+LARGEST_INDEX = 64 << 20
+"""Bytes of an index; that of a model of 100,000 arrays has 10 MB."""
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -214,15 +214,16 @@ def read_folder(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> di
                 raise input_error("path", got=got, expected=f"it in {where}, as {found} says")
             arrays[name] = x
     if missing := sorted(index.keys() - arrays.keys()):
-        shown = ", ".join(name[:80] for name in missing[:8]) + (f" and {len(missing) - 8} more" * (len(missing) > 8))
+        shown = ", ".join(name[:80] for name in missing[:10]) + f" … ({len(missing)} in all)" * (len(missing) > 10)
         raise input_error("path", got=f"shards of {found} without {shown}", expected="all that it lists")
     return arrays
 
 
 def _weight_map(path: Path) -> dict[str, str]:
+    if path.stat().st_size > LARGEST_INDEX:
+        got = f"{path} of {path.stat().st_size >> 20} MiB"
+        raise input_error("path", got=got, expected=f"an index of at most {LARGEST_INDEX >> 20} MiB")
     try:
-        if path.stat().st_size > MOST_INDEX:
-            raise ValueError(f"{path.stat().st_size:,} bytes")
         index: Any = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         got = f"{path} ({str(error)[:200] or type(error).__name__})"

@@ -12,7 +12,7 @@ from dalib.core.checks import choose, input_error
 from dalib.data import DIGIT_DOMAINS, Domain, from_arrays
 from dalib.data.benchmarks import load
 from dalib.data.digits import FRAME, GEOMETRIES, mnist_frame
-from dalib.data.domain import ArraySplit
+from dalib.data.readers.arrays import ArraySplit
 from dalib.run.config import Experiment
 
 CLASSES = tuple("0123456789")
