@@ -5,8 +5,10 @@ BatchNorm have ``bn_momentum``, and their statistics are in ``variables["batch_s
 ``[n, h, w, c]``, vectors ``[n, d]``, token ids ``[n, t]`` or waveforms ``[n, t]``. This room imports no other.
 
 The engine sees a net as pure functions, :class:`Net`; :func:`make_classifier` makes one around an encoder of Flax
-Linen, Flax NNX or Equinox.
+Linen, Flax NNX or Equinox. Every name of :data:`ENCODERS` is a factory here too: ``dalib.encoders.resnet50``.
 """
+
+from typing import Any
 
 from dalib.encoders.adapters import as_encoder as as_encoder
 from dalib.encoders.adapters import as_net as as_net
@@ -17,7 +19,6 @@ from dalib.encoders.adapters import linen_encoder as linen_encoder
 from dalib.encoders.adapters import make_classifier as make_classifier
 from dalib.encoders.audio.logmel import LogMelCNN as LogMelCNN
 from dalib.encoders.audio.wav2vec2 import Wav2Vec2 as Wav2Vec2
-from dalib.encoders.audio.wav2vec2 import wav2vec2_base as wav2vec2_base
 from dalib.encoders.classifier import BOTTLENECKS as BOTTLENECKS
 from dalib.encoders.classifier import HEADS as HEADS
 from dalib.encoders.classifier import Bottleneck as Bottleneck
@@ -34,91 +35,30 @@ from dalib.encoders.registry import make_bottleneck as make_bottleneck
 from dalib.encoders.registry import make_encoder as make_encoder
 from dalib.encoders.registry import make_head as make_head
 from dalib.encoders.text.bert import BERT as BERT
-from dalib.encoders.text.bert import bert_base as bert_base
-from dalib.encoders.text.bert import bert_large as bert_large
-from dalib.encoders.text.bert import bert_tiny as bert_tiny
-from dalib.encoders.text.bert import distilbert_base as distilbert_base
-from dalib.encoders.text.bert import minilm_l6 as minilm_l6
-from dalib.encoders.text.bert import minilm_l12 as minilm_l12
-from dalib.encoders.text.bert import roberta_base as roberta_base
 from dalib.encoders.text.gpt2 import GPT2 as GPT2
-from dalib.encoders.text.gpt2 import gpt2 as gpt2
-from dalib.encoders.text.gpt2 import gpt2_medium as gpt2_medium
 from dalib.encoders.vectors import MLP as MLP
 from dalib.encoders.vectors import SeriesCNN as SeriesCNN
-from dalib.encoders.vision.cifar_resnet import CIFARResNet as CIFARResNet
-from dalib.encoders.vision.cifar_resnet import cifar_resnet20 as cifar_resnet20
-from dalib.encoders.vision.cifar_resnet import cifar_resnet32 as cifar_resnet32
-from dalib.encoders.vision.cifar_resnet import cifar_resnet44 as cifar_resnet44
-from dalib.encoders.vision.cifar_resnet import cifar_resnet56 as cifar_resnet56
 from dalib.encoders.vision.convnext import ConvNeXt as ConvNeXt
-from dalib.encoders.vision.convnext import convnext_base as convnext_base
-from dalib.encoders.vision.convnext import convnext_small as convnext_small
-from dalib.encoders.vision.convnext import convnext_tiny as convnext_tiny
 from dalib.encoders.vision.densenet import DenseNet as DenseNet
-from dalib.encoders.vision.densenet import densenet121 as densenet121
-from dalib.encoders.vision.densenet import densenet161 as densenet161
-from dalib.encoders.vision.densenet import densenet169 as densenet169
-from dalib.encoders.vision.densenet import densenet201 as densenet201
 from dalib.encoders.vision.detectors import ResNetFPN as ResNetFPN
 from dalib.encoders.vision.detectors import YOLOv5 as YOLOv5
-from dalib.encoders.vision.detectors import fasterrcnn_resnet50_fpn as fasterrcnn_resnet50_fpn
-from dalib.encoders.vision.detectors import yolov5l as yolov5l
-from dalib.encoders.vision.detectors import yolov5m as yolov5m
-from dalib.encoders.vision.detectors import yolov5n as yolov5n
-from dalib.encoders.vision.detectors import yolov5s as yolov5s
-from dalib.encoders.vision.detectors import yolov5x as yolov5x
 from dalib.encoders.vision.digits import DTN as DTN
 from dalib.encoders.vision.digits import LeNet as LeNet
 from dalib.encoders.vision.efficientnet import EfficientNet as EfficientNet
-from dalib.encoders.vision.efficientnet import efficientnet_b0 as efficientnet_b0
-from dalib.encoders.vision.efficientnet import efficientnet_b1 as efficientnet_b1
-from dalib.encoders.vision.efficientnet import efficientnet_b2 as efficientnet_b2
-from dalib.encoders.vision.efficientnet import efficientnet_b3 as efficientnet_b3
-from dalib.encoders.vision.efficientnet import efficientnet_b4 as efficientnet_b4
-from dalib.encoders.vision.efficientnet import efficientnet_lite0 as efficientnet_lite0
-from dalib.encoders.vision.efficientnet import efficientnet_lite1 as efficientnet_lite1
-from dalib.encoders.vision.efficientnet import efficientnet_lite2 as efficientnet_lite2
 from dalib.encoders.vision.mobilenet import MobileNetV2 as MobileNetV2
 from dalib.encoders.vision.mobilenet import MobileNetV3 as MobileNetV3
-from dalib.encoders.vision.mobilenet import mobilenet_v2 as mobilenet_v2
-from dalib.encoders.vision.mobilenet import mobilenet_v3_large as mobilenet_v3_large
-from dalib.encoders.vision.mobilenet import mobilenet_v3_small as mobilenet_v3_small
+from dalib.encoders.vision.resnet import CIFARResNet as CIFARResNet
 from dalib.encoders.vision.resnet import ResNet as ResNet
-from dalib.encoders.vision.resnet import resnet18 as resnet18
-from dalib.encoders.vision.resnet import resnet34 as resnet34
-from dalib.encoders.vision.resnet import resnet50 as resnet50
-from dalib.encoders.vision.resnet import resnet101 as resnet101
-from dalib.encoders.vision.resnet import resnet152 as resnet152
-from dalib.encoders.vision.resnet import resnext50_32x4d as resnext50_32x4d
-from dalib.encoders.vision.resnet import resnext101_32x8d as resnext101_32x8d
-from dalib.encoders.vision.resnet import resnext101_64x4d as resnext101_64x4d
-from dalib.encoders.vision.resnet import wide_resnet50_2 as wide_resnet50_2
-from dalib.encoders.vision.resnet import wide_resnet101_2 as wide_resnet101_2
 from dalib.encoders.vision.squeezenet import SqueezeNet as SqueezeNet
-from dalib.encoders.vision.squeezenet import squeezenet1_1 as squeezenet1_1
 from dalib.encoders.vision.vgg import VGG as VGG
-from dalib.encoders.vision.vgg import vgg11 as vgg11
-from dalib.encoders.vision.vgg import vgg11_bn as vgg11_bn
-from dalib.encoders.vision.vgg import vgg13 as vgg13
-from dalib.encoders.vision.vgg import vgg13_bn as vgg13_bn
-from dalib.encoders.vision.vgg import vgg16 as vgg16
-from dalib.encoders.vision.vgg import vgg16_bn as vgg16_bn
-from dalib.encoders.vision.vgg import vgg19 as vgg19
-from dalib.encoders.vision.vgg import vgg19_bn as vgg19_bn
 from dalib.encoders.vision.vit import ViT as ViT
-from dalib.encoders.vision.vit import clip_vit_b16 as clip_vit_b16
-from dalib.encoders.vision.vit import clip_vit_b32 as clip_vit_b32
-from dalib.encoders.vision.vit import clip_vit_l14 as clip_vit_l14
-from dalib.encoders.vision.vit import deit_b16 as deit_b16
-from dalib.encoders.vision.vit import deit_s16 as deit_s16
-from dalib.encoders.vision.vit import dino_vitb16 as dino_vitb16
-from dalib.encoders.vision.vit import dino_vits8 as dino_vits8
-from dalib.encoders.vision.vit import dino_vits16 as dino_vits16
-from dalib.encoders.vision.vit import dinov2_vitb14 as dinov2_vitb14
-from dalib.encoders.vision.vit import dinov2_vitl14 as dinov2_vitl14
-from dalib.encoders.vision.vit import dinov2_vits14 as dinov2_vits14
-from dalib.encoders.vision.vit import vit_b16 as vit_b16
-from dalib.encoders.vision.vit import vit_b32 as vit_b32
-from dalib.encoders.vision.vit import vit_l16 as vit_l16
-from dalib.encoders.vision.vit import vit_s16 as vit_s16
+
+
+def __getattr__(name: str) -> Any:
+    if name in ENCODERS:
+        return ENCODERS[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *ENCODERS})

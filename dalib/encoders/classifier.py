@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.core.checks import choose, input_error
+from dalib.core.options import Count, Rate
 from dalib.core.types import Array, Outputs
 from dalib.encoders.layers.inputs import check_rows
 from dalib.encoders.layers.layers import batch_norms, leave
@@ -19,28 +20,20 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": nn.relu, "none": lam
 class Bottleneck(nn.Module):
     """Linear (– BatchNorm) – activation (– dropout) between encoder and head.
 
-    The usual forms have names in ``BOTTLENECKS``; they differ from method to method and published numbers hinge
-    on them.
-
-    Attributes:
-        width: units, the d of the features that the methods align.
-        norm: BatchNorm after the linear layer.
-        activation: ``"relu"`` or ``"none"``.
-        dropout: rate at the end.
-        bn_momentum: weight of the old running statistics.
-        dtype: compute dtype; None takes that of inputs and parameters.
+    Maps ``[n, d]`` to ``[n, width]``, the features that the methods align. The usual forms have names in
+    ``BOTTLENECKS``; they differ from method to method and published numbers hinge on them. ``activation`` is ``"relu"``
+    or ``"none"``, ``dropout`` the rate at the end, ``bn_momentum`` the weight of the old running statistics.
     """
 
-    width: int = 256
+    width: Count = 256
     norm: bool = True
     activation: str = "relu"
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     bn_momentum: float = 0.9
     dtype: Any = None
 
     @nn.compact
     def __call__(self, features: Array, *, train: bool = False) -> Array:
-        """Maps ``[n, d]`` to ``[n, width]``."""
         check_rows(features, net="Bottleneck", name="features")
         x = nn.Dense(self.width, dtype=self.dtype, name="fc")(features)
         if self.norm:
@@ -69,30 +62,21 @@ class LinearHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array, *, train: bool = False) -> Array:
-        """Maps ``[n, d]`` to logits ``[n, num_classes]``; train and evaluation are the same."""
         del train
         check_rows(features, net="LinearHead", name="features")
         return leave(nn.Dense(self.num_classes, dtype=self.dtype, name="fc")(features))
 
 
 class MLPHead(nn.Module):
-    """Linear – ReLU – dropout layers, then a linear one to logits. No BatchNorm, so it is parameters alone.
-
-    Attributes:
-        num_classes: C.
-        widths: units of the hidden layers.
-        dropout: rate after each hidden ReLU.
-        dtype: compute dtype; None takes that of inputs and parameters.
-    """
+    """Linear – ReLU – dropout layers of ``widths``, then a linear one to logits. No BatchNorm: parameters alone."""
 
     num_classes: int
-    widths: tuple[int, ...] = (256,)
-    dropout: float = 0.0
+    widths: tuple[Count, ...] = (256,)
+    dropout: Rate = 0.0
     dtype: Any = None
 
     @nn.compact
     def __call__(self, features: Array, *, train: bool = False) -> Array:
-        """Maps ``[n, d]`` to logits ``[n, num_classes]``."""
         check_rows(features, net="MLPHead", name="features")
         x = features
         for i, width in enumerate(self.widths, start=1):
@@ -104,12 +88,8 @@ class MLPHead(nn.Module):
 class CosineHead(nn.Module):
     """``Wᵀf / (T ‖f‖)``: features at unit length, no bias, a temperature; the head of MME (Saito et al., ICCV 2019).
 
-    Attributes:
-        num_classes: C.
-        temperature: T; 0.05 in the paper.
-        unit_weights: also brings the rows of W to unit length, so that logits are cosines over T; the paper and its
-            code leave their lengths free.
-        dtype: compute dtype; None takes that of inputs and parameters.
+    Features of zeros get zeros, without a gradient. ``unit_weights`` also brings the rows of W to unit length, so that
+    logits are cosines over T; the paper (T = 0.05) and its code leave their lengths free.
     """
 
     num_classes: int
@@ -119,7 +99,6 @@ class CosineHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array, *, train: bool = False) -> Array:
-        """Maps ``[n, d]`` to logits ``[n, num_classes]``; a row of zeros gets zeros, without a gradient."""
         del train
         check_rows(features, net="CosineHead", name="features")
         x = unit(features, axis=1)
@@ -132,16 +111,10 @@ class CosineHead(nn.Module):
 
 
 class WeightNormHead(nn.Module):
-    """A linear layer with bias whose kernel is ``g_k v_k / ‖v_k‖`` per class; the head of SHOT.
+    """A linear layer with bias and a kernel ``g_k v_k / ‖v_k‖`` per class; the head of SHOT.
 
-    ``g`` starts as the norms of v, so that the layer starts as a plain one.
-
-    Attributes:
-        num_classes: C.
-        dtype: compute dtype; None takes that of inputs and parameters.
-
-    References:
-        Salimans and Kingma, "Weight normalization", NIPS 2016, arXiv 1602.07868, eq. 2.
+    ``g`` starts as the norms of v, so that the layer starts as a plain one. Reference: Salimans and Kingma, "Weight
+    normalization", NIPS 2016, arXiv 1602.07868, eq. 2.
     """
 
     num_classes: int
@@ -149,7 +122,6 @@ class WeightNormHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array, *, train: bool = False) -> Array:
-        """Maps ``[n, d]`` to logits ``[n, num_classes]``; train and evaluation are the same."""
         del train
         check_rows(features, net="WeightNormHead", name="features")
         direction: Any = self.param(
@@ -177,11 +149,7 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
 
 
 def central(images: Array, size: int) -> Array:
-    """The central square ``[n, size, size, c]`` of images ``[n, h, w, c]``.
-
-    Raises:
-        InputError: for other arrays, or smaller images.
-    """
+    """The central square ``[n, size, size, c]`` of images ``[n, h, w, c]``; smaller ones are an InputError."""
     if images.ndim != 4 or min(images.shape[1:3]) < size:
         raise input_error("inputs", got=f"shape {images.shape}", expected=f"images [n, h, w, c] of at least {size}²")
     top, left = (round((side - size) / 2) for side in images.shape[1:3])
@@ -198,7 +166,7 @@ class Classifier(nn.Module):
         head: a name of ``HEADS`` (with its default fields), or a module from ``[n, d']`` to logits with a field
             ``num_classes`` equal to the classifier's.
         crop: of larger images ``[n, h, w, c]`` only the central square of so many pixels enters the encoder; 0: all.
-            So one stored image serves training, whose views cut from all of it, and evaluation.
+            So one stored image serves training, with views cut from all of it, and evaluation.
         numbers: whether the logits are real numbers to be predicted; one column is then enough.
     """
 
@@ -229,16 +197,11 @@ class Classifier(nn.Module):
         super().__post_init__()
 
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Classifies a batch.
+        """Classifies a batch ``[n, ...]`` of what the encoder takes.
 
-        Args:
-            inputs: whatever the encoder takes, ``[n, ...]``.
-            train: batch statistics and dropout (needs ``mutable=["batch_stats"]`` and a ``dropout`` key where the net
-                has them).
-
-        Returns:
-            ``Outputs``: features ``[n, d']`` after the bottleneck, logits ``[n, C]``, and the encoder's hidden
-            activations with its features ``[n, d]`` as ``hidden["encoder"]``.
+        ``train`` means batch statistics and dropout (``mutable=["batch_stats"]`` and a ``dropout`` key where the net
+        has them). ``Outputs`` are features ``[n, d']`` after the bottleneck, logits ``[n, C]``, and the encoder's
+        hidden activations with its features ``[n, d]`` as ``hidden["encoder"]``.
         """
         encoded = self.encoder(central(inputs, self.crop) if self.crop else inputs, train=train)
         bottleneck: Any = self.bottleneck
@@ -258,8 +221,8 @@ class Classifier(nn.Module):
     def with_convolution(self, form: str) -> "Classifier":
         """The same net with its encoder's convolutions in another form, a name of ``CONVOLUTIONS``.
 
-        For ``vmap`` over parameters, as a population does it, on a CPU that is ``"patches"``; an encoder whose form was
-        chosen by name (anything but ``"auto"``), or that has no convolutions, stays as it is.
+        For ``vmap`` over parameters, as a population does it, on a CPU that is ``"patches"``; an encoder with a form
+        that was chosen by name (anything but ``"auto"``), or that has no convolutions, stays as it is.
         """
         if getattr(self.encoder, "conv", None) != "auto":
             return self

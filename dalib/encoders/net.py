@@ -34,16 +34,13 @@ class Encoder(NamedTuple):
 class Net(NamedTuple):
     """A classifier: encoder, bottleneck and head; ``params`` and ``batch_stats`` have these groups.
 
-    Attributes:
-        init: as in :class:`Encoder`.
-        apply: as in :class:`Encoder`; the outputs have logits.
-        statistics: as in :class:`Encoder`.
+    Attributes (others: :class:`Encoder`):
+        apply: its outputs have logits.
         init_head: ``(key, features) -> params`` of one more head of the same form.
         apply_head: ``(head params, features, key) -> logits`` of a head alone; ``key=None`` means no dropout.
         mixed: ``(params, stats, inputs, source_weight) -> (Outputs, moments)`` with every BatchNorm between the running
             statistics (1) and those of the batch (0), for test-time methods. The moments are the batch's own, in the
             form of ``stats``. None where the library does not offer it.
-        for_population: as in :class:`Encoder`.
     """
 
     init: Callable[[Array, Array], Variables]

@@ -30,7 +30,7 @@ from dalib.run.evaluation import Predict, predictions
 
 FREE = (
     *("method", "method_options", "batch_norm", "recipe", "steps", "augment"),
-    *("log_every", "evaluate_every", "save_every"),
+    *("log_every", "evaluate_every", "save_every", "keep"),
 )
 """What may differ between a run and the source-only run that it starts from; data, net, batch size and seed may not."""
 

@@ -9,11 +9,13 @@ Runs are in ``<out>/<source>-<target>/<method>/seed-<n>``; those found there are
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dalib.core.checks import choose, input_error
 from dalib.core.files import folder_name
+from dalib.core.options import check_fields
 from dalib.data import Domain
 from dalib.run.cli.array import part, share
 from dalib.run.cli.extras import require
@@ -23,10 +25,11 @@ from dalib.run.cli.tables import show_tables
 from dalib.run.config import Experiment, flat, method_options, named_values
 from dalib.run.population.members import Job, check_population, run_jobs
 from dalib.run.presets.options import Grid as Grid
-from dalib.run.presets.options import Settings
+from dalib.run.presets.options import RunOptions, Settings
 from dalib.run.presets.options import default_folder as default_folder
 from dalib.run.presets.protocols import settings
 from dalib.run.registry import METHODS
+from dalib.run.run import check_run
 from dalib.train import NonFiniteError
 from dalib.train.devices.processes import leads
 
@@ -56,7 +59,7 @@ def pairs(
     return [(s, t) for s in sources for t in targets if s != t]
 
 
-def fixed(options: Grid, method: str, task: str = "") -> Settings:
+def fixed(options: RunOptions, method: str, task: str = "") -> Settings:
     """The preset's settings of a method on a task ``source → target``, or those of the command line."""
     if not options.preset:
         return Settings(options.recipe, options.bottleneck, None, options.batch_size, options.steps, options.batch_norm)
@@ -66,6 +69,7 @@ def fixed(options: Grid, method: str, task: str = "") -> Settings:
 
 def _check_methods(options: Grid) -> dict[str, dict[str, Any]]:
     """The hyper-parameters that the command line gives each method, checked together with names and seeds."""
+    check_fields(options)
     chosen = method_options(options.options)
     for name in options.method:
         choose("method", name, METHODS)
@@ -73,8 +77,6 @@ def _check_methods(options: Grid) -> dict[str, dict[str, Any]]:
         raise input_error("method", got="none", expected="at least one")
     if unused := [name for name in chosen if name not in options.method]:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
-    if options.seeds < 1:
-        raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
     return chosen
 
 
@@ -109,7 +111,7 @@ def expand(
     if options.preset:
         protocol = (*protocol, ("preset", options.preset))
     # What is the same for all runs; recipe, net and method's own arguments come per method and task below.
-    same = ("encoder", "accumulate", "gradient_cache", "log_every", "evaluate_every", "save_every")
+    same = ("encoder", "accumulate", "gradient_cache", "log_every", "evaluate_every", "save_every", "keep")
     common = {**{name: getattr(options, name) for name in same}, **own}
     common |= {
         "adapter": options.adapter,
@@ -183,6 +185,15 @@ def start_of(experiment: Experiment, out: Path) -> Path | None:
     return out / task_folder(experiment.source, experiment.target) / "source_only" / f"seed-{experiment.seed}"
 
 
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """Checks all jobs before the first one trains; those that differ in their seed alone count once."""
+    found: dict[Any, Job] = {}
+    for job in jobs:
+        found.setdefault((replace(job.experiment, seed=0), id(job.source), id(job.target)), job)
+    for job in found.values():
+        check_run(*job[:4], shots=job.shots)
+
+
 def run_methods(jobs: Sequence[Job], progress: Progress, *, members: int | None, command: str) -> list[NonFiniteError]:
     """Does all jobs, method by method; for the arguments see :func:`dalib.run.population.members.run_jobs`.
 
@@ -235,6 +246,7 @@ def run_grid(
     out = options.out or default_folder(options)
     domains = read(todo)
     jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]
+    check_jobs(jobs)
     with show_progress(len(todo), max((e.steps for e in todo), default=1)) as progress:
         wrong = run_methods(jobs, progress, members=at_once, command=command)
     others = list(also(out, command)) if index == 1 and leads() else []

@@ -30,7 +30,7 @@ TINY_SPEECH = {"channels": (4, 4), "kernels": (10, 3), "strides": (5, 2), "width
 TINY_SPEECH |= {"mlp_width": 8, "position_kernel": 4, "position_groups": 2}
 TINY_LOGMEL = {"sample_rate": 8000, "bands": 8, "channels": (2, 3), "width": 6}
 IMAGE = (2, 32, 32, 3)
-TINY_V2 = {"stages": (mobilenet.Stage(1, 4, 1, 1), mobilenet.Stage(2, 8, 1, 2)), "width": 0.25}
+TINY_V2 = {"stages": (mobilenet.Stage(1, 3, 1, 4, 1), mobilenet.Stage(2, 3, 2, 8, 1)), "width": 0.25}
 TINY_V3 = {"blocks": (MobileBlock(3, 16, 8, True, False, 2), MobileBlock(5, 24, 8, False, True, 1)), "features": 6}
 TINY_EFFICIENTNET = {"stages": (efficientnet.Stage(1, 3, 1, 8, 1), efficientnet.Stage(2, 5, 2, 8, 2)), "width": 0.25}
 TOKENS = ("bert_base", "gpt2")
@@ -131,7 +131,7 @@ def test_training_changes_statistics_and_evaluation_does_not(case):
         return
     _, changed = jax.jit(functools.partial(_train, built.encoder))(built.variables, built.inputs)
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(changed.get("batch_stats", {})), strict=True):
-        assert (np.abs(old - new).max() > 0) == (case != "fpn")  # whose BatchNorm is frozen
+        assert (np.abs(old - new).max() > 0) == (case != "fpn")  # its BatchNorm is frozen
 
 
 def test_bfloat16_keeps_float32_parameters_and_statistics(case):

@@ -57,8 +57,8 @@ def test_same_padding_of_an_even_side_is_behind():
     nets = [conv(3, 3, stride=2, padding="SAME", form=form, use_bias=False) for form in ("library", "patches")]
     variables = nets[0].init(jax.random.key(1), x)
     library, patches = (net.apply(variables, x) for net in nets)
-    behind = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
-    expected = conv(3, 3, stride=2, use_bias=False).apply(variables, behind)
+    padded = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    expected = conv(3, 3, stride=2, use_bias=False).apply(variables, padded)
     np.testing.assert_allclose(library, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(patches, expected, rtol=1e-5, atol=1e-6)
 

@@ -162,7 +162,7 @@ def test_frozen_statistics_stay_in_training():
 
 
 def test_squeezenet_logits_are_means_of_rectified_maps():
-    """With one class whose weights are all negative, on maps that are not, the logit is zero."""
+    """With one class of negative weights only, on maps that are not, the logit is zero."""
     x = np.random.default_rng(0).normal(size=(1, 33, 33, 3)).astype(np.float32)
     encoder = SqueezeNet(width=16, num_classes=2)
     variables = filled(encoder, x)

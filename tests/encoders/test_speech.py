@@ -86,7 +86,7 @@ def test_level_and_zeros_at_the_end_do_not_matter():
     def spectrum(x):
         return log_mel(x, filters, window=200, hop=80, size=256)
 
-    # 760 samples are 8 frames of 200 at a hop of 80; zeros behind them leave two more with sound in them.
+    # 760 samples are 8 frames of 200 at a hop of 80; zeros after them leave two more with sound in them.
     padded = np.pad(x[:, :760], ((0, 0), (0, 840)))
     plain, heard = spectrum(padded)
     np.testing.assert_array_equal(heard.sum(1), [10, 10])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.core.checks import InputError, input_error
+from dalib.core.options import checked
 from dalib.data.domain import UNLABELLED, Domain, check_range, counted_names
 
 LARGEST = np.finfo(np.float32).max
@@ -48,6 +49,7 @@ def is_sparse(x: Any) -> bool:
     return hasattr(x, "tocsr")
 
 
+@checked
 def from_arrays(
     name: str,
     splits: Mapping[str, tuple[Any, Any]],
@@ -105,7 +107,10 @@ def _inputs(where: str, inputs: Any) -> Any:
     """The inputs as a read-only view, checked; a sparse matrix in CSR form."""
     if is_sparse(inputs):
         return _sparse_inputs(where, inputs)
-    x = np.asarray(inputs).view()
+    try:
+        x = np.asarray(inputs).view()
+    except ValueError:  # rows of several lengths
+        raise input_error(f"inputs of {where}", got="rows of several shapes", expected="one array [n, ...]") from None
     if x.ndim < 1 or x.size == 0:
         raise input_error(f"inputs of {where}", got=f"shape {x.shape}", expected="at least one example, [n, ...]")
     if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool) or x.dtype.kind == "c":

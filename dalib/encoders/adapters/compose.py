@@ -22,11 +22,7 @@ ACCEPTED = (
 
 
 def as_net(net: Any) -> Net:
-    """The net of a :class:`Net` (itself) or of a Linen classifier.
-
-    Raises:
-        InputError: for anything else; an encoder alone is no classifier.
-    """
+    """The net of a :class:`Net` (itself) or of a Linen classifier; anything else is an InputError."""
     if isinstance(net, Net):
         return net
     if isinstance(net, nn.Module) and hasattr(net, "head_module"):
@@ -40,11 +36,7 @@ def as_net(net: Any) -> Net:
 
 
 def as_encoder(encoder: Any) -> Encoder:
-    """The encoder as pure functions, whichever library it comes from.
-
-    Raises:
-        InputError: for an object of another type.
-    """
+    """The encoder as pure functions, whichever library it comes from; another object is an InputError."""
     if isinstance(encoder, Encoder):
         return encoder
     if isinstance(encoder, nn.Module):
@@ -70,16 +62,8 @@ def make_classifier(
 ) -> Net:
     """Makes a net of an encoder of any library, with a bottleneck and a head of dalib's.
 
-    Args:
-        encoder: what :func:`as_encoder` takes. A Linen encoder gives the net of :class:`Classifier`, bit for bit.
-        classes: C.
-        bottleneck: as in :class:`Classifier`.
-        head: as in :class:`Classifier`.
-        crop: as in :class:`Classifier`.
-        numbers: as in :class:`Classifier`.
-
-    Raises:
-        InputError: for an object of another type, and where :class:`Classifier` raises one.
+    ``encoder`` is what :func:`as_encoder` takes (else an InputError); the other arguments are the fields of
+    :class:`Classifier`. A Linen encoder gives the net of :class:`Classifier`, bit for bit.
     """
     if isinstance(encoder, nn.Module):
         return from_linen(Classifier(encoder, classes, bottleneck, head, crop, numbers))
@@ -131,14 +115,8 @@ def _joined(encoder: Encoder, tail: Net, crop: int) -> Net:
         return {**_group(found), **(tail.statistics(_apart(params)[1], of_tail, features) if of_tail else {})}
 
     other = encoder.for_population
-    return Net(
-        init,
-        apply,
-        statistics,
-        tail.init_head,
-        tail.apply_head,
-        for_population=None if other is None else lambda: _joined(other(), tail, crop),
-    )
+    form = None if other is None else lambda: _joined(other(), tail, crop)
+    return Net(init, apply, statistics, tail.init_head, tail.apply_head, for_population=form)
 
 
 def _group(tree: PyTree) -> dict[str, PyTree]:

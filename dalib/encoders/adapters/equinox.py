@@ -19,31 +19,18 @@ Path = tuple[str, ...]
 
 
 class Layout(NamedTuple):
-    """Where the leaves of a module and of its State come from, by position; read once from their shapes.
+    """Paths of the leaves of a module and of its State by position, read once from their shapes."""
 
-    Attributes:
-        structure: of the module, with StateIndex objects as leaves.
-        fixed: leaves that are no arrays.
-        params: path of each array that is trained.
-        constants: path of each array that is not.
-        modes: leaves ``inference``, and whether each is BatchNorm's.
-        state_structure: of the State; None for a module without one.
-        states: path of each leaf of the State; None for a counter of BatchNorm.
-        norms: momentum of each BatchNorm, by path.
-        axis: name of the batch axis.
-        takes_key: whether a call takes ``key``.
-    """
-
-    structure: Any
-    fixed: dict[int, Any]
-    params: dict[int, Path]
-    constants: dict[int, Path]
-    modes: dict[int, bool]
-    state_structure: Any
-    states: dict[int, Path | None]
-    norms: dict[Path, float]
-    axis: Any
-    takes_key: bool
+    structure: Any  # of the module, with StateIndex objects as leaves
+    fixed: dict[int, Any]  # leaves that are no arrays
+    params: dict[int, Path]  # of each array that is trained
+    constants: dict[int, Path]  # of each array that is not
+    modes: dict[int, bool]  # leaves ``inference``, and whether each is BatchNorm's
+    state_structure: Any  # of the State; None for a module without one
+    states: dict[int, Path | None]  # of each leaf of the State; None for a counter of BatchNorm
+    norms: dict[Path, float]  # momentum of each BatchNorm
+    axis: Any  # name of the batch axis
+    takes_key: bool  # whether a call takes ``key``
 
 
 def from_equinox(net: Any, state: Any = None, *, channels_first: bool = False) -> Encoder:

@@ -22,11 +22,9 @@ MOMENTS = "moments"
 
 
 def from_linen(module: Any) -> Net:
-    """Makes a net of a Linen classifier.
+    """Makes a net of a :class:`dalib.encoders.Classifier`, or a module with its face.
 
-    Args:
-        module: a :class:`dalib.encoders.Classifier`, or a module with its face: ``module(inputs, train=…)`` returns
-            ``Outputs``, and ``head_module()`` returns the head alone.
+    ``module(inputs, train=…)`` returns ``Outputs``, and ``head_module()`` the head alone.
     """
 
     def init_head(key: Array, features: Array) -> PyTree:
@@ -93,9 +91,8 @@ def _statistics(module: Any, params: PyTree, stats: PyTree, inputs: Array) -> Py
 def normalise_by_batch(by_batch: bool, *, momentum: float | None = None) -> Iterator[None]:
     """Inside this context every BatchNorm uses batch statistics (and updates the running ones), or the running ones.
 
-    The net's own ``train`` flag then only decides about dropout: frozen statistics beside dropout, or fresh statistics
-    without it, need the two apart. Works on any Linen net, at trace time. A ``momentum`` replaces that of every layer;
-    0 stores the statistics of the batch.
+    The net's own ``train`` flag then only decides about dropout. Works on any Linen net, at trace time. A ``momentum``
+    replaces that of every layer; 0 stores the statistics of the batch.
     """
 
     def choose_statistics(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
@@ -121,7 +118,7 @@ def normalise_by_mixture(source_weight: Any) -> Iterator[None]:
     """Inside this context every BatchNorm uses ``w · stored + (1 − w) · batch`` for mean and variance.
 
     The stored statistics do not change. 0 is the batch alone (as in training), 1 the net in evaluation mode. Works on
-    any Linen net whose BatchNorm layers have the features last, at trace time. Each layer leaves the batch's mean and
+    any Linen net with the features last in its BatchNorm layers, at trace time. Each layer leaves the batch's mean and
     variance in the collection :data:`MOMENTS`, if the caller made it mutable.
 
     Raises:

@@ -27,12 +27,8 @@ def from_nnx(net: "nnx.Module | Callable[[nnx.Rngs], nnx.Module]") -> Encoder:
     The attributes ``deterministic`` and ``use_running_average`` are set before each call, so the module must not pass
     these flags to its layers itself.
 
-    Args:
-        net: a factory ``nnx.Rngs -> module``, such as ``lambda rngs: Net(3, rngs=rngs)``; or a module, which starts
-            with the weights it has, at every key.
-
-    Raises:
-        InputError: for another object, or a factory that returns one.
+    ``net`` is a factory ``nnx.Rngs -> module``, such as ``lambda rngs: Net(3, rngs=rngs)``; or a module, which starts
+    with the weights it has, at every key. Anything else is an InputError.
     """
     from flax import nnx
 

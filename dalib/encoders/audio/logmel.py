@@ -1,6 +1,7 @@
 """Log-mel spectrograms on device, and a small convolutional net on them."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -18,17 +19,10 @@ DYNAMIC_RANGE = 1e-8
 
 
 def mel_filterbank(bins: int, bands: int, *, sample_rate: float, low: float, high: float) -> np.ndarray:
-    """Triangular filters, evenly spaced on the mel scale of HTK, 2595 · log₁₀(1 + f / 700), with peak 1.
+    """Triangular filters ``[bins, bands]`` from ``low`` to ``high`` Hz with peak 1, evenly spaced on HTK's mel scale.
 
-    Args:
-        bins: of a power spectrum, from 0 to half the sample rate inclusive.
-        bands: number of filters B.
-        sample_rate: in Hz.
-        low: lower end of the first filter in Hz.
-        high: upper end of the last filter in Hz.
-
-    Returns:
-        float32 ``[bins, B]``. A filter narrower than the spacing of the bins may be all zeros.
+    The scale is 2595 · log₁₀(1 + f / 700). ``bins`` are those of a power spectrum, from 0 to half the sample rate
+    inclusive; a filter narrower than their spacing may be all zeros.
     """
     first, last = (2595 * math.log10(1 + f / 700) for f in (low, high))
     corners = 700 * (10 ** (np.linspace(first, last, bands + 2) / 2595) - 1)
@@ -62,9 +56,7 @@ def log_mel(waveforms: Array, filters: Array, *, window: int, hop: int, size: in
     Args:
         waveforms: ``[n, t]``.
         filters: ``[size // 2 + 1, B]`` from :func:`mel_filterbank`.
-        window: samples of a frame.
-        hop: samples from one frame to the next.
-        size: of the transform.
+        window: samples of a frame; ``hop`` are those from one to the next, ``size`` those of the transform.
 
     Returns:
         Spectra ``[n, frames, B]`` and a boolean ``[n, frames]``.
@@ -91,15 +83,11 @@ class LogMelCNN(nn.Module):
         sample_rate: of the waveforms, in Hz.
         window: of a frame, in seconds; the transform has the next power of two of samples.
         hop: from one frame to the next, in seconds.
-        bands: mel bands.
-        low: lower end of the bands in Hz.
-        high: upper end in Hz; None: half the sample rate.
+        bands: mel bands, from ``low`` to ``high`` in Hz; None is half the sample rate.
         channels: of the convolutions; each halves time and bands.
         width: units of the linear layer – BatchNorm – ReLU at the end, the features.
         dropout: rate on the features in training.
-        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: weight of the old running statistics.
-        dtype: compute dtype after the spectrum; None takes float32. Parameters and statistics are float32.
+        dtype: compute dtype after the spectrum; None takes float32.
     """
 
     sample_rate: int = 16000
@@ -119,13 +107,9 @@ class LogMelCNN(nn.Module):
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
         """Maps waveforms ``[n, samples]`` to features ``[n, width]``.
 
-        Returns:
-            ``Outputs``; ``hidden`` holds ``logmel`` ``[n, frames, bands]``, ``conv1``, ``conv2``, … ``[n, frames',
-            bands', channels]`` after the pool, and ``pooled`` ``[n, d]``, the mean over time.
-
-        Raises:
-            InputError: on other than floating ``[n, samples]``, too few samples or bands for the pools, or band limits
-                that the sample rate does not allow.
+        ``hidden`` holds ``logmel`` ``[n, frames, bands]``, ``conv1``, ``conv2``, … ``[n, frames', bands', channels]``
+        after the pool, and ``pooled`` ``[n, d]``, the mean over time. Other or too short inputs, too few bands for the
+        pools, or band limits that the sample rate does not allow are an InputError.
         """
         halvings = 2 ** len(self.channels)
         window, hop = round(self.window * self.sample_rate), round(self.hop * self.sample_rate)
@@ -157,3 +141,6 @@ class LogMelCNN(nn.Module):
         x = nn.Dense(self.width, dtype=self.dtype, name="fc")(pooled)
         x = nn.relu(batch_norms(self, train)(x, name="bn_fc"))
         return Outputs(leave(nn.Dropout(self.dropout)(x, deterministic=not train)), None, hidden)
+
+
+ENCODERS: dict[str, Callable[..., LogMelCNN]] = {"logmel_cnn": LogMelCNN}

@@ -24,7 +24,7 @@ from jax import lax
 from dalib.core.checks import input_error
 from dalib.core.platform import platform
 from dalib.core.types import Array, Outputs
-from dalib.encoders.checkpoints.rules import Arrays, Ignored, Rule, RuleTable
+from dalib.encoders.checkpoints.rules import Arrays, Ignored, Rule, RuleTable, convolution, layer_norm_rules, linear
 from dalib.encoders.layers.attention import blocks_of, layer_norm
 from dalib.encoders.layers.inputs import check_waveforms
 from dalib.encoders.layers.layers import leave
@@ -36,16 +36,8 @@ TAPS_A_STEP = 8
 def grouped_convolution_in_steps(inputs: Array, kernel: Array, padding: tuple[int, int], groups: int) -> Array:
     """A grouped 1-D convolution of stride 1 as a sum over pieces of a long kernel, each a product of matrices.
 
-    Equal to ``lax.conv_general_dilated``, whose gradient for groups is several times slower on a CPU.
-
-    Args:
-        inputs: ``[n, t, c]``.
-        kernel: ``[k, c / groups, d]``.
-        padding: zeros before and behind.
-        groups: of channels.
-
-    Returns:
-        ``[n, t', d]``.
+    ``[n, t, c]``, ``[k, c / groups, d]`` → ``[n, t', d]``. The gradient of ``lax.conv_general_dilated``, which gives
+    the same numbers, is several times slower for groups on a CPU.
     """
     size, channels, features = kernel.shape
     n = inputs.shape[0]
@@ -74,16 +66,11 @@ class Wav2Vec2(nn.Module):
     """Seven convolutions over the waveform (one frame per 20 ms), then a post-norm transformer over the frames.
 
     Attributes:
-        channels: of the convolutions.
-        kernels: their sizes in samples (the first) and frames.
-        strides: their strides.
-        width: d, of the transformer and the features.
-        depth: number of blocks.
-        heads: of the attention.
-        mlp_width: hidden width of the blocks' MLPs.
-        position_kernel: size of the convolution that gives positions.
-        position_groups: its groups of channels.
-        layer: the block whose states are averaged into the features, counted from 0; None: the last. Earlier ones often
+        channels: of the convolutions; ``kernels`` are their sizes in samples (the first) and frames.
+        width: d, of the transformer and the features; ``depth``, ``heads`` and ``mlp_width`` are those of its blocks.
+        position_kernel: size of the convolution that gives positions, of ``position_groups`` groups of channels.
+        layer: number of the block that gives the features, the mean of its states, from 0; None: the last. Earlier ones
+        often
             transfer better.
         dropout: rate on the projection, branches and the attention's softmax in training.
         remat: store only the blocks' inputs for the gradient.
@@ -106,22 +93,14 @@ class Wav2Vec2(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps waveforms ``[n, samples]`` to features ``[n, width]``.
+        """Maps waveforms ``[n, samples]`` to features ``[n, width]``; fewer samples than one frame are an InputError.
 
-        Returns:
-            ``Outputs``; ``hidden`` holds ``conv`` ``[n, t, channels]`` (the feature encoder's output), ``embeddings``,
-            ``block_0`` … and ``tokens`` (the last of them), each ``[n, t, width]``.
-
-        Raises:
-            InputError: on other than floating ``[n, samples]``, fewer samples than one frame needs (400), lists of
-                different lengths, or a block that does not exist.
+        ``hidden`` holds ``conv`` ``[n, t, channels]`` (the feature encoder's output), ``embeddings``, ``block_0`` … and
+        ``tokens`` (the last of them), each ``[n, t, width]``.
         """
         if not len(self.channels) == len(self.kernels) == len(self.strides):
-            raise input_error(
-                "kernels",
-                got=f"{len(self.channels)} channels, {len(self.kernels)} kernels, {len(self.strides)} strides",
-                expected="as many of each",
-            )
+            got = f"{len(self.channels)} channels, {len(self.kernels)} kernels, {len(self.strides)} strides"
+            raise input_error("kernels", got=got, expected="as many of each")
         if self.layer is not None and not 0 <= self.layer < self.depth:
             raise input_error("layer", got=self.layer, expected=f"0 to {self.depth - 1}, or None for the last")
         check_waveforms(inputs, shortest=self.shortest(), net="Wav2Vec2")
@@ -138,7 +117,7 @@ class Wav2Vec2(nn.Module):
         return Outputs(jnp.mean(leave(pooled), axis=1), None, {**hidden, **states, "tokens": x})
 
     def shortest(self) -> int:
-        """Samples that one frame needs."""
+        """Samples that one frame needs: 400."""
         samples = 1
         for kernel, stride in zip(reversed(self.kernels), reversed(self.strides), strict=True):
             samples = (samples - 1) * stride + kernel
@@ -146,17 +125,14 @@ class Wav2Vec2(nn.Module):
 
     def _convolve(self, x: Array) -> Array:
         for i, (channels, kernel, stride) in enumerate(zip(self.channels, self.kernels, self.strides, strict=True)):
-            convolution = nn.Conv(
-                channels,
-                (kernel,),
-                strides=(stride,),
-                padding=((0, 0),),
-                use_bias=False,
-                kernel_init=nn.initializers.he_normal(),
-                dtype=self.dtype,
-                name=f"conv_{i}",
-            )
-            x = convolution(x)
+            options: dict[str, Any] = {
+                "padding": ((0, 0),),
+                "use_bias": False,
+                "dtype": self.dtype,
+                "name": f"conv_{i}",
+            }
+            init = nn.initializers.he_normal()
+            x = nn.Conv(channels, (kernel,), strides=(stride,), kernel_init=init, **options)(x)
             if i == 0:
                 # One group a channel: each is normalised over its own time.
                 x = nn.GroupNorm(channels, epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, name="conv_norm")(x)
@@ -176,19 +152,14 @@ class Wav2Vec2(nn.Module):
         return gelu(convolution(x))
 
 
-wav2vec2_base: Callable[..., Wav2Vec2] = Wav2Vec2
+ENCODERS: dict[str, Callable[..., Wav2Vec2]] = {"wav2vec2_base": partial(Wav2Vec2)}
 
-
-# Rule table of wav2vec 2.0 in transformers' layout.
-#
-# The positional convolution is published with weight norm, as a length per tap and a direction, under one of two pairs
-# of names; both become the plain kernel here.
-
-
+# transformers' layout. The positional convolution is published with weight norm, as a length per tap and a direction,
+# under one of two pairs of names; both become the plain kernel here.
 _START = r"(?:wav2vec2\.)?"
 _LAYER = _START + r"encoder\.layers\.(\d+)"
-_BLOCK = r"params/block_\1"
 _DIRECTIONS = {"weight_v": "weight_g", "parametrizations.weight.original1": "parametrizations.weight.original0"}
+_ATTENTION = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
 
 
 def _plain_weights(arrays: Arrays) -> Arrays:
@@ -204,43 +175,34 @@ def _plain_weights(arrays: Arrays) -> Arrays:
     return arrays
 
 
-def _norm(pattern: str, target: str) -> tuple[Rule, ...]:
-    return Rule(rf"{pattern}\.weight", f"{target}/scale"), Rule(rf"{pattern}\.bias", f"{target}/bias")
-
-
-def _linear(pattern: str, target: str) -> tuple[Rule, ...]:
-    return Rule(rf"{pattern}\.weight", f"{target}/kernel", "linear"), Rule(rf"{pattern}\.bias", f"{target}/bias")
-
-
 TABLES = {
     "transformers/wav2vec2": RuleTable(
-        family="wav2vec2",
-        version=1,
-        prepare=_plain_weights,
-        rules=(
+        "wav2vec2",
+        1,
+        (
             Rule(_START + r"feature_extractor\.conv_layers\.(\d+)\.conv\.weight", r"params/conv_\1/kernel", "conv"),
-            *_norm(_START + r"feature_extractor\.conv_layers\.0\.layer_norm", "params/conv_norm"),
-            *_norm(_START + r"feature_projection\.layer_norm", "params/projection_norm"),
-            *_linear(_START + r"feature_projection\.projection", "params/projection"),
-            Rule(_START + r"encoder\.pos_conv_embed\.conv\.weight", "params/positions/kernel", "conv"),
-            Rule(_START + r"encoder\.pos_conv_embed\.conv\.bias", "params/positions/bias"),
-            *_norm(_START + r"encoder\.layer_norm", "params/norm"),
+            *layer_norm_rules(_START + r"feature_extractor\.conv_layers\.0\.layer_norm", "conv_norm"),
+            *layer_norm_rules(_START + r"feature_projection\.layer_norm", "projection_norm"),
+            *linear(_START + r"feature_projection\.projection", "projection"),
+            *convolution(_START + r"encoder\.pos_conv_embed\.conv", "positions", bias=True),
+            *layer_norm_rules(_START + r"encoder\.layer_norm", "norm"),
             *(
                 rule
-                for theirs, ours in {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}.items()
-                for rule in _linear(rf"{_LAYER}\.attention\.{theirs}", f"{_BLOCK}/attention/{ours}")
+                for theirs, ours in _ATTENTION.items()
+                for rule in linear(rf"{_LAYER}\.attention\.{theirs}", rf"block_\1/attention/{ours}")
             ),
-            *_norm(rf"{_LAYER}\.layer_norm", f"{_BLOCK}/norm1"),
-            *_linear(rf"{_LAYER}\.feed_forward\.intermediate_dense", f"{_BLOCK}/mlp/fc1"),
-            *_linear(rf"{_LAYER}\.feed_forward\.output_dense", f"{_BLOCK}/mlp/fc2"),
-            *_norm(rf"{_LAYER}\.final_layer_norm", f"{_BLOCK}/norm2"),
+            *layer_norm_rules(rf"{_LAYER}\.layer_norm", r"block_\1/norm1"),
+            *linear(rf"{_LAYER}\.feed_forward\.intermediate_dense", r"block_\1/mlp/fc1"),
+            *linear(rf"{_LAYER}\.feed_forward\.output_dense", r"block_\1/mlp/fc2"),
+            *layer_norm_rules(rf"{_LAYER}\.final_layer_norm", r"block_\1/norm2"),
         ),
-        ignored=(
+        (
             Ignored(
-                _START + r"mask(?:ed_spec_embed|_time_emb_vector)", "stands for masked frames; nothing is masked here"
+                _START + r"mask(?:ed_spec_embed|_time_emb_vector)", "replaces masked frames; nothing is masked here"
             ),
             Ignored(r"(?:quantizer|project_hid|project_q)\..*", "contrastive pretraining's quantiser and projections"),
             Ignored(r"(?:lm_head|classifier|projector)\..*|layer_weights", "a task's head; the encoder ends before it"),
         ),
-    ),
+        _plain_weights,
+    )
 }

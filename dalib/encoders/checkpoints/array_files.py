@@ -5,7 +5,6 @@ import os
 import re
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.core.checks import input_error
-from dalib.encoders.checkpoints.pickles import Setter, read_pickle
+from dalib.encoders.checkpoints.pickles import Foreign, Setter, pairs, read_pickle
 
 # safetensors files as views of a memory map: an array's bytes are read when it is used.
-
-
 DTYPES: dict[str, Any] = {
     "F64": np.float64,
     "F32": np.float32,
@@ -34,6 +31,10 @@ DTYPES: dict[str, Any] = {
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
+MOST_UNPACKED, MOST_RATIO = 2**26, 100
+"""Bytes that an ``.npz`` may unpack to, and how many times its own size above that: weights hardly compress."""
+LARGEST_INDEX = 64 << 20
+"""Bytes of an index; that of a model of 100,000 arrays has 10 MB."""
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -49,8 +50,9 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         with safe_open(path, framework="numpy"):
             pass
     except (SafetensorError, OSError) as error:
+        got = f"{path} ({str(error)[:200]})"
         raise input_error(
-            "path", got=f"{path} ({error})", expected="a complete safetensors file", todo="write or fetch it again"
+            "path", got=got, expected="a complete safetensors file", todo="write or fetch it again"
         ) from None
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
@@ -61,7 +63,9 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     arrays = {}
     for name, entry in header.items():
         if entry["dtype"] not in DTYPES:
-            raise input_error("path", got=f"{path}, with {name} of dtype {entry['dtype']}", expected=", ".join(DTYPES))
+            raise input_error(
+                "path", got=f"{path}, with {name[:80]} of dtype {entry['dtype']}", expected=", ".join(DTYPES)
+            )
         dtype, shape = np.dtype(DTYPES[entry["dtype"]]), tuple(entry["shape"])
         arrays[name] = np.ndarray(shape, dtype, buffer=data, offset=entry["data_offsets"][0])
     return arrays
@@ -71,15 +75,20 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The numeric arrays of an ``.npz`` file; strings are left out.
 
     Raises:
-        InputError: for a damaged file or an array of objects, which only a pickle can hold.
+        InputError: for a damaged file, one that unpacks to far more than it holds, or an array of objects, which only a
+            pickle can hold.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > max(MOST_UNPACKED, MOST_RATIO * os.path.getsize(path)):
+            raise ValueError(f"{unpacked:,} bytes when unpacked")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # numpy, zipfile, zlib and struct have errors of their own for damaged bytes
         raise input_error(
             "path",
-            got=f"{path} ({error})",
+            got=f"{path} ({str(error)[:200]})",
             expected="a complete .npz file of numbers",
             todo="fetch it again; an array of objects is refused, since reading it would execute code",
         ) from None
@@ -90,65 +99,82 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_numpy_pickle(path: str | os.PathLike[str]) -> Any:
-    """The object of a pickle that holds numpy arrays, numbers, strings and containers of them.
-
-    Raises:
-        InputError: for a damaged pickle, or one that asks for more than data.
-    """
+    """The object of a pickle of numpy arrays, numbers, strings and containers; a damaged one is an InputError."""
     with Path(path).open("rb") as file:
         return read_pickle(file, allowed(), name=str(path))
 
 
 def allowed() -> dict[str, Callable[..., Any]]:
-    """The globals of numpy's pickles with our stand-ins, a new table for every file."""
+    """The globals of numpy's pickles and dictionaries with the functions that replace them."""
     table: dict[str, Callable[..., Any]] = {"numpy.dtype": _dtype, "numpy.ndarray": _not_called}
     for core in ("numpy.core", "numpy._core"):
         table[f"{core}.multiarray._reconstruct"] = lambda kind, shape, code: Setter(_array)
         table[f"{core}.multiarray.scalar"] = _scalar
         table[f"{core}.numeric._frombuffer"] = _from_buffer
+    table |= {"collections.OrderedDict": _ordered_dict, "collections.defaultdict": lambda *factory: {}}
     # Bytes in a pickle of protocol 2.
     return table | {"_codecs.encode": _encode}
 
 
-def _dtype(code: Any, align: Any = False, copy: Any = False) -> Setter:
-    del align, copy
-    if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?([biufc][0-9]{1,2}|\?)", code):
-        raise ValueError("an array of other than numbers")
+def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
+    if not isinstance(items, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in items
+    ):
+        raise ValueError("a dictionary of something else than pairs")
+    return pairs([part for pair in items for part in pair])
 
-    def state(values: Any) -> Setter:
+
+OTHER = Foreign("numpy.dtype of other than numbers")
+
+
+def _dtype(code: Any, *flags: Any) -> Any:
+    del flags  # whether to align and copy
+    if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?([biufc][0-9]{1,2}|\?)", code):
+        return OTHER
+
+    def state(values: Any) -> Any:
         order, *structure = values[1:5]
         if order not in ("<", ">", "|", "=") or any(part is not None for part in structure):
-            raise ValueError("an array of a structured dtype")
-        return Setter(state, np.dtype(code).newbyteorder(order))
+            return OTHER
+        return np.dtype(code).newbyteorder(order)
 
     return Setter(state, np.dtype(code))
 
 
-def _finished(dtype: Any) -> np.dtype:
-    if not isinstance(dtype, Setter) or not isinstance(dtype.value, np.dtype):
-        raise ValueError("an array without a dtype")
-    return dtype.value
+def _made(data: Any, dtype: Any, make: Callable[[np.dtype], Any]) -> Any:
+    """An array of numbers from bytes; one of anything else (strings, objects) is foreign."""
+    dtype = dtype.value if isinstance(dtype, Setter) else dtype
+    if isinstance(dtype, Foreign):
+        return Foreign("numpy.ndarray of other than numbers")
+    if not isinstance(dtype, np.dtype) or not isinstance(data, bytes | bytearray):
+        raise ValueError("an array without a dtype or bytes")
+    return make(dtype)
 
 
-def _array(values: Any) -> np.ndarray:
+def _array(values: Any) -> Any:
     _, shape, dtype, fortran, data = values
-    if not isinstance(data, bytes) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise ValueError("an array of objects")
-    return np.frombuffer(data, _finished(dtype)).reshape(shape, order="F" if fortran else "C")
+    order: Any = "F" if fortran else "C"
+    return _made(data, dtype, lambda dtype: np.frombuffer(data, dtype).reshape(_sizes(shape), order=order))
 
 
 def _scalar(dtype: Any, data: Any = b"") -> Any:
-    return np.frombuffer(data, _finished(dtype), 1)[0]
+    return _made(data, dtype, lambda dtype: np.frombuffer(data, dtype, 1)[0])
 
 
-def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Any:
     if order not in ("C", "F"):
         raise ValueError("an array in an unknown order")
-    return np.frombuffer(bytes(data), _finished(dtype)).reshape(shape, order=order)
+    return _made(data, dtype, lambda dtype: np.frombuffer(data, dtype).reshape(_sizes(shape), order=order))
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    if not isinstance(shape, tuple) or len(shape) > 64 or not all(isinstance(n, int) and 0 <= n < 2**63 for n in shape):
+        raise ValueError("an array with a shape that is no counts")
+    return shape
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    if encoding != "latin1":
+    if not isinstance(text, str) or encoding != "latin1":
         raise ValueError("bytes in another encoding than latin1")
     return text.encode("latin-1")
 
@@ -158,24 +184,16 @@ def _not_called(*arguments: Any) -> Any:
 
 
 # A model's folder in the layout of the Hugging Face hub: one file, or shards with an index.
-
-
 NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Files looked for, in this order."""
-LARGEST_INDEX = 64 << 20
-"""Bytes of an index; that of a model of 100,000 arrays has 10 MB."""
 
 
 def read_folder(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays of a model's folder.
-
-    Args:
-        path: the folder.
-        read: reads one file of it.
+    """The arrays of a model's folder; ``read`` reads one file of it.
 
     Raises:
-        InputError: for a folder without weights, or an index that names missing or foreign files or other arrays than
-            the shards hold.
+        InputError: for a folder without weights, or an index that is damaged, names missing or foreign files or other
+            arrays than the shards hold.
     """
     found = next((path / name for name in NAMES if (path / name).is_file()), None)
     if found is None:
@@ -187,19 +205,17 @@ def read_folder(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> di
     index = _weight_map(found)
     arrays: dict[str, np.ndarray] = {}
     for shard in sorted(set(index.values())):
-        if shard != Path(shard).name or shard in ("", ".", "..") or "\\" in shard:
-            raise input_error(
-                "path", got=f"{found}, which names the file {shard[:80]!r}", expected="files beside the index"
-            )
+        if shard != Path(shard).name or shard in ("", ".", "..") or "\\" in shard or not os.path.isfile(path / shard):
+            got = f"{found}, which names the file {shard[:80]!r}"
+            raise input_error("path", got=got, expected="files that are in the same folder")
         for name, x in read(path / shard).items():
             if index.get(name) != shard:
-                where = index.get(name, "no shard")[:80]
-                raise input_error("path", got=f"{name} in {path / shard}", expected=f"it in {where}, as {found} says")
+                got, where = f"{name[:80]} in {path / shard}", index.get(name, "no shard")[:80]
+                raise input_error("path", got=got, expected=f"it in {where}, as {found} says")
             arrays[name] = x
     if missing := sorted(index.keys() - arrays.keys()):
-        shown = ", ".join(name[:80] for name in missing[:10])
-        got = f"shards of {found} without {shown}" + f" … ({len(missing)} in all)" * (len(missing) > 10)
-        raise input_error("path", got=got, expected="all that it lists")
+        shown = ", ".join(name[:80] for name in missing[:10]) + f" … ({len(missing)} in all)" * (len(missing) > 10)
+        raise input_error("path", got=f"shards of {found} without {shown}", expected="all that it lists")
     return arrays
 
 
@@ -209,8 +225,9 @@ def _weight_map(path: Path) -> dict[str, str]:
         raise input_error("path", got=got, expected=f"an index of at most {LARGEST_INDEX >> 20} MiB")
     try:
         index: Any = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise input_error("path", got=f"{path} ({str(error)[:200]})", expected="an index with a weight_map") from None
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+        got = f"{path} ({str(error)[:200] or type(error).__name__})"
+        raise input_error("path", got=got, expected="an index with a weight_map") from None
     if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
         raise input_error("path", got=path, expected="a weight_map from names of arrays to names of files")
     return index

@@ -1,9 +1,8 @@
 """Reads the data out of a pickle without executing any of it.
 
-A small machine walks over the opcodes. A pickle may name globals; each must be a key of the caller's table, whose value
-is a function of ours that only builds data. Any other global, and any opcode that is not needed for arrays in
-dictionaries, ends the reading with an error that names it. Python's own unpickler is never used: it imports what a file
-asks for, sets attributes on it and calls it.
+A small machine walks over the opcodes. A global that the caller's table knows is replaced by a function of ours that
+only builds data. Any other class or function becomes a :class:`Foreign`, which keeps its name and swallows what is done
+to it. Python's own unpickler is never used: it imports what a file asks for, sets attributes on it and calls it.
 """
 
 import os
@@ -17,17 +16,28 @@ Build = Callable[..., Any]
 
 
 class Global(NamedTuple):
-    """A name in a pickle that the caller's table allows, with the function that stands in for it."""
+    """A name in a pickle that the caller's table allows, with the function that replaces it."""
 
     name: str
     call: Build
 
 
-class Setter(NamedTuple):
-    """An object that the pickle builds in two steps: ``state`` turns what is set on it into the finished object."""
+class Foreign(NamedTuple):
+    """A class or function that is not data, or an object made of it: only its name is kept."""
 
-    state: Callable[[Any], Any]
-    value: Any = None
+    name: str
+
+
+class Setter:
+    """An object that the pickle builds in two steps: ``state`` turns what is set on it into the value."""
+
+    def __init__(self, state: Callable[[Any], Any], value: Any = None):
+        self.state, self.value, self.done = state, value, False
+
+    def finish(self, state: Any) -> Any:
+        """The finished object, which later references to this one get as well."""
+        self.value, self.done = self.state(state), True
+        return self.value
 
 
 _MARK = object()
@@ -37,8 +47,19 @@ _LITERALS = frozenset(
     "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
 )
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": set}
-_PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
-_GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
+_WITHOUT_EFFECT = frozenset({"PROTO", "FRAME"})
+MOST_OPERATIONS = 5_000_000
+"""A byte can ask for an empty dictionary of 64: what a pickle builds is bounded by its number of opcodes."""
+_BUILTINS = ("builtins", "__builtin__")
+_PLAIN = frozenset(
+    "set frozenset list dict tuple object bytearray bytes str int float bool complex range slice type".split()
+)
+# No checkpoint needs a function of these modules; a file that names one wants to run something.
+_DANGEROUS = frozenset(
+    "os posix nt ntpath posixpath subprocess sys importlib runpy pty socket ctypes shutil commands popen2 webbrowser "
+    "pickle _pickle dill cloudpickle marshal types code codeop operator timeit pdb bdb pydoc tempfile asyncio "
+    "multiprocessing threading signal platform http urllib requests".split()
+)
 
 
 def read_pickle(
@@ -48,26 +69,28 @@ def read_pickle(
 
     Args:
         file: an open binary file (or ``io.BytesIO``) at the pickle's first byte.
-        allowed: functions by ``module.name``; they stand in for the globals and get the arguments of the pickle.
+        allowed: functions by ``module.name`` that replace the globals and get the arguments of the pickle.
         name: of the file, for messages.
         persistent: turns a persistent id into an object (torch's storages); None refuses such ids.
 
     Raises:
-        InputError: for a global that is not allowed, an opcode that is not needed for data, or a damaged pickle.
+        InputError: for a global that runs programs, an opcode that is not needed for data, or a damaged pickle.
     """
     machine = _Machine(allowed, persistent, name)
     bounded: Any = _Bounded(file)
     try:
-        for opcode, argument, _ in pickletools.genops(bounded):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(bounded)):
             if opcode.name == "STOP":
                 return machine.pop()
+            if number > MOST_OPERATIONS:
+                raise refused(name, f"more than {MOST_OPERATIONS} operations")
             machine.do(opcode.name, argument)
     except InputError:
         raise
     except Exception as error:  # damaged bytes can fail in any of the steps above
         raise input_error(
             "path",
-            got=f"{name}, whose pickle is damaged ({type(error).__name__}: {error})",
+            got=f"{name}, with a damaged pickle ({type(error).__name__}: {str(error)[:200]})",
             expected="a complete file",
             todo="fetch it again",
         ) from None
@@ -78,7 +101,7 @@ def refused(name: str, what: str) -> InputError:
     """The error for a pickle that asks for more than data."""
     return input_error(
         "path",
-        got=f"{name}, whose pickle asks for {what}",
+        got=f"{name}, with a pickle that asks for {what[:200]}",
         expected="arrays in dictionaries and nothing that would have to be executed",
         todo="do not trust the file; ask its authors for safetensors, or for a bare state_dict",
     )
@@ -106,9 +129,13 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def pop(self) -> Any:
+        self.top()
+        return self.stack.pop()
+
+    def top(self) -> Any:
         if not self.stack or self.stack[-1] is _MARK:
             raise ValueError("the stack is empty")
-        return self.stack.pop()
+        return self.stack[-1]
 
     def pop_mark(self) -> list[Any]:
         for i in range(len(self.stack) - 1, -1, -1):
@@ -128,75 +155,104 @@ class _Machine:
             push(_EMPTY[opcode]())
         elif opcode == "MARK":
             push(_MARK)
-        elif opcode in _PUTS:
+        elif opcode in ("PUT", "BINPUT", "LONG_BINPUT"):
             self.memo[int(argument)] = self.top()
         elif opcode == "MEMOIZE":
             self.memo[len(self.memo)] = self.top()
-        elif opcode in _GETS:
-            push(self.memo[int(argument)])
+        elif opcode in ("GET", "BINGET", "LONG_BINGET"):
+            found = self.memo[int(argument)]
+            push(found.value if isinstance(found, Setter) and found.done else found)
         elif opcode in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            items = [self.pop() for _ in range(int(opcode[-1]))]
-            push(tuple(reversed(items)))
+            push(tuple([self.pop() for _ in range(int(opcode[-1]))][::-1]))
         elif opcode == "TUPLE":
             push(tuple(self.pop_mark()))
         elif opcode == "LIST":
             push(self.pop_mark())
         elif opcode == "DICT":
-            push(_pairs(self.pop_mark()))
-        elif opcode in ("SETITEM", "SETITEMS"):
-            items = self.pop_mark() if opcode == "SETITEMS" else [self.pop(), self.pop()][::-1]
-            self.top(dict).update(_pairs(items))
-        elif opcode in ("APPEND", "APPENDS"):
-            items = self.pop_mark() if opcode == "APPENDS" else [self.pop()]
-            self.top(list).extend(items)
-        elif opcode == "ADDITEMS":
-            items = self.pop_mark()
-            self.top(set).update(_atom(item) for item in items)
+            push(pairs(self.pop_mark()))
+        elif opcode == "FROZENSET":
+            push(frozenset(map(_atom, self.pop_mark())))
+        elif opcode in ("SETITEM", "SETITEMS", "APPEND", "APPENDS", "ADDITEMS"):
+            self.add(opcode)
         elif opcode == "POP":
             self.pop()
         elif opcode == "POP_MARK":
             self.pop_mark()
-        elif opcode == "GLOBAL":
-            push(self.find(argument.replace(" ", ".", 1)))
-        elif opcode == "STACK_GLOBAL":
-            attribute, module = self.pop(), self.pop()
-            push(self.find(f"{module}.{attribute}"))
-        elif opcode == "REDUCE":
-            arguments, function = self.pop(), self.pop()
-            if not isinstance(function, Global) or not isinstance(arguments, tuple):
-                raise refused(self.name, f"a call of {type(function).__name__}")
-            push(function.call(*arguments))
-        elif opcode == "BUILD":
-            state, top = self.pop(), self.top()
-            # torch keeps a state_dict's version numbers as an attribute of the dictionary; they are not needed.
-            if isinstance(top, Setter):
-                self.stack[-1] = self._replace(top, top.state(state))
-            elif not isinstance(top, dict):
-                raise refused(self.name, f"attributes of {type(top).__name__}")
         elif opcode in ("PERSID", "BINPERSID"):
             if self.persistent is None:
                 raise refused(self.name, "an object outside the pickle")
             push(self.persistent(argument if opcode == "PERSID" else self.pop()))
-        elif opcode not in ("PROTO", "FRAME"):
+        elif opcode not in _WITHOUT_EFFECT:
+            self.make(opcode, argument)
+
+    def add(self, opcode: str) -> None:
+        """Items into the container below them."""
+        count = 2 if opcode == "SETITEM" else 1
+        items = self.pop_mark() if opcode.endswith("S") else [self.pop() for _ in range(count)][::-1]
+        container, kind = self.top(), {"S": dict, "A": set if opcode == "ADDITEMS" else list}[opcode[0]]
+        if isinstance(container, Foreign):
+            return
+        if not isinstance(container, kind):
+            raise ValueError(f"no {kind.__name__} on the stack")
+        if isinstance(container, dict):
+            container.update(pairs(items))
+        elif isinstance(container, set):
+            container.update(map(_atom, items))
+        else:
+            container.extend(items)
+
+    def make(self, opcode: str, argument: Any) -> None:
+        """Globals, and objects of them."""
+        push = self.stack.append
+        if opcode in ("GLOBAL", "STACK_GLOBAL"):
+            attribute, module = (self.pop(), self.pop()) if opcode == "STACK_GLOBAL" else argument.split(" ", 1)[::-1]
+            push(self.find(module, attribute))
+        elif opcode in ("REDUCE", "NEWOBJ"):
+            arguments, function = self.pop(), self.pop()
+            push(self.call(function, arguments))
+        elif opcode == "NEWOBJ_EX":
+            named, arguments, function = self.pop(), self.pop(), self.pop()
+            if named:
+                function = Foreign(getattr(function, "name", type(function).__name__))
+            push(self.call(function, arguments))
+        elif opcode in ("OBJ", "INST"):
+            items = self.pop_mark()
+            function = self.find(*argument.split(" ", 1)) if opcode == "INST" else items.pop(0)
+            push(self.call(function, tuple(items)))
+        elif opcode == "BUILD":
+            state, top = self.pop(), self.top()
+            # torch keeps a state_dict's version numbers as an attribute of the dictionary; they are not needed.
+            if isinstance(top, Setter):
+                self.stack[-1] = top.finish(state)
+            elif not isinstance(top, dict | Foreign):
+                raise refused(self.name, f"attributes of {type(top).__name__}")
+        else:
             raise refused(self.name, f"the operation {opcode}")
 
-    def top(self, kind: type = object) -> Any:
-        if not self.stack or self.stack[-1] is _MARK or not isinstance(self.stack[-1], kind):
-            raise ValueError(f"no {kind.__name__} on the stack")
-        return self.stack[-1]
+    def call(self, function: Any, arguments: Any) -> Any:
+        if isinstance(function, Foreign):
+            # Objects of protocol 0 and 1 are made by a function of copyreg that gets the class.
+            made_by = function.name.startswith("copy") and isinstance(arguments, tuple) and arguments
+            return arguments[0] if made_by and isinstance(arguments[0], Foreign) else function
+        if not isinstance(function, Global) or not isinstance(arguments, tuple):
+            raise refused(self.name, f"a call of {type(function).__name__}")
+        return function.call(*arguments)
 
-    def find(self, name: str) -> Global:
-        if name not in self.allowed:
+    def find(self, module: Any, attribute: Any) -> Global | Foreign:
+        if not isinstance(module, str) or not isinstance(attribute, str):
+            raise ValueError("a global without a name")
+        name = f"{module}.{attribute}"
+        if name in self.allowed:
+            return Global(name, self.allowed[name])
+        if module in _BUILTINS and attribute in _PLAIN:
+            return Foreign(attribute)
+        if module in _BUILTINS or module.partition(".")[0] in _DANGEROUS:
             raise refused(self.name, f"the global {name!r}")
-        return Global(name, self.allowed[name])
-
-    def _replace(self, old: Any, new: Any) -> Any:
-        """Later references to a half-built object get the finished one."""
-        self.memo = {k: new if v is old else v for k, v in self.memo.items()}
-        return new
+        return Foreign(name)
 
 
-def _pairs(items: list[Any]) -> dict[Any, Any]:
+def pairs(items: list[Any]) -> dict[Any, Any]:
+    """A dictionary of keys and values in turn."""
     if len(items) % 2:
         raise ValueError("a key without a value")
     return {_atom(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
@@ -204,6 +260,6 @@ def _pairs(items: list[Any]) -> dict[Any, Any]:
 
 def _atom(key: Any) -> Any:
     """A key as it is, if it is a name or a number: the hash of tuples inside tuples can take forever."""
-    if not isinstance(key, str | bytes | int | float | None):
-        raise ValueError(f"a key of type {type(key).__name__}")
-    return key
+    if isinstance(key, str | bytes | int | float | None):
+        return key
+    return Foreign(key.name if isinstance(key, Foreign | Global) else type(key).__name__)

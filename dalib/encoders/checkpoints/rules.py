@@ -4,8 +4,10 @@ A table is data: regular expressions, target paths, named transforms. :func:`ass
 foreign array is used by exactly one rule or ignored with a reason, every variable of the net is filled exactly once.
 """
 
+import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -13,8 +15,13 @@ import numpy as np
 
 from dalib.core.checks import InputError, unknown_name
 from dalib.core.types import PyTree
-from dalib.encoders.checkpoints.variables import fill, flatten
+from dalib.encoders.checkpoints.variables import at_most_a_screen, fill, flatten
 
+LOG = logging.getLogger("dalib.encoders.checkpoints")
+MARKS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module"})
+"""Parts of names that torch's wrappers put in (data parallel, compiled and sharded modules), at any depth."""
+FLOATS = tuple(np.dtype(kind) for kind in (np.float16, jnp.bfloat16, np.float64))
+"""Dtypes that a float32 variable takes as well: halves without loss, float64 rounded."""
 Arrays = dict[str, np.ndarray]
 Transform = Callable[[np.ndarray], np.ndarray | tuple[np.ndarray, ...]]
 
@@ -22,11 +29,8 @@ Transform = Callable[[np.ndarray], np.ndarray | tuple[np.ndarray, ...]]
 class Rule(NamedTuple):
     """One kind of foreign array and where it goes.
 
-    Attributes:
-        pattern: regular expression that must match the whole foreign name.
-        target: path of our variable, ``params/layer\\1_\\2/conv1/kernel``, with references to the pattern's groups;
-            several paths when the transform splits the array.
-        transform: name of an entry of ``TRANSFORMS``.
+    ``pattern`` must match the whole foreign name; ``target`` is the path of our variable with references to its groups,
+    ``params/layer\\1_\\2/conv1/kernel`` (several paths when the transform, a name of ``TRANSFORMS``, splits the array).
     """
 
     pattern: str
@@ -44,12 +48,8 @@ class Ignored(NamedTuple):
 class RuleTable(NamedTuple):
     """How one layout of one family is read.
 
-    Attributes:
-        family: the net's family, ``resnet``.
-        version: counted up whenever the outcome changes; converted files carry it.
-        rules: see :class:`Rule`; their order does not matter, since exactly one may match.
-        ignored: see :class:`Ignored`.
-        prepare: a step on all arrays before the rules, for what a rule cannot say (a common prefix, weight norm).
+    ``version`` is counted up whenever the outcome changes; converted files carry it. The order of the rules does not
+    matter, since exactly one may match. ``prepare`` is a step on all arrays before them, for what a rule cannot say.
     """
 
     family: str
@@ -84,88 +84,146 @@ TRANSFORMS: dict[str, Transform] = {
 """Transforms by name: an array in, one array out, or a tuple of as many as the rule has targets."""
 
 
-def without_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> Arrays:
-    """The arrays with ``prefix`` taken off every name that begins with it (``module.`` of torch's data parallel)."""
-    return {name.removeprefix(prefix): x for name, x in arrays.items()}
-
-
 def assemble(
     arrays: Mapping[str, np.ndarray], table: RuleTable, like: PyTree, *, without: Sequence[str] = ()
 ) -> PyTree:
     """Turns the arrays of a foreign checkpoint into variables of a net, in total.
 
+    What wrappers put before the names (``module.``, ``_orig_mod.``, ``model.`` …) is taken off where the table then
+    knows more of them. float64 is rounded to float32, and a warning of the logger counts how often.
+
     Args:
         arrays: foreign arrays by name.
         table: the rule table of their layout.
-        like: ``jax.eval_shape(net.init, key, sample)``.
+        like: ``jax.eval_shape(net.init, key, sample)``; the result is this tree with numpy arrays in it, which may be
+            views of ``arrays`` (strided, memory-mapped).
         without: prefixes of targets to leave out, ``("params/head/",)`` for a net without the published head.
-
-    Returns:
-        The tree of ``like`` with numpy arrays in it; they may be views of ``arrays`` (strided, memory-mapped).
 
     Raises:
         InputError: for foreign arrays that no rule or more than one takes, variables that stay unfilled or would be
-            filled twice, and differences of shape or dtype. All are listed at once.
+            filled twice, differences of shape or dtype, and values that are not finite. All are counted, the first of
+            each kind listed.
     """
-    wanted = flatten(like)
-    foreign = dict(arrays) if table.prepare is None else table.prepare(dict(arrays))
+    wanted, skipped = flatten(like), tuple(without)
+    foreign = _unwrapped(dict(arrays), table)
     found: Arrays = {}
     origin: dict[str, str] = {}
     blamed: set[str] = set()  # variables that another line of the list already explains
-    problems: list[str] = []
-    rules = [(re.compile(rule.pattern), rule) for rule in table.rules]
-    ignored = [(re.compile(entry.pattern), entry) for entry in table.ignored]
+    problems: dict[str, list[str]] = {kind: [] for kind in ("names", "targets", "values", "unfilled")}
+    rounded = 0
     for name, x in foreign.items():
-        hits = [(match, rule) for pattern, rule in rules if (match := pattern.fullmatch(name))]
-        passed = [entry for pattern, entry in ignored if pattern.fullmatch(name)]
+        # One rule, or one reason to ignore it: anything else is told, never guessed.
+        what = f"{name} {list(x.shape)} of the checkpoint"
+        hits, passed = _hits(name, table)
         if len(hits) + len(passed) != 1:
             patterns = [rule.pattern for _, rule in hits] + [f"{entry.pattern} (ignored)" for entry in passed]
-            what = f"matched more than once, by {' and '.join(patterns)}" if patterns else "not known to the rule table"
-            problems.append(f"{name} {list(x.shape)} of the checkpoint: {what}")
+            how = f"matched more than once, by {' and '.join(patterns)}" if patterns else "not known to the rule table"
+            problems["names"].append(f"{what}: {how}")
             continue
         if passed:
             continue
         match, rule = hits[0]
-        targets = (rule.target,) if isinstance(rule.target, str) else rule.target
-        paths = [match.expand(target) for target in targets]
-        if all(path.startswith(tuple(without)) for path in paths):
+        paths = [match.expand(target) for target in ((rule.target,) if isinstance(rule.target, str) else rule.target)]
+        if all(path.startswith(skipped) for path in paths):
             continue
+        # Put through the rule's transform and into the variables' places.
         blamed.update(paths)
-        for path, part in zip(paths, _apply(name, x, rule, len(paths), problems), strict=False):
-            if path.startswith(tuple(without)):
+        parts = _apply(what, x, rule, len(paths), problems["values"])
+        for path, part in zip(paths, parts, strict=bool(parts)):
+            if path.startswith(skipped):
                 continue
             if path in found:
-                problems.append(f"{path} of the net: filled twice, from {origin[path]} and {name}")
+                problems["targets"].append(f"{path} of the net: filled twice, from {origin[path]} and {name}")
             elif path not in wanted:
-                problems.append(
-                    f"{name} {list(x.shape)} of the checkpoint: goes to {path}, which the net does not have"
-                )
+                problems["targets"].append(f"{what}: goes to {path}, which the net does not have")
             else:
-                if difference := _difference(part, wanted[path]):
-                    problems.append(f"{path}: {difference} from {name} of the checkpoint, transformed")
-                    part = np.zeros(0)
-                found[path], origin[path] = part.astype(wanted[path].dtype, copy=False), name
-    problems += [
+                found[path], difference = _fitted(part, wanted[path])
+                origin[path] = name
+                rounded += part.dtype == np.float64
+                if difference:
+                    problems["values"].append(f"{path}: {difference} from {name} of the checkpoint, transformed")
+    # What no array has filled, and no line above explains.
+    problems["unfilled"] = [
         f"{path} {list(x.shape)} of the net: nothing in the checkpoint fills it"
         for path, x in wanted.items()
-        if path not in found and path not in blamed and not path.startswith(tuple(without))
+        if path not in found and path not in blamed and not path.startswith(skipped)
     ]
-    if problems:
+    if any(problems.values()):
         raise InputError(
             f"weights: the checkpoint does not fit the net by the rules {table.family!r} (version {table.version}):\n"
-            + "\n".join(f"  {p}" for p in sorted(problems))
-            + "\n  what to do: build the encoder that the checkpoint was made for, or name its own rule table"
+            + "".join(f"  {line}\n" for line in (*_prefix_of(foreign), *at_most_a_screen(problems)))
+            + "  what to do: build the encoder that the checkpoint was made for, or name its own rule table"
         )
+    if rounded:
+        LOG.warning("weights: %d arrays of float64 are rounded to float32", rounded)
     return fill(like, found)
 
 
-def _apply(name: str, x: np.ndarray, rule: Rule, parts: int, problems: list[str]) -> tuple[np.ndarray, ...]:
+def _hits(name: str, table: RuleTable) -> tuple[list[tuple[re.Match[str], Rule]], list[Ignored]]:
+    hits = [(match, rule) for rule in table.rules if (match := re.fullmatch(rule.pattern, name))]
+    return hits, [entry for entry in table.ignored if re.fullmatch(entry.pattern, name)]
+
+
+def _unwrapped(arrays: Arrays, table: RuleTable) -> Arrays:
+    """The arrays as the table's rules take them: prepared, and under those of their names that most rules know."""
+
+    def known(prepared: Arrays) -> int:
+        return sum(any(_hits(name, table)) for name in prepared)
+
+    best = fault = None
+    score = -1
+    for candidate in _renamed(arrays):
+        try:
+            prepared = candidate if table.prepare is None else table.prepare(candidate)
+        except InputError as error:  # a preparation may refuse names that it does not know
+            fault = fault or error
+            continue
+        if (count := known(prepared)) > score:
+            best, score = prepared, count
+        if count == len(prepared):
+            break
+    if best is None:
+        assert fault is not None
+        raise fault
+    return best
+
+
+def _renamed(arrays: Arrays) -> Iterator[Arrays]:
+    """The arrays under other names: without the marks of torch's wrappers, and without what most names begin with."""
+    yield arrays
+    for _ in range(4):
+        plain = {".".join(part for part in name.split(".") if part not in MARKS): x for name, x in arrays.items()}
+        if len(plain) == len(arrays) and plain.keys() != arrays.keys():
+            yield plain
+        first, count = _most_common_start(arrays)
+        shorter = {name.removeprefix(first): x for name, x in arrays.items()}
+        if 2 * count <= len(arrays) or len(shorter) < len(arrays) or "" in shorter:
+            return
+        arrays = shorter
+        yield arrays
+
+
+def _most_common_start(arrays: Arrays) -> tuple[str, int]:
+    starts = Counter(name[: name.find(".") + 1] for name in arrays)
+    del starts[""]
+    return starts.most_common(1)[0] if starts else ("", 0)
+
+
+def _prefix_of(arrays: Arrays) -> tuple[str, ...]:
+    """A line that says what all names, or most of them, begin with."""
+    first, count = _most_common_start(arrays)
+    if len(arrays) < 2 or 2 * count <= len(arrays):
+        return ()
+    return (f"{'all' if count == len(arrays) else f'{count} of {len(arrays)}'} names begin with {first[:80]}",)
+
+
+def _apply(what: str, x: np.ndarray, rule: Rule, parts: int, problems: list[str]) -> tuple[np.ndarray, ...]:
     if rule.transform not in TRANSFORMS:
         raise unknown_name("transform", rule.transform, TRANSFORMS)
     try:
         out = TRANSFORMS[rule.transform](x)
     except (ValueError, IndexError) as error:
-        problems.append(f"{name} {list(x.shape)} of the checkpoint: cannot be put through {rule.transform!r} ({error})")
+        problems.append(f"{what}: cannot be put through {rule.transform!r} ({error})")
         return ()
     out = out if isinstance(out, tuple) else (out,)
     if len(out) != parts:
@@ -173,49 +231,51 @@ def _apply(name: str, x: np.ndarray, rule: Rule, parts: int, problems: list[str]
     return out
 
 
-def _difference(x: np.ndarray, like: np.ndarray) -> str:
+def _fitted(x: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, str]:
+    """The array in the dtype of the variable, and what is wrong with it."""
+    wanted = np.dtype(like.dtype)
     if x.shape != tuple(like.shape):
-        return f"{list(like.shape)} in the net, {list(x.shape)}"
-    return "" if _exact(x.dtype, np.dtype(like.dtype)) else f"{like.dtype} in the net, {x.dtype}"
-
-
-def _exact(given: np.dtype, wanted: np.dtype) -> bool:
-    """Whether every value of the given dtype is one of the wanted dtype, as half precision is of float32."""
-    halves = (np.dtype(np.float16), np.dtype(jnp.bfloat16))
-    return given == wanted or (given in halves and wanted == np.dtype(np.float32))
+        return x, f"{list(like.shape)} in the net, {list(x.shape)}"
+    if x.dtype != wanted and not (x.dtype in FLOATS and wanted == np.float32):
+        return x, f"{like.dtype} in the net, {x.dtype}"
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told here
+        x = x.astype(wanted, copy=False)
+    bad = 0 if wanted.kind in "biu" else int(x.size - np.isfinite(x).sum())
+    return x, f"{bad} of {x.size} values are not finite," if bad else ""
 
 
 # Rules for torch's usual layers: the same few lines of every convolutional family's table.
-
-
 STEP_COUNTER = Ignored(r"(?:.*\.)?num_batches_tracked", "torch's count of steps, of no use with a fixed momentum")
 
 
 def unused(foreign: str, reason: str) -> Ignored:
-    """All arrays whose names begin with ``foreign``, a pattern, but for torch's step counters."""
+    """All arrays with names that begin with ``foreign``, a pattern, but for torch's step counters."""
     return Ignored(rf"(?!.*num_batches_tracked){foreign}.*", reason)
 
 
 def convolution(foreign: str, ours: str, *, bias: bool = False) -> tuple[Rule, ...]:
     """Rules for a convolution: ``foreign`` is a pattern, ``ours`` a path below ``params`` with group references."""
-    kernel = Rule(rf"{foreign}\.weight", f"params/{ours}/kernel", "conv")
-    return (kernel, Rule(rf"{foreign}\.bias", f"params/{ours}/bias")) if bias else (kernel,)
+    return _two(foreign, ours, "kernel", "conv")[: 2 if bias else 1]
 
 
-def linear(foreign: str, ours: str) -> tuple[Rule, ...]:
-    """Rules for a linear layer with bias."""
-    return (
-        Rule(rf"{foreign}\.weight", f"params/{ours}/kernel", "linear"),
-        Rule(rf"{foreign}\.bias", f"params/{ours}/bias"),
-    )
+def _two(foreign: str, ours: str, kernel: str, transform: str = "copy") -> tuple[Rule, ...]:
+    weight = Rule(rf"{foreign}\.weight", f"params/{ours}/{kernel}", transform)
+    return (weight, Rule(rf"{foreign}\.bias", f"params/{ours}/bias"))
+
+
+def linear(foreign: str, ours: str, *, transform: str = "linear") -> tuple[Rule, ...]:
+    """Rules for a linear layer with bias; ``"copy"`` is for kernels that are stored ``[in, out]``."""
+    return _two(foreign, ours, "kernel", transform)
 
 
 def pointwise(foreign: str, ours: str) -> tuple[Rule, ...]:
     """Rules for a 1×1 convolution with bias that is a linear layer here."""
-    return (
-        Rule(rf"{foreign}\.weight", f"params/{ours}/kernel", "pointwise"),
-        Rule(rf"{foreign}\.bias", f"params/{ours}/bias"),
-    )
+    return _two(foreign, ours, "kernel", "pointwise")
+
+
+def layer_norm_rules(foreign: str, ours: str) -> tuple[Rule, ...]:
+    """Rules for LayerNorm."""
+    return _two(foreign, ours, "scale")
 
 
 def batch_norm_rules(foreign: str, ours: str, *, frozen: bool = False) -> tuple[Rule, ...]:

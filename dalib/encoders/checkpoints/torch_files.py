@@ -14,10 +14,7 @@ import numpy as np
 
 from dalib.core.checks import input_error
 from dalib.encoders.checkpoints import array_files
-from dalib.encoders.checkpoints.pickles import read_pickle
-
-# What torch's pickles build: tensors as views of storages, here numpy arrays over bytes.
-
+from dalib.encoders.checkpoints.pickles import Global, read_pickle
 
 DTYPES: dict[str, Any] = {
     "Double": np.float64,
@@ -33,12 +30,12 @@ DTYPES: dict[str, Any] = {
     "ComplexFloat": np.complex64,
     "ComplexDouble": np.complex128,
 }
-
-
-class StorageType(NamedTuple):
-    """Stands in for ``torch.FloatStorage`` and its like."""
-
-    dtype: np.dtype
+STORAGES: dict[str, np.dtype] = {f"torch.{name}Storage": np.dtype(dtype) for name, dtype in DTYPES.items()}
+STORAGES["torch.storage.UntypedStorage"] = np.dtype(np.uint8)
+MOST_AXES = 64
+MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""The end of the first pickle of the older format, torch's magic number, in every protocol from 2."""
+PROTOCOL = 1001
 
 
 class Storage(NamedTuple):
@@ -47,100 +44,92 @@ class Storage(NamedTuple):
     array: np.ndarray
 
 
-STORAGES: dict[str, StorageType] = {
-    f"torch.{name}Storage": StorageType(np.dtype(dtype)) for name, dtype in DTYPES.items()
-} | {"torch.storage.UntypedStorage": StorageType(np.dtype(np.uint8))}
+# What torch's pickles build: tensors as views of storages, here numpy arrays over bytes.
 
 
-def tensor(
-    storage: Any,
-    offset: Any,
-    size: Any,
-    stride: Any,
-    requires_grad: Any = None,
-    hooks: Any = None,
-    metadata: Any = None,
-) -> np.ndarray:
-    """A tensor ``[*size]`` as a read-only view of its storage; the view must lie inside it."""
-    del requires_grad, hooks, metadata
-    if not isinstance(storage, Storage) or not all(
-        isinstance(n, int) and n >= 0 for n in (offset, *_numbers(size), *_numbers(stride))
-    ):
+def tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> np.ndarray:
+    """A tensor ``[*size]`` as a read-only view of its storage; the view must be inside it."""
+    del rest  # whether it has a gradient, and hooks
+    if not isinstance(storage, Storage) or not isinstance(size, tuple | list) or not isinstance(stride, tuple | list):
         raise ValueError("a tensor of something else than a storage, an offset, sizes and strides")
-    if len(size) != len(stride):
+    if not all(isinstance(n, int) and 0 <= n < 2**63 for n in (offset, *size, *stride)):
+        raise ValueError("a tensor with an offset, size or stride that is no count")
+    if len(size) != len(stride) or len(size) > MOST_AXES:
         raise ValueError(f"{len(size)} sizes and {len(stride)} strides")
     flat = storage.array
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if 0 in size:
         return np.zeros(size, flat.dtype)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if last >= flat.size or math.prod(size) > flat.size:
         raise ValueError(f"a tensor of {math.prod(size)} elements up to number {last} of a storage of {flat.size}")
     strides = tuple(step * flat.itemsize for step in stride)
     return np.lib.stride_tricks.as_strided(flat[offset:], tuple(size), strides, writeable=False)
 
 
-def _numbers(value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, tuple | list):
-        raise ValueError("sizes and strides must be tuples")
-    return tuple(value)
-
-
-def parameter(data: Any, requires_grad: Any = None, hooks: Any = None, state: Any = None) -> Any:
+def _first(data: Any, *rest: Any) -> Any:
     """``torch.nn.Parameter`` is its data."""
-    del requires_grad, hooks, state
+    del rest
     return data
 
 
-def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
-    return dict(items)
+def _of_type(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
+    """A tensor of a subclass, or with attributes, is the plain tensor."""
+    del kind, state
+    if not isinstance(function, Global) or not isinstance(arguments, tuple):
+        raise ValueError("a tensor of an unknown form")
+    return function.call(*arguments)
+
+
+def _device(*names: Any) -> str:
+    return ":".join(str(name) for name in names if isinstance(name, str | int))
+
+
+def _not_called(*arguments: Any) -> Any:
+    raise ValueError("a type of torch is called")
 
 
 REBUILD: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": tensor,
     "torch._utils._rebuild_tensor": tensor,
-    "torch._utils._rebuild_parameter": parameter,
-    "torch._utils._rebuild_parameter_with_state": parameter,
+    "torch._utils._rebuild_parameter": _first,
+    "torch._utils._rebuild_parameter_with_state": _first,
+    "torch._utils._rebuild_device_tensor_from_numpy": _first,
+    "torch._tensor._rebuild_from_type_v2": _of_type,
 }
 
 
 def allowed() -> dict[str, Callable[..., Any]]:
-    """The globals of a ``state_dict`` with our stand-ins, a new table for every file."""
-    table: dict[str, Callable[..., Any]] = {
-        "collections.OrderedDict": _ordered_dict,
-        "torch.Size": tuple,
-        "torch.device": lambda *names: ":".join(map(str, names)),
-    }
-    return table | REBUILD | array_files.allowed() | {name: _not_called(name) for name in STORAGES}
+    """The globals of a ``state_dict`` with the functions that replace them, a new table for every file."""
+    table: dict[str, Callable[..., Any]] = {"torch.Size": tuple, "torch.device": _device}
+    return table | REBUILD | array_files.allowed() | dict.fromkeys(STORAGES, _not_called)
 
 
-def _not_called(name: str) -> Callable[..., Any]:
-    def call(*arguments: Any) -> Any:
-        raise ValueError(f"{name} is called")
+class _Identity(NamedTuple):
+    """Key, dtype and number of elements of a storage that a pickle refers to."""
 
-    return call
+    key: str
+    dtype: np.dtype
+    length: int
 
 
-def storage_type(value: Any, path: str) -> StorageType:
-    """The dtype of a storage from the global that names it."""
-    name = getattr(value, "name", None)
+def _identity(identity: Any) -> _Identity:
+    kind, storage, key, _, count, *view = identity
+    if kind != "storage" or not isinstance(key, str) or "/" in key or not isinstance(count, int) or count < 0:
+        raise ValueError("a persistent id of something else than a storage")
+    if view and view[0] is not None:
+        raise ValueError("a view of a storage, as of torch 0.1")
+    name = getattr(storage, "name", type(storage).__name__)
     if name not in STORAGES:
-        raise input_error(
-            "path", got=f"{path}, with a storage of type {name or type(value).__name__}", expected="torch's own types"
-        )
-    return STORAGES[name]
+        raise ValueError(f"a storage of type {name}, not one of torch's own")
+    return _Identity(key, STORAGES[name], count)
 
 
 # torch's ``.pth`` and ``.th`` before 1.6: five pickles in a row, then the storages as raw bytes.
 
 
-START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""The first pickle: torch's magic number."""
-PROTOCOL = 1001
-
-
-class _Shape(NamedTuple):
-    dtype: np.dtype
-    length: int
+def is_legacy(start: bytes) -> bool:
+    """Whether a file that starts so is of the older format."""
+    return start[:1] == b"\x80" and MAGIC in start
 
 
 def read_torch_legacy(path: str | os.PathLike[str]) -> Any:
@@ -153,51 +142,42 @@ def read_torch_legacy(path: str | os.PathLike[str]) -> Any:
     """
     name = str(path)
     with Path(path).open("rb") as file:
-        magic = file.read(len(START))
-        if magic != START or read_pickle(file, {}, name=name) != PROTOCOL:
+        read_pickle(file, {}, name=name)  # the magic number
+        if read_pickle(file, {}, name=name) != PROTOCOL:
             raise input_error("path", got=name, expected="torch's older format", todo="fetch the file again")
         system = read_pickle(file, {}, name=name)
         if not (isinstance(system, dict) and system.get("little_endian", True)):
             raise input_error("path", got=f"{name}, written on a big-endian machine", expected="little-endian storages")
         begin = file.tell()
-        shapes: dict[str, _Shape] = {}
+        found: dict[str, _Identity] = {}
 
         def note(identity: Any) -> None:
-            key, storage, count, view = _identity(identity)
-            if view is not None:
-                raise ValueError("a view of a storage, as of torch 0.1")
-            shapes[key] = _Shape(storage_type(storage, name).dtype, count)
+            one = _identity(identity)
+            found[one.key] = one
 
         first = allowed() | {name: lambda *arguments: None for name in REBUILD}
         read_pickle(file, first, name=name, persistent=note)
         keys = read_pickle(file, {}, name=name)
-        if not isinstance(keys, list) or any(not isinstance(k, str) for k in keys) or set(keys) != set(shapes):
-            raise input_error("path", got=f"{name}, whose list of storages does not fit", expected="a complete file")
-        storages = {key: Storage(_storage(file, key, shapes[key], name)) for key in keys}
+        if not isinstance(keys, list) or any(not isinstance(k, str) for k in keys) or set(keys) != set(found):
+            raise input_error("path", got=f"{name}, with an unfit list of storages", expected="a complete file")
+        storages = {key: Storage(_storage(file, found[key], name)) for key in keys}
         file.seek(begin)
-        find = lambda identity: storages[_identity(identity)[0]]  # noqa: E731
+        find = lambda identity: storages[_identity(identity).key]  # noqa: E731
         return read_pickle(file, allowed(), name=name, persistent=find)
 
 
-def _identity(identity: Any) -> tuple[str, Any, int, Any]:
-    kind, storage, key, _, count, *view = identity
-    if kind != "storage" or not isinstance(key, str) or not isinstance(count, int) or count < 0:
-        raise ValueError("a persistent id of something else than a storage")
-    return key, storage, count, view[0] if view else None
-
-
-def _storage(file: Any, key: str, shape: _Shape, name: str) -> np.ndarray:
+def _storage(file: Any, wanted: _Identity, name: str) -> np.ndarray:
     head = file.read(8)
-    size = shape.length * shape.dtype.itemsize
+    size = wanted.length * wanted.dtype.itemsize
     rest = os.fstat(file.fileno()).st_size - file.tell()
-    if len(head) < 8 or struct.unpack("<q", head)[0] != shape.length or rest < size:
+    if len(head) < 8 or struct.unpack("<q", head)[0] != wanted.length or rest < size:
         raise input_error(
             "path",
-            got=f"{name}, which ends or is damaged in storage {key} ({rest} of {size} bytes left)",
+            got=f"{name}, which ends or is damaged in storage {wanted.key[:80]} ({rest} of {size} bytes left)",
             expected="a complete file",
             todo="fetch it again",
         )
-    return np.frombuffer(file.read(size), shape.dtype)
+    return np.frombuffer(file.read(size), wanted.dtype)
 
 
 # torch's ``.pth`` since 1.6: a zip with ``data.pkl`` and one uncompressed member a storage.
@@ -207,14 +187,17 @@ def read_torch_zip(path: str | os.PathLike[str]) -> Any:
     """The object that ``torch.save`` wrote, with numpy arrays for tensors.
 
     Raises:
-        InputError: for a damaged zip, a member outside the archive's folder, or a pickle that asks for more than data.
+        InputError: for a damaged zip, members that unpack to more than the file, or a pickle that asks for more than
+            data.
     """
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise _damaged(path, error) from None
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise damaged(path, error) from None
     with archive:
-        check_members(archive, path)
+        # torch stores without compressing: all members together can't be longer than the file.
+        if sum(member.file_size for member in archive.infolist()) > os.path.getsize(path):
+            raise damaged(path, "its members would unpack to more than the whole file")
         found = [name for name in archive.namelist() if name.split("/")[1:] == ["data.pkl"]]
         if len(found) != 1:
             raise input_error("path", got=f"{path}, a zip without one data.pkl", expected="a file of torch.save")
@@ -225,15 +208,11 @@ def read_torch_zip(path: str | os.PathLike[str]) -> Any:
         storages: dict[str, Storage] = {}
 
         def persistent(identity: Any) -> Storage:
-            kind, storage, key, _, count = identity
-            if kind != "storage" or not isinstance(key, str) or "/" in key or not isinstance(count, int) or count < 0:
-                raise ValueError("a persistent id of something else than a storage")
+            key, dtype, count = _identity(identity)
             if key not in storages:
-                dtype = storage_type(storage, str(path)).dtype
                 data = _member(archive, f"{folder}/data/{key}", path)
-                size = count * dtype.itemsize
-                if len(data) < size:
-                    raise ValueError(f"storage {key} has {len(data)} bytes, its type and length ask for {size}")
+                if len(data) < count * dtype.itemsize:
+                    raise ValueError(f"storage {key} has {len(data)} bytes, {count * dtype.itemsize} are asked for")
                 storages[key] = Storage(np.frombuffer(data, dtype, count))
             return storages[key]
 
@@ -247,7 +226,7 @@ def check_members(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> Non
         if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or ":" in name:
             raise input_error(
                 "path",
-                got=f"{path}, with a member named {name!r}",
+                got=f"{path}, with a member named {name[:200]!r}",
                 expected="members inside the archive's own folder",
                 todo="do not trust the file",
             )
@@ -255,13 +234,12 @@ def check_members(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> Non
 
 def _member(archive: zipfile.ZipFile, name: str, path: str | os.PathLike[str]) -> bytes:
     try:
-        # torch stores without compressing: nothing can be longer than the file.
-        if archive.getinfo(name).file_size > os.path.getsize(path):
-            raise ValueError(f"the member {name} would unpack to more than the whole file")
         return archive.read(name)
-    except (KeyError, zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
-        raise _damaged(path, error) from None
+    except Exception as error:  # zipfile, zlib, lzma and struct have errors of their own for damaged bytes
+        raise damaged(path, error) from None
 
 
-def _damaged(path: str | os.PathLike[str], error: Exception) -> Exception:
-    return input_error("path", got=f"{path} ({error})", expected="a complete zip file", todo="fetch it again")
+def damaged(path: str | os.PathLike[str], error: Exception | str) -> Exception:
+    """The error for a zip that cannot be read."""
+    got = f"{path} ({str(error)[:200]})"
+    return input_error("path", got=got, expected="a complete zip file", todo="fetch it again")

@@ -19,12 +19,8 @@ SEPARATOR = "/"
 def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
     """Writes a tree of arrays (``{"params": ..., "batch_stats": ...}``) to a safetensors file, atomically.
 
-    Args:
-        path: of the file; its folder must exist.
-        variables: nested dicts of arrays; names join to ``params/encoder/conv1/kernel``.
-
-    Raises:
-        InputError: for a name with a slash in it, or a folder that does not exist.
+    Names join to ``params/encoder/conv1/kernel``; one with a slash in it, or a folder that does not exist, is an
+    InputError.
     """
     from safetensors.numpy import save_file
 
@@ -48,23 +44,39 @@ def load_variables(path: str | os.PathLike[str], like: PyTree, *, without: Seque
         The tree with numpy arrays in it, read-only views of a memory map of the file.
 
     Raises:
-        InputError: for an unreadable file, or any difference in names, shapes or dtypes; all are listed at once.
+        InputError: for an unreadable file, or any difference in names, shapes or dtypes; all are counted.
     """
     arrays = {k: x for k, x in read_safetensors(path).items() if not k.startswith(tuple(without))}
     wanted = flatten(like)
-    problems = [f"missing in the file: {name}" for name in wanted.keys() - arrays.keys()]
-    problems += [f"not in the net: {name}" for name in arrays.keys() - wanted.keys()]
+    problems = {
+        "missing": [f"missing in the file: {name}" for name in wanted.keys() - arrays.keys()],
+        "surplus": [f"not in the net: {name}" for name in arrays.keys() - wanted.keys()],
+        "different": [],
+    }
     for name in wanted.keys() & arrays.keys():
         a, b = wanted[name], arrays[name]
         if tuple(a.shape) != b.shape or np.dtype(a.dtype) != b.dtype:
-            problems.append(f"{name}: {b.dtype}{list(b.shape)} in the file, {a.dtype}{list(a.shape)} in the net")
-    if problems:
+            there, here = f"{b.dtype}{list(b.shape)} in the file", f"{a.dtype}{list(a.shape)} in the net"
+            problems["different"].append(f"{name}: {there}, {here}")
+    if any(problems.values()):
         raise InputError(
             f"weights: {path} does not fit this net:\n"
-            + "\n".join(f"  {p}" for p in sorted(problems))
-            + "\n  what to do: build the net with the fields, number of classes and input channels of the saved one"
+            + "".join(f"  {line}\n" for line in at_most_a_screen(problems))
+            + "  what to do: build the net with the fields, number of classes and input channels of the saved one"
         )
     return fill(like, arrays)
+
+
+def at_most_a_screen(problems: Mapping[str, Sequence[str]], most: int = 16) -> list[str]:
+    """Lines of an error: of every kind of problem the first few, then how many more there are."""
+    kinds = [sorted(lines) for lines in problems.values() if lines]
+    shown = []
+    for lines in kinds:
+        share = max(most // len(kinds), len(lines) if sum(map(len, kinds)) <= most else 0)
+        shown += [line if len(line) <= 200 else f"{line[:200]} …" for line in lines[:share]]
+        if len(lines) > share:
+            shown.append(f"… and {len(lines) - share} more of this kind")
+    return shown
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

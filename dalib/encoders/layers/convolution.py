@@ -35,15 +35,11 @@ forward and both gradients, took 8.9 ms as patches and 15.2 canonical; 3×3 wind
 Pads = tuple[tuple[int, int], tuple[int, int]]
 FEW_CHANNELS = 4
 """Up to so many channels patches are made in two stages, and a convolution of stride 2 is rewritten as one of stride 1:
-one or three numbers beside one another are too few for fast copies and products."""
+one or three neighbouring numbers are too few for fast copies and products."""
 
 
 def convolution(form: str) -> Callable[..., Array] | None:
-    """The function behind a name of :data:`CONVOLUTIONS`, as ``nn.Conv(conv_general_dilated=)`` takes it.
-
-    Raises:
-        InputError: for an unknown name.
-    """
+    """The function of a name of :data:`CONVOLUTIONS`, as ``nn.Conv(conv_general_dilated=)`` takes it."""
     table: dict[str, Callable[..., Array] | None] = {
         "auto": convolution_by_size if platform() == "cpu" else None,
         "library": None,
@@ -57,9 +53,10 @@ def convolution(form: str) -> Callable[..., Array] | None:
 
 def convolution_by_size(inputs: Array, kernel: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
     """``patches`` while they are small, else ``canonical``; arguments as of :func:`convolution_canonical`."""
-    if _special(options):
+    # A size may be a symbol where a function is exported; how many bytes the patches have is then not known.
+    if _special(options) or not all(isinstance(side, int) for side in inputs.shape):
         return convolution_canonical(inputs, kernel, window_strides, padding, **options)
-    strides, pads = _settle(inputs, kernel, window_strides, padding)
+    strides, pads = settle(inputs, kernel, window_strides, padding)
     sides = zip(inputs.shape[1:3], kernel.shape[:2], strides, pads, strict=True)
     places = math.prod((side + sum(pad) - size) // stride + 1 for side, size, stride, pad in sides)
     patches = inputs.shape[0] * places * math.prod(kernel.shape[:3]) * inputs.dtype.itemsize
@@ -68,23 +65,15 @@ def convolution_by_size(inputs: Array, kernel: Array, window_strides: Any, paddi
 
 
 def convolution_canonical(inputs: Array, kernel: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
-    """The library's convolution with gradients in the layout that is fast on a CPU.
+    """The library's convolution ``[n, h, w, c]``, ``[kh, kw, c, k]`` → ``[n, h', w', k]`` with gradients fast on a CPU.
 
     Windows of one pixel and windows side by side are a matrix product; stride 2 on few channels becomes stride 1.
-
-    Args:
-        inputs: ``[n, h, w, c]``.
-        kernel: ``[kh, kw, c, k]``.
-        window_strides: two integers.
-        padding: two pairs of integers, ``((top, bottom), (left, right))``, or ``"SAME"``.
-        **options: what Flax also passes; dilations and feature groups are handed to the library as they are.
-
-    Returns:
-        ``[n, h', w', k]``.
+    ``padding`` is ``((top, bottom), (left, right))`` or ``"SAME"``. Dilations and feature groups among ``options``,
+    which Flax passes, are handed to the library as they are.
     """
     if _special(options):
         return lax.conv_general_dilated(inputs, kernel, window_strides, padding, **options)
-    strides, pads = _settle(inputs, kernel, window_strides, padding)
+    strides, pads = settle(inputs, kernel, window_strides, padding)
     if strides == kernel.shape[:2] or kernel.shape[:2] == (1, 1):
         return convolution_as_matrix(inputs, kernel, strides, pads, **options)
     if strides == (2, 2) and inputs.shape[-1] <= FEW_CHANNELS:
@@ -141,22 +130,17 @@ def _folded(x: Array, kernel: Array, pads: Pads) -> tuple[Array, Array]:
 def convolution_as_matrix(inputs: Array, kernel: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
     """A 2-D convolution written as shifted slices, concatenated, times the kernel as one matrix.
 
-    Equal to ``lax.conv_general_dilated`` on NHWC inputs and an HWIO kernel. It stays fast under ``vmap`` over kernels
-    on a CPU; it needs ``kh * kw`` times the memory of the input. Arguments and result are those of
-    :func:`convolution_canonical`.
+    It stays fast under ``vmap`` over kernels on a CPU; it needs ``kh * kw`` times the memory of the input. Arguments
+    and result are those of :func:`convolution_canonical`.
 
     Raises:
         InputError: on dilation or feature groups.
     """
     if _special(options):
-        raise input_error(
-            "conv",
-            got="the form 'patches' for a dilated or grouped convolution",
-            expected="no dilation and one feature group",
-            todo="use conv='library'",
-        )
+        got, expected = "the form 'patches' for a dilated or grouped convolution", "no dilation and one feature group"
+        raise input_error("conv", got=got, expected=expected, todo="use conv='library'")
     kh, kw, channels, features = kernel.shape
-    (rows, columns), pads = _settle(inputs, kernel, window_strides, padding)
+    (rows, columns), pads = settle(inputs, kernel, window_strides, padding)
     padded = jnp.pad(inputs, ((0, 0), *pads, (0, 0)))
     height = (padded.shape[1] - kh) // rows + 1
     width = (padded.shape[2] - kw) // columns + 1
@@ -177,12 +161,16 @@ def convolution_as_matrix(inputs: Array, kernel: Array, window_strides: Any, pad
     return product.reshape(inputs.shape[0], height, width, features)
 
 
+def dilations_of(options: Any) -> tuple[int, ...]:
+    """Dilations of inputs and kernel among the options that Flax passes."""
+    return (*(options.get("lhs_dilation") or ()), *(options.get("rhs_dilation") or ()))
+
+
 def _special(options: Any) -> bool:
-    dilations = (*(options.get("lhs_dilation") or ()), *(options.get("rhs_dilation") or ()))
-    return options.get("feature_group_count", 1) != 1 or any(d != 1 for d in dilations)
+    return options.get("feature_group_count", 1) != 1 or any(d != 1 for d in dilations_of(options))
 
 
-def _settle(inputs: Array, kernel: Array, strides: Any, padding: Any) -> tuple[tuple[int, int], Pads]:
+def settle(inputs: Array, kernel: Array, strides: Any, padding: Any) -> tuple[tuple[int, int], Pads]:
     """Strides and paddings as plain integers."""
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(inputs.shape[1:3], kernel.shape[:2], strides, padding)

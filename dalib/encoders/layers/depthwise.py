@@ -17,31 +17,20 @@ from jax.custom_derivatives import SymbolicZero
 from dalib.core.checks import input_error, unknown_name
 from dalib.core.platform import platform
 from dalib.core.types import Array
-from dalib.encoders.layers.convolution import CONVOLUTIONS
-
-Pads = tuple[tuple[int, int], tuple[int, int]]
+from dalib.encoders.layers.convolution import CONVOLUTIONS, Pads, dilations_of, settle
 
 
 def depthwise_as_taps(inputs: Array, kernel: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
-    """A depthwise convolution written as a sum over the kernel's places: shifted slice times one weight per channel.
+    """A depthwise convolution as a sum over the kernel's places: ``[n, h, w, c]`` → ``[n, h', w', c]``.
 
-    Equal to ``lax.conv_general_dilated`` on NHWC inputs with as many feature groups as channels, forward and in both
-    modes of differentiation. Sums are taken in float32 at least.
-
-    Args:
-        inputs: ``[n, h, w, c]``.
-        kernel: ``[kh, kw, 1, c]``.
-        window_strides: two integers.
-        padding: two pairs of integers, ``((top, bottom), (left, right))``, or ``"SAME"``.
-        **options: what Flax also passes; only no dilation and ``feature_group_count`` = c are served.
-
-    Returns:
-        ``[n, h', w', c]``.
+    Each place is a shifted slice times one weight per channel. Equal to ``lax.conv_general_dilated`` with as many
+    feature groups as channels, forward and in both modes of differentiation; sums are float32 at least. Arguments are
+    those of :func:`dalib.encoders.layers.convolution.convolution_canonical`.
 
     Raises:
         InputError: on dilation, or other than one kernel a channel.
     """
-    dilations = (*(options.get("lhs_dilation") or ()), *(options.get("rhs_dilation") or ()))
+    dilations = dilations_of(options)
     channels = inputs.shape[-1]
     one_each = kernel.shape[2:] == (1, channels) and options.get("feature_group_count") == channels
     if not one_each or any(d != 1 for d in dilations):
@@ -51,14 +40,11 @@ def depthwise_as_taps(inputs: Array, kernel: Array, window_strides: Any, padding
             expected="one kernel a channel, no dilation",
             todo="use conv='library'",
         )
-    if isinstance(padding, str):
-        padding = lax.padtype_to_pads(inputs.shape[1:3], kernel.shape[:2], window_strides, padding)
-    pads = tuple((int(before), int(after)) for before, after in padding)
+    strides, pads = settle(inputs, kernel, window_strides, padding)
     wide = jnp.promote_types(inputs.dtype, jnp.float32)
-    rows, columns = window_strides
     # [kh, kw, 1, 1, 1, c]: one place's weights then broadcast over examples and pixels.
     weights = kernel.astype(wide)[:, :, None, None]
-    return _taps(inputs.astype(wide), weights, (rows, columns), pads).astype(inputs.dtype)
+    return _taps(inputs.astype(wide), weights, strides, pads).astype(inputs.dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -135,32 +121,12 @@ def _taps_jvp(strides: tuple[int, int], pads: Pads, primals: Any, tangents: Any)
 
 
 def depthwise(
-    channels: int,
-    size: int,
-    *,
-    stride: int = 1,
-    padding: int | str = 0,
-    form: str = "auto",
-    use_bias: bool = True,
-    kernel_init: Any = nn.linear.default_kernel_init,
-    dtype: Any = None,
-    name: str | None = None,
+    channels: int, size: int, *, stride: int = 1, padding: int | str = 0, form: str = "auto", **options: Any
 ) -> nn.Conv:
     """A square depthwise convolution on NHWC inputs, kernel ``[size, size, 1, channels]``.
 
-    Args:
-        channels: of the input and the output.
-        size: of the kernel.
-        stride: in both directions.
-        padding: zeros on every side, or ``"SAME"`` (TensorFlow's: an odd zero goes behind).
-        form: one of ``CONVOLUTIONS``; ``"canonical"`` and ``"patches"`` are :func:`depthwise_as_taps` here.
-        use_bias: one bias a channel.
-        kernel_init: initialiser.
-        dtype: compute dtype; None takes that of inputs and parameters.
-        name: of the module.
-
-    Raises:
-        InputError: on an unknown form.
+    Arguments are those of :func:`dalib.encoders.layers.layers.conv`; the forms ``"canonical"`` and ``"patches"`` are
+    :func:`depthwise_as_taps` here. An unknown form is an InputError.
     """
     if form not in CONVOLUTIONS:
         raise unknown_name("conv", form, CONVOLUTIONS)
@@ -171,9 +137,6 @@ def depthwise(
         strides=(stride, stride),
         padding=padding if isinstance(padding, str) else ((padding, padding), (padding, padding)),
         feature_group_count=channels,
-        use_bias=use_bias,
-        kernel_init=kernel_init,
         conv_general_dilated=depthwise_as_taps if taps else None,
-        dtype=dtype,
-        name=name,
+        **options,
     )

@@ -1,4 +1,7 @@
-"""Checks of what enters a net. They read shapes and dtypes only and so run at trace time."""
+"""Checks of what enters a net. They read shapes and dtypes only and so run at trace time.
+
+All raise an InputError that names the net: on another rank, no elements, another kind of dtype, or a wrong length.
+"""
 
 from typing import Any
 
@@ -8,11 +11,7 @@ from dalib.core.checks import input_error
 
 
 def check_images(inputs: Any, *, smallest: int, net: str) -> None:
-    """Checks that ``inputs`` are floating images ``[n, h, w, c]`` with both sides at least ``smallest`` pixels.
-
-    Raises:
-        InputError: on another rank, no examples, an integer dtype, or too small a side; it names the net.
-    """
+    """Checks that ``inputs`` are floating images ``[n, h, w, c]`` with both sides at least ``smallest`` pixels."""
     shape = _shape(inputs, rank=4, expected=f"images [n, height, width, channels] for {net}")
     if min(shape[1:3]) < smallest:
         raise input_error(
@@ -25,13 +24,38 @@ def check_images(inputs: Any, *, smallest: int, net: str) -> None:
 
 
 def check_rows(inputs: Any, *, net: str, name: str = "inputs") -> None:
-    """Checks that ``inputs`` are floating vectors ``[n, d]``, n ≥ 1 and d ≥ 1.
-
-    Raises:
-        InputError: on another rank, no rows, or an integer dtype; it names the net.
-    """
+    """Checks that ``inputs`` are floating vectors ``[n, d]``, n ≥ 1 and d ≥ 1."""
     _shape(inputs, rank=2, expected=f"vectors [n, d] for {net}", name=name)
     _check_floating(inputs, todo="cast to float32 first", name=name)
+
+
+def check_tokens(inputs: Any, *, longest: int, net: str) -> None:
+    """Checks that ``inputs`` are integer token ids ``[n, t]`` with 1 ≤ t ≤ ``longest``."""
+    shape = _shape(inputs, rank=2, expected=f"token ids [n, t] for {net}")
+    if not jnp.issubdtype(inputs.dtype, jnp.integer):
+        todo = "encode texts with dalib.data.encode"
+        raise input_error("inputs", got=f"dtype {inputs.dtype}", expected=f"integer token ids for {net}", todo=todo)
+    if shape[1] > longest:
+        raise input_error(
+            "inputs",
+            got=f"{shape[1]} tokens an example (shape {shape})",
+            expected=f"at most {longest}, the positions that {net} has",
+            todo="encode with a smaller max_length",
+        )
+
+
+def check_waveforms(inputs: Any, *, shortest: int, net: str) -> None:
+    """Checks that ``inputs`` are floating waveforms ``[n, t]`` of at least ``shortest`` samples."""
+    shape = _shape(inputs, rank=2, expected=f"waveforms [n, samples] for {net}")
+    _check_floating(inputs, todo="divide integer samples by their largest value first (dtype float32)")
+    _check_length(shape, shortest, f"samples for {net}", todo="pad the waveforms with zeros")
+
+
+def check_series(inputs: Any, *, shortest: int, net: str) -> None:
+    """Checks that ``inputs`` are floating series ``[n, t, c]`` of at least ``shortest`` steps."""
+    shape = _shape(inputs, rank=3, expected=f"series [n, steps, channels] for {net}")
+    _check_floating(inputs, todo="cast to float32 first")
+    _check_length(shape, shortest, f"steps for {net}", todo="take fewer layers or a smaller stride; channels come last")
 
 
 def _shape(inputs: Any, *, rank: int, expected: str, name: str = "inputs") -> tuple[int, ...]:
@@ -49,52 +73,6 @@ def _shape(inputs: Any, *, rank: int, expected: str, name: str = "inputs") -> tu
 def _check_floating(inputs: Any, *, todo: str, name: str = "inputs") -> None:
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         raise input_error(name, got=f"dtype {inputs.dtype}", expected="a floating dtype", todo=todo)
-
-
-def check_tokens(inputs: Any, *, longest: int, net: str) -> None:
-    """Checks that ``inputs`` are integer token ids ``[n, t]`` with 1 ≤ t ≤ ``longest``.
-
-    Raises:
-        InputError: on another rank, no tokens, a dtype that is not an integer's, or more tokens than positions.
-    """
-    shape = _shape(inputs, rank=2, expected=f"token ids [n, t] for {net}")
-    if not jnp.issubdtype(inputs.dtype, jnp.integer):
-        raise input_error(
-            "inputs",
-            got=f"dtype {inputs.dtype}",
-            expected=f"integer token ids for {net}",
-            todo="encode texts with dalib.data.encode",
-        )
-    if shape[1] > longest:
-        raise input_error(
-            "inputs",
-            got=f"{shape[1]} tokens an example (shape {shape})",
-            expected=f"at most {longest}, the positions that {net} has",
-            todo="encode with a smaller max_length",
-        )
-
-
-def check_waveforms(inputs: Any, *, shortest: int, net: str) -> None:
-    """Checks that ``inputs`` are floating waveforms ``[n, t]`` of at least ``shortest`` samples.
-
-    Raises:
-        InputError: on another rank, no examples, an integer dtype, or too few samples; it names the net.
-    """
-    shape = _shape(inputs, rank=2, expected=f"waveforms [n, samples] for {net}")
-    _check_floating(inputs, todo="divide integer samples by their largest value first (dtype float32)")
-    _check_length(shape, shortest, f"samples for {net}", todo="pad the waveforms with zeros")
-
-
-def check_series(inputs: Any, *, shortest: int, net: str) -> None:
-    """Checks that ``inputs`` are floating series ``[n, t, c]`` of at least ``shortest`` steps.
-
-    Raises:
-        InputError: on another rank, no examples, an integer dtype, or too few steps; it names the net.
-    """
-    shape = _shape(inputs, rank=3, expected=f"series [n, steps, channels] for {net}")
-    _check_floating(inputs, todo="cast to float32 first")
-    todo = "take fewer layers or a smaller stride; channels come last"
-    _check_length(shape, shortest, f"steps for {net}", todo=todo)
 
 
 def _check_length(shape: tuple[int, ...], shortest: int, what: str, *, todo: str) -> None:

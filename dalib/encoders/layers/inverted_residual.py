@@ -1,4 +1,4 @@
-"""What MobileNets and EfficientNets are made of: convolution – BatchNorm – activation, squeeze-excitation, the block.
+"""Parts of MobileNets and EfficientNets: convolution – BatchNorm – activation, squeeze-excitation, block, stages.
 
 References: Sandler et al. 2018, "MobileNetV2: inverted residuals and linear bottlenecks"; Hu et al. 2018,
 "Squeeze-and-excitation networks"; Huang et al. 2016, "Deep networks with stochastic depth".
@@ -6,15 +6,16 @@ References: Sandler et al. 2018, "MobileNetV2: inverted residuals and linear bot
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from dalib.core.checks import choose
-from dalib.core.types import Array
+from dalib.core.types import Array, Outputs
 from dalib.encoders.layers.depthwise import depthwise
-from dalib.encoders.layers.layers import BN_EPSILON, batch_norm, conv
+from dalib.encoders.layers.inputs import check_images
+from dalib.encoders.layers.layers import BN_EPSILON, batch_norm, conv, pooled
+from dalib.encoders.layers.published import PublishedNet, published_head
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "none": lambda x: x,
@@ -37,15 +38,9 @@ def divisible(channels: float, divisor: int = 8) -> int:
 
 @dataclass(frozen=True)
 class Convention:
-    """What all layers of one net have in common.
+    """What all layers of one net have in common; ``activation`` is a name of ``ACTIVATIONS``.
 
-    Attributes:
-        activation: a name of ``ACTIVATIONS``.
-        same: TensorFlow's ``"SAME"`` padding instead of (size − 1) / 2 zeros on every side.
-        bn_epsilon: added to BatchNorm's variance.
-        bn_momentum: weight of the old running statistics.
-        conv: form of the convolutions.
-        dtype: compute dtype.
+    ``same`` is TensorFlow's ``"SAME"`` padding instead of (size − 1) / 2 zeros on every side.
     """
 
     activation: str
@@ -61,14 +56,9 @@ class Convention:
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias (``conv``), BatchNorm (``bn``), activation.
+    """Convolution without bias (``conv``), BatchNorm (``bn``), activation (the convention's, or another's name).
 
-    Attributes:
-        features: channels; 0: depthwise, as many as come in.
-        size: of the square kernel.
-        convention: see :class:`Convention`.
-        stride: of the convolution.
-        activation: a name of ``ACTIVATIONS`` instead of the convention's.
+    ``features`` are the channels; 0: depthwise, as many as come in.
     """
 
     features: int
@@ -79,7 +69,6 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """Maps ``[n, h, w, c]`` to ``[n, h', w', features]``."""
         c = self.convention
         shared: dict[str, Any] = {"stride": self.stride, "padding": c.padding(self.size), "form": c.conv}
         shared |= {"use_bias": False, "kernel_init": he_normal, "dtype": c.dtype, "name": "conv"}
@@ -92,14 +81,7 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channels scaled by gate(fc2(activation(fc1(mean over pixels)))).
-
-    Attributes:
-        squeeze: channels between the two linear layers.
-        activation: after the first, a name of ``ACTIVATIONS``.
-        gate: after the second.
-        dtype: compute dtype.
-    """
+    """Channels scaled by gate(fc2(activation(fc1(mean over pixels)))); ``squeeze`` channels are between the two."""
 
     squeeze: int
     activation: str
@@ -108,8 +90,7 @@ class SqueezeExcite(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps ``[n, h, w, c]`` to the same shape."""
-        scale = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)
+        scale = pooled(x).astype(x.dtype)
         activation = choose("activation", self.activation, ACTIVATIONS)
         scale = activation(nn.Dense(self.squeeze, dtype=self.dtype, name="fc1")(scale))
         scale = nn.Dense(x.shape[-1], dtype=self.dtype, name="fc2")(scale)
@@ -119,7 +100,7 @@ class SqueezeExcite(nn.Module):
 def drop_path(x: Array, rate: float, *, train: bool) -> Array:
     """Stochastic depth: in training each example's branch is 0 with probability ``rate``, else divided by 1 − rate.
 
-    To be called inside a module's compact method; it draws from the ``dropout`` key.
+    Call it inside a module's compact method; it draws from the ``dropout`` key.
     """
     return nn.Dropout(rate, broadcast_dims=tuple(range(1, x.ndim)))(x, deterministic=not train)
 
@@ -127,16 +108,10 @@ def drop_path(x: Array, rate: float, *, train: bool) -> Array:
 class InvertedResidual(nn.Module):
     """1×1 expansion, depthwise convolution, (squeeze-excitation,) 1×1 projection; plus the input where shapes agree.
 
-    Attributes:
-        expanded: channels of the depthwise convolution; equal to the input's: no expansion layer.
-        features: channels of the output.
-        size: of the depthwise kernel.
-        stride: of the depthwise convolution.
-        convention: see :class:`Convention`.
-        squeeze: channels inside the squeeze-excitation; 0: there is none.
-        squeeze_activation: inside it, a name of ``ACTIVATIONS``.
-        gate: at its end, a name of ``ACTIVATIONS``.
-        drop_path: rate of stochastic depth on the branch, where there is a shortcut.
+    ``expanded`` are the channels of the depthwise convolution (equal to the input's: no expansion layer), which has the
+    ``size`` and the ``stride``; ``squeeze`` are those inside the squeeze-excitation (0: there is none), and
+    ``squeeze_activation`` and ``gate`` names of ``ACTIVATIONS``. ``drop_path`` is the rate of stochastic depth on the
+    branch, where there is a shortcut.
     """
 
     expanded: int
@@ -151,7 +126,6 @@ class InvertedResidual(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """Maps ``[n, h, w, c]`` to ``[n, h', w', features]``."""
         y = x
         if self.expanded != x.shape[-1]:
             y = ConvNorm(self.expanded, 1, self.convention, name="expand")(y, train)
@@ -170,9 +144,74 @@ def block_class(remat: bool) -> Callable[..., nn.Module]:
     return nn.remat(InvertedResidual, static_argnums=(2,)) if remat else InvertedResidual
 
 
-def pooled(x: Array) -> Array:
-    """Mean over the pixels, summed in float32 at least: in bfloat16 49 terms already lose digits."""
-    return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+class Stage(NamedTuple):
+    """A row of a paper's table: expansion, kernel size, stride of the first block, channels, blocks."""
+
+    expansion: int
+    size: int
+    stride: int
+    channels: int
+    blocks: int
+
+
+class StagedNet(PublishedNet):
+    """Fields and frame of MobileNetV2 and EfficientNet: a stem, stages of blocks, a last convolution, the mean, a head.
+
+    ``hidden`` holds ``stem``, the ends of the stages ``stage1`` … ``stage7`` (1/2, 1/4, 1/8, 1/16, 1/16, 1/32, 1/32 of
+    the side) and ``last``, the convolution before the pool. Images have at least 32×32 pixels.
+
+    Attributes (others: :class:`PublishedNet`):
+        stages: rows of the paper's table.
+        width: factor on the channels.
+        dropout: rate before the published head.
+    """
+
+    stages: tuple[Stage, ...] = ()
+    width: float = 1.0
+    dropout: float = 0.2
+
+    def run(
+        self,
+        inputs: Array,
+        train: bool,
+        convention: Convention,
+        *,
+        stem: int,
+        last: Callable[[int], int],
+        counts: Sequence[int],
+        name: Callable[[int, int, int], str],
+        squeeze: bool = False,
+        drop_path: float = 0.0,
+    ) -> Outputs:
+        """All of the net on images ``[n, h, w, c]``.
+
+        ``stem`` are the channels of the first convolution, ``last`` gives those of the last one from the last block's,
+        ``counts`` are the blocks of each stage, and ``name`` names one from its number in the net (from 0), its stage
+        (from 1) and its place there (from 0). With ``squeeze`` blocks have a squeeze-excitation, to a quarter of the
+        channels that come in. ``drop_path`` is the rate that stochastic depth rises to from 0.
+        """
+        check_images(inputs, smallest=32, net=type(self).__name__)
+        x = ConvNorm(stem, 3, convention, stride=2, name="stem")(inputs, train)
+        hidden, done, block = {"stem": x}, 0, block_class(self.remat)
+        for number, (stage, count) in enumerate(zip(self.stages, counts, strict=True), start=1):
+            for i in range(count):
+                x = block(
+                    expanded=divisible(stage.expansion * x.shape[-1]),
+                    features=divisible(stage.channels * self.width),
+                    size=stage.size,
+                    stride=stage.stride if i == 0 else 1,
+                    convention=convention,
+                    squeeze=max(1, x.shape[-1] // 4) if squeeze else 0,
+                    squeeze_activation="silu",
+                    drop_path=drop_path * done / sum(counts),
+                    name=name(done, number, i),
+                )(x, train)
+                done += 1
+            hidden[f"stage{number}"] = x
+        hidden["last"] = x = ConvNorm(last(x.shape[-1]), 1, convention, name="last")(x, train)
+        features = pooled(x)
+        logits = published_head(features, self.num_classes, dtype=self.dtype, dropout=self.dropout, train=train)
+        return Outputs(features, logits, hidden)
 
 
 def last_of_stages(strides: Sequence[int]) -> dict[int, str]:

@@ -1,8 +1,7 @@
 """The layers that every encoder here is made of, with their conventions written once.
 
-Convolutions take explicit integer paddings (torch's; ``"SAME"`` only where weights come from TensorFlow) and come in
-several forms with the same parameters (:mod:`dalib.encoders.layers.convolution`). BatchNorm always keeps its statistics
-in float32 under ``batch_stats`` and is told its momentum.
+Convolutions take explicit integer paddings (torch's; ``"SAME"`` only where weights come from TensorFlow). BatchNorm
+keeps its statistics in float32 under ``batch_stats`` and is told its momentum.
 """
 
 from collections.abc import Callable
@@ -26,34 +25,27 @@ def conv(
     padding: int | str = 0,
     groups: int = 1,
     form: str = "library",
-    use_bias: bool = True,
-    kernel_init: Any = nn.linear.default_kernel_init,
-    dtype: Any = None,
-    name: str | None = None,
+    **options: Any,
 ) -> nn.Conv:
-    """A square convolution on NHWC inputs, padded with ``padding`` zeros on every side.
+    """A square convolution on NHWC inputs, padded with ``padding`` zeros on every side; ``options`` are ``nn.Conv``'s.
 
-    ``padding="SAME"`` is TensorFlow's: as many zeros as make the side ceil(side / stride), an odd one behind.
-
-    With more than one group it takes the library's form, whatever ``form`` says: patches do not serve groups.
+    ``padding="SAME"`` is TensorFlow's: as many zeros as make the side ceil(side / stride), an odd one at the end. With
+    more than one group it takes the library's form, whatever ``form`` says: patches do not serve groups.
     """
     return nn.Conv(
         features,
         (size, size),
         strides=(stride, stride),
         padding=padding if isinstance(padding, str) else ((padding, padding), (padding, padding)),
-        use_bias=use_bias,
-        kernel_init=kernel_init,
         feature_group_count=groups,
         conv_general_dilated=convolution(form if groups == 1 else "library"),
-        dtype=dtype,
-        name=name,
+        **options,
     )
 
 
-def convolutions(net: Any, kernel_init: Any) -> Callable[..., nn.Conv]:
+def convolutions(net: Any, kernel_init: Any, **options: Any) -> Callable[..., nn.Conv]:
     """:func:`conv` without bias, in the form (``conv``) and the ``dtype`` of ``net``."""
-    return partial(conv, form=net.conv, use_bias=False, kernel_init=kernel_init, dtype=net.dtype)
+    return partial(conv, form=net.conv, kernel_init=kernel_init, dtype=net.dtype, **{"use_bias": False, **options})
 
 
 def max_pool_2x2(x: Array) -> Array:
@@ -63,40 +55,32 @@ def max_pool_2x2(x: Array) -> Array:
     the four are equal they share the gradient (the library gives it to one of them).
     """
     n, height, width, channels = x.shape
-    # The two columns of a window lie beside one another in the last axis: every slice is one piece per row.
+    # The two columns of a window are neighbours in the last axis: every slice is one piece per row.
     x = x[:, : height // 2 * 2, : width // 2 * 2].reshape(n, height // 2, 2, width // 2, 2 * channels)
     rows = jnp.maximum(x[:, :, 0], x[:, :, 1])
     return jnp.maximum(rows[..., :channels], rows[..., channels:])
 
 
 def batch_norm(
-    x: Array,
-    *,
-    train: bool,
-    momentum: float,
-    epsilon: float = BN_EPSILON,
-    dtype: Any = None,
-    name: str | None = None,
-    zero_scale: bool = False,
+    x: Array, *, train: bool, momentum: float, name: str, epsilon: float = BN_EPSILON, dtype: Any = None, **fields: Any
 ) -> Array:
     """BatchNorm over all axes but the last; running statistics are ``momentum * old + (1 - momentum) * batch``.
 
     The momentum is Flax's (1 − torch's). Momentum 0 makes the running statistics those of the last batch. The running
     variance is the biased one (torch keeps the unbiased one).
     """
-    norm = nn.BatchNorm(
-        momentum=momentum,
-        epsilon=epsilon,
-        dtype=dtype,
-        scale_init=nn.initializers.zeros if zero_scale else nn.initializers.ones,
-        name=name,
-    )
+    norm = nn.BatchNorm(momentum=momentum, epsilon=epsilon, dtype=dtype, name=name, **fields)
     return norm(x, use_running_average=not train)
 
 
 def batch_norms(net: Any, train: bool) -> Callable[..., Array]:
     """:func:`batch_norm` with the ``bn_momentum`` and the ``dtype`` of ``net``."""
     return partial(batch_norm, train=train, momentum=net.bn_momentum, dtype=net.dtype)
+
+
+def pooled(x: Array) -> Array:
+    """Mean over the pixels of ``[n, h, w, c]``, summed in float32 at least."""
+    return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
 
 
 def leave(x: Array) -> Array:

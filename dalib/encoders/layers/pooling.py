@@ -1,4 +1,4 @@
-"""Poolings on NHWC maps whose windows follow torch's rules on every size: rounded up, or to a fixed number of cells."""
+"""Poolings on NHWC maps with torch's rules for windows on every size: rounded up, or to a fixed number of cells."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,10 @@ from dalib.core.types import Array
 
 
 def max_pool(x: Array, size: int, stride: int, *, padding: int = 0, ceil: bool = False) -> Array:
-    """Maximum over ``size`` × ``size`` windows of ``[n, h, w, c]``; what lies outside counts as −∞.
+    """Maximum over ``size`` × ``size`` windows of ``[n, h, w, c]``; what is outside counts as −∞.
 
-    Args:
-        x: ``[n, h, w, c]``, sides of at least ``size - 2 * padding``.
-        size: side of the window.
-        stride: step of the window.
-        padding: rows and columns added on every side.
-        ceil: the last window may reach over the edge (torch's ``ceil_mode``, Caffe's only mode) as long as it starts
-            inside the map or the padding before it.
+    ``padding`` rows and columns are added on every side. With ``ceil`` the last window may reach over the edge (torch's
+    ``ceil_mode``, Caffe's only mode) as long as it starts inside the map or the padding before it.
     """
     pads = [_pads(side, size, stride, padding, ceil) for side in x.shape[1:3]]
     if platform() == "cpu":
@@ -52,13 +47,10 @@ def _pads(side: int, size: int, stride: int, padding: int, ceil: bool) -> tuple[
 
 
 def adaptive_average_pool(x: Array, cells: int) -> Array:
-    """Means over ``cells`` × ``cells`` regions that cover ``[n, h, w, c]``, overlapping where the sides do not divide.
+    """Means ``[n, cells, cells, c]`` over regions that cover ``[n, h, w, c]``, overlapping where sides do not divide.
 
     Region i of a side of h pixels is [⌊i·h/cells⌋, ⌈(i+1)·h/cells⌉), as in torch; a side of ``cells`` pixels is left as
     it is, a shorter one is repeated.
-
-    Returns:
-        ``[n, cells, cells, c]``.
     """
     height, width = x.shape[1:3]
     if height != cells:

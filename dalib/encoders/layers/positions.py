@@ -1,7 +1,7 @@
 """A learnt table of positions brought to another grid, in each of the ways that published vision transformers do it.
 
 All four are bicubic and separable, so each is one matrix for the rows and one for the columns. They differ in the
-filter and in where the new points lie:
+filter and in the places of the new points:
 
 ========== ============================== =================================================== ==========
 name       used by                        source coordinate of the new point i                coefficient
@@ -51,11 +51,7 @@ def _antialias(old: int, new: int) -> np.ndarray:
 
 
 def resampling_matrix(old: int, new: int, how: str) -> np.ndarray:
-    """Weights ``[new, old]`` of the old points in each new one along one axis; ``how`` is a name of ``RESAMPLING``.
-
-    Raises:
-        InputError: on an unknown ``how``.
-    """
+    """Weights ``[new, old]`` of the old points in each new one along one axis; ``how`` is a name of ``RESAMPLING``."""
     i = np.arange(new)
     table = {
         "half_pixel": lambda: _clamped((i + 0.5) * old / new - 0.5, old),
@@ -67,11 +63,7 @@ def resampling_matrix(old: int, new: int, how: str) -> np.ndarray:
 
 
 def resample_positions(positions: Array, grid: tuple[int, int], how: str) -> Array:
-    """Brings a square table ``[side², d]`` (row by row) to ``[rows · columns, d]`` for ``grid`` = (rows, columns).
-
-    Raises:
-        InputError: on an unknown ``how``.
-    """
+    """Brings a square table ``[side², d]`` (row by row) to ``[rows · columns, d]``, ``grid`` = (rows, columns)."""
     side = round(positions.shape[0] ** 0.5)
     rows, columns = (jnp.asarray(resampling_matrix(side, n, how), positions.dtype) for n in grid)
     table = positions.reshape(side, side, -1)

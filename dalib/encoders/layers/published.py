@@ -1,22 +1,36 @@
-"""What nets with published weights have in common: the head that came with them, BatchNorm that stays as published."""
+"""What nets with published weights share: fields, the head that came with them, BatchNorm that stays as it is."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax import lax
 
 from dalib.core.checks import input_error
-from dalib.core.types import Array
+from dalib.core.types import Array, Outputs
 from dalib.encoders.layers.layers import leave
+
+
+class Block(nn.Module):
+    """A part of a net that has the net's form of convolution, BatchNorm momentum and compute dtype."""
+
+    conv: str
+    bn_momentum: float
+    dtype: Any
 
 
 class PublishedNet(nn.Module):
     """Fields that all image nets with published weights have.
 
+    A call maps floating images ``[n, h, w, c]`` to ``Outputs`` with features ``[n, d]``, logits ``[n, num_classes]``
+    (None without a head) and hidden activations by name. Other or smaller inputs raise an InputError.
+
     Attributes:
         num_classes: classes of the published head; 0 has no head and no logits.
         conv: form of the convolutions, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: weight of the old running statistics, where the net has BatchNorm.
+        bn_momentum: weight of the old running statistics; without effect on a net without BatchNorm.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
         remat: compute activations inside the blocks again in the backward pass instead of keeping them.
     """
@@ -27,21 +41,25 @@ class PublishedNet(nn.Module):
     dtype: Any = None
     remat: bool = False
 
+    def shared(self, kind: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        """The class of a :class:`Block` with the shared fields set, rematerialised if asked."""
+        made: Any = nn.remat(kind, static_argnums=(2,)) if self.remat else kind
+        return partial(made, conv=self.conv, bn_momentum=self.bn_momentum, dtype=self.dtype)
+
+    def finish(self, x: Array, hidden: dict[str, Array]) -> Outputs:
+        """Outputs of a net that ends with the mean over the pixels of ``x`` ``[n, h, w, d]``."""
+        # Summed in float32 at least: in bfloat16 49 terms already lose digits.
+        features = jnp.mean(leave(x), axis=(1, 2))
+        return Outputs(features, published_head(features, self.num_classes, dtype=self.dtype), hidden)
+
 
 def published_head(
     features: Array, num_classes: int, *, dtype: Any = None, dropout: float | None = None, train: bool = False
 ) -> Array | None:
-    """Logits ``[n, num_classes]`` of one linear layer named ``head``; None for 0 classes (no head, no parameters).
+    """Logits ``[n, num_classes]`` of one linear layer named ``head`` on ``[n, d]``; None for 0 classes (no parameters).
 
-    Args:
-        features: ``[n, d]``.
-        num_classes: classes of the head.
-        dtype: compute dtype.
-        dropout: rate on the features in training; None for a net without it.
-        train: whether in training mode.
-
-    Raises:
-        InputError: on a negative or non-integer ``num_classes``.
+    ``dropout`` is the rate on the features in training, None for a net without it. A negative or non-integer
+    ``num_classes`` is an InputError.
     """
     if check_num_classes(num_classes) == 0:
         return None
@@ -51,11 +69,7 @@ def published_head(
 
 
 def check_num_classes(num_classes: Any) -> int:
-    """Gives ``num_classes`` back if it is an integer ≥ 0.
-
-    Raises:
-        InputError: otherwise.
-    """
+    """Gives ``num_classes`` back if it is an integer ≥ 0; else raises an InputError."""
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
         raise input_error(
             "num_classes",
@@ -67,14 +81,10 @@ def check_num_classes(num_classes: Any) -> int:
 
 
 class FrozenBatchNorm(nn.Module):
-    """BatchNorm as a fixed affine map per channel: running statistics, scale and bias are all constants.
+    """BatchNorm as a fixed affine map per channel of ``[..., c]``; ``epsilon`` is added to the variance.
 
-    All four are kept in ``batch_stats`` (``mean``, ``var``, ``scale``, ``bias``) and not among the parameters, as the
-    detectors keep them among their buffers: no optimiser sees them, and weight decay does not move them.
-
-    Attributes:
-        epsilon: added to the variance.
-        dtype: compute dtype; None takes that of the input.
+    Statistics, scale and bias are constants in ``batch_stats`` (``mean``, ``var``, ``scale``, ``bias``), as detectors
+    keep them among their buffers: no optimiser sees them, and weight decay does not move them.
     """
 
     epsilon: float = 1e-5
@@ -82,7 +92,6 @@ class FrozenBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps ``[..., c]`` to ``[..., c]``."""
         shape = (x.shape[-1],)
         along = (1,) * (x.ndim - 1) + shape
         start = {"mean": nn.initializers.zeros, "var": nn.initializers.ones}

@@ -29,11 +29,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_sha256(found: str, *, full: str = "", prefix: str = "", what: str) -> None:
-    """Compares a SHA-256 with the one on record, whole or its first digits; with neither there is nothing to compare.
-
-    Raises:
-        InputError: when they differ.
-    """
+    """Compares a SHA-256 with the one on record, whole or its first digits; another one is an InputError."""
     wanted = full or prefix
     if not found.startswith(wanted.lower()):
         raise input_error(
@@ -47,7 +43,24 @@ def check_sha256(found: str, *, full: str = "", prefix: str = "", what: str) -> 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder on the cache's own file system, so that a finished file moves out of it in one step."""
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
+    folder = made(cache_folder())
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix=".partial-", dir=folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    with temporary as name:
         yield Path(name)
+
+
+def made(folder: Path) -> Path:
+    """A folder of the cache, made if need be; one that cannot be is an InputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    return folder
+
+
+def _unwritable(folder: Path, error: OSError) -> Exception:
+    got, todo = f"{folder} ({error.strerror})", "set DALIB_CACHE to a folder that you may write to"
+    return input_error("DALIB_CACHE", got=got, expected="a folder for the cache", todo=todo)

@@ -1,6 +1,5 @@
 """Published weights fetched, checked, converted by their rule table, and kept in the cache."""
 
-import dataclasses
 import json
 import logging
 import os
@@ -17,35 +16,29 @@ from dalib.core.types import ImagePreprocessing, Preprocessing, PyTree, TextPrep
 from dalib.encoders.checkpoints.reading import read_arrays
 from dalib.encoders.checkpoints.rules import RuleTable, assemble
 from dalib.encoders.checkpoints.variables import flatten, save_variables
-from dalib.encoders.pretrained.cache import cache_folder, check_sha256, sha256_of, temporary_folder
+from dalib.encoders.pretrained.cache import cache_folder, check_sha256, made, sha256_of, temporary_folder
 from dalib.encoders.pretrained.hub import fetch_repository
 from dalib.encoders.pretrained.manifest import Entry, Origin
 from dalib.encoders.pretrained.sources import download, fetch_archive, read_member
 from dalib.encoders.pretrained.tables import TABLES
-from dalib.encoders.registry import ENCODERS, make_encoder
+from dalib.encoders.registry import make_encoder
 
 OPTIONAL = ("params/head/", "params/pooler/", "params/projection/", "params/fc6/", "params/fc7/")
-"""Parts behind the features that an encoder has by its fields; a conversion holds all that the checkpoint has."""
+"""Parts after the features that an encoder has by its fields; a conversion holds all that the checkpoint has."""
 
 
 def convert_file(entry: Entry, checkpoint: str | os.PathLike[str]) -> PyTree:
     """The variables of the entry's encoder, with every optional part that the entry names, from its file or folder.
 
     Optional parts that some files of a checkpoint have and others lack (RoBERTa's pooler) are not named, and left out.
-
-    Raises:
-        InputError: for an unreadable checkpoint, or one that does not fit; all differences are listed.
+    A checkpoint that is unreadable or does not fit is an InputError.
     """
     like, table = skeleton(entry)
     return _assembled(read_arrays(checkpoint), table, like, f"{Path(checkpoint).name} for {entry.name}", absent(like))
 
 
 def convert_own(checkpoint: str | os.PathLike[str], layout: str, like: PyTree) -> PyTree:
-    """Variables like ``like`` from a checkpoint of the user's own; optional parts that ``like`` lacks are left out.
-
-    Raises:
-        InputError: as :func:`convert_file`.
-    """
+    """Variables like ``like`` from a checkpoint of the user's own; optional parts that ``like`` lacks are left out."""
     table = choose("layout", layout, TABLES)
     return _assembled(read_arrays(checkpoint), table, like, os.fspath(checkpoint), absent(like))
 
@@ -68,8 +61,7 @@ def _assembled(
 def skeleton(entry: Entry) -> tuple[PyTree, RuleTable]:
     """Shapes of the variables of the entry's encoder with all its published parts, and its rule table.
 
-    Raises:
-        InputError: for an encoder, field or table that this version does not have.
+    What this version does not have (an encoder, field or table) is an InputError.
     """
     table = choose("rule table", entry.table, TABLES)
     fields = {**entry.fields, **entry.parts} | ({"num_classes": entry.num_classes} if entry.num_classes else {})
@@ -92,28 +84,15 @@ def sample_input(preprocessing: Preprocessing) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((1, preprocessing.sample_rate), jnp.float32)
 
 
-def has_field(encoder: str, name: str) -> bool:
-    """Whether the encoder of this name has a field of that name."""
-    factory: Any = ENCODERS[encoder]
-    built = getattr(factory, "func", factory)
-    return dataclasses.is_dataclass(built) and name in {f.name for f in dataclasses.fields(built)}
-
-
 LOG = logging.getLogger("dalib.encoders.pretrained")
 
 
 class Converted(NamedTuple):
-    """Converted weights in the cache.
+    """Converted weights in the cache."""
 
-    Attributes:
-        path: safetensors file of our variables.
-        folder: with the companions of the checkpoint (tokeniser files) beside it.
-        sha256: of the foreign file (of names and contents for a folder).
-    """
-
-    path: Path
-    folder: Path
-    sha256: str
+    path: Path  # safetensors file of our variables
+    folder: Path  # it, and the companions of the checkpoint (tokeniser files)
+    sha256: str  # of the foreign file (of names and contents for a folder)
 
 
 def fetched(entry: Entry) -> Converted | None:
@@ -121,18 +100,17 @@ def fetched(entry: Entry) -> Converted | None:
     folder = cache_folder() / "weights" / entry.name
     pattern = f"v{_version(entry)}-{entry.sha256[:16] or entry.sha256_prefix}*.safetensors"
     found = sorted(folder.glob(pattern)) if folder.is_dir() else []
-    if not found:
-        return None
-    return Converted(found[-1], folder, json.loads(found[-1].with_suffix(".json").read_text())["sha256"])
+    try:
+        record = json.loads(found[-1].with_suffix(".json").read_text(encoding="utf-8"))
+        return Converted(found[-1], folder, str(record["sha256"]))
+    except (IndexError, OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None  # nothing there, or a record that is broken: it is fetched again
 
 
 def fetch(entry: Entry, *, again: bool = False, report: Callable[[str], None] = LOG.info) -> Converted:
     """Fetches an entry from the first origin that answers, checks it, and keeps its conversion in the cache.
 
-    Args:
-        entry: of the manifest.
-        again: also when it is in the cache.
-        report: is told what happens.
+    ``again`` does so also when it is in the cache; ``report`` is told what happens.
 
     Raises:
         InputError: when no origin gives the published file, with what each of them said; nothing is cached then.
@@ -164,8 +142,7 @@ def keep(entry: Entry, checkpoint: Path, companions: Sequence[Path] = ()) -> Con
     digest = sha256_of(checkpoint)
     check_sha256(digest, full=entry.sha256, prefix=entry.sha256_prefix, what=checkpoint.name)
     variables = convert_file(entry, checkpoint)
-    folder = cache_folder() / "weights" / entry.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made(cache_folder() / "weights" / entry.name)
     for companion in companions:
         _copy(companion, folder / companion.name)
     path = folder / f"v{_version(entry)}-{digest[:16]}.safetensors"

@@ -12,9 +12,7 @@ PREFIX = "hf://"
 def fetch_repository(address: str, companions: Sequence[str] = ()) -> Path:
     """Fetches the weights of ``hf://org/name`` (``@revision`` may follow) into the hub's own cache.
 
-    Args:
-        address: of the repository.
-        companions: other files of it that belong to the model; those that it lacks are left out.
+    ``companions`` are other files of it that belong to the model; those that it lacks are left out.
 
     Returns:
         The folder of the snapshot; :func:`dalib.encoders.pretrained.read_arrays` reads it.

@@ -10,10 +10,10 @@ import jax
 from dalib.core.checks import choose, input_error, unknown_name
 from dalib.core.types import Preprocessing, PyTree, TextPreprocessing
 from dalib.encoders.checkpoints.variables import load_variables
-from dalib.encoders.pretrained.fetch import absent, convert_own, fetch, has_field, variable_shapes
+from dalib.encoders.pretrained.fetch import absent, convert_own, fetch, variable_shapes
 from dalib.encoders.pretrained.hub import PREFIX, fetch_repository
 from dalib.encoders.pretrained.manifest import entries_of, manifest
-from dalib.encoders.registry import ENCODERS, make_encoder
+from dalib.encoders.registry import ENCODERS, fields_of, make_encoder
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt")
 
@@ -64,18 +64,20 @@ def load(
             expected=f"0, or {entry.num_classes} for the published head" if entry.num_classes else "0",
             todo="for classes of your own put a Classifier around the encoder",
         )
-    fields = {**entry.fields, **fields} | ({"num_classes": num_classes} if has_field(name, "num_classes") else {})
+    fields = {**entry.fields, **fields} | (
+        {"num_classes": num_classes} if "num_classes" in fields_of(ENCODERS[name]) else {}
+    )
     encoder = make_encoder(name, **fields)
     preprocessing = entry.preprocessing
     like = variable_shapes(encoder, preprocessing)
     if spelled in named:
         converted = fetch(entry)
-        variables, beside = load_variables(converted.path, like, without=absent(like)), converted.folder
+        variables, folder = load_variables(converted.path, like, without=absent(like)), converted.folder
     elif spelled.startswith(PREFIX) or Path(spelled).exists():
         found = fetch_repository(spelled, TOKENIZER_FILES) if spelled.startswith(PREFIX) else Path(spelled)
-        variables, beside = convert_own(found, layout or entry.table, like), found
+        variables, folder = convert_own(found, layout or entry.table, like), found
     else:
         raise unknown_name("weights", spelled, named)
-    if isinstance(preprocessing, TextPreprocessing) and any((beside / file).is_file() for file in TOKENIZER_FILES):
-        preprocessing = preprocessing._replace(tokenizer=str(beside))
+    if isinstance(preprocessing, TextPreprocessing) and any((folder / file).is_file() for file in TOKENIZER_FILES):
+        preprocessing = preprocessing._replace(tokenizer=str(folder))
     return encoder, jax.device_put(variables, sharding), preprocessing

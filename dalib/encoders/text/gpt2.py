@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from dalib.core.checks import unknown_name
 from dalib.core.types import Array, Outputs
-from dalib.encoders.checkpoints.rules import Ignored, Rule, RuleTable
+from dalib.encoders.checkpoints.rules import Ignored, Rule, RuleTable, layer_norm_rules, linear
 from dalib.encoders.layers.attention import blocks_of, causal_mask, layer_norm, normal
 from dalib.encoders.layers.inputs import check_tokens
 from dalib.encoders.layers.layers import leave
@@ -30,17 +30,13 @@ class GPT2(nn.Module):
 
     Attributes:
         vocabulary: number of token ids.
-        width: d, of embeddings, blocks and features; the blocks' MLPs are four times as wide.
-        depth: number of blocks.
-        heads: of the attention.
+        width: d, of embeddings, blocks (``depth``, ``heads``) and features; the MLPs are four times as wide.
         positions: the longest text, in tokens.
         pad_id: the id that fills up short texts on the right. It may be a token (50256 is usual); then that token
-            counts as padding wherever it stands.
-        epsilon: of the LayerNorms.
+            counts as padding wherever it is.
         pooling: ``"last"``, the state of the last token that is not padding, or ``"mean"`` of all of them.
         dropout: rate on embeddings, branches and the attention's softmax in training.
         remat: store only the blocks' inputs for the gradient.
-        dtype: compute dtype; None takes that of the parameters. Parameters are float32.
     """
 
     vocabulary: int = 50257
@@ -57,16 +53,10 @@ class GPT2(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps token ids ``[n, t]`` to features ``[n, width]``.
+        """Maps token ids ``[n, t]``, padded on the right only, to features ``[n, width]``.
 
-        Texts must be padded on the right only. An id outside the vocabulary, other than ``pad_id``, gives NaN.
-
-        Returns:
-            ``Outputs``; ``hidden`` holds ``embeddings``, ``block_0`` … (one a block) and ``tokens`` (the last of
-            them after the final LayerNorm), each ``[n, t, width]``; at padding they mean nothing.
-
-        Raises:
-            InputError: on other than integers ``[n, t]``, more tokens than positions, or an unknown pooling.
+        ``hidden`` holds ``embeddings``, ``block_0`` … and ``tokens`` (the last of them after the final LayerNorm), each
+        ``[n, t, width]``; at padding they mean nothing. An id outside the vocabulary, other than ``pad_id``, gives NaN.
         """
         if self.pooling not in POOLINGS:
             raise unknown_name("pooling", self.pooling, POOLINGS)
@@ -78,16 +68,8 @@ class GPT2(nn.Module):
         x = x + embed(self.positions, name="wpe")(jnp.arange(inputs.shape[1])[None])
         hidden = {"embeddings": x}
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x, states = blocks_of(
-            self,
-            x,
-            mask=causal_mask(inputs.shape[1]),
-            train=train,
-            mlp_width=4 * self.width,
-            norm_first=True,
-            epsilon=self.epsilon,
-            activation="gelu_tanh",
-        )
+        options = {"mlp_width": 4 * self.width, "norm_first": True, "epsilon": self.epsilon, "activation": "gelu_tanh"}
+        x, states = blocks_of(self, x, mask=causal_mask(inputs.shape[1]), train=train, **options)
         x = layer_norm(self.epsilon, dtype=self.dtype, name="ln_f")(x)
         if self.pooling == "mean":
             features = mean_of_tokens(leave(x), valid)
@@ -97,45 +79,33 @@ class GPT2(nn.Module):
         return Outputs(features, None, {**hidden, **states, "tokens": x})
 
 
-gpt2: Callable[..., GPT2] = GPT2
-gpt2_medium: Callable[..., GPT2] = partial(GPT2, width=1024, depth=24, heads=16)
+ENCODERS: dict[str, Callable[..., GPT2]] = {
+    "gpt2": partial(GPT2),
+    "gpt2_medium": partial(GPT2, width=1024, depth=24, heads=16),
+}
 
-
-# Rule table of GPT-2 in transformers' layout, whose linear layers are stored ``[in, out]``.
-
-
+# transformers' layout; its linear layers are stored ``[in, out]``.
 _START = r"(?:transformer\.)?"
 _LAYER = _START + r"h\.(\d+)"
-_BLOCK = r"params/block_\1"
-_QKV = tuple(f"{_BLOCK}/attention/{name}" for name in ("query", "key", "value"))
-
-
-def _norm(pattern: str, target: str) -> tuple[Rule, ...]:
-    return Rule(rf"{pattern}\.weight", f"{target}/scale"), Rule(rf"{pattern}\.bias", f"{target}/bias")
-
-
-def _linear(pattern: str, target: str) -> tuple[Rule, ...]:
-    return Rule(rf"{pattern}\.weight", f"{target}/kernel"), Rule(rf"{pattern}\.bias", f"{target}/bias")
-
-
+_QKV = tuple(rf"params/block_\1/attention/{name}" for name in ("query", "key", "value"))
 TABLES = {
     "transformers/gpt2": RuleTable(
-        family="gpt2",
-        version=1,
-        rules=(
+        "gpt2",
+        1,
+        (
             Rule(_START + r"(wte|wpe)\.weight", r"params/\1/embedding"),
-            *_norm(rf"{_LAYER}\.ln_1", f"{_BLOCK}/norm1"),
-            Rule(rf"{_LAYER}\.attn\.c_attn\.weight", tuple(f"{t}/kernel" for t in _QKV), "split3_columns"),
-            Rule(rf"{_LAYER}\.attn\.c_attn\.bias", tuple(f"{t}/bias" for t in _QKV), "split3"),
-            *_linear(rf"{_LAYER}\.attn\.c_proj", f"{_BLOCK}/attention/out"),
-            *_norm(rf"{_LAYER}\.ln_2", f"{_BLOCK}/norm2"),
-            *_linear(rf"{_LAYER}\.mlp\.c_fc", f"{_BLOCK}/mlp/fc1"),
-            *_linear(rf"{_LAYER}\.mlp\.c_proj", f"{_BLOCK}/mlp/fc2"),
-            *_norm(_START + r"ln_f", "params/ln_f"),
+            *layer_norm_rules(rf"{_LAYER}\.ln_1", r"block_\1/norm1"),
+            Rule(rf"{_LAYER}\.attn\.c_attn\.weight", tuple(f"{part}/kernel" for part in _QKV), "split3_columns"),
+            Rule(rf"{_LAYER}\.attn\.c_attn\.bias", tuple(f"{part}/bias" for part in _QKV), "split3"),
+            *linear(rf"{_LAYER}\.attn\.c_proj", r"block_\1/attention/out", transform="copy"),
+            *layer_norm_rules(rf"{_LAYER}\.ln_2", r"block_\1/norm2"),
+            *linear(rf"{_LAYER}\.mlp\.c_fc", r"block_\1/mlp/fc1", transform="copy"),
+            *linear(rf"{_LAYER}\.mlp\.c_proj", r"block_\1/mlp/fc2", transform="copy"),
+            *layer_norm_rules(_START + "ln_f", "ln_f"),
         ),
-        ignored=(
+        (
             Ignored(rf"{_LAYER}\.attn\.(?:bias|masked_bias)", "a buffer with the causal mask, which is computed"),
             Ignored(r"lm_head\.weight", "the language model's output layer, in published files wte once more"),
         ),
-    ),
+    )
 }

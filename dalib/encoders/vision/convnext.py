@@ -1,9 +1,9 @@
 """ConvNeXt in torchvision's layout.
 
 Reference: Liu et al. 2022, "A ConvNet for the 2020s". torchvision's ``features.0`` is ``stem_conv`` and ``stem_norm``
-here; ``features.1``, ``.3``, ``.5``, ``.7`` are the stages, so that ``features.3.1`` is ``layer2_1``, whose
-``block.0``, ``.2``, ``.3``, ``.5`` are ``dwconv``, ``norm``, ``pwconv1``, ``pwconv2``; ``features.2``, ``.4``, ``.6``
-are ``downsample1_norm``, ``downsample1_conv`` …; ``classifier.0`` and ``.2`` are ``norm`` and ``head``.
+here; ``features.1``, ``.3``, ``.5``, ``.7`` are the stages, so that ``features.3.1`` is ``layer2_1``, with ``dwconv``,
+``norm``, ``pwconv1``, ``pwconv2`` for ``block.0``, ``.2``, ``.3``, ``.5``; ``features.2``, ``.4``, ``.6`` are
+``downsample1_norm``, ``downsample1_conv`` …; ``classifier.0`` and ``.2`` are ``norm`` and ``head``.
 """
 
 import re
@@ -15,11 +15,11 @@ import flax.linen as nn
 
 from dalib.core.checks import input_error
 from dalib.core.types import Array, Outputs
-from dalib.encoders.checkpoints.rules import Arrays, Rule, RuleTable, convolution, linear
+from dalib.encoders.checkpoints.rules import Arrays, Rule, RuleTable, convolution, layer_norm_rules, linear
 from dalib.encoders.layers.depthwise import depthwise
 from dalib.encoders.layers.inputs import check_images
-from dalib.encoders.layers.inverted_residual import drop_path, pooled
-from dalib.encoders.layers.layers import conv, leave
+from dalib.encoders.layers.inverted_residual import drop_path
+from dalib.encoders.layers.layers import convolutions, leave, pooled
 from dalib.encoders.layers.published import PublishedNet, published_head
 
 normal = nn.initializers.truncated_normal(0.02)
@@ -47,7 +47,10 @@ class _Block(nn.Module):
 
 
 class ConvNeXt(PublishedNet):
-    """A ConvNeXt up to the LayerNorm after its global average pool.
+    """A ConvNeXt up to the LayerNorm after its global average pool; d is the last of ``widths``.
+
+    Images have at least 32×32 pixels. ``hidden`` holds ``stem`` and ``layer1`` … ``layer4`` (1/4, 1/8, 1/16, 1/32 of
+    the side; stem and downsampling drop an incomplete last patch).
 
     Attributes (others: :class:`PublishedNet`):
         depths: blocks in each of the stages.
@@ -55,7 +58,6 @@ class ConvNeXt(PublishedNet):
         layer_scale: initial scale of every branch.
         drop_path: rate of stochastic depth at the last block; it grows linearly from 0 at the first. In training it
             needs a ``dropout`` key.
-        bn_momentum: without effect, the net has no BatchNorm.
     """
 
     depths: tuple[int, ...] = (3, 3, 9, 3)
@@ -65,21 +67,14 @@ class ConvNeXt(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` of at least 32×32 pixels to features ``[n, d]``, d the last of ``widths``.
-
-        Returns:
-            ``Outputs``; ``hidden`` holds ``stem`` and ``layer1`` … ``layer4`` (1/4, 1/8, 1/16, 1/32 of the side; stem
-            and downsampling drop an incomplete last patch). Logits ``[n, num_classes]``, or None without a head.
-
-        Raises:
-            InputError: on other than floating images of at least 32×32, or unequal numbers of depths and widths.
-        """
+        """Maps images ``[n, h, w, c]`` to features ``[n, d]``."""
         check_images(inputs, smallest=32, net="ConvNeXt")
         if len(self.depths) != len(self.widths):
             raise input_error("depths", got=self.depths, expected=f"one for each of widths {self.widths}")
         norm = partial(nn.LayerNorm, epsilon=EPSILON, dtype=self.dtype)
-        convolve = partial(conv, form=self.conv, kernel_init=normal, dtype=self.dtype)
-        block = nn.remat(_Block, static_argnums=(2,)) if self.remat else _Block
+        convolve = convolutions(self, normal, use_bias=True)
+        kind = nn.remat(_Block, static_argnums=(2,)) if self.remat else _Block
+        block = partial(kind, conv=self.conv, layer_scale=self.layer_scale, dtype=self.dtype)
         x = convolve(self.widths[0], 4, stride=4, name="stem_conv")(inputs)
         x = norm(name="stem_norm")(x)
         hidden = {"stem": x}
@@ -89,47 +84,34 @@ class ConvNeXt(PublishedNet):
                 x = norm(name=f"downsample{stage - 1}_norm")(x)
                 x = convolve(width, 2, stride=2, name=f"downsample{stage - 1}_conv")(x)
             for i in range(depth):
-                x = block(
-                    conv=self.conv,
-                    layer_scale=self.layer_scale,
-                    drop_path=self.drop_path * done / max(1, total - 1),
-                    dtype=self.dtype,
-                    name=f"layer{stage}_{i}",
-                )(x, train)
+                rate = self.drop_path * done / max(1, total - 1)
+                x = block(drop_path=rate, name=f"layer{stage}_{i}")(x, train)
                 done += 1
             hidden[f"layer{stage}"] = x
         features = leave(norm(name="norm")(pooled(x)))
         return Outputs(features, published_head(features, self.num_classes, dtype=self.dtype), hidden)
 
 
-convnext_tiny: Callable[..., ConvNeXt] = partial(ConvNeXt)
-convnext_small: Callable[..., ConvNeXt] = partial(ConvNeXt, depths=(3, 3, 27, 3), drop_path=0.4)
-convnext_base: Callable[..., ConvNeXt] = partial(
-    ConvNeXt, depths=(3, 3, 27, 3), widths=(128, 256, 512, 1024), drop_path=0.5
-)
-
-
-# ConvNeXt as torchvision stores it: stem, stages and downsampling layers are numbered through.
-
-
-def _layer_norm(foreign: str, ours: str) -> tuple[Rule, ...]:
-    return Rule(rf"{foreign}\.weight", f"params/{ours}/scale"), Rule(rf"{foreign}\.bias", f"params/{ours}/bias")
-
+_deep = partial(ConvNeXt, depths=(3, 3, 27, 3))
+ENCODERS: dict[str, Callable[..., ConvNeXt]] = {
+    "convnext_tiny": partial(ConvNeXt),
+    "convnext_small": partial(_deep, drop_path=0.4),
+    "convnext_base": partial(_deep, widths=(128, 256, 512, 1024), drop_path=0.5),
+}
 
 _BLOCK = r"layer(\d)\.(\d+)"
 _DOWN = r"downsample(\d)"
-
 RULES = (
     *convolution(r"features\.0\.0", "stem_conv", bias=True),
-    *_layer_norm(r"features\.0\.1", "stem_norm"),
+    *layer_norm_rules(r"features\.0\.1", "stem_norm"),
     *convolution(rf"{_BLOCK}\.block\.0", r"layer\1_\2/dwconv", bias=True),
-    *_layer_norm(rf"{_BLOCK}\.block\.2", r"layer\1_\2/norm"),
+    *layer_norm_rules(rf"{_BLOCK}\.block\.2", r"layer\1_\2/norm"),
     *linear(rf"{_BLOCK}\.block\.3", r"layer\1_\2/pwconv1"),
     *linear(rf"{_BLOCK}\.block\.5", r"layer\1_\2/pwconv2"),
     Rule(rf"{_BLOCK}\.layer_scale", r"params/layer\1_\2/layer_scale", "squeeze"),
-    *_layer_norm(rf"{_DOWN}\.0", r"downsample\1_norm"),
+    *layer_norm_rules(rf"{_DOWN}\.0", r"downsample\1_norm"),
     *convolution(rf"{_DOWN}\.1", r"downsample\1_conv", bias=True),
-    *_layer_norm(r"classifier\.0", "norm"),
+    *layer_norm_rules(r"classifier\.0", "norm"),
     *linear(r"classifier\.2", "head"),
 )
 

@@ -7,7 +7,6 @@ channels between blocks). Parameters have torchvision's names, ``features.denseb
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -15,22 +14,19 @@ import jax.numpy as jnp
 from dalib.core.types import Array, Outputs
 from dalib.encoders.checkpoints.rules import STEP_COUNTER, RuleTable, batch_norm_rules, convolution, linear
 from dalib.encoders.layers.inputs import check_images
-from dalib.encoders.layers.layers import batch_norms, convolutions, leave
+from dalib.encoders.layers.layers import batch_norms, convolutions
 from dalib.encoders.layers.pooling import max_pool
-from dalib.encoders.layers.published import PublishedNet, published_head
+from dalib.encoders.layers.published import Block, PublishedNet
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 BOTTLENECK = 4  # the 1×1 convolution gives four times the growth
 
 
-class _Layer(nn.Module):
+class _Layer(Block):
     """The new channels of one layer from all channels before it."""
 
     growth: int
     dropout: float
-    conv: str
-    bn_momentum: float
-    dtype: Any
 
     @nn.compact
     def __call__(self, parts: tuple[Array, ...], train: bool) -> Array:
@@ -43,12 +39,8 @@ class _Layer(nn.Module):
         return nn.Dropout(self.dropout)(x, deterministic=not train)
 
 
-class _Transition(nn.Module):
+class _Transition(Block):
     """Half the channels, half the side."""
-
-    conv: str
-    bn_momentum: float
-    dtype: Any
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -59,10 +51,13 @@ class _Transition(nn.Module):
 
 
 class DenseNet(PublishedNet):
-    """A DenseNet up to its global average pool.
+    """A DenseNet up to its global average pool; d = 1024 for DenseNet-121.
+
+    Images have at least 32×32 pixels. ``hidden`` holds ``stem`` (after the pool, 1/4 of the side), ``denseblock1`` …
+    ``denseblock3`` (1/4, 1/8, 1/16; before the transition) and ``denseblock4`` (1/32; before the last BatchNorm).
 
     Attributes (others: :class:`PublishedNet`):
-        depths: layers in each of the four dense blocks; (6, 12, 24, 16) is DenseNet-121.
+        depths: layers in each of the four dense blocks.
         growth: channels that a layer adds, the paper's k.
         width: channels of the stem.
         dropout: rate on each layer's new channels in training (the published weights were trained without).
@@ -75,48 +70,33 @@ class DenseNet(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` of at least 32×32 pixels to features ``[n, d]`` (1024 for DenseNet-121).
-
-        Returns:
-            ``Outputs``; ``hidden`` holds ``stem`` (after the pool, 1/4 of the side), ``denseblock1`` … ``denseblock3``
-            (1/4, 1/8, 1/16; before the transition) and ``denseblock4`` (1/32; before the last BatchNorm and ReLU).
-            Logits ``[n, num_classes]``, or None without a head.
-
-        Raises:
-            InputError: on other than floating images of at least 32×32.
-        """
+        """Maps images ``[n, h, w, c]`` to features ``[n, d]``."""
         check_images(inputs, smallest=32, net="DenseNet")
         norm = batch_norms(self, train)
         stem = convolutions(self, he_normal)(self.width, 7, stride=2, padding=3, name="conv0")
         x = max_pool(nn.relu(norm(stem(inputs), name="norm0")), 3, 2, padding=1)
         hidden = {"stem": x}
-        layer = nn.remat(_Layer, static_argnums=(2,)) if self.remat else _Layer
+        layer = partial(self.shared(_Layer), growth=self.growth, dropout=self.dropout)
         for block, depth in enumerate(self.depths, start=1):
             parts: tuple[Array, ...] = (x,)
             for i in range(1, depth + 1):
-                name = f"denseblock{block}_denselayer{i}"
-                new = layer(self.growth, self.dropout, self.conv, self.bn_momentum, self.dtype, name=name)(parts, train)
-                parts = (*parts, new)
+                parts = (*parts, layer(name=f"denseblock{block}_denselayer{i}")(parts, train))
             hidden[f"denseblock{block}"] = x = jnp.concatenate(parts, axis=-1)
             if block < len(self.depths):
                 x = _Transition(self.conv, self.bn_momentum, self.dtype, name=f"transition{block}")(x, train)
-        x = nn.relu(norm(x, name="norm5"))
-        features = jnp.mean(leave(x), axis=(1, 2))
-        return Outputs(features, published_head(features, self.num_classes, dtype=self.dtype), hidden)
+        return self.finish(nn.relu(norm(x, name="norm5")), hidden)
 
 
-densenet121: Callable[..., DenseNet] = partial(DenseNet, depths=(6, 12, 24, 16))
-densenet169: Callable[..., DenseNet] = partial(DenseNet, depths=(6, 12, 32, 32))
-densenet201: Callable[..., DenseNet] = partial(DenseNet, depths=(6, 12, 48, 32))
-densenet161: Callable[..., DenseNet] = partial(DenseNet, depths=(6, 12, 36, 24), growth=48, width=96)
+ENCODERS: dict[str, Callable[..., DenseNet]] = {
+    "densenet121": partial(DenseNet, depths=(6, 12, 24, 16)),
+    "densenet161": partial(DenseNet, depths=(6, 12, 36, 24), growth=48, width=96),
+    "densenet169": partial(DenseNet, depths=(6, 12, 32, 32)),
+    "densenet201": partial(DenseNet, depths=(6, 12, 48, 32)),
+}
 
-
-# DenseNet as torchvision stores it; published files say ``norm.1``, ``conv.2`` for a layer's ``norm1``, ``conv2``.
-
-
+# torchvision's names; published files say ``norm.1``, ``conv.2`` for a layer's ``norm1``, ``conv2``.
 _LAYER = r"features\.denseblock(\d+)\.denselayer(\d+)"
 _OURS = r"denseblock\1_denselayer\2"
-
 TABLES = {
     "torchvision/densenet": RuleTable(
         "densenet",
@@ -131,5 +111,5 @@ TABLES = {
             *linear("classifier", "head"),
         ),
         (STEP_COUNTER,),
-    ),
+    )
 }

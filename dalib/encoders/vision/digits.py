@@ -1,10 +1,12 @@
 """Small nets for digits: LeNet and DTN, as the field's adaptation benchmarks use them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 
 from dalib.core.checks import input_error
+from dalib.core.options import Count, Natural, Rate
 from dalib.core.types import Array, Outputs
 from dalib.encoders.layers.inputs import check_images
 from dalib.encoders.layers.layers import batch_norms, conv, leave, max_pool_2x2
@@ -26,30 +28,24 @@ class LeNet(nn.Module):
         width: units of the linear layer; None: no such layer, the features are the flattened convolutions.
         norm: BatchNorm after every convolution and the linear layer.
         dropout: rate, on whole channels after the last convolution and on the units after the linear layer.
-        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: weight of the old running statistics.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
+        conv: as in :class:`PublishedNet`; so are ``bn_momentum`` and ``dtype``.
     """
 
-    channels: tuple[int, ...] = (20, 50)
-    padding: tuple[int, ...] = ()
-    width: int | None = 500
+    channels: tuple[Count, ...] = (20, 50)
+    padding: tuple[Natural, ...] = ()
+    width: Count | None = 500
     norm: bool = False
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     conv: str = "auto"
     bn_momentum: float = 0.9
     dtype: Any = None
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, width]``.
+        """Maps images ``[n, h, w, c]`` to features ``[n, width]``; other or too small ones are an InputError.
 
-        Returns:
-            ``Outputs`` whose ``hidden`` holds ``conv1``, ``conv2``, … ``[n, h', w', channels]`` after pool and ReLU and
-            ``fc1`` ``[n, width]`` after the ReLU, before dropout.
-
-        Raises:
-            InputError: on other than floating images, too small an image, or paddings that do not fit the channels.
+        ``hidden`` holds ``conv1``, ``conv2``, … ``[n, h', w', channels]`` after pool and ReLU, and ``fc1`` before
+        dropout.
         """
         padding = self.padding or (0,) * len(self.channels)
         if len(padding) != len(self.channels):
@@ -58,7 +54,10 @@ class LeNet(nn.Module):
                 got=f"{len(padding)} paddings {padding} for {len(self.channels)} convolutions",
                 expected="one padding for each of channels",
             )
-        check_images(inputs, smallest=self._smallest(padding), net=f"LeNet with padding {padding}")
+        smallest = 1
+        for pad in reversed(padding):
+            smallest = max(2 * smallest + 4 - 2 * pad, 1)
+        check_images(inputs, smallest=smallest, net=f"LeNet with padding {padding}")
         x, hidden = inputs, {}
         for i, (channels, pad) in enumerate(zip(self.channels, padding, strict=True), start=1):
             x = conv(channels, 5, padding=pad, form=self.conv, dtype=self.dtype, name=f"conv{i}")(x)
@@ -66,23 +65,15 @@ class LeNet(nn.Module):
                 x = batch_norms(self, train)(x, name=f"bn{i}")
             if i == len(self.channels):
                 x = nn.Dropout(self.dropout, broadcast_dims=(1, 2))(x, deterministic=not train)
-            x = nn.relu(max_pool_2x2(x))
-            hidden[f"conv{i}"] = x
+            hidden[f"conv{i}"] = x = nn.relu(max_pool_2x2(x))
         x = x.reshape(x.shape[0], -1)
         if self.width is not None:
             x = nn.Dense(self.width, dtype=self.dtype, name="fc1")(x)
             if self.norm:
                 x = batch_norms(self, train)(x, name="bn_fc1")
-            x = nn.relu(x)
-            hidden["fc1"] = x
+            hidden["fc1"] = x = nn.relu(x)
             x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return Outputs(leave(x), None, hidden)
-
-    def _smallest(self, padding: tuple[int, ...]) -> int:
-        side = 1
-        for pad in reversed(padding):
-            side = max(2 * side + 4 - 2 * pad, 1)
-        return side
 
 
 class DTN(nn.Module):
@@ -91,32 +82,24 @@ class DTN(nn.Module):
     The net of the SVHN → MNIST benchmarks, made for 32×32×3; convolutions are padded by 2, so a side halves (rounded
     up) at each. 16×16 works (2×2 before the linear layer).
 
-    Attributes:
+    Attributes (others: :class:`LeNet`):
         channels: of the convolutions.
         width: units of the linear layer.
         dropout: rates on whole channels after each convolution, and last the rate after the linear layer.
-        conv: form of the convolution, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: weight of the old running statistics.
-        dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
     """
 
-    channels: tuple[int, ...] = (64, 128, 256)
-    width: int = 512
-    dropout: tuple[float, ...] = (0.1, 0.3, 0.5, 0.5)
+    channels: tuple[Count, ...] = (64, 128, 256)
+    width: Count = 512
+    dropout: tuple[Rate, ...] = (0.1, 0.3, 0.5, 0.5)
     conv: str = "auto"
     bn_momentum: float = 0.9
     dtype: Any = None
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, width]``.
+        """Maps images ``[n, h, w, c]`` of at least 8×8 pixels to features ``[n, width]``.
 
-        Returns:
-            ``Outputs`` whose ``hidden`` holds ``conv1``, ``conv2``, ``conv3`` ``[n, h', w', channels]`` and ``fc1``
-            ``[n, width]``, each after its ReLU, ``fc1`` before dropout.
-
-        Raises:
-            InputError: on other than floating images of at least 8×8, or a wrong number of dropout rates.
+        ``hidden`` holds ``conv1``, ``conv2``, ``conv3`` and ``fc1``, each after its ReLU, ``fc1`` before dropout.
         """
         if len(self.dropout) != len(self.channels) + 1:
             raise input_error(
@@ -130,10 +113,11 @@ class DTN(nn.Module):
             x = conv(channels, 5, stride=2, padding=2, form=self.conv, dtype=self.dtype, name=f"conv{i}")(x)
             x = batch_norms(self, train)(x, name=f"bn{i}")
             x = nn.Dropout(rate, broadcast_dims=(1, 2))(x, deterministic=not train)
-            x = nn.relu(x)
-            hidden[f"conv{i}"] = x
+            hidden[f"conv{i}"] = x = nn.relu(x)
         x = nn.Dense(self.width, dtype=self.dtype, name="fc1")(x.reshape(x.shape[0], -1))
-        x = nn.relu(batch_norms(self, train)(x, name="bn_fc1"))
-        hidden["fc1"] = x
+        hidden["fc1"] = x = nn.relu(batch_norms(self, train)(x, name="bn_fc1"))
         x = nn.Dropout(self.dropout[-1])(x, deterministic=not train)
         return Outputs(leave(x), None, hidden)
+
+
+ENCODERS: dict[str, Callable[..., nn.Module]] = {"lenet": LeNet, "dtn": DTN}

@@ -13,28 +13,23 @@ import math
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 
 from dalib.core.checks import input_error
 from dalib.core.types import Array, Outputs
-from dalib.encoders.checkpoints.rules import STEP_COUNTER, Arrays, RuleTable, batch_norm_rules, convolution, linear
-from dalib.encoders.layers.inputs import check_images
-from dalib.encoders.layers.inverted_residual import Convention, ConvNorm, block_class, divisible, pooled
-from dalib.encoders.layers.published import PublishedNet, published_head
+from dalib.encoders.checkpoints.rules import (
+    STEP_COUNTER,
+    Arrays,
+    Rule,
+    RuleTable,
+    batch_norm_rules,
+    convolution,
+    linear,
+)
+from dalib.encoders.layers.inverted_residual import Convention, Stage, StagedNet, divisible
 from dalib.encoders.vision.mobilenet import conv_norm, squeeze_excite
-
-
-class Stage(NamedTuple):
-    """A row of the paper's table: expansion, kernel size, stride of the first block, channels, blocks."""
-
-    expansion: int
-    size: int
-    stride: int
-    channels: int
-    blocks: int
-
 
 STAGES = (
     Stage(1, 3, 1, 16, 1),
@@ -47,95 +42,55 @@ STAGES = (
 )
 
 
-class EfficientNet(PublishedNet):
-    """An EfficientNet up to its global average pool.
+class EfficientNet(StagedNet):
+    """An EfficientNet up to its global average pool; d = 4 times the channels of the last stage (B0 and Lite: 1280).
 
-    Attributes (others: :class:`PublishedNet`):
-        stages: rows of B0's table.
-        width: factor on the channels.
+    Attributes (others: :class:`StagedNet`):
         depth: factor on the number of blocks of a stage (rounded up).
         lite: the Lite variant with TensorFlow's padding and epsilon.
         drop_path: rate of stochastic depth at the last block; it grows linearly from 0 at the first. In training it
             needs a ``dropout`` key.
-        dropout: rate before the published head.
     """
 
     stages: tuple[Stage, ...] = STAGES
-    width: float = 1.0
     depth: float = 1.0
     lite: bool = False
     drop_path: float = 0.2
-    dropout: float = 0.2
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` of at least 32×32 pixels to features ``[n, d]``.
-
-        Returns:
-            ``Outputs`` with d = 4 times the channels of the last stage (B0: 1280; Lite: always 1280); ``hidden`` holds
-            ``stem``, the ends of the stages ``stage1`` … ``stage7`` (1/2, 1/4, 1/8, 1/16, 1/16, 1/32, 1/32 of the side)
-            and ``last``, the convolution before the pool. Logits ``[n, num_classes]``, or None without a head.
-
-        Raises:
-            InputError: on other than floating images of at least 32×32.
-        """
-        check_images(inputs, smallest=32, net="EfficientNet")
+        """Maps images ``[n, h, w, c]`` to features ``[n, d]``."""
         shared: dict[str, Any] = {"bn_momentum": self.bn_momentum, "conv": self.conv, "dtype": self.dtype}
-        if self.lite:
-            convention = Convention("relu6", same=True, bn_epsilon=1e-3, **shared)
-        else:
-            convention = Convention("silu", **shared)
-        block = block_class(self.remat)
-        stem = 32 if self.lite else divisible(32 * self.width)
-        x = ConvNorm(stem, 3, convention, stride=2, name="stem")(inputs, train)
-        hidden = {"stem": x}
-        counts = self._blocks()
-        done = 0
-        for number, (stage, count) in enumerate(zip(self.stages, counts, strict=True), start=1):
-            for i in range(count):
-                x = block(
-                    expanded=divisible(stage.expansion * x.shape[-1]),
-                    features=divisible(stage.channels * self.width),
-                    size=stage.size,
-                    stride=stage.stride if i == 0 else 1,
-                    convention=convention,
-                    squeeze=0 if self.lite else max(1, x.shape[-1] // 4),
-                    squeeze_activation="silu",
-                    drop_path=self.drop_path * done / sum(counts),
-                    name=f"features_{number}_{i}",
-                )(x, train)
-                done += 1
-            hidden[f"stage{number}"] = x
-        x = ConvNorm(1280 if self.lite else 4 * x.shape[-1], 1, convention, name="last")(x, train)
-        hidden["last"] = x
-        features = pooled(x)
-        logits = published_head(features, self.num_classes, dtype=self.dtype, dropout=self.dropout, train=train)
-        return Outputs(features, logits, hidden)
-
-    def _blocks(self) -> list[int]:
         fixed = {0, len(self.stages) - 1} if self.lite else set()
-        return [s.blocks if i in fixed else math.ceil(s.blocks * self.depth) for i, s in enumerate(self.stages)]
+        return self.run(
+            inputs,
+            train,
+            Convention("relu6", same=True, bn_epsilon=1e-3, **shared) if self.lite else Convention("silu", **shared),
+            stem=32 if self.lite else divisible(32 * self.width),
+            last=lambda channels: 1280 if self.lite else 4 * channels,
+            counts=[s.blocks if i in fixed else math.ceil(s.blocks * self.depth) for i, s in enumerate(self.stages)],
+            name=lambda _, stage, i: f"features_{stage}_{i}",
+            squeeze=not self.lite,
+            drop_path=self.drop_path,
+        )
 
 
-efficientnet_b0: Callable[..., EfficientNet] = partial(EfficientNet)
-efficientnet_b1: Callable[..., EfficientNet] = partial(EfficientNet, depth=1.1)
-efficientnet_b2: Callable[..., EfficientNet] = partial(EfficientNet, width=1.1, depth=1.2, dropout=0.3)
-efficientnet_b3: Callable[..., EfficientNet] = partial(EfficientNet, width=1.2, depth=1.4, dropout=0.3)
-efficientnet_b4: Callable[..., EfficientNet] = partial(EfficientNet, width=1.4, depth=1.8, dropout=0.4)
-# Their BatchNorm momentum is that of the published training, 0.99.
-efficientnet_lite0: Callable[..., EfficientNet] = partial(EfficientNet, lite=True, bn_momentum=0.99)
-efficientnet_lite1: Callable[..., EfficientNet] = partial(EfficientNet, lite=True, depth=1.1, bn_momentum=0.99)
-efficientnet_lite2: Callable[..., EfficientNet] = partial(
-    EfficientNet, lite=True, width=1.1, depth=1.2, dropout=0.3, bn_momentum=0.99
-)
-
+# The BatchNorm momentum of Lite is that of the published training, 0.99.
+_lite = partial(EfficientNet, lite=True, bn_momentum=0.99)
+ENCODERS: dict[str, Callable[..., EfficientNet]] = {
+    "efficientnet_b0": partial(EfficientNet),
+    "efficientnet_b1": partial(EfficientNet, depth=1.1),
+    "efficientnet_b2": partial(EfficientNet, width=1.1, depth=1.2, dropout=0.3),
+    "efficientnet_b3": partial(EfficientNet, width=1.2, depth=1.4, dropout=0.3),
+    "efficientnet_b4": partial(EfficientNet, width=1.4, depth=1.8, dropout=0.4),
+    "efficientnet_lite0": _lite,
+    "efficientnet_lite1": partial(_lite, depth=1.1),
+    "efficientnet_lite2": partial(_lite, width=1.1, depth=1.2, dropout=0.3),
+}
 
 # EfficientNet as torchvision stores it, and the Lite variants under the names of the EfficientNet-PyTorch project.
-
-
 _FIRST = r"features\.1\.(\d+)\.block"  # the stage without expansion: the numbers are one lower
 _OTHER = r"features\.([2-7])\.(\d+)\.block"
-
 TORCHVISION = (
     *conv_norm(r"features\.0", "stem"),
     *conv_norm(rf"{_FIRST}\.0", r"features_1_\1/depthwise"),
@@ -149,27 +104,28 @@ TORCHVISION = (
     *linear(r"classifier\.1", "head"),
 )
 
-_BLOCK = r"_blocks\.(\d+_\d+)\."
 
+def _pair(convolution_name: str, norm_name: str, ours: str) -> tuple[Rule, ...]:
+    return (*convolution(convolution_name, f"{ours}/conv"), *batch_norm_rules(norm_name, f"{ours}/bn"))
+
+
+_BLOCK = r"_blocks\.(\d+_\d+)\."
 LITE = (
-    *convolution("_conv_stem", "stem/conv"),
-    *batch_norm_rules("_bn0", "stem/bn"),
-    *convolution(rf"{_BLOCK}_expand_conv", r"features_\1/expand/conv"),
-    *batch_norm_rules(rf"{_BLOCK}_bn0", r"features_\1/expand/bn"),
-    *convolution(rf"{_BLOCK}_depthwise_conv", r"features_\1/depthwise/conv"),
-    *batch_norm_rules(rf"{_BLOCK}_bn1", r"features_\1/depthwise/bn"),
-    *convolution(rf"{_BLOCK}_project_conv", r"features_\1/project/conv"),
-    *batch_norm_rules(rf"{_BLOCK}_bn2", r"features_\1/project/bn"),
-    *convolution("_conv_head", "last/conv"),
-    *batch_norm_rules("_bn1", "last/bn"),
+    *_pair("_conv_stem", "_bn0", "stem"),
+    *_pair(rf"{_BLOCK}_expand_conv", rf"{_BLOCK}_bn0", r"features_\1/expand"),
+    *_pair(rf"{_BLOCK}_depthwise_conv", rf"{_BLOCK}_bn1", r"features_\1/depthwise"),
+    *_pair(rf"{_BLOCK}_project_conv", rf"{_BLOCK}_bn2", r"features_\1/project"),
+    *_pair("_conv_head", "_bn1", "last"),
     *linear("_fc", "head"),
 )
+LITE_BLOCKS = {16: (1, 2, 2, 3, 3, 4, 1), 21: (1, 3, 3, 4, 4, 5, 1)}
+"""Blocks of each stage by the number of all blocks."""
 
 
 def by_stage(arrays: Arrays) -> Arrays:
     """Renames the blocks, numbered through the net there, by stage and place in it: ``_blocks.2.`` → ``_blocks.2_1.``.
 
-    The stages are told apart by their numbers of blocks, which the number of all blocks decides.
+    The number of all blocks decides how many each stage has.
 
     Raises:
         InputError: where that number is of no Lite variant.
@@ -183,13 +139,9 @@ def by_stage(arrays: Arrays) -> Arrays:
             got=f"{total} blocks named _blocks.N",
             expected=f"{' or '.join(map(str, LITE_BLOCKS))}, those of EfficientNet-Lite0, and Lite1 and Lite2",
         )
-    counts = LITE_BLOCKS[total]
-    places = [f"{stage}_{i}" for stage, count in enumerate(counts, start=1) for i in range(count)]
+    places = [f"{stage}_{i}" for stage, count in enumerate(LITE_BLOCKS[total], start=1) for i in range(count)]
     return {f"_blocks.{places[int(m[1])]}.{m[2]}" if (m := matches[name]) else name: x for name, x in arrays.items()}
 
-
-LITE_BLOCKS = {16: (1, 2, 2, 3, 3, 4, 1), 21: (1, 3, 3, 4, 4, 5, 1)}
-"""Blocks of each stage by the number of all blocks."""
 
 TABLES = {
     "torchvision/efficientnet": RuleTable("efficientnet", 1, TORCHVISION, (STEP_COUNTER,)),

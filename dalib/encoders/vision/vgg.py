@@ -7,41 +7,43 @@ is torchvision's addition. The convolutions that the paper calls conv1-1, conv1-
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 
 from dalib.core.checks import input_error, unknown_name
 from dalib.core.types import Array, Outputs
-from dalib.encoders.checkpoints.rules import STEP_COUNTER, Rule, RuleTable, batch_norm_rules, convolution, linear
+from dalib.encoders.checkpoints.rules import (
+    STEP_COUNTER,
+    Arrays,
+    Rule,
+    RuleTable,
+    batch_norm_rules,
+    convolution,
+    linear,
+)
 from dalib.encoders.layers.inputs import check_images
-from dalib.encoders.layers.layers import batch_norms, conv, leave, max_pool_2x2
+from dalib.encoders.layers.layers import batch_norms, convolutions, leave, max_pool_2x2
 from dalib.encoders.layers.pooling import adaptive_average_pool
-from dalib.encoders.layers.published import PublishedNet, published_head
+from dalib.encoders.layers.published import Block, PublishedNet, published_head
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 FEATURES = ("fc7", "fc6", "pool")
+SIDE = 7  # of the pooled map before the fully connected layers
 
 
-class _Stage(nn.Module):
+class _Stage(Block):
     """Some 3×3 convolutions with ReLUs; the pool that follows belongs to the net."""
 
     depth: int
     channels: int
     norm: bool
-    conv: str
-    bn_momentum: float
-    dtype: Any
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
+        convolve = convolutions(self, he_normal, use_bias=True)
         for i in range(1, self.depth + 1):
-            convolve = conv(
-                self.channels, 3, padding=1, form=self.conv, kernel_init=he_normal, dtype=self.dtype, name=f"conv{i}"
-            )
-            x = convolve(x)
+            x = convolve(self.channels, 3, padding=1, name=f"conv{i}")(x)
             if self.norm:
                 x = batch_norms(self, train)(x, name=f"bn{i}")
             x = nn.relu(x)
@@ -51,16 +53,16 @@ class _Stage(nn.Module):
 class VGG(PublishedNet):
     """A VGG net up to its last hidden fully connected layer.
 
+    Images have at least 32×32 pixels. ``hidden`` holds ``stage1`` … ``stage5``, each after its pool (1/2 … 1/32 of the
+    side), and ``fc6``, ``fc7`` as far as they exist.
+
     Attributes (others: :class:`PublishedNet`):
-        depths: convolutions in each of the five stages: (1, 1, 2, 2, 2) is VGG-11, (2, 2, 2, 2, 2) VGG-13,
-            (2, 2, 3, 3, 3) VGG-16, (2, 2, 4, 4, 4) VGG-19.
+        depths: convolutions in each of the five stages.
         norm: BatchNorm after every convolution.
-        width: channels of the first stage; later ones double them up to eight times.
-        units: of ``fc6`` and ``fc7``.
+        width: channels of the first stage; later ones double them up to eight times. ``fc6``, ``fc7`` have ``units``.
         features: what the features are. ``"fc7"``: the second hidden fully connected layer after its ReLU (and dropout
             in training), 4096 wide, the adaptation literature's choice. ``"fc6"``: the first. ``"pool"``: the mean of
-            the last stage over space, 512 wide, without the fully connected layers and 119 of the 138 million
-            parameters; the published head needs fc7.
+            the last stage over space, 512 wide, without 119 of the 138 million parameters. A head needs fc7.
         dropout: rate after ``fc6`` and ``fc7`` in training.
     """
 
@@ -73,15 +75,7 @@ class VGG(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` of at least 32×32 pixels to features ``[n, d]``.
-
-        Returns:
-            ``Outputs``; ``hidden`` holds ``stage1`` … ``stage5``, each after its pool (1/2 … 1/32 of the side), and
-            ``fc6``, ``fc7`` as far as they exist. Logits ``[n, num_classes]``, or None without a head.
-
-        Raises:
-            InputError: on other than floating images of at least 32×32, an unknown ``features``, or a head without fc7.
-        """
+        """Maps images ``[n, h, w, c]`` to features ``[n, d]``; an unknown ``features`` is an InputError."""
         check_images(inputs, smallest=32, net="VGG")
         if self.features not in FEATURES:
             raise unknown_name("features", self.features, FEATURES)
@@ -93,14 +87,13 @@ class VGG(PublishedNet):
                 todo="use num_classes=0 for other features",
             )
         x, hidden = inputs, {}
-        stage = nn.remat(_Stage, static_argnums=(2,)) if self.remat else _Stage
+        stage = partial(self.shared(_Stage), norm=self.norm)
         for i, depth in enumerate(self.depths, start=1):
-            channels = self.width * min(2 ** (i - 1), 8)
-            module = stage(depth, channels, self.norm, self.conv, self.bn_momentum, self.dtype, name=f"stage{i}")
+            module = stage(depth=depth, channels=self.width * min(2 ** (i - 1), 8), name=f"stage{i}")
             hidden[f"stage{i}"] = x = max_pool_2x2(module(x, train))
         if self.features == "pool":
             return Outputs(jnp.mean(leave(x), axis=(1, 2)), None, hidden)
-        x = adaptive_average_pool(x, 7).reshape(len(x), -1)
+        x = adaptive_average_pool(x, SIDE).reshape(x.shape[0], -1)
         for name in ("fc6", "fc7"):
             x = nn.relu(nn.Dense(self.units, dtype=self.dtype, name=name)(x))
             x = nn.Dropout(self.dropout)(x, deterministic=not train)
@@ -110,27 +103,15 @@ class VGG(PublishedNet):
         return Outputs(leave(x), published_head(x, self.num_classes, dtype=self.dtype), hidden)
 
 
-vgg11: Callable[..., VGG] = partial(VGG, depths=(1, 1, 2, 2, 2))
-vgg13: Callable[..., VGG] = partial(VGG, depths=(2, 2, 2, 2, 2))
-vgg16: Callable[..., VGG] = partial(VGG, depths=(2, 2, 3, 3, 3))
-vgg19: Callable[..., VGG] = partial(VGG, depths=(2, 2, 4, 4, 4))
-vgg11_bn: Callable[..., VGG] = partial(VGG, depths=(1, 1, 2, 2, 2), norm=True)
-vgg13_bn: Callable[..., VGG] = partial(VGG, depths=(2, 2, 2, 2, 2), norm=True)
-vgg16_bn: Callable[..., VGG] = partial(VGG, depths=(2, 2, 3, 3, 3), norm=True)
-vgg19_bn: Callable[..., VGG] = partial(VGG, depths=(2, 2, 4, 4, 4), norm=True)
-
-
-# VGG as torchvision stores it: ``features`` counts convolutions, BatchNorms, ReLUs and pools in one row.
-#
-# So a member's number says which convolution it is only together with the depth of the net and its BatchNorm; each of
-# the eight nets has a table.
-
-
-_DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-_SIDE = 7  # of the pooled map before the fully connected layers
+DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+NETS = {f"vgg{layers}{'_bn' * norm}": (depths, norm) for layers, depths in DEPTHS.items() for norm in (False, True)}
+ENCODERS: dict[str, Callable[..., VGG]] = {
+    name: partial(VGG, depths=depths, norm=norm) for name, (depths, norm) in NETS.items()
+}
 
 
 def _table(depths: tuple[int, ...], norm: bool) -> RuleTable:
+    """torchvision's ``features`` counts convolutions, BatchNorms, ReLUs and pools in one row: a table for each net."""
     rules: list[Rule] = []
     member = 0
     for stage, depth in enumerate(depths, start=1):
@@ -140,23 +121,18 @@ def _table(depths: tuple[int, ...], norm: bool) -> RuleTable:
                 rules += batch_norm_rules(rf"features\.{member + 1}", f"stage{stage}/bn{i}")
             member += 3 if norm else 2
         member += 1
-    rules += linear(r"classifier\.0", "fc6")
-    rules += linear(r"classifier\.3", "fc7")
-    rules += linear(r"classifier\.6", "head")
+    for theirs, ours in ((0, "fc6"), (3, "fc7"), (6, "head")):
+        rules += linear(rf"classifier\.{theirs}", ours)
     return RuleTable("vgg", 1, tuple(rules), (STEP_COUNTER,) if norm else (), _channels_last)
 
 
-def _channels_last(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _channels_last(arrays: Arrays) -> Arrays:
     """Reorders the inputs of the first linear layer from (channel, row, column) to (row, column, channel)."""
     kernel = arrays.get("classifier.0.weight")
-    if kernel is None or kernel.ndim != 2 or kernel.shape[1] % _SIDE**2:
+    if kernel is None or kernel.ndim != 2 or kernel.shape[1] % SIDE**2:
         return arrays  # assembly says what is wrong
-    cells = kernel.reshape(len(kernel), -1, _SIDE, _SIDE)
+    cells = kernel.reshape(len(kernel), -1, SIDE, SIDE)
     return {**arrays, "classifier.0.weight": cells.transpose(0, 2, 3, 1).reshape(kernel.shape)}
 
 
-TABLES = {
-    f"torchvision/vgg{layers}{'_bn' if norm else ''}": _table(depths, norm)
-    for layers, depths in _DEPTHS.items()
-    for norm in (False, True)
-}
+TABLES = {f"torchvision/{name}": _table(*net) for name, net in NETS.items()}

@@ -27,8 +27,10 @@ POOLING: tuple[str, ...] = ("token", "mean")
 class ViT(PublishedNet):
     """A vision transformer: patches and a class token, learnt positions, pre-norm blocks, a last LayerNorm.
 
-    Parameters: ``patch_embed``, ``cls_token`` ``[d]``, ``pos_embed`` ``[1 + side², d]`` (the class token's first),
-    ``norm_pre`` (CLIP), ``block_0`` … , ``norm``, and where asked for ``projection`` and ``head``.
+    Features are ``[n, width]``, or ``[n, projection]``. ``hidden`` holds ``embedded`` (with positions, before the first
+    block), ``block_0`` … and ``tokens`` (after the last LayerNorm), each ``[n, 1 + patches, width]`` with the class
+    token first and the patches row by row. Parameters: ``patch_embed``, ``cls_token`` ``[d]``, ``pos_embed``
+    ``[1 + side², d]``, ``norm_pre`` (CLIP), ``block_0`` … , ``norm``, and where asked for ``projection``, ``head``.
 
     Attributes (others: :class:`PublishedNet`):
         patch: side of a patch in pixels. Rows and columns of the image beyond whole patches are not seen.
@@ -39,10 +41,8 @@ class ViT(PublishedNet):
         image_size: side in pixels of the images that the table of positions is for.
         resample: how the table is brought to images of another size, a name of ``positions.RESAMPLING``. Every
             published net has its own; a grid equal to the table's uses it as it is.
-        pooling: ``"token"``, the class token, or ``"mean"``, the mean over the patches' tokens, both after the last
-            LayerNorm.
-        epsilon: of every LayerNorm: 1e-6 for torchvision, timm, DeiT, DINO, DINOv2; 1e-12 for transformers' ViT; 1e-5
-            for CLIP.
+        pooling: ``"token"``, the class token, or ``"mean"`` of the patches' tokens, after the last LayerNorm.
+        epsilon: of every LayerNorm, 1e-6 but for transformers' ViT (1e-12) and CLIP (1e-5).
         activation: a name of ``attention.ACTIVATIONS``.
         layer_scale: initial value of a learnt factor per channel on each branch (DINOv2); None: no factors.
         norm_pre: a LayerNorm before the first block, and no bias in the patch embedding (CLIP).
@@ -51,8 +51,6 @@ class ViT(PublishedNet):
         dropout: rate after the positions, after each attention and in each MLP, in training.
         attention_dropout: rate on the attention's softmax in training.
         stochastic_depth: rate in training at which the last block's branches are skipped, rising from 0 at the first.
-        conv: form of the patch embedding, a name of ``CONVOLUTIONS`` (same parameters, same result).
-        bn_momentum: of no effect: there is no BatchNorm. Every encoder has this field.
     """
 
     patch: int = 16
@@ -74,18 +72,7 @@ class ViT(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` of at least one patch to features ``[n, d]``.
-
-        Returns:
-            ``Outputs`` with d = ``width``, or ``projection`` if that is set; ``hidden`` holds ``embedded`` (with
-            positions, before the first block), ``block_0`` … and ``tokens`` (after the last LayerNorm), each
-            ``[n, 1 + patches, width]`` with the class token first and the patches row by row.
-
-        Raises:
-            InputError: on other than floating images of at least ``patch`` pixels a side, an ``image_size`` of less
-                than one patch, heads that do not divide the width, a negative ``num_classes``, or an unknown
-                ``pooling``, ``resample``, ``activation`` or ``conv``.
-        """
+        """Maps images ``[n, h, w, c]`` of at least one patch to features ``[n, d]``."""
         check_images(inputs, smallest=self.patch, net="ViT")
         if self.pooling not in POOLING:
             raise unknown_name("pooling", self.pooling, POOLING)
@@ -96,21 +83,9 @@ class ViT(PublishedNet):
         if self.norm_pre:
             x = layer_norm(self.epsilon, dtype=self.dtype, name="norm_pre")(x)
         embedded = x
-        x, hidden = blocks(
-            x,
-            self.depth,
-            train=train,
-            remat=self.remat,
-            stochastic_depth=self.stochastic_depth,
-            heads=self.heads,
-            mlp_width=int(self.width * self.mlp_ratio),
-            epsilon=self.epsilon,
-            activation=self.activation,
-            layer_scale=self.layer_scale,
-            dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
-            dtype=self.dtype,
-        )
+        names = ("remat", "stochastic_depth", "heads", "epsilon", "activation", "layer_scale", "dropout", "dtype")
+        fields = {name: getattr(self, name) for name in (*names, "attention_dropout")}
+        x, hidden = blocks(x, self.depth, train=train, mlp_width=int(self.width * self.mlp_ratio), **fields)
         x = layer_norm(self.epsilon, dtype=self.dtype, name="norm")(x)
         features = leave(x[:, 0]) if self.pooling == "token" else jnp.mean(leave(x[:, 1:]), axis=1)
         if self.projection:
@@ -120,16 +95,9 @@ class ViT(PublishedNet):
         return Outputs(features, logits, {"embedded": embedded, **hidden, "tokens": x})
 
     def _embed(self, inputs: Array) -> Array:
-        """Patches ``[n, patches, width]`` behind the class token, plus positions."""
-        patches = conv(
-            self.width,
-            self.patch,
-            stride=self.patch,
-            form=self.conv,
-            use_bias=not self.norm_pre,
-            dtype=self.dtype,
-            name="patch_embed",
-        )(inputs)
+        """Class token and patches ``[n, 1 + patches, width]``, plus positions."""
+        options = {"form": self.conv, "use_bias": not self.norm_pre, "dtype": self.dtype, "name": "patch_embed"}
+        patches = conv(self.width, self.patch, stride=self.patch, **options)(inputs)
         n, rows, columns, _ = patches.shape
         side = self.image_size // self.patch
         token = self.param("cls_token", nn.initializers.normal(1e-6), (self.width,))
@@ -139,34 +107,30 @@ class ViT(PublishedNet):
         if not (rows == columns == side and inputs.shape[1] == inputs.shape[2]):
             grid = resample_positions(positions[1:], (rows, columns), self.resample)
             positions = jnp.concatenate([positions[:1], grid])
-        x = jnp.concatenate(
-            [
-                jnp.broadcast_to(token.astype(patches.dtype), (n, 1, self.width)),
-                patches.reshape(n, rows * columns, self.width),
-            ],
-            axis=1,
-        )
+        first = jnp.broadcast_to(token.astype(patches.dtype), (n, 1, self.width))
+        x = jnp.concatenate([first, patches.reshape(n, rows * columns, self.width)], axis=1)
         return x + positions.astype(x.dtype)[None]
 
 
-_small: Callable[..., ViT] = partial(ViT, width=384, depth=12, heads=6)
-_base: Callable[..., ViT] = partial(ViT, width=768, depth=12, heads=12)
-_large: Callable[..., ViT] = partial(ViT, width=1024, depth=24, heads=16)
+_small = partial(ViT, width=384, depth=12, heads=6)
+_base = partial(ViT, width=768, depth=12, heads=12)
+_large = partial(ViT, width=1024, depth=24, heads=16)
 _dinov2: dict[str, Any] = {"patch": 14, "image_size": 518, "layer_scale": 1e-5, "resample": "offset"}
 _clip: dict[str, Any] = {"epsilon": 1e-5, "activation": "quick_gelu", "norm_pre": True}
-
-vit_s16: Callable[..., ViT] = partial(_small, patch=16)
-vit_b16: Callable[..., ViT] = partial(_base, patch=16)
-vit_b32: Callable[..., ViT] = partial(_base, patch=32)
-vit_l16: Callable[..., ViT] = partial(_large, patch=16)
-deit_s16: Callable[..., ViT] = partial(_small, patch=16, resample="antialias")
-deit_b16: Callable[..., ViT] = partial(_base, patch=16, resample="antialias")
-dino_vits16: Callable[..., ViT] = partial(_small, patch=16, resample="offset")
-dino_vits8: Callable[..., ViT] = partial(_small, patch=8, resample="offset")
-dino_vitb16: Callable[..., ViT] = partial(_base, patch=16, resample="offset")
-dinov2_vits14: Callable[..., ViT] = partial(_small, **_dinov2)
-dinov2_vitb14: Callable[..., ViT] = partial(_base, **_dinov2)
-dinov2_vitl14: Callable[..., ViT] = partial(_large, **_dinov2)
-clip_vit_b32: Callable[..., ViT] = partial(_base, patch=32, **_clip)
-clip_vit_b16: Callable[..., ViT] = partial(_base, patch=16, **_clip)
-clip_vit_l14: Callable[..., ViT] = partial(_large, patch=14, **_clip)
+ENCODERS: dict[str, Callable[..., ViT]] = {
+    "vit_s16": partial(_small, patch=16),
+    "vit_b16": partial(_base, patch=16),
+    "vit_b32": partial(_base, patch=32),
+    "vit_l16": partial(_large, patch=16),
+    "deit_s16": partial(_small, patch=16, resample="antialias"),
+    "deit_b16": partial(_base, patch=16, resample="antialias"),
+    "dino_vits16": partial(_small, patch=16, resample="offset"),
+    "dino_vits8": partial(_small, patch=8, resample="offset"),
+    "dino_vitb16": partial(_base, patch=16, resample="offset"),
+    "dinov2_vits14": partial(_small, **_dinov2),
+    "dinov2_vitb14": partial(_base, **_dinov2),
+    "dinov2_vitl14": partial(_large, **_dinov2),
+    "clip_vit_b32": partial(_base, patch=32, **_clip),
+    "clip_vit_b16": partial(_base, patch=16, **_clip),
+    "clip_vit_l14": partial(_large, patch=14, **_clip),
+}

@@ -19,29 +19,10 @@ DINOv2's register tokens and SwiGLU, DeiT's distillation token and timm's ``fc_n
 with them are refused.
 """
 
-from dalib.encoders.checkpoints.rules import Ignored, Rule, RuleTable, convolution, linear
+from dalib.encoders.checkpoints.rules import Ignored, Rule, RuleTable, convolution, layer_norm_rules, linear
 
 Rules = tuple[Rule, ...]
-
-
-def _norm(foreign: str, ours: str) -> Rules:
-    return (
-        Rule(rf"{foreign}\.weight", f"params/{ours}/scale"),
-        Rule(rf"{foreign}\.bias", f"params/{ours}/bias"),
-    )
-
-
-def _fused(weight: str, bias: str, ours: str) -> Rules:
-    """Query, key and value in one matrix and one bias."""
-    parts = ("query", "key", "value")
-    return (
-        Rule(weight, tuple(f"params/{ours}/{part}/kernel" for part in parts), "split_qkv_linear"),
-        Rule(bias, tuple(f"params/{ours}/{part}/bias" for part in parts), "split3"),
-    )
-
-
-def _separate(query: str, key: str, value: str, ours: str) -> Rules:
-    return (*linear(query, f"{ours}/query"), *linear(key, f"{ours}/key"), *linear(value, f"{ours}/value"))
+QKV = ("query", "key", "value")
 
 
 def _embedding(token: str, positions: str, patches: str, *, bias: bool = True) -> Rules:
@@ -52,162 +33,126 @@ def _embedding(token: str, positions: str, patches: str, *, bias: bool = True) -
     )
 
 
-def _torchvision() -> Rules:
-    block = r"encoder\.layers\.encoder_layer_(\d+)"
+def _block(block: str, norms: str, qkv: str, out: str, mlp: str, scale: str = "") -> Rules:
+    """Rules of the blocks: ``block`` is a pattern with the number as its only group, the others come after it.
+
+    ``norms`` and ``mlp`` are two names, ``qkv`` three linear layers, or weight and bias of a fused one; ``scale`` has a
+    place for the number of a branch.
+    """
+    parts = tuple(rf"params/block_\1/attention/{part}" for part in QKV)
+    rules: list[Rule] = []
+    if len(names := qkv.split()) == 2:
+        rules.append(Rule(rf"{block}\.{names[0]}", tuple(f"{part}/kernel" for part in parts), "split_qkv_linear"))
+        rules.append(Rule(rf"{block}\.{names[1]}", tuple(f"{part}/bias" for part in parts), "split3"))
+    else:
+        for theirs, ours in zip(names, QKV, strict=True):
+            rules += linear(rf"{block}\.{theirs}", rf"block_\1/attention/{ours}")
+    rules += linear(rf"{block}\.{out}", r"block_\1/attention/out")
+    for i, norm, layer in zip((1, 2), norms.split(), mlp.split(), strict=True):
+        rules += layer_norm_rules(rf"{block}\.{norm}", rf"block_\1/norm{i}")
+        rules += linear(rf"{block}\.{layer}", rf"block_\1/mlp/fc{i}")
+        if scale:
+            rules.append(Rule(rf"{block}\.{scale.format(i)}", rf"params/block_\1/scale{i}"))
+    return tuple(rules)
+
+
+def _transformers(prefix: str, norms: str, mlp: str, scale: str = "") -> Rules:
+    start, qkv = rf"{prefix}embeddings\.", " ".join(rf"attention\.attention\.{part}" for part in QKV)
     return (
-        *_embedding("class_token", r"encoder\.pos_embedding", "conv_proj"),
-        *_norm(rf"{block}\.ln_([12])", r"block_\1/norm\2"),
-        *_fused(
-            rf"{block}\.self_attention\.in_proj_weight",
-            rf"{block}\.self_attention\.in_proj_bias",
-            r"block_\1/attention",
-        ),
-        *linear(rf"{block}\.self_attention\.out_proj", r"block_\1/attention/out"),
+        *_embedding(start + "cls_token", start + "position_embeddings", start + r"patch_embeddings\.projection"),
+        *_block(rf"{prefix}encoder\.layer\.(\d+)", norms, qkv, r"attention\.output\.dense", mlp, scale),
+        *layer_norm_rules(rf"{prefix}layernorm", "norm"),
+    )
+
+
+_TORCHVISION_BLOCK, _OPENAI_BLOCK = r"encoder\.layers\.encoder_layer_(\d+)", r"visual\.transformer\.resblocks\.(\d+)"
+_FUSED = r"{0}\.in_proj_weight {0}\.in_proj_bias"
+TORCHVISION = (
+    *_embedding("class_token", r"encoder\.pos_embedding", "conv_proj"),
+    *_block(
+        _TORCHVISION_BLOCK,
+        "ln_1 ln_2",
+        _FUSED.format("self_attention"),
+        r"self_attention\.out_proj",
         # The published files have the first names; what newer versions of torchvision save has the second ones.
-        *linear(rf"{block}\.mlp\.(?:linear_1|0)", r"block_\1/mlp/fc1"),
-        *linear(rf"{block}\.mlp\.(?:linear_2|3)", r"block_\1/mlp/fc2"),
-        *_norm(r"encoder\.ln", "norm"),
-        *linear(r"heads\.head", "head"),
-    )
+        r"mlp\.(?:linear_1|0) mlp\.(?:linear_2|3)",
+    ),
+    *layer_norm_rules(r"encoder\.ln", "norm"),
+    *linear(r"heads\.head", "head"),
+)
+_TIMM_QKV = r"attn\.qkv\.weight attn\.qkv\.bias"
+TIMM = (
+    *_embedding("cls_token", "pos_embed", r"patch_embed\.proj"),
+    *layer_norm_rules("norm_pre", "norm_pre"),
+    *_block(r"blocks\.(\d+)", "norm1 norm2", _TIMM_QKV, r"attn\.proj", r"mlp\.fc1 mlp\.fc2", r"ls{}\.gamma"),
+    *layer_norm_rules("norm", "norm"),
+    *linear("head", "head"),
+)
+_BERT_MLP = r"intermediate\.dense output\.dense"
+TRANSFORMERS_VIT = (
+    *_transformers(r"(?:vit\.)?", "layernorm_before layernorm_after", _BERT_MLP),
+    *linear("classifier", "head"),
+)
+TRANSFORMERS_DINOV2 = _transformers(r"(?:dinov2\.)?", "norm1 norm2", r"mlp\.fc1 mlp\.fc2", r"layer_scale{}\.lambda1")
+_CLIP, _CLIP_QKV = r"vision_model\.embeddings\.", " ".join(rf"self_attn\.{part}_proj" for part in "qkv")
+TRANSFORMERS_CLIP = (
+    *_embedding(
+        _CLIP + "class_embedding", _CLIP + r"position_embedding\.weight", _CLIP + "patch_embedding", bias=False
+    ),
+    *layer_norm_rules(r"vision_model\.pre_layrnorm", "norm_pre"),
+    *_block(
+        r"vision_model\.encoder\.layers\.(\d+)",
+        "layer_norm1 layer_norm2",
+        _CLIP_QKV,
+        r"self_attn\.out_proj",
+        r"mlp\.fc1 mlp\.fc2",
+    ),
+    *layer_norm_rules(r"vision_model\.post_layernorm", "norm"),
+    Rule(r"visual_projection\.weight", "params/projection/kernel", "linear"),
+)
+OPENAI_CLIP = (
+    *_embedding(r"visual\.class_embedding", r"visual\.positional_embedding", r"visual\.conv1", bias=False),
+    *layer_norm_rules(r"visual\.ln_pre", "norm_pre"),
+    *_block(_OPENAI_BLOCK, "ln_1 ln_2", _FUSED.format("attn"), r"attn\.out_proj", r"mlp\.c_fc mlp\.c_proj"),
+    *layer_norm_rules(r"visual\.ln_post", "norm"),
+    Rule(r"visual\.proj", "params/projection/kernel"),
+)
 
-
-def _timm() -> Rules:
-    block = r"blocks\.(\d+)"
-    return (
-        *_embedding("cls_token", "pos_embed", r"patch_embed\.proj"),
-        *_norm("norm_pre", "norm_pre"),
-        *_norm(rf"{block}\.norm([12])", r"block_\1/norm\2"),
-        *_fused(rf"{block}\.attn\.qkv\.weight", rf"{block}\.attn\.qkv\.bias", r"block_\1/attention"),
-        *linear(rf"{block}\.attn\.proj", r"block_\1/attention/out"),
-        Rule(rf"{block}\.ls([12])\.gamma", r"params/block_\1/scale\2"),
-        *linear(rf"{block}\.mlp\.fc([12])", r"block_\1/mlp/fc\2"),
-        *_norm("norm", "norm"),
-        *linear("head", "head"),
-    )
-
-
-def _transformers_attention(block: str) -> Rules:
-    inner = rf"{block}\.attention\.attention"
-    return (
-        *_separate(rf"{inner}\.query", rf"{inner}\.key", rf"{inner}\.value", r"block_\1/attention"),
-        *linear(rf"{block}\.attention\.output\.dense", r"block_\1/attention/out"),
-    )
-
-
-def _transformers_embedding(prefix: str) -> Rules:
-    start = rf"{prefix}embeddings\."
-    return _embedding(start + "cls_token", start + "position_embeddings", start + r"patch_embeddings\.projection")
-
-
-def _transformers_vit() -> Rules:
-    prefix = r"(?:vit\.)?"
-    block = rf"{prefix}encoder\.layer\.(\d+)"
-    return (
-        *_transformers_embedding(prefix),
-        *_norm(rf"{block}\.layernorm_before", r"block_\1/norm1"),
-        *_transformers_attention(block),
-        *_norm(rf"{block}\.layernorm_after", r"block_\1/norm2"),
-        *linear(rf"{block}\.intermediate\.dense", r"block_\1/mlp/fc1"),
-        *linear(rf"{block}\.output\.dense", r"block_\1/mlp/fc2"),
-        *_norm(rf"{prefix}layernorm", "norm"),
-        *linear("classifier", "head"),
-    )
-
-
-def _transformers_dinov2() -> Rules:
-    prefix = r"(?:dinov2\.)?"
-    block = rf"{prefix}encoder\.layer\.(\d+)"
-    return (
-        *_transformers_embedding(prefix),
-        *_norm(rf"{block}\.norm([12])", r"block_\1/norm\2"),
-        *_transformers_attention(block),
-        Rule(rf"{block}\.layer_scale([12])\.lambda1", r"params/block_\1/scale\2"),
-        *linear(rf"{block}\.mlp\.fc([12])", r"block_\1/mlp/fc\2"),
-        *_norm(rf"{prefix}layernorm", "norm"),
-    )
-
-
-def _transformers_clip() -> Rules:
-    block = r"vision_model\.encoder\.layers\.(\d+)"
-    start = r"vision_model\.embeddings\."
-    attention = rf"{block}\.self_attn"
-    return (
-        *_embedding(
-            start + "class_embedding", start + r"position_embedding\.weight", start + "patch_embedding", bias=False
-        ),
-        *_norm(r"vision_model\.pre_layrnorm", "norm_pre"),
-        *_norm(rf"{block}\.layer_norm([12])", r"block_\1/norm\2"),
-        *_separate(rf"{attention}\.q_proj", rf"{attention}\.k_proj", rf"{attention}\.v_proj", r"block_\1/attention"),
-        *linear(rf"{attention}\.out_proj", r"block_\1/attention/out"),
-        *linear(rf"{block}\.mlp\.fc([12])", r"block_\1/mlp/fc\2"),
-        *_norm(r"vision_model\.post_layernorm", "norm"),
-        Rule(r"visual_projection\.weight", "params/projection/kernel", "linear"),
-    )
-
-
-def _openai_clip() -> Rules:
-    block = r"visual\.transformer\.resblocks\.(\d+)"
-    return (
-        *_embedding(r"visual\.class_embedding", r"visual\.positional_embedding", r"visual\.conv1", bias=False),
-        *_norm(r"visual\.ln_pre", "norm_pre"),
-        *_norm(rf"{block}\.ln_([12])", r"block_\1/norm\2"),
-        *_fused(rf"{block}\.attn\.in_proj_weight", rf"{block}\.attn\.in_proj_bias", r"block_\1/attention"),
-        *linear(rf"{block}\.attn\.out_proj", r"block_\1/attention/out"),
-        *linear(rf"{block}\.mlp\.c_fc", r"block_\1/mlp/fc1"),
-        *linear(rf"{block}\.mlp\.c_proj", r"block_\1/mlp/fc2"),
-        *_norm(r"visual\.ln_post", "norm"),
-        Rule(r"visual\.proj", "params/projection/kernel"),
-    )
-
-
-_MASK_TOKEN = "stands for patches that are hidden in pretraining"
+_MASK_TOKEN = "replaces patches that are hidden in pretraining"
 _TEXT_TOWER = "CLIP's text tower and the temperature of its loss"
-
-TABLES: dict[str, RuleTable] = {
-    "torchvision/vit": RuleTable("vit", 1, _torchvision()),
-    "timm/vit": RuleTable("vit", 1, _timm()),
-    "facebook/dino": RuleTable("vit", 1, _timm()),
-    "facebook/dinov2": RuleTable("vit", 1, _timm(), (Ignored("mask_token", _MASK_TOKEN),)),
-    "transformers/vit": RuleTable(
-        "vit",
-        1,
-        _transformers_vit(),
+_TEXT = r"transformer\..*|token_embedding\.weight|positional_embedding|ln_final\..*|text_projection|logit_scale"
+_LAYOUTS: dict[str, tuple[Rules, tuple[Ignored, ...]]] = {
+    "torchvision/vit": (TORCHVISION, ()),
+    "timm/vit": (TIMM, ()),
+    "facebook/dino": (TIMM, ()),
+    "facebook/dinov2": (TIMM, (Ignored("mask_token", _MASK_TOKEN),)),
+    "transformers/vit": (
+        TRANSFORMERS_VIT,
         (
-            Ignored(r"(?:vit\.)?pooler\.dense\.(?:weight|bias)", "a tanh layer behind the features"),
+            Ignored(r"(?:vit\.)?pooler\.dense\.(?:weight|bias)", "a tanh layer after the features"),
             Ignored(r"(?:vit\.)?embeddings\.mask_token", _MASK_TOKEN),
         ),
     ),
-    "transformers/dinov2": RuleTable(
-        "vit",
-        1,
-        _transformers_dinov2(),
+    "transformers/dinov2": (
+        TRANSFORMERS_DINOV2,
         (
             Ignored(r"(?:dinov2\.)?embeddings\.mask_token", _MASK_TOKEN),
-            Ignored(
-                r"classifier\.(?:weight|bias)",
-                "a head on the class token beside the mean of the patches",
-            ),
+            Ignored(r"classifier\.(?:weight|bias)", "a head on the class token and the mean of the patches"),
         ),
     ),
-    "transformers/clip_vision": RuleTable(
-        "vit",
-        1,
-        _transformers_clip(),
+    "transformers/clip_vision": (
+        TRANSFORMERS_CLIP,
         (
             Ignored(r"vision_model\.embeddings\.position_ids", "the integers 0, 1, 2 …"),
             Ignored(r"text_model\..*|text_projection\.weight|logit_scale", _TEXT_TOWER),
         ),
     ),
-    "openai/clip": RuleTable(
-        "vit",
-        1,
-        _openai_clip(),
+    "openai/clip": (
+        OPENAI_CLIP,
         (
-            Ignored(
-                r"transformer\..*|token_embedding\.weight|positional_embedding|ln_final\..*|text_projection|logit_scale",
-                _TEXT_TOWER,
-            ),
+            Ignored(_TEXT, _TEXT_TOWER),
             Ignored("input_resolution|context_length|vocab_size", "numbers that describe the net"),
         ),
     ),
 }
+TABLES = {layout: RuleTable("vit", 1, *rules) for layout, rules in _LAYOUTS.items()}

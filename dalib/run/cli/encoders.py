@@ -1,42 +1,41 @@
-"""Every encoder, bottleneck and head in one table, read off the code.
+"""Every encoder, bottleneck and head in one table.
 
-    dalib encoders                                  # all of them; half a minute, since each is traced once
+    dalib encoders                                  # all of them
     dalib encoders --encoder resnet50 vit_b16       # some
     dalib encoders --encoder own_package.nets:make  # one of your own
+    dalib encoders --names                          # the names alone, at once
     dalib encoders --json
 
-Width is that of the features; parameters are counted without bottleneck and head, on the inputs that are named.
+Width is that of the features; parameters are counted without bottleneck and head, on the inputs that are named. Numbers
+of dalib's own nets are on record (``sizes.toml``); ``--trace`` measures them again, and those of others always are.
 """
 
+import functools
 import json
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
+import dalib
 
-from dalib.core.checks import InputError, choose, input_error
-from dalib.core.types import Outputs
-from dalib.encoders import BOTTLENECKS, HEADS, as_encoder
-from dalib.encoders.pretrained.manifest import manifest
-from dalib.run.cli.main import main
-from dalib.run.registry import ENCODERS, make_encoder
-
-FORMS: tuple[tuple[str, tuple[int, ...], Any], ...] = (
-    ("images 224×224×3", (224, 224, 3), jnp.float32),
-    ("tokens", (16,), jnp.int32),
-    ("series 128×3", (128, 3), jnp.float32),
-    ("waveforms", (16_000,), jnp.float32),
-    ("vectors of 64", (64,), jnp.float32),
-)
-"""Inputs that an encoder is tried with, in turn."""
-USUAL = {
-    "lenet": ("images 28×28×1", (28, 28, 1), jnp.float32),
-    "dtn": ("images 32×32×3", (32, 32, 3), jnp.float32),
-    "mlp": ("vectors of 64", (64,), jnp.float32),
-    **{f"cifar_resnet{depth}": ("images 32×32×3", (32, 32, 3), jnp.float32) for depth in (20, 32, 44, 56)},
+SIZES = Path(dalib.__file__).parent / "encoders" / "sizes.toml"
+IMAGES, SERIES, VECTORS = "images 224×224×3", "series 128×3", "vectors of 64"
+FORMS: dict[str, tuple[tuple[int, ...], str]] = {
+    IMAGES: ((224, 224, 3), "float32"),
+    "tokens": ((16,), "int32"),
+    SERIES: ((128, 3), "float32"),
+    "waveforms": ((16_000,), "float32"),
+    VECTORS: ((64,), "float32"),
+}
+"""Inputs that an encoder is tried with, in turn: shape of an example and dtype."""
+SMALL = "images 32×32×3"
+USUAL: dict[str, tuple[str, tuple[int, ...], str]] = {
+    "lenet": ("images 28×28×1", (28, 28, 1), "float32"),
+    "mlp": (VECTORS, *FORMS[VECTORS]),
+    **{name: (SMALL, (32, 32, 3), "float32") for name in ("dtn", *(f"cifar_resnet{n}" for n in (20, 32, 44, 56)))},
 }
 """Inputs of encoders that are made for others than the first that they take."""
 
@@ -47,8 +46,12 @@ class Options:
 
     encoder: tuple[str, ...] = ()
     """Only these; package.module:factory is one of your own. Default: dalib's and those of installed packages."""
+    names: bool = False
+    """Print the names alone."""
     json: bool = False
     """Print a JSON object with the lists encoders, bottlenecks and heads."""
+    trace: bool = False
+    """Measure dalib's own nets again (on shapes, half a minute for all) instead of printing what is on record."""
 
 
 class Row(NamedTuple):
@@ -61,44 +64,66 @@ class Row(NamedTuple):
     weights: str
 
 
-def row_of(name: str) -> Row:
-    """Traces an encoder once, on shapes alone.
+@functools.cache
+def recorded() -> Mapping[str, list[Any]]:
+    """Inputs, width and number of parameters of dalib's own encoders by name, in the table's order."""
+    return tomllib.loads(SIZES.read_text(encoding="utf-8"))
+
+
+def row_of(name: str, *, trace: bool = False) -> Row:
+    """The row of an encoder, from the record or traced on shapes alone.
 
     Raises:
         InputError: for an unknown name, or an encoder that takes none of :data:`FORMS`.
     """
+    from dalib.core.checks import choose
+    from dalib.encoders.pretrained.manifest import entries_of
+    from dalib.run.registry import ENCODERS
+
     choose("encoder", name, ENCODERS)
-    encoder = make_encoder(name)
-    refusals = []
-    for inputs, shape, dtype in (USUAL[name],) if name in USUAL else FORMS:
-        sample = jax.ShapeDtypeStruct((2, *shape), dtype)
+    own = ENCODERS.origin(name) is None
+    inputs, width, size = recorded()[name] if own and not trace and name in recorded() else traced(name)
+    return Row(name, inputs, width, size, ", ".join(entry.name for entry in entries_of(name)))
+
+
+def traced(name: str) -> tuple[str, int, int]:
+    """Inputs that an encoder takes, its width and its parameters, from one trace."""
+    import jax
+
+    from dalib.core.checks import input_error
+    from dalib.run.registry import make_encoder
+
+    run, refusals = _run(make_encoder(name)), []
+    for inputs, shape, dtype in (USUAL[name],) if name in USUAL else [(form, *of) for form, of in FORMS.items()]:
         try:
-            outputs, variables = jax.eval_shape(_traced(encoder), jax.random.key(0), sample)
-            width = outputs.features.shape[-1]
+            sample = jax.ShapeDtypeStruct((2, *shape), dtype)
+            outputs, variables = jax.eval_shape(run, jax.random.key(0), sample)
+            leaves = jax.tree.leaves(variables.get("params", {}))
+            return inputs, outputs.features.shape[-1], sum(leaf.size for leaf in leaves)
         except Exception as error:  # a net of another package may refuse in any way
             refusals.append(f"{inputs}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-            continue
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(variables.get("params", {})))
-        weights = [entry.name for entry in manifest().values() if entry.encoder == name]
-        return Row(name, inputs, width, parameters, ", ".join(weights))
     said = "".join(f"\n    {line}" for line in refusals)
     raise input_error("encoder", got=f"{name}, which takes none of these inputs:{said}", expected="one of them")
 
 
-def _traced(encoder: Any) -> Callable[[jax.Array, jax.Array], tuple[Outputs, Any]]:
+def _run(encoder: Any) -> Callable[[Any, Any], Any]:
     """``(key, inputs) -> (outputs, variables)``; a Linen module gives both in one pass."""
+    import flax.linen as nn
+
+    from dalib.encoders import as_encoder
+
     if isinstance(encoder, nn.Module):
         return lambda key, x: encoder.init_with_output(key, x, train=False)
     net = as_encoder(encoder)
 
-    def run(key: jax.Array, x: jax.Array) -> tuple[Outputs, Any]:
+    def run(key: Any, x: Any) -> Any:
         variables = net.init(key, x)
         return net.apply(variables["params"], variables.get("batch_stats", {}), x)[0], variables
 
     return run
 
 
-def parts(table: dict[str, Any]) -> dict[str, str]:
+def parts(table: Mapping[str, Any]) -> dict[str, str]:
     """Bottlenecks or heads by name, with the fields that can be set."""
     found = {}
     for name, factory in table.items():
@@ -109,14 +134,26 @@ def parts(table: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+def names() -> list[str]:
+    """Names of dalib's encoders and of installed packages; neither jax nor a net is imported."""
+    points = metadata.entry_points(group="dalib.encoders")
+    return list(dict.fromkeys((*recorded(), *(point.name for point in points))))
+
+
 def show(options: Options) -> None:
     """Prints the table, line by line as it comes, or one JSON object."""
-    names = options.encoder or tuple(ENCODERS)
+    if options.names:
+        print("\n".join(names()))
+        return
+    from dalib.core.checks import InputError
+    from dalib.encoders import BOTTLENECKS, HEADS
+
+    chosen = options.encoder or tuple(names())
     rows, faults = [], []
-    width = max(map(len, names))
-    for name in names:
+    width = max(map(len, chosen))
+    for name in chosen:
         try:
-            row = row_of(name)
+            row = row_of(name, trace=options.trace)
         except InputError as error:
             faults.append(str(error))
             continue
@@ -126,12 +163,11 @@ def show(options: Options) -> None:
                 print(f"{'encoder':<{width}}  {'inputs':<18} {'width':>5} {'parameters':>12}  published weights")
             numbers = f"{row.width:>5} {row.parameters:>12,}"
             print(f"{row.name:<{width}}  {row.inputs:<18} {numbers}  {row.weights}".rstrip(), flush=True)
-    bottlenecks, heads = parts(BOTTLENECKS), parts(HEADS)
+    tables = {"bottlenecks": parts(BOTTLENECKS), "heads": parts(HEADS)}
     if options.json:
-        whole = {"encoders": [row._asdict() for row in rows], "bottlenecks": bottlenecks, "heads": heads}
-        print(json.dumps(whole, ensure_ascii=False, indent=1))
+        print(json.dumps({"encoders": [row._asdict() for row in rows], **tables}, ensure_ascii=False, indent=1))
     elif not options.encoder:
-        for title, table in (("bottlenecks", bottlenecks), ("heads", heads)):
+        for title, table in tables.items():
             print(f"\n{title}")
             for name, known in table.items():
                 print(f"{name:<{width}}  {known}".rstrip())
@@ -141,4 +177,9 @@ def show(options: Options) -> None:
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
+    if arguments is not None and list(arguments) == ["--names"]:
+        show(Options(names=True))
+        return 0
+    from dalib.run.cli.main import main
+
     return main(show, Options, __doc__ or "", arguments)

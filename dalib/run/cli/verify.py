@@ -85,7 +85,7 @@ COUNT = 20
 
 
 def photographs_check(entry: Entry, *, data_dir: Path | None = None, report: Callable[[str], Any] = print) -> Outcome:
-    """Counts the photographs of which the likeliest class is the label (the index in ImageNet's usual order)."""
+    """Counts the photographs with the right likeliest class; a label is the index in ImageNet's usual order."""
     del data_dir
     encoder: Any
     encoder, variables, preprocessing = load(entry.encoder, weights=entry.name, num_classes=entry.num_classes)

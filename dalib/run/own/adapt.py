@@ -42,7 +42,7 @@ from dalib.run.cli.main import main, typed
 from dalib.run.cli.progress import say, show_progress
 from dalib.run.cli.tables import show_tables
 from dalib.run.config import OPEN, ClosedForm, Experiment, flat
-from dalib.run.grid import Grid, expand, file_name, run_methods, task_folder, tell
+from dalib.run.grid import Grid, check_jobs, expand, file_name, run_methods, task_folder, tell
 from dalib.run.own.closed_form import run_classic
 from dalib.run.own.inputs import View
 from dalib.run.own.options import Own, default_folder, encoder_options
@@ -134,6 +134,7 @@ def own(options: Own) -> None:
     # Nets first, source-only first of all, since others start from it. A population's pool of rows can't interleave
     # several sources in a batch, so methods that ask for that go one by one.
     interleaved = [job for job in jobs if job.experiment.needs.interleaves]
+    check_jobs(jobs)
     with show_progress(len(jobs), max([job.experiment.steps for job in jobs], default=1)) as progress:
         plain = [job for job in jobs if job not in interleaved]
         wrong = run_methods(plain, progress, members=_members(options, view), command=command)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from dalib.core.files import folder_name
+from dalib.core.options import Count, Number
 from dalib.data.readers.places import place_of
 from dalib.run.config import named_values
 from dalib.run.presets.options import RunOptions
@@ -87,10 +88,10 @@ class Own(RunOptions, Read):
     relation: str = "closed"
     """Of the label sets: closed (equal), partial (the target lacks classes of the source), open (it has others, which
     count as one class, unknown), universal (both)."""
-    rejection: float = 0.8
+    rejection: Annotated[float, Number(0, 1)] = 0.8
     """Open and universal: closed-set methods answer "unknown" below this probability (osbp and ovanet need none)."""
-    steps: int = 1000
-    save_every: int = 500
+    steps: Count = 1000
+    save_every: Count = 500
     population: str = "auto"
     """auto trains the runs of one method together (on a CPU not those of convolutional nets); a number limits how many;
     off trains one run after the other."""
@@ -107,15 +108,15 @@ class Own(RunOptions, Read):
     """Replace every example by the pretrained encoder's features once, and go on with vectors."""
     tokenizer: str = ""
     """Folder of a text encoder's tokeniser. Default: the one that came with the weights."""
-    max_length: int = 128
+    max_length: Count = 128
     """Tokens of a text."""
-    size: int = 32
+    size: Count = 32
     """Height and width of images for encoders without weights."""
     augment: tuple[str, ...] = ()
     """Views of training images, of both domains: crop (random resized crop), shift, flip. Default: none."""
     scale: str = "source"
     """Of vectors and series: none, source, domain, l1-domain (rows over their sum, then each domain by itself)."""
-    holdout: float = 0.2
+    holdout: Annotated[float, Number(0, 1, open_high=True)] = 0.2
     """Share of every source class that is held out to score the source; 0 trains on all of it."""
     benchmark: str = "own"
     """Name of the benchmark that the data are, for the ledger."""
@@ -148,6 +149,7 @@ ORDER = (
 NEWER = (
     *("task", "scale_targets", "target_labelled", "adapter", "adapter_options", "source_test", "head", "classifier_c"),
     *("maximum", "root", "absolute_paths", "categories", "drop_columns", "missing", "word_columns"),
+    "keep",
 )
 """Options that count where they are not at their defaults only."""
 

@@ -1,9 +1,11 @@
 """What ``dalib adapt`` will do, and all that can be checked before any data is read."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from dalib.core.checks import InputError, choose, input_error
+from dalib.core.options import check_fields
 from dalib.data.readers.places import KINDS, Place, place_of, told_apart
 from dalib.data.readers.tabular.columns import FILLS
 from dalib.data.readers.tabular.words import check_columns
@@ -150,14 +152,10 @@ def _check_net(options: Own, name: str) -> None:
 
 def check_numbers(options: Own) -> None:
     """Checks ranges, and options that need or exclude one another."""
-    if options.seeds < 1:
-        raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
     for view in options.augment:
         choose("augment", view, VIEWS)
     if options.augment and options.frozen_features:
         raise input_error("augment", got="views and --frozen-features", expected="one or the other")
-    if not 0 <= options.rejection <= 1:
-        raise input_error("rejection", got=options.rejection, expected="a probability in [0, 1]")
     if options.oracle and options.relation in OPEN:
         got = f"--oracle and --relation {options.relation}"
         raise input_error("oracle", got=got, expected="closed or partial: its classes would be others")
@@ -232,7 +230,12 @@ def check_options(options: Own) -> None:
     checks += [lambda n=name: choose(n, getattr(options, n), tables[n]) for name in tables]  # type: ignore[misc]
     checks += [lambda: options.kind is None or choose("kind", options.kind, dict.fromkeys(KINDS))]
     checks += [lambda: options.encoder is None or choose("encoder", options.encoder, ENCODERS)]
-    checks += [lambda: check_numbers(options), lambda: protocol(options), lambda: check_columns(options.word_columns)]
+    checks += [
+        lambda: check_fields(options),
+        lambda: check_numbers(options),
+        lambda: protocol(options),
+        lambda: check_columns(options.word_columns),
+    ]
     gather(checks)
 
 
@@ -270,6 +273,7 @@ def plan(options: Own) -> Plan:
     nets = [name for name, closed in found.items() if closed is None and name not in TEST_TIME]
     online = [name for name in options.method if name in TEST_TIME]
     classic = [closed for closed in found.values() if closed]
+    gather([partial(CLASSIC[c.method], **arguments.get(c.method, {})) for c in classic if c.method in CLASSIC])
     starts = any(METHODS[name](**arguments.get(name, {})).needs.start == "source" for name in nets)
     if online or (nets and (options.baseline or starts)):
         nets = ["source_only", *(name for name in nets if name != "source_only")]

@@ -10,6 +10,7 @@ from dalib.data import Domain, match_classes
 from dalib.data.readers.images import ImageFiles
 from dalib.data.readers.places import Place, Raw
 from dalib.run.cli.progress import say
+from dalib.run.own.batch import check_batch
 from dalib.run.own.classes import check_classes, check_distinct, check_numbers, row_bytes
 from dalib.run.own.datasets import forget, read_place
 from dalib.run.own.examples import pixels_decided
@@ -93,6 +94,10 @@ def read_domains(options: Own, todo: Plan) -> Data:
     if len(kinds) == 1:
         encoder = encoder or DEFAULT_ENCODERS[whole[0].kind]
         view = _try(faults, lambda: _view(options, todo, whole[0].kind, encoder))
+    if len(whole) == len(raws) and options.frozen_features:
+        by_role = [(role, raw) for (role, _), raw in zip(roles, whole, strict=True)]
+        of_sources = [raw for role, raw in by_role if role == "source"]
+        _try(faults, lambda: check_batch(options, todo.nets, of_sources, dict(by_role)["target"]))
     if view is not None and not faults:
         told, unfitted = [raw for (role, _), raw in zip(roles, whole, strict=True) if role == "source"], view
         more = {"word_columns": options.word_columns, "missing": options.missing}

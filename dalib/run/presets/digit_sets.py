@@ -86,12 +86,12 @@ class Pixels:
         return self.base.labels
 
     def fingerprint(self) -> str:
-        """That of the bytes; the number of channels stands beside it in the record."""
+        """That of the bytes; the record also has the number of channels."""
         return self.base.fingerprint()
 
 
 def stated(protocol: str, source: str, target: str, geometry: str) -> tuple[tuple[str, str], ...]:
-    """What a run record says of its data; nothing for the packaged sets, whose fingerprints say it."""
+    """What a run record says of its data; nothing for the packaged sets: their fingerprints say it."""
     if protocol == "packaged":
         return ()
     frame = choose("geometry", geometry, GEOMETRIES)

@@ -1,6 +1,7 @@
 """Pickles written opcode by opcode: what torch writes, without torch, and what no library would write."""
 
 import io
+import pickletools
 import struct
 import zipfile
 
@@ -57,11 +58,30 @@ def tensor(key, x, *, size=None, stride=None, offset=0, legacy=False):
     )
 
 
-def torch_zip(path, arrays, *, extra=None, members=None, pickle=None, **changes):
+def at_protocol(data, protocol):
+    """A pickle without a memo, written by opcodes of protocol 2, in a later protocol."""
+    if protocol < 4:
+        return b"\x80" + bytes([protocol]) + data[2:]
+    ops = list(pickletools.genops(data))[1:]
+    ends = [position for _, _, position in ops[1:]] + [len(data)]
+    out = b""
+    for (opcode, argument, start), end in zip(ops, ends, strict=True):
+        if opcode.name == "GLOBAL":
+            names = [b"\x8c" + bytes([len(part)]) + part.encode() + b"\x94" for part in argument.split(" ")]
+            out += b"".join(names) + b"\x93\x94"
+        else:
+            out += data[start:end]
+    return b"\x80" + bytes([protocol]) + b"\x95" + struct.pack("<Q", len(out)) + out
+
+
+def torch_zip(
+    path, arrays, *, extra=None, members=None, pickle=None, protocol=2, wrap=lambda content: content, **changes
+):
     """What ``torch.save`` writes today for a dict of arrays; ``changes`` go to every tensor."""
     content = {k: tensor(str(i), x, **changes) for i, (k, x) in enumerate(arrays.items())}
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", pickle or whole({**content, **(extra or {})}))
+        data = pickle or at_protocol(whole(wrap({**content, **(extra or {})})), protocol)
+        archive.writestr("archive/data.pkl", data)
         for i, x in enumerate(arrays.values()):
             archive.writestr(f"archive/data/{i}", x.tobytes())
         for member, data in (members or {}).items():
@@ -69,13 +89,14 @@ def torch_zip(path, arrays, *, extra=None, members=None, pickle=None, **changes)
     return path
 
 
-def torch_legacy(path, arrays, *, extra=None):
+def torch_legacy(path, arrays, *, extra=None, protocol=2, wrap=lambda content: content):
     """What ``torch.save`` wrote before version 1.6."""
     content = {k: tensor(str(i), x, legacy=True) for i, (k, x) in enumerate(arrays.items())}
+    system = {"protocol_version": 1001, "little_endian": True}
+    keys = [str(i) for i in range(len(arrays))]
     file = io.BytesIO()
-    file.write(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
-    file.write(whole(1001) + whole({"protocol_version": 1001, "little_endian": True}))
-    file.write(whole({**content, **(extra or {})}) + whole([str(i) for i in range(len(arrays))]))
+    for part in (b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", 1001, system, wrap({**content, **(extra or {})}), keys):
+        file.write(at_protocol(whole(part), protocol))
     for x in arrays.values():
         file.write(struct.pack("<q", x.size) + x.tobytes())
     path.write_bytes(file.getvalue())

@@ -17,12 +17,19 @@ from dalib.encoders.checkpoints.reading import read_arrays
         ("9" * 5000, "an index with a weight_map"),
         ("[]", "an index with a weight_map"),
         (json.dumps({"weight_map": {"a": 3}}), "from names of arrays to names of files"),
-        (json.dumps({"weight_map": {"a": "x" * 10_000 + "/y"}}), "files beside the index"),
-        (json.dumps({"weight_map": {f"array{i}": "none.safetensors" for i in range(10_000)}}), "that exists"),
+        (json.dumps({"weight_map": {"a": "x" * 10_000 + "/y"}}), "files that are in the same folder"),
+        (json.dumps({"weight_map": {"a": "."}}), "files that are in the same folder"),
+        (json.dumps({"weight_map": {"a": "inner"}}), "files that are in the same folder"),
+        ("\udcff", "an index with a weight_map"),
+        (
+            json.dumps({"weight_map": {f"array{i}": "none.safetensors" for i in range(10_000)}}),
+            "files that are in the same folder",
+        ),
     ],
 )
 def test_an_index_that_is_none_is_our_error_of_a_screen(tmp_path, content, message):
-    (tmp_path / "model.safetensors.index.json").write_text(content)
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "model.safetensors.index.json").write_text(content, errors="surrogateescape")
     with pytest.raises(InputError, match=message) as error:
         read_arrays(tmp_path)
     assert len(str(error.value)) < 1000

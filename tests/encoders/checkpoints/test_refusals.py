@@ -51,11 +51,11 @@ def test_a_command_is_named_and_not_run(form, tmp_path):
 
 
 OPERATIONS = {
-    "another class": (name("torch.nn.modules.linear", "Linear"), "the global 'torch.nn.modules.linear.Linear'"),
+    "a module of the system": (name("subprocess", "Popen"), "the global 'subprocess.Popen'"),
+    "an instance of one": (b"(isubprocess\nPopen\n", "the global 'subprocess.Popen'"),
+    "a package inside one": (name("importlib.machinery", "SourceFileLoader"), "'importlib.machinery.SourceFileLoader'"),
     "attributes by name": (name("builtins", "getattr"), "the global 'builtins.getattr'"),
-    "an object": (b")" + name("collections", "OrderedDict") + b"\x81", "the operation NEWOBJ"),
-    "an old object": (b"(" + name("collections", "OrderedDict") + b"o", "the operation OBJ"),
-    "an instance": (b"(icollections\nOrderedDict\n", "the operation INST"),
+    "the older name of builtins": (name("__builtin__", "eval"), "the global '__builtin__.eval'"),
     "a registered extension": (b"\x82\x01", "the operation EXT1"),
     "a call of data": (call(value("text"), 1), "a call of str"),
     "attributes of data": (value("text") + value({"a": 1}) + b"b", "attributes of str"),
@@ -96,7 +96,7 @@ def test_few_bytes_cannot_ask_for_much(tmp_path):
     for opcodes in (
         b"\x8e" + (2**60).to_bytes(8, "little"),  # bytes of that length
         b"Nr" + (2**32 - 1).to_bytes(4, "little") + b".",  # a place of that number in the memo
-        b"})K\x01s.",  # a tuple as a key, whose hash could take forever
+        b"})K\x01s.",  # a tuple as a key; its hash could take forever
     ):
         (tmp_path / "f").write_bytes(b"\x80\x04" + opcodes)
         refuse(tmp_path / "f", str(tmp_path / "f"))
@@ -107,6 +107,26 @@ def test_few_bytes_cannot_ask_for_much(tmp_path):
     refuse(tmp_path / "f", "more than 100000 entries")
     (tmp_path / "f").write_bytes(b"\x80\x02}q\x00" + value("a") + b"h\x00s.")  # a dictionary inside itself
     refuse(tmp_path / "f", "no named arrays")
+    wide = b"](" + b"N" * 50_000 + b"eq\x00"
+    (tmp_path / "f").write_bytes(b"\x80\x02}" + value("a") + wide + b"0](" + b"h\x00" * 50_000 + b"es.")
+    refuse(tmp_path / "f", "more than 100000 entries")
+
+
+def test_calls_that_would_take_all_memory_or_time(tmp_path):
+    nested = b"]q\x00" + b"".join(b"0](h" + bytes([i, ord("h"), i]) + b"eq" + bytes([i + 1]) for i in range(60))
+    storage = value(("storage", name("torch", "FloatStorage"), "0", "cpu", 6)) + b"Q"
+    for opcodes in (
+        call(
+            name("numpy.core.numeric", "_frombuffer"), b"\x8a\x06" + bytes(5) + b"\x10", None, (1,), "C"
+        ),  # bytes(2**44)
+        nested + b"h\x3c" + b"\x93",  # a global with lists inside lists for a name
+        call(name("torch._utils", "_rebuild_tensor_v2"), storage, 0, (2**30,) * 65, (0,) * 65),
+    ):
+        with pytest.raises(InputError) as error:
+            read_arrays(pickled.torch_zip(tmp_path / "f", ARRAYS, extra={"x": opcodes}))
+        assert len(str(error.value)) < 1000
+    device = nested + b"0" + call(name("torch", "device"), b"h\x3c")  # its text would be endless
+    assert list(read_arrays(pickled.torch_zip(tmp_path / "f", ARRAYS, extra={"x": device}))) == ["w"]
 
 
 @pytest.mark.parametrize("write", [pickled.torch_zip, pickled.torch_legacy])
@@ -150,6 +170,9 @@ def test_a_member_that_unpacks_to_more_than_the_file(tmp_path):
         archive.writestr("archive/data.pkl", whole({"w": pickled.tensor("0", np.zeros(10**6, np.float32))}))
         archive.writestr("archive/data/0", bytes(4 * 10**6))
     refuse(tmp_path / "f", "more than the whole file")
+    with zipfile.ZipFile(tmp_path / "g", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("w.npy", "w") as member:
+        np.lib.format.write_array(member, np.zeros(2**25, np.float32))
+    refuse(tmp_path / "g", "134,217,", "when unpacked")
 
 
 def test_other_files(tmp_path):

@@ -107,6 +107,40 @@ def test_preparation_sees_all_arrays(arrays):
     jax.tree.map(np.testing.assert_array_equal, assemble(wrapped, table, LIKE), assemble(arrays, TABLE, LIKE))
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module.net.", "_orig_mod.module.", "a.b.c.d."])
+def test_what_wrappers_put_before_the_names(arrays, prefix):
+    wrapped = {prefix + name: x for name, x in arrays.items()}
+    jax.tree.map(np.testing.assert_array_equal, assemble(wrapped, TABLE, LIKE), assemble(arrays, TABLE, LIKE))
+
+
+def test_wrappers_inside_the_names(arrays):
+    wrapped = {name.replace(".", "._orig_mod.module."): x for name, x in arrays.items()}
+    jax.tree.map(np.testing.assert_array_equal, assemble(wrapped, TABLE, LIKE), assemble(arrays, TABLE, LIKE))
+
+
+def test_names_that_the_prefix_does_not_explain_are_listed(arrays):
+    wrapped = {f"model.{name}": x for name, x in arrays.items()} | {"loss.weight": np.ones(2)}
+    text = fails(wrapped, "loss.weight [2] of the checkpoint: not known to the rule table")
+    assert text.count("\n") == 2
+    text = fails({f"other.{i}": np.ones(1) for i in range(300)}, "all names begin with other.", "… and 29")
+    assert text.count("\n") < 24 and "nothing in the checkpoint fills it" in text
+    assert len(fails({"n" * 10**6: np.ones(1)})) < 2000
+
+
+def test_float64_is_rounded_and_counted(arrays, caplog):
+    wide = {name: x.astype(np.float64) for name, x in arrays.items()}
+    jax.tree.map(np.testing.assert_array_equal, assemble(wide, TABLE, LIKE), assemble(arrays, TABLE, LIKE))
+    assert "6 arrays of float64 are rounded to float32" in caplog.text
+    wide["fc.bias"][1] = 1e39
+    fails(wide, "params/head/bias: 1 of 3 values are not finite, from fc.bias")
+
+
+def test_values_that_are_not_finite_are_refused(arrays):
+    for bad in (np.nan, np.inf, -np.inf):
+        fails({**arrays, "fc.bias": np.full(3, bad, np.float32)}, "params/head/bias: 3 of 3 values are not finite")
+    fails({name: np.full_like(x, np.nan) if x.dtype.kind == "f" else x for name, x in arrays.items()}, "not finite")
+
+
 def test_convolutions_of_any_rank():
     for rank in (1, 2, 3):
         x = np.zeros((7, 5, *range(2, 2 + rank)))

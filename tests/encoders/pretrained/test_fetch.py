@@ -16,6 +16,7 @@ from dalib.core.types import ImagePreprocessing
 from dalib.encoders import LeNet
 from dalib.encoders.checkpoints.variables import flatten
 from dalib.encoders.pretrained import Rule, RuleTable, manifest, sources
+from dalib.encoders.pretrained.cache import temporary_folder
 from dalib.encoders.pretrained.fetch import fetch, fetched, keep
 from dalib.encoders.pretrained.manifest import Entry, Origin
 from dalib.encoders.pretrained.sources import download
@@ -219,3 +220,22 @@ def test_commands(checkpoint, tmp_path, monkeypatch, capsys):
     ):
         assert cli(wrong) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="DALIB_CACHE: got (.|\n)*a folder that you may write to"), temporary_folder():
+        pass
+
+
+@pytest.mark.parametrize("record", ["[1]", "{}", "[" * 10_000, "\udcff", None])
+def test_a_broken_record_in_the_cache_counts_as_nothing(record, tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path))
+    entry = manifest.find_entry("resnet18-imagenet1k-v1")
+    folder = tmp_path / "weights" / entry.name
+    folder.mkdir(parents=True)
+    (folder / f"v1-{entry.sha256_prefix}.safetensors").write_bytes(b"")
+    if record is not None:
+        (folder / f"v1-{entry.sha256_prefix}.json").write_text(record, errors="surrogateescape")
+    assert fetched(entry) is None
