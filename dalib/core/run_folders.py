@@ -198,7 +198,7 @@ def _damaged_line(path: Path, number: int, error: Exception) -> InputError:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise _damaged(path, error, "a run's configuration as JSON") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         got = config.get("format", "none") if isinstance(config, dict) else type(config).__name__
@@ -238,7 +238,7 @@ def _read_record(path: Path) -> tuple[tuple[Training, ...], tuple[Evaluation, ..
                 evaluations[key] = Evaluation(*key, bool(entry["oracle"]), _metrics(entry["metrics"]))
             elif kind == "end":
                 end = End(step, float(entry["seconds"]), int(entry.get("together", 1)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise _damaged_line(path, number, error) from error
     ordered = tuple(training[s] for s in sorted(training)), tuple(evaluations[k] for k in sorted(evaluations))
     steps = [e.step for events in ordered for e in events]

@@ -1,5 +1,6 @@
 """A net's variables as one safetensors file: arrays by path, nothing that could be executed."""
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,9 @@ def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
 
     Raises:
         InputError: for a name with a slash in it, or a folder that does not exist.
+        StorageError: when the disk is full or fails.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = Path(path)
@@ -33,7 +36,10 @@ def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
         raise input_error("path", got=path, expected="a file in a folder that exists", todo=f"make {path.parent}")
     arrays = {name: np.ascontiguousarray(jax.device_get(x)) for name, x in flatten(variables).items()}
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={"format": "dalib variables 1"})
+        try:
+            save_file(arrays, temporary, metadata={"format": "dalib variables 1"})
+        except SafetensorError as error:  # its form of an OSError
+            raise OSError(errno.EIO, str(error)) from error
 
 
 def load_variables(path: str | os.PathLike[str], like: PyTree, *, without: Sequence[str] = ()) -> PyTree:

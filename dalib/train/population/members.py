@@ -260,8 +260,3 @@ def memory_limit() -> int | None:
     except (OSError, StopIteration, ValueError):
         return None
     return int(MEMORY_SHARE * total)
-
-
-def pad_rows(rows: Rows, members: int) -> Rows:
-    """Repeats the last member until there are ``members``."""
-    return jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], members - len(x), 0)]), rows)
