@@ -22,6 +22,7 @@ from dalib.core.checks import input_error
 from dalib.core.records import Record
 from dalib.core.types import Batch, Metrics
 from dalib.train.checkpoint import Checkpoints
+from dalib.train.devices.peers import note_step
 from dalib.train.state import TrainState
 from dalib.train.step import Step
 from dalib.train.termination import Place, Preempted, Stop, by_member, find_places, joined, never, save_place
@@ -128,6 +129,7 @@ def fit(
         until = min(engine.until(number), total_steps)
         states, metrics = engine.advance(states, number, until)
         number = until
+        note_step(number)
         pending.append(metrics)
         if len(pending) > AHEAD:
             jax.block_until_ready(pending[-1 - AHEAD])

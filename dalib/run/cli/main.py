@@ -11,13 +11,14 @@ from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeVar
 
+import jax
 import tyro
 
 from dalib.core.checks import InputError, choose
 from dalib.core.platform import keep_memory
 from dalib.run.cli.extras import as_missing
 from dalib.train import NonFiniteError, Preempted, StorageError
-from dalib.train.devices import processes
+from dalib.train.devices import peers, processes
 from dalib.train.devices.processes import leads
 from dalib.train.termination import on_sigterm
 
@@ -62,7 +63,13 @@ def main(
         return 2
     except (NonFiniteError, StorageError) as error:
         print(f"\nstopped: {error}", file=sys.stderr)
+        if isinstance(error, StorageError) and processes.process_count() > 1:
+            peers.end(1)  # the others have other disks, and would wait for this one
         return 1
+    except jax.errors.JaxRuntimeError as error:
+        if processes.process_count() == 1:
+            raise
+        peers.await_news(str(error).splitlines()[0][:100])
     except Preempted as reason:
         print(f"\nterminated, {reason}; the same command goes on from there", file=sys.stderr)
         return 0

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from dalib.core.checks import InputError, input_error
 from dalib.core.types import PyTree
+from dalib.train.devices import peers
 from dalib.train.devices.sharding import make_mesh, replicated
 
 WAYS = ("off", "tpu", "slurm")
@@ -118,7 +119,8 @@ def initialize(
     Asked for are, in this order: the three arguments; the variables ``DALIB_COORDINATOR`` (``host:port`` of process 0),
     ``DALIB_PROCESSES`` and ``DALIB_PROCESS``; ``DALIB_DISTRIBUTED=slurm``, where Slurm's variables say the same; and
     ``DALIB_DISTRIBUTED=tpu`` on the workers of a TPU slice, which know each other. Otherwise the process stays alone.
-    Does nothing when it has joined already.
+    Does nothing when it has joined already. If one of them dies later, the others end within ``DALIB_PEER_TIMEOUT``
+    seconds (:mod:`dalib.train.devices.peers`); the workers of a TPU slice see to that themselves.
 
     Args:
         coordinator: ``host:port`` of process 0, where the others find it.
@@ -143,10 +145,18 @@ def initialize(
             jax.distributed.initialize()
         else:
             # Left to itself, jax takes one device a process under Slurm; here a process takes all that it sees.
+            patience = peers.seconds(environment.get("DALIB_PEER_TIMEOUT", ""))
+            address, bind = peers.join(found.coordinator, found.processes, found.process, patience)
             jax.distributed.initialize(
-                found.coordinator, found.processes, found.process, cluster_detection_method="deactivate"
+                address,
+                found.processes,
+                found.process,
+                cluster_detection_method="deactivate",
+                coordinator_bind_address=bind,
             )
-    except (RuntimeError, ValueError) as error:
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, OSError) as error:
         raise input_error(
             "distributed",
             got=f"no connection ({str(error).splitlines()[0]})",
