@@ -141,16 +141,16 @@ def write_outcome(
     return {file.name: checksum(file) for file in files}
 
 
-def faults(folder: Path, end: Mapping[str, Any], outcome: str) -> list[str]:
+def faults(folder: Path, end: Mapping[str, Any], outcome: str = "") -> list[str]:
     """What is wrong with the files of a finished run: missing, or not those that its record's "end" line describes.
 
     Args:
         folder: the run folder.
         end: that line; runs of before it had checksums are only asked for ``outcome``.
-        outcome: name of the file with the result.
+        outcome: name of the file with the result, if it is known.
     """
     found = []
-    for name, wanted in (end.get("files") or {outcome: {}}).items():
+    for name, wanted in (end.get("files") or ({outcome: {}} if outcome else {})).items():
         file = folder / name
         if not file.is_file():
             found.append(f"{name} is missing")

@@ -17,6 +17,26 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dalib"
 
 
+def made(folder: Path) -> Path:
+    """A folder of the cache, made if need be, that can be written.
+
+    Raises:
+        InputError: when it can't.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(None, "no permission to write, or a read-only disk")
+    except OSError as error:
+        raise input_error(
+            "DALIB_CACHE",
+            got=f"{folder}, which can't be written ({error.strerror})",
+            expected="a folder with permission to write",
+            todo="set DALIB_CACHE to another folder, or mend the permissions",
+        ) from None
+    return folder
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of a folder's files, in hexadecimal digits."""
     if path.is_dir():
@@ -47,7 +67,6 @@ def check_sha256(found: str, *, full: str = "", prefix: str = "", what: str) -> 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder on the cache's own file system, so that a finished file moves out of it in one step."""
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made(cache_folder())
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
         yield Path(name)

@@ -17,7 +17,7 @@ from dalib.core.types import ImagePreprocessing, Preprocessing, PyTree, TextPrep
 from dalib.encoders.checkpoints.reading import read_arrays
 from dalib.encoders.checkpoints.rules import RuleTable, assemble
 from dalib.encoders.checkpoints.variables import flatten, save_variables
-from dalib.encoders.pretrained.cache import cache_folder, check_sha256, sha256_of, temporary_folder
+from dalib.encoders.pretrained.cache import cache_folder, check_sha256, made, sha256_of, temporary_folder
 from dalib.encoders.pretrained.hub import fetch_repository
 from dalib.encoders.pretrained.manifest import Entry, Origin
 from dalib.encoders.pretrained.sources import download, fetch_archive, read_member
@@ -123,7 +123,11 @@ def fetched(entry: Entry) -> Converted | None:
     found = sorted(folder.glob(pattern)) if folder.is_dir() else []
     if not found:
         return None
-    return Converted(found[-1], folder, json.loads(found[-1].with_suffix(".json").read_text())["sha256"])
+    try:
+        record = json.loads(found[-1].with_suffix(".json").read_text(encoding="utf-8"))
+        return Converted(found[-1], folder, str(record["sha256"]))
+    except (OSError, ValueError, KeyError, TypeError):  # cut off or changed: as if it were not there
+        return None
 
 
 def fetch(entry: Entry, *, again: bool = False, report: Callable[[str], None] = LOG.info) -> Converted:
@@ -164,8 +168,7 @@ def keep(entry: Entry, checkpoint: Path, companions: Sequence[Path] = ()) -> Con
     digest = sha256_of(checkpoint)
     check_sha256(digest, full=entry.sha256, prefix=entry.sha256_prefix, what=checkpoint.name)
     variables = convert_file(entry, checkpoint)
-    folder = cache_folder() / "weights" / entry.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made(cache_folder() / "weights" / entry.name)
     for companion in companions:
         _copy(companion, folder / companion.name)
     path = folder / f"v{_version(entry)}-{digest[:16]}.safetensors"
@@ -191,7 +194,7 @@ def _get(entry: Entry, origin: Origin, folder: Path) -> tuple[Path, list[Path]]:
         members = [read_member(archive, name, folder / "members" / Path(name).name) for name in origin.companions]
         return read_member(archive, origin.member, folder / "members" / entry.file), members
     # A part that broke off must outlive this call: it waits in a folder of its own.
-    path = cache_folder() / "downloads" / entry.file
+    path = made(cache_folder() / "downloads") / entry.file
     download(origin.url, path, sha256=entry.sha256, prefix=entry.sha256_prefix)
     moved = folder / entry.file
     os.replace(path, moved)

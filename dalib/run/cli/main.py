@@ -15,6 +15,7 @@ import jax
 import tyro
 
 from dalib.core.checks import InputError, choose
+from dalib.core.locks import releasing
 from dalib.core.platform import keep_memory
 from dalib.run.cli.extras import as_missing
 from dalib.train import NonFiniteError, Preempted, StorageError
@@ -51,6 +52,7 @@ def main(
             if not processes.leads():
                 quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
             quiet.enter_context(on_sigterm())
+            quiet.enter_context(releasing())
             function(parsed)
         processes.from_each(0)  # whoever ends while others are at work ends them
     except InputError as error:
