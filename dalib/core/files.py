@@ -65,6 +65,26 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
     return path
 
 
+LONGEST = 150
+"""Bytes of a folder's name that :func:`folder_name` leaves as they are; file systems end at 255."""
+
+
+def folder_name(text: str) -> str:
+    """A name of anything as the name of one folder: never a path, never above or outside of where it is put.
+
+    Letters, digits and most signs stay; separators, control characters, bytes that are no UTF-8 and a leading dot
+    become ``%`` and their code. A name that is too long is cut, and ends with a hash of the whole.
+    """
+    kept = "".join(c if c.isprintable() and c not in "/\\\0" else f"%{ord(c):02X}" for c in text)
+    if kept.startswith("."):
+        kept = f"%2E{kept[1:]}"
+    encoded = kept.encode()
+    if len(encoded) > LONGEST:
+        cut = encoded[:LONGEST].decode(errors="ignore")
+        return f"{cut}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    return kept or "%"
+
+
 def check_file_path(path: str | os.PathLike[str]) -> Path:
     """The path, if a file can be there.
 

@@ -158,7 +158,11 @@ def join(sources: Sequence[Domain]) -> Domain:
             raise input_error("source", got=f"examples of shapes {sorted(shapes)}", expected="one shape in all sources")
         splits[name] = (np.concatenate([x for x, _ in read]), np.concatenate([y for _, y in read]))
     whole = from_arrays(PLUS.join(names), splits, class_names=sources[0].class_names)
-    return JoinedDomain(whole.name, whole.class_names, whole.splits, parts)
+    joined: dict[str, Split] = dict(whole.splits)
+    # Sources that are trained on whole are scored on what they learn, and their union must say so too.
+    if "test" in joined and all(source.split("test") is source.split("train") for source in sources):
+        joined["test"] = joined["train"]
+    return JoinedDomain(whole.name, whole.class_names, joined, parts)
 
 
 def parts_of(domain: Domain) -> Domain | Sequence[Domain]:

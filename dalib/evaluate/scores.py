@@ -66,6 +66,12 @@ def confusion_counts(logits: Array, labels: Array, mask: Array) -> Array:
     return jnp.zeros(classes * classes + 1, jnp.int32).at[cell].add(1)[:-1].reshape(classes, classes)
 
 
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """The same of predicted classes ``[n]``, on the host: ``[C, C]`` int64, rows true classes."""
+    cells = np.asarray(labels, np.int64) * classes + predicted
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
 _counts = jax.jit(confusion_counts)
 
 

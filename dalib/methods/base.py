@@ -124,6 +124,7 @@ class Needs(NamedTuple):
         rejects: whether its predictions have a column for "unknown" by themselves.
         target_rows: whether it uses ``batch.target.rows`` and ``Spec.target_size``.
         classes: whether it reads the logits as class probabilities, or the labels as classes. A regression has neither.
+        head: name of the layer that gives logits in the method's paper; a run may choose another.
     """
 
     setting: str = "closed"
@@ -135,6 +136,7 @@ class Needs(NamedTuple):
     rejects: bool = False
     target_rows: bool = False
     classes: bool = False
+    head: str = "linear"
 
     @property
     def interleaves(self) -> bool:

@@ -178,6 +178,7 @@ def _needs(methods: tuple[Method, ...], batch_norm: str | None) -> Needs:
         rejects=any(m.needs.rejects for m in methods),
         target_rows=any(m.needs.target_rows for m in methods),
         classes=any(m.needs.classes for m in methods),
+        head=next((m.needs.head for m in methods if m.needs.head != "linear"), "linear"),
     )
 
 

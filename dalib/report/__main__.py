@@ -30,7 +30,7 @@ def main(
         markdown: Print the tables as Markdown.
     """
     loaded = load_runs(runs)
-    written = write_report(loaded, out, title=title)
+    written = write_report(loaded, out, title=title, say=lambda text: print(text, file=sys.stderr, flush=True))
     show = to_markdown if markdown else to_text
     print(show(accuracy_table(loaded)))
     for task in dict.fromkeys(run.task for run in loaded):

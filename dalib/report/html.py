@@ -18,12 +18,17 @@ from dalib.report.tables import accuracy_table, headline_of, selection_table, to
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_POINTS = 250
+MAX_POINTS = 150
+"""Of each domain in a picture of the features: an embedding's time grows faster than their number."""
 PERPLEXITY = 30.0
 
 
 def write_report(
-    runs: Iterable[Run], path: str | os.PathLike[str], *, title: str = "Domain adaptation: report of runs"
+    runs: Iterable[Run],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Domain adaptation: report of runs",
+    say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Writes one HTML file that holds everything, pictures included, and needs neither network nor scripts.
 
@@ -31,6 +36,7 @@ def write_report(
         runs: from ``load_runs``; unfinished ones are listed and left out of every number and figure.
         path: the file; an existing one is replaced at once when the new one is complete.
         title: heading of the page.
+        say: told what is being drawn, which takes seconds for each task.
 
     Returns:
         The path that was written.
@@ -44,8 +50,11 @@ def write_report(
         raise input_error("runs", got="none", expected="at least one run")
     check_file_path(path)
     tasks = list(dict.fromkeys(run.task for run in runs))
+    say(f"report: tables of {_count(len(runs), 'run')}")
     parts = [_head(runs, tasks, title), _results(runs)]
-    parts += [_task(runs, task, f"task-{i}") for i, task in enumerate(tasks)]
+    for i, task in enumerate(tasks):
+        say(f"report: figures of task {i + 1} of {len(tasks)}, {task}")
+        parts.append(_task(runs, task, f"task-{i}"))
     parts += [_setting(runs), _notes(runs), _all_runs(runs)]
     return write_atomically(path, page.page(title, "\n".join(parts)).encode("utf-8"))
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from dalib.core.types import Array, PyTree
 from dalib.data import Domain
 from dalib.encoders import Net
 from dalib.encoders.pretrained import load_variables, save_variables
+from dalib.evaluate.scores import confusion_matrix
 from dalib.methods import Method
 from dalib.run.config import ClosedForm, Experiment, asdict
 from dalib.run.evaluation import Predict, predictions
@@ -98,6 +100,8 @@ def _parameters(name: str, value: Any) -> Any:
 
 
 PICTURE_ROWS = 400
+TARGET_FILE = "target.safetensors"
+"""What predicts on the target, of runs whose ``weights.safetensors`` does not: statistics or heads of its own."""
 
 
 def outcome_file(labelled: bool) -> str:
@@ -110,6 +114,7 @@ def write_outcome(
     *,
     predictors: tuple[Predict, Predict],
     variables: PyTree,
+    on_target: PyTree | None = None,
     domains: Any,
     labelled: bool,
     kind: str = "classification",
@@ -122,6 +127,7 @@ def write_outcome(
         folder: the run folder.
         predictors: on source and on target.
         variables: the net's, with the source's batch statistics.
+        on_target: what predicts on the target where ``variables`` does not; goes into :data:`TARGET_FILE`.
         domains: source and target.
         labelled: whether the target's test split has labels.
         kind: what is predicted, "classification" or "regression".
@@ -138,6 +144,9 @@ def write_outcome(
     files = [folder / outcome_file(labelled), folder / "weights.safetensors"]
     write_atomically(files[0], data)
     save_variables(files[1], variables)
+    if on_target is not None:
+        files.append(folder / TARGET_FILE)
+        save_variables(files[2], on_target)
     return {file.name: checksum(file) for file in files}
 
 
@@ -171,9 +180,7 @@ def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain, 
         arrays[f"features_{side}"] = np.asarray(features[rows], np.float32)
         arrays[f"labels_{side}"] = labels[rows]
         arrays[f"predictions_{side}"] = predicted[rows]
-    confusion = np.zeros((logits.shape[-1],) * 2, np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
-    return packed({"confusion": confusion, **arrays})
+    return packed({"confusion": confusion_matrix(labels, predicted, logits.shape[-1]), **arrays})
 
 
 def _predictions(on_target: Predict, target: Domain, mesh: Mesh | None) -> bytes:
@@ -230,13 +237,14 @@ def fingerprints(domains: Iterable[Domain]) -> dict[str, str]:
     return dict(_fingerprint(domain) for domain in domains)
 
 
-_prints: dict[int, tuple[Domain, tuple[str, str]]] = {}
+_prints: dict[int, tuple[str, str]] = {}
 
 
 def _fingerprint(domain: Domain) -> tuple[str, str]:
-    """Computed once per object."""
+    """Computed once per object, and forgotten with it: a table that held domains would keep their data in memory."""
     if id(domain) not in _prints:
         shape = np.shape(domain.split("train").__getitems__([0])[0][0])
         name = f"{domain.name} {'×'.join(map(str, shape))}"
-        _prints[id(domain)] = (domain, (name, domain.fingerprint()))
-    return _prints[id(domain)][1]
+        _prints[id(domain)] = (name, domain.fingerprint())
+        weakref.finalize(domain, _prints.pop, id(domain), None)
+    return _prints[id(domain)]

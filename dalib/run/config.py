@@ -17,6 +17,7 @@ from dalib.train import CONVENTIONS, SCHEDULES, Cadence
 from dalib.train.accumulate import check_parts
 from dalib.train.loop import check_cadence
 from dalib.train.optimizer import KINDS
+from dalib.transfer.adapters import ADAPTERS, Adapter
 
 INVERSE = "inverse"
 RELATIONS = ("closed", "partial", "open", "universal")
@@ -24,7 +25,7 @@ OPEN = ("open", "universal")
 """Relations in which the target has classes of its own."""
 LATER = (
     *("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache"),
-    *("kind", "shots"),
+    *("kind", "shots", "adapter", "adapter_options", "classifier_options"),
 )
 """Fields that older run folders do not have: written where they are not at their defaults."""
 TASKS = ("classification", "regression")
@@ -107,6 +108,8 @@ class Experiment:
     gradient_cache: bool = False
     kind: str = "classification"
     shots: int = 0
+    adapter: str = ""
+    adapter_options: tuple[tuple[str, Any], ...] = ()
     protocol: tuple[tuple[str, str], ...] = ()
     encoder_options: tuple[tuple[str, Any], ...] = ()
     bottleneck_options: tuple[tuple[str, Any], ...] = ()
@@ -130,6 +133,19 @@ class Experiment:
     def needs(self) -> Needs:
         """What the method needs from this run."""
         return needs_of(self.method, dict(self.method_options))
+
+    def make_adapter(self) -> Adapter | None:
+        """The adapter of the pretrained encoder's weights; None without one.
+
+        Raises:
+            InputError: for an unknown name or option.
+        """
+        if not self.adapter:
+            return None
+        factory = choose("adapter", self.adapter, ADAPTERS)
+        for name in dict(self.adapter_options):
+            choose(f"option of {self.adapter}", name, inspect.signature(factory).parameters)
+        return factory(**dict(self.adapter_options))
 
     def _serves(self, needs: Needs) -> bool:
         """Whether a method with these needs can be run on this task."""
@@ -174,6 +190,11 @@ class Experiment:
         if self.weights and (net is not None or ENCODERS.origin(self.encoder)):
             got = f"{self.weights!r} for {self.encoder}"
             raise input_error("weights", got=got, expected="none: published weights are for dalib's own encoders")
+        if self.adapter:
+            self.make_adapter()
+            if not self.weights:
+                expected = "pretrained weights for the adapter to change (--weights)"
+                raise input_error("adapter", got=f"{self.adapter} without weights", expected=expected)
         choose("bottleneck", self.bottleneck, BOTTLENECKS)
         choose("head", self.head, HEADS)
         for view in self.augment.split("+") if self.augment else ():
@@ -216,8 +237,9 @@ class Experiment:
 class ClosedForm:
     """One run of a method in closed form: no net is trained, a classifier is fitted on what the method made of rows.
 
-    ``method`` is a name of :data:`dalib.methods.classic.CLASSIC`, or source_only, which adapts nothing; the other
-    fields mean what they mean in an :class:`Experiment`, and the run record holds them in the same place.
+    ``method`` is a name of :data:`dalib.methods.classic.CLASSIC`, or source_only, which adapts nothing.
+    ``classifier_options`` may hold ``C``, a number or "source" for one chosen on the source; without it C is 1. The
+    other fields mean what they mean in an :class:`Experiment`, and the run record holds them in the same place.
     """
 
     benchmark: str
@@ -231,6 +253,7 @@ class ClosedForm:
     relation: str = "closed"
     protocol: tuple[tuple[str, str], ...] = ()
     method_options: tuple[tuple[str, Any], ...] = ()
+    classifier_options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def task(self) -> str:
@@ -263,12 +286,33 @@ def method_options(
             raise input_error("options", got=repr(text), expected="method.name=value, for example dann.weight=0.5")
         parameters = inspect.signature(choose("options", name, table)).parameters
         choose(f"options {name}.", option, parameters)
-        try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
-            parsed = value
-        found.setdefault(name, {})[option] = tuple(parsed) if isinstance(parsed, list) else parsed
+        found.setdefault(name, {})[option] = _value(value)
     return found
+
+
+def named_values(argument: str, texts: Sequence[str], prefix: str = "") -> dict[str, Any]:
+    """Parses ``name=value`` texts, with or without ``prefix``, as :func:`method_options` does.
+
+    Raises:
+        InputError: for another form.
+    """
+    found = {}
+    for text in texts:
+        left, equal, value = text.partition("=")
+        name = left.removeprefix(prefix)
+        if not equal or not name:
+            raise input_error(argument, got=repr(text), expected=f"{prefix}name=value")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    """JSON, or the text itself; never evaluated."""
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return tuple(parsed) if isinstance(parsed, list) else parsed
 
 
 def flat(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

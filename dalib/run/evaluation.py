@@ -79,11 +79,13 @@ class Inference(NamedTuple):
         predictors: ``state -> (on source, on target)``, with the parameters and statistics that are evaluated.
         refresh: ``state -> state``: the method's look at the whole target; None if it takes none.
         variables: ``state -> {"params", "batch_stats"}`` of the net as it is evaluated on the source.
+        on_target: the same with all parameters, as they predict on the target; None where ``variables`` does that too.
     """
 
     predictors: Callable[[TrainState], tuple[Predict, Predict]]
     refresh: Callable[[TrainState], TrainState] | None
     variables: Callable[[TrainState], PyTree]
+    on_target: Callable[[TrainState], PyTree | None]
 
 
 def make_inference(program: Program, source: Domain, target: Domain) -> Inference:
@@ -146,18 +148,26 @@ def make_inference(program: Program, source: Domain, target: Domain) -> Inferenc
         net = {group: params[group] for group in NET_GROUPS if group in params}
         return {"params": net, "batch_stats": statistics_for(model, "source")}
 
-    return Inference(predictors, refresh if method.hooks.refresh else None, variables)
+    def on_target(state: TrainState) -> PyTree | None:
+        apart = "target" in state.model or method.hooks.calibrate is not None
+        if not apart and method.hooks.predict is None:
+            return None
+        params, states = tested(state)
+        model = calibrated(params, states)
+        return {"params": local(params), "batch_stats": statistics_for(local(model), "target")}
+
+    return Inference(predictors, refresh if method.hooks.refresh else None, variables, on_target)
 
 
 # One evaluation of a run: accuracy on the source, the oracle's on the target, and scores without labels.
 
 
 class Evaluation:
-    """What an evaluation of one run scores; remembers the last accuracies for the display.
+    """What an evaluation of one run scores; remembers the last scores for the display.
 
     Attributes:
         known: whether the target's test split has labels.
-        text: the accuracies last seen.
+        seen: the headline scores last seen, by name.
     """
 
     def __init__(self, experiment: Experiment, source: Domain, target: Domain, mesh: Mesh | None = None) -> None:
@@ -166,7 +176,7 @@ class Evaluation:
         if experiment.role != "oracle" and unlabelled(self._labels[0]).any():
             raise input_error("domain", got=f"examples without labels in {source.name}/test", expected="labels for all")
         self.known = not unlabelled(self._labels[1]).any()
-        self.text = ""
+        self.seen: dict[str, float] = {}
         self._of = (experiment, source, target, mesh)
 
     def of(self, on_source: Predict, on_target: Predict) -> list[dict[str, Any]]:
@@ -185,32 +195,29 @@ class Evaluation:
         experiment, source, target, _ = self._of
         oracle = experiment.role == "oracle"
         found: list[dict[str, Any]] = []
-        accuracies: list[str] = []
+        self.seen = {}
         # Accuracy on the examples that were trained on selects nothing.
         where = "train" if source.split("test") is source.split("train") else "test"
         if experiment.kind == "regression":
-            errors = []
             if not oracle:
                 assert of_source is not None
                 metrics = regression_metrics(of_source, self._labels[0])
                 found.append({"domain": source.name, "split": where, "oracle": False, "metrics": metrics})
-                errors.append(f"source {metrics['mean_absolute_error']:.3g}")
+                self.seen["source error"] = metrics["mean_absolute_error"]
             if self.known:
                 metrics = regression_metrics(of_target, self._labels[1])
                 found.append({"domain": target.name, "split": "test", "oracle": True, "metrics": metrics})
-                errors.append(f"target {metrics['mean_absolute_error']:.3g}")
-            self.text = f"mean absolute error {' '.join(errors)}"
+                self.seen["target error"] = metrics["mean_absolute_error"]
             return found
         if not oracle:
             mine = score(_same, [_labelled(of_source, self._labels[0])])
             found.append({"domain": source.name, "split": where, "oracle": False, "metrics": mine.metrics()})
-            accuracies.append(f"source {mine.accuracy:.3f}")
+            self.seen["source accuracy"] = mine.accuracy
         if self.known:
             theirs = oracle_score(_same, [_labelled(of_target, self._labels[1])])
             metrics = {**theirs.metrics(), **target_metrics(theirs.target_confusion, experiment)}
             found.append({"domain": target.name, "split": "test", "oracle": True, "metrics": metrics})
-            accuracies.append(f"target {theirs.target_accuracy:.3f}")
-        self.text = f"accuracy {' '.join(accuracies)}"
+            self.seen["target accuracy"] = theirs.target_accuracy
         return found if oracle else [*found, *unlabelled_events(target, of_target)]
 
 

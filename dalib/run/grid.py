@@ -1,15 +1,26 @@
-"""Grids of runs: their configurations, their share for one job of an array, and their report."""
+"""Grids of runs, the engine of the benchmark files: from options to runs, their folders, the tables and the report.
 
-import re
+A benchmark file is a subclass of :class:`Grid` with its defaults, a list of tasks, and a function that reads data::
+
+    def mine(options: Mine) -> None:
+        run_grid(options, expand(options, tasks(options)), read)
+
+Runs are in ``<out>/<source>-<target>/<method>/seed-<n>``; those found there are kept, unfinished ones go on.
+"""
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dalib.core.checks import choose, input_error
+from dalib.core.files import folder_name
 from dalib.data import Domain
+from dalib.run.cli.array import part, share
 from dalib.run.cli.extras import require
-from dalib.run.cli.main import Progress, show_progress, typed
-from dalib.run.config import Experiment, flat, method_options
+from dalib.run.cli.main import typed
+from dalib.run.cli.progress import Progress, show_progress
+from dalib.run.cli.tables import show_tables
+from dalib.run.config import Experiment, flat, method_options, named_values
 from dalib.run.population.members import Job, check_population, run_jobs
 from dalib.run.presets.options import Grid as Grid
 from dalib.run.presets.options import Settings
@@ -18,60 +29,6 @@ from dalib.run.presets.protocols import settings
 from dalib.run.registry import METHODS
 from dalib.train import NonFiniteError
 from dalib.train.devices.processes import leads
-
-# Parts of a grid for several machines: ``--array i/n``.
-
-
-def share(text: str) -> tuple[int, int]:
-    """``"i/n"`` as (i, n); an empty text is the whole grid, (1, 1).
-
-    Raises:
-        InputError: for another form, or i outside 1 … n.
-    """
-    if not text:
-        return 1, 1
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    index, count = map(int, match.groups()) if match else (0, 0)
-    if not 1 <= index <= count:
-        raise input_error("array", got=repr(text), expected="i/n with 1 ≤ i ≤ n, for example 1/4, 2/4, 3/4 and 4/4")
-    return index, count
-
-
-def part(experiments: Sequence[Experiment], index: int, count: int) -> list[Experiment]:
-    """The ``index``-th of ``count`` parts of a grid, in the order of the grid.
-
-    Parts are disjoint and together the whole. A source-only run and the runs of its task and seed that start from it
-    are in one part. Units are dealt out in turn by their names, so the parts do not depend on the order of the options.
-
-    Args:
-        experiments: the whole grid.
-        index: 1 … count.
-        count: how many parts.
-    """
-    units: dict[tuple[Any, ...], list[int]] = {}
-    for i, experiment in enumerate(experiments):
-        units.setdefault(_unit(experiment), []).append(i)
-    mine = [i for unit in sorted(units)[index - 1 :: count] for i in units[unit]]
-    return [experiments[i] for i in sorted(mine)]
-
-
-def _unit(e: Experiment) -> tuple[Any, ...]:
-    """What must stay together: the source-only run of a task and seed with those that start from it."""
-    starts = e.needs.start == "source"
-    name = "source_only" if starts else e.name
-    options = () if starts or e.name == "source_only" else e.method_options
-    return (e.source, e.target, name, repr(options), e.seed)
-
-
-# The engine of the benchmark files: from options to runs, their folders, the table and the report.
-#
-# A benchmark file is a subclass of :class:`Grid` with its defaults, a list of tasks, and a function that reads data::
-#
-#     def mine(options: Mine) -> None:
-#         run_grid(options, expand(options, tasks(options)), read)
-#
-# Runs lie in ``<out>/<source>-<target>/<method>/seed-<n>``; those found there are kept, unfinished ones go on.
-
 
 Reader = Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, Domain]]]
 """Reads and checks the data of some experiments, all of it before any training; gives each its source and target."""
@@ -133,13 +90,12 @@ def expand(
     shots: int = 0,
     **own: Any,
 ) -> list[Experiment]:
-    """Every run that the options ask for, checked; tasks outermost, then seeds, source-only first.
+    """Lists every run that the options ask for, checked; tasks outermost, then seeds, source-only first.
 
     Args:
         options: the command line.
         tasks: (source, target) pairs.
-        settings_of: ``(method, task)`` to recipe, bottleneck, batch, steps, BatchNorm ("auto": the method's convention)
-            and what else :class:`dalib.run.presets.options.Settings` holds; without it :func:`fixed`.
+        settings_of: ``(method, task) -> settings``; without it :func:`fixed`.
         protocol: what the record says of the data; a preset's name is added.
         shots: labelled target examples, for semi-supervised methods; the others get none.
         **own: other fields of :class:`dalib.run.config.Experiment` (``encoder``, ``weights``, ``encoder_options`` …).
@@ -155,14 +111,11 @@ def expand(
     rule_of = settings_of or (lambda name, task: fixed(options, name, task))
     if options.preset:
         protocol = (*protocol, ("preset", options.preset))
-    common = {
-        "encoder": options.encoder,
-        "accumulate": options.accumulate,
-        "gradient_cache": options.gradient_cache,
-        "log_every": options.log_every,
-        "evaluate_every": options.evaluate_every,
-        "save_every": options.save_every,
-        **own,
+    same = ("encoder", "accumulate", "gradient_cache", "log_every", "evaluate_every", "save_every")
+    common = {**{name: getattr(options, name) for name in same}, **own}
+    common |= {
+        "adapter": options.adapter,
+        "adapter_options": flat(named_values("adapter-options", options.adapter_options)),
     }
     found = []
     for source, target in tasks:
@@ -211,23 +164,29 @@ def starts_from_source(method: str, arguments: dict[str, Any]) -> bool:
 
 def file_name(method: str) -> str:
     """A method's name as the name of a folder: ``package.module:factory`` without its colon."""
-    return method.replace(":", ".")
+    return folder_name(method.replace(":", "."))
+
+
+def task_folder(source: str, target: str) -> str:
+    """The folder of a task in the folder of all runs."""
+    return folder_name(f"{source}-{target}")
 
 
 def folder_of(experiment: Experiment, out: Path) -> Path:
     """The run folder of an experiment."""
-    return out / f"{experiment.source}-{experiment.target}" / file_name(experiment.name) / f"seed-{experiment.seed}"
+    task = task_folder(experiment.source, experiment.target)
+    return out / task / file_name(experiment.name) / f"seed-{experiment.seed}"
 
 
 def start_of(experiment: Experiment, out: Path) -> Path | None:
     """The folder of the source-only run that an experiment starts from, None for one that starts from scratch."""
     if not starts_from_source(experiment.method, dict(experiment.method_options)):
         return None
-    return out / f"{experiment.source}-{experiment.target}" / "source_only" / f"seed-{experiment.seed}"
+    return out / task_folder(experiment.source, experiment.target) / "source_only" / f"seed-{experiment.seed}"
 
 
 def run_methods(jobs: Sequence[Job], progress: Progress, *, members: int | None, command: str) -> list[NonFiniteError]:
-    """All jobs, method by method; one whose loss is not finite does not keep the others from running.
+    """Does all jobs, method by method; a loss that is not finite in one does not keep the others from running.
 
     Args: as in :func:`dalib.run.population.members.run_jobs`.
 
@@ -267,8 +226,7 @@ def run_grid(
         options: the command line.
         experiments: the whole grid; of it the part that ``options.array`` names is done.
         read: reads and checks the data of the experiments to be done.
-        also: ``(folder, command line) -> run folders``: runs that are no nets (closed-form methods), done after these
-            and put beside them in the report; by the first part of an array.
+        also: ``(folder, command line) -> run folders`` of closed-form runs, done last, by the first part of an array.
 
     Returns:
         The folder of the runs.
@@ -288,16 +246,12 @@ def run_grid(
     jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]
     with show_progress(len(todo), max((e.steps for e in todo), default=1)) as progress:
         wrong = run_methods(jobs, progress, members=at_once, command=command)
-    beside = list(also(out, command)) if index == 1 and leads() else []
+    others = list(also(out, command)) if index == 1 and leads() else []
     if options.array:
         done = f"part {options.array}: {len(todo)} of {len(experiments)} runs are in {out}"
         print(f"{done}\nonce all parts are done: the same command without --array, or python -m dalib.report {out}")
-    elif options.report and leads():
-        from dalib import report
-
-        runs = report.load_runs([job.folder for job in jobs if job.folder.is_dir()] + beside)
-        print(report.to_text(report.accuracy_table(runs)))
-        path = report.write_report(runs, out / "report.html")
-        print(f"\nreport: {path.resolve()}")
+    elif leads():
+        folders = [job.folder for job in jobs if job.folder.is_dir()] + others
+        show_tables(folders, [None], out / "report.html" if options.report else None)
     tell(wrong)
     return out

@@ -13,7 +13,7 @@ from dalib.core.checks import InputError, choose, input_error
 from dalib.core.platform import platform
 from dalib.core.plugins import distribution_of
 from dalib.core.types import PyTree
-from dalib.encoders import BOTTLENECKS, Classifier, Net, as_net, make_classifier, population_form
+from dalib.encoders import BOTTLENECKS, Classifier, Net, as_encoder, as_net, make_classifier, population_form
 from dalib.encoders.registry import make_head
 from dalib.evaluate.scores import open_set_scores
 from dalib.methods import Forward, Method, with_rejection
@@ -41,6 +41,7 @@ from dalib.train.devices.processes import run_mesh
 from dalib.train.optimizer import inverse
 from dalib.train.population.whole_run import PredictMembers
 from dalib.train.step import split_init, split_step
+from dalib.transfer.adapters import BASE, adapted
 
 # What a run adds to its method: views of images, and an unknown class where the target has classes of its own.
 
@@ -199,7 +200,7 @@ def make_parts(experiment: Experiment, classes: int, given: Given = NAMED) -> Pa
         schedule=schedule,
         # An encoder that hands features through unchanged has no parameters, and so no rate.
         multipliers={} if identity else {"encoder": recipe.encoder_multiplier},
-        frozen=recipe.frozen,
+        frozen=(*recipe.frozen, BASE) if experiment.adapter else recipe.frozen,
     )
     forward = make_forward(net, experiment.batch_norm)
     if experiment.kind == "regression":
@@ -232,6 +233,8 @@ def _net(experiment: Experiment, classes: int, encoder: Any) -> Net:
         return as_net(encoder)
     if encoder is None:
         encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
+    if adapter := experiment.make_adapter():
+        encoder = adapted(as_encoder(encoder), adapter)
     bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
     head = make_head(experiment.head, classes, **dict(experiment.head_options))
     return make_classifier(encoder, classes, bottleneck, head, experiment.crop, experiment.kind == "regression")

@@ -1,7 +1,7 @@
 """One run from its description to its record: every benchmark file calls :func:`run_experiment`."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +43,10 @@ from dalib.train.devices.processes import (
 )
 from dalib.train.devices.sharding import check_rows
 from dalib.train.termination import deferred
+from dalib.transfer.adapters import with_adapter
+
+ADAPTER = 0xADA
+"""Keeps an adapter's first weights apart from other draws by the same seed."""
 
 
 class Run(NamedTuple):
@@ -60,7 +64,7 @@ class Run(NamedTuple):
         refresh: ``state -> state``, the method's look at the whole target; None if it takes none.
         finish: ``(state, together=1) -> None``: writes what the end of a run leaves behind; ``together`` is the number
             of runs that were trained at once, whose common wall-clock time each of them records.
-        text: ``() -> str``: the accuracies last seen, for the display.
+        seen: ``() -> scores by name`` of the last evaluation, for the display; empty before there is one.
     """
 
     experiment: Experiment
@@ -73,7 +77,7 @@ class Run(NamedTuple):
     events: Callable[[np.ndarray | None, np.ndarray], list[dict[str, Any]]]
     refresh: Callable[[TrainState], TrainState] | None
     finish: Callable[..., None]
-    text: Callable[[], str]
+    seen: Callable[[], dict[str, float]]
 
     @property
     def cadence(self) -> Cadence:
@@ -128,6 +132,7 @@ def run_experiment(
         opened = open_run(experiment, source, target, folder, given=given, start=start, shots=shots, command=command)
         if opened is not None:
             opened.finish(_trained(opened, shots, report))
+            report(experiment.steps, accuracies([opened]))
     return folder
 
 
@@ -161,7 +166,7 @@ def _trained(opened: Run, shots: Domain | None, report: Callable[[int, str], Non
             checkpoints=checkpoints,
             evaluate=opened.evaluate,
             cadence=opened.cadence,
-            report=lambda step, means: report(step, f"{losses(means)}  {opened.text()}"),
+            report=lambda step, means: report(step, f"{accuracies([opened], step)}  {losses(means)}"),
             refresh=opened.refresh,
             refresh_every=opened.program.method.hooks.refresh_every,
             stop=stop,
@@ -200,6 +205,22 @@ def check_labels(experiment: Experiment, domain: Domain) -> None:
 def losses(means: dict[str, float]) -> str:
     """The loss terms of a record's line in short."""
     return "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in means.items() if "loss/" in k)
+
+
+def accuracies(runs: Sequence[Run], step: int | None = None) -> str:
+    """Means over runs of the scores last seen, in words.
+
+    Args:
+        runs: that go on together.
+        step: which is reported; the evaluation that is due at it comes later, so the scores are of an earlier one, and
+            say of which. None for the scores of the end.
+    """
+    found = [seen for run in runs if (seen := run.seen())]
+    if not found:
+        return ""
+    words = ", ".join(f"{name} {np.mean([seen[name] for seen in found]):.3f}" for name in found[0])
+    every = runs[0].cadence.evaluate
+    return words if step is None else f"{words} at step {(step - 1) // every * every}"
 
 
 def _check_domains(experiment: Experiment, labelled: Domain, target: Domain, shots: Domain | None) -> None:
@@ -285,6 +306,8 @@ def open_run(
         encoder = None
         if experiment.weights and begin is None:
             encoder = load(experiment.encoder, weights=experiment.weights, **dict(experiment.encoder_options))[1]
+            if adapter := experiment.make_adapter():
+                encoder = with_adapter(encoder, adapter, jax.random.fold_in(jax.random.key(experiment.seed), ADAPTER))
         return init(jax.random.key(experiment.seed), sample, variables, encoder)
 
     def finish(state: TrainState, together: int = 1) -> None:
@@ -292,6 +315,7 @@ def open_run(
             folder,
             predictors=infer.predictors(state),
             variables=infer.variables(state),
+            on_target=infer.on_target(state),
             domains=(source, target),
             labelled=evaluation.known,
             kind=experiment.kind,
@@ -312,5 +336,5 @@ def open_run(
         events=evaluation.events,
         refresh=infer.refresh,
         finish=finish,
-        text=lambda: evaluation.text,
+        seen=lambda: evaluation.seen,
     )

@@ -13,7 +13,7 @@ import pytest
 from dalib.data import from_arrays, stream_rows
 from dalib.methods import METHODS, Method
 from dalib.methods.base import Needs
-from dalib.run.cli.main import Progress
+from dalib.run.cli.progress import Progress
 from dalib.run.config import Experiment, Recipe
 from dalib.run.population.members import Job, _groups, run_jobs
 from dalib.run.program import make_program

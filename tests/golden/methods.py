@@ -158,7 +158,7 @@ def irm_of_one_domain(form: str):
 
 def classic_coral():
     rows = inputs("rank_f")[0]
-    return CLASSIC["coral"](epsilon=1.0).fit(rows[:30], None, rows[30:]).source
+    return CLASSIC["coral"](epsilon=1.0, form="paper").fit(rows[:30], None, rows[30:]).source
 
 
 def classic_exact_transport():

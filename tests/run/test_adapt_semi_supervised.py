@@ -138,3 +138,16 @@ def test_shots_must_be_those_that_the_experiment_counts(tmp_path, places):
     with pytest.raises(InputError, match="mme, which is for: semi-supervised"):
         replace(mme, shots=0).check()
     assert not (tmp_path / "out").exists()
+
+
+def test_mme_has_the_head_of_its_paper_and_others_by_option(places):
+    both = ["weight-norm", "weight-norm"]
+    for chosen, heads in (("auto", ["linear", "cosine"]), ("linear", ["linear", "linear"]), ("weight-norm", both)):
+        options = Own(method=("mme",), head=chosen, seeds=1, **places)
+        todo = plan(options)
+        data = read_domains(options, todo)
+        found = experiments(options, todo, data.source, data.target, data.view, data.encoder, data.shots)
+        assert [experiment.name for experiment in found] == ["source_only", "mme"]
+        assert [experiment.head for experiment in found] == heads
+    with pytest.raises(InputError, match="head: got 'cosin'"):
+        plan(Own(method=("mme",), head="cosin", **places))

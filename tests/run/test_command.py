@@ -118,6 +118,7 @@ def test_a_command_that_lacks_a_module_at_import_says_so(monkeypatch, capsys):
     assert "pip install 'dalib-jax[report]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_demo_runs(tmp_path, monkeypatch, capsys):
     options = Demo(method=("source_only",), source="mnist", target="optdigits", seeds=1, steps=2, oracle=False)
     monkeypatch.chdir(tmp_path)

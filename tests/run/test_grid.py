@@ -5,8 +5,9 @@ import random
 import pytest
 
 from dalib.core.checks import InputError
+from dalib.run.cli.array import part, share
 from dalib.run.cli.main import main
-from dalib.run.grid import default_folder, folder_of, pairs, part, share, start_of
+from dalib.run.grid import default_folder, folder_of, pairs, start_of
 from experiments.amazon_reviews import Amazon
 from experiments.digits import Digits, digits, experiments
 from experiments.office31 import Office31

@@ -85,6 +85,7 @@ def test_a_non_finite_loss_names_step_term_and_checkpoint(tmp_path, capsys):
     assert "stopped: step" in text and "loss/task" in text
 
 
+@pytest.mark.slow
 def test_killed_with_sigkill_and_called_again_ends_bit_equal(tmp_path):
     steps = ["--steps", "200", "--batch-size", "32", "--no-report"]
     arguments = [*SMALL.split(), "--method", "dann", "--no-oracle", *steps, "--evaluate-every", "40"]

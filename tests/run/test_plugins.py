@@ -171,6 +171,7 @@ def test_a_name_that_two_have_is_an_error_only_for_who_asks_for_it(package, tmp_
         METHODS["means_of_toys"]
 
 
+@pytest.mark.slow
 def test_adapt_runs_their_method_net_and_data(package, tmp_path, capsys):
     words = ["--source", "toys:here", "--target", "toys:there", "--method", "means_of_toys", f"{package}:means"]
     words += ["--encoder", "toy_net", "--options", f"{package}:means.weight=0.1", "--out", str(tmp_path / "out")]

@@ -9,7 +9,7 @@ import pytest
 import dalib.run.population.scores
 import dalib.run.run
 from dalib.data import from_arrays
-from dalib.run.cli.main import Progress
+from dalib.run.cli.progress import Progress
 from dalib.run.config import Experiment, Recipe
 from dalib.run.population.members import Job, run_jobs
 from dalib.run.population.scores import make_evaluation

@@ -306,6 +306,7 @@ def preflight(*arguments):
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_on_this_host():
     small = ("--encoder", "lenet", "--image-size", "16", "--batch", "16", "--effort", "quick")
     done = preflight("--topology", "local:8", *small, "--options", "dann.hidden=[16]")

@@ -32,6 +32,7 @@ def broken():
     raise ValueError("no such\nthing")
 
 
+@pytest.mark.slow
 def test_contestants_take_turns_in_processes_of_their_own():
     sides = {str(i): begin(f"side {i}", count, i, threads=1) for i in (1, 2)}
     assert len({os.getpid(), *(side.facts["process"] for side in sides.values())}) == 3

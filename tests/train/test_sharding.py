@@ -143,6 +143,7 @@ def test_shapes_alone_place_a_large_net():
     assert places["params"]["bottleneck"]["fc"]["kernel"].spec == P(None, "data")
 
 
+@pytest.mark.slow
 def test_a_run_with_a_split_state():
     """From its first moment; what the host replaces between steps finds its place again."""
     method, mesh = dann(hidden=(64, 64)), make_mesh()

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dalib.core.checks import check_positive, input_error
-from dalib.methods.classic.shallow import Fitted, Shallow, check_count, checked, fitted, identity
+from dalib.core.checks import check_positive, choose, input_error
+from dalib.methods.classic.shallow import Fitted, Map, Shallow, check_count, checked, fitted, identity
 
 
 class Basis(NamedTuple):
@@ -135,40 +135,73 @@ def geodesic_root(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, n
     return np.concatenate([inside * first + outside * second, outside * left], axis=1), angles
 
 
-def coral(*, epsilon: float = 1.0) -> Shallow:
-    """CORAL: source features whitened and re-coloured with the target's covariance,
-    ``x ← x (C_s + εI)^{−½} (C_t + εI)^{½}``; the target stays as it is.
+FORMS = ("relative", "paper")
 
-    Covariances have divisor n − 1. Means are left alone and ε is in units of a variance, so standardise each domain
-    first (z-scores per domain), as the paper does; its base classifier is a linear SVM.
+
+def coral(*, epsilon: float = 1.0, form: str = "relative") -> Shallow:
+    """CORAL: source features whitened and re-coloured with the target's covariance,
+    ``x ← μ_s + (x − μ_s) (C_s + ε v_s I)^{−½} (C_t + ε v_t I)^{½}``; the target stays as it is.
+
+    Covariances have divisor n − 1, v is a domain's mean variance, and the source keeps its mean. So the result follows
+    the units of the features. Of z-scores per domain v is 1 and μ is 0, and both forms are the paper's, which
+    standardises first; its base classifier is a linear SVM.
+
+    No matrix ``[d, d]`` is made where a domain has fewer rows than columns.
 
     Args:
         epsilon: ε > 0, 1 in the paper.
+        form: ``"relative"``, or ``"paper"``: ``x (C_s + εI)^{−½} (C_t + εI)^{½}``. There ε is in units of a variance
+            (on rows of length 1 it outweighs every variance, and nothing happens), and a mean far from 0 is moved.
 
     Returns:
         A :class:`Shallow`, setting: closed set, no labels. Constant features have zero covariance: finite.
 
     Raises:
-        InputError: ε ≤ 0; at the fit, fewer than 2 rows in a domain.
+        InputError: ε ≤ 0, an unknown form; at the fit, fewer than 2 rows in a domain.
 
     References:
         Sun, Feng, Saenko, Return of Frustratingly Easy Domain Adaptation, AAAI 2016, arXiv 1511.05547, algorithm 1.
     """
     check_positive(epsilon=epsilon)
+    choose("form", form, dict.fromkeys(FORMS))
 
     def fit(xs: np.ndarray, ys: np.ndarray | None, xt: np.ndarray) -> Fitted:
         samples = checked(xs, ys, xt)
         for name, x in (("xs", samples.xs), ("xt", samples.xt)):
             if len(x) < 2:
                 raise input_error(name, got=f"shape {x.shape}", expected="at least 2 rows: one row has no covariance")
-        whiten, colour = power(samples.xs, -0.5), power(samples.xt, 0.5)
-        matrix = whiten @ colour
-        return fitted(xs, xt, lambda x: x @ matrix, identity)
-
-    def power(x: np.ndarray, exponent: float) -> np.ndarray:
-        centred = x - x.mean(axis=0)
-        values, vectors = np.linalg.eigh(centred.T @ centred / (len(x) - 1))
-        # Rounding leaves eigenvalues below 0 where the covariance is singular, and a small ε would not cover them.
-        return (vectors * (np.maximum(values, 0) + epsilon) ** exponent) @ vectors.T
+        centre = samples.xs.mean(axis=0) if form == "relative" else np.zeros(samples.xs.shape[1])
+        whiten, colour = (
+            covariance_power(x, exponent, ridge=epsilon * mean_variance(x) if form == "relative" else epsilon)
+            for x, exponent in ((samples.xs, -0.5), (samples.xt, 0.5))
+        )
+        return fitted(xs, xt, lambda x: colour(whiten(x - centre)) + centre, identity)
 
     return Shallow("coral", fit)
+
+
+def mean_variance(x: np.ndarray) -> float:
+    """Mean over columns of the variances of ``x`` ``[n, d]``; 1 where nothing varies."""
+    found = float(x.var(axis=0, ddof=1).mean())
+    return found if found > 0 else 1.0
+
+
+def covariance_power(x: np.ndarray, exponent: float, *, ridge: float) -> Map:
+    """``rows → rows (C + ridge I)^exponent``, C the covariance of ``x`` ``[n, d]``.
+
+    With n < d only the n-dimensional span of the rows is touched: ``(C + r I)^p = r^p I + X̃ᵀ U f(λ) Uᵀ X̃``, where
+    ``X̃ X̃ᵀ = U λ Uᵀ`` for the centred rows over √(n − 1), and ``f(λ) = ((λ + r)^p − r^p) / λ``.
+    """
+    centred = (x - x.mean(axis=0)) / np.sqrt(len(x) - 1)
+    if len(x) >= x.shape[1]:
+        values, vectors = np.linalg.eigh(centred.T @ centred)
+        # Rounding leaves eigenvalues below 0 where the covariance is singular, and a small ridge would not cover them.
+        matrix = (vectors * (np.maximum(values, 0) + ridge) ** exponent) @ vectors.T
+        return lambda rows: rows @ matrix
+    values, vectors = np.linalg.eigh(centred @ centred.T)
+    values = np.maximum(values, 0)
+    # As λ → 0 the quotient has the limit p r^(p − 1); the difference itself would lose all digits before.
+    gain = np.full_like(values, exponent / ridge)
+    np.divide(np.expm1(exponent * np.log1p(values / ridge)), values, out=gain, where=values > 1e-12 * ridge)
+    axes = centred.T @ vectors
+    return lambda rows: ridge**exponent * (rows + ((rows @ axes) * gain) @ axes.T)

@@ -24,9 +24,9 @@ def mme(*, weight: Any = 0.1, alternate: bool = False, sources: int = 2) -> Meth
     interleaved with the true source half and half by :func:`dalib.data.paired_stream`. The unlabelled target must not
     contain the shots.
 
-    The paper's head takes features at unit length and divides by a temperature of 0.05: give the classifier
-    ``head="cosine"`` (:class:`dalib.encoders.classifier.CosineHead`). Any head works here; with a linear one the
-    entropy depends on the features' length too, and the encoder can lower it by longer features alone.
+    The paper's head takes features at unit length and divides by a temperature of 0.05, ``head="cosine"``
+    (:class:`dalib.encoders.classifier.CosineHead`); ``dalib adapt`` takes it by default. Any head works here; with a
+    linear one the entropy depends on the features' length too, and the encoder can lower it by longer features alone.
 
     Args:
         weight: λ; 0.1 in the paper.
@@ -70,7 +70,7 @@ def mme(*, weight: Any = 0.1, alternate: bool = False, sources: int = 2) -> Meth
     def unlabelled(view: View) -> tuple[Array, View, Metrics]:
         return penalty(view.pair())
 
-    needs = Needs(setting="semi-supervised", sources=sources, classes=True)
+    needs = Needs(setting="semi-supervised", sources=sources, classes=True, head="cosine")
     main = SUPERVISED._replace(loss=labelled)
     if not alternate:
         return Method("mme", penalties=(penalty,), updates=(main,), needs=needs)

@@ -188,6 +188,7 @@ def _by_class(ax: "Axes", embedding: Embedding, final: Final, names: tuple[str, 
     for c in np.unique(labels):
         x, y = np.median(points[labels == c], axis=0)
         text = ax.text(x, y, plain(names[c]), ha="center", va="center", fontsize=11, fontweight="bold", zorder=5)
+        text.set_in_layout(False)
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 

@@ -34,15 +34,19 @@ import jax
 import numpy as np
 
 from dalib.data import Domain, match_classes
+from dalib.data.domain import pool, unlabelled
 from dalib.run.cli.extras import require
-from dalib.run.cli.main import main, show_progress, typed
+from dalib.run.cli.main import main, typed
+from dalib.run.cli.progress import show_progress
+from dalib.run.cli.tables import show_tables
 from dalib.run.config import OPEN, ClosedForm, Experiment, flat
-from dalib.run.grid import Grid, expand, file_name, run_methods, tell
+from dalib.run.grid import Grid, expand, file_name, run_methods, task_folder, tell
 from dalib.run.own.closed_form import run_classic
 from dalib.run.own.inputs import LENGTH, View
-from dalib.run.own.options import Own, default_folder
-from dalib.run.own.plan import Plan, gather, plan
-from dalib.run.own.read import encoder_options, read_domains, write_predictions
+from dalib.run.own.options import Own, default_folder, encoder_options
+from dalib.run.own.plan import Classic, Plan, check_c, gather, plan
+from dalib.run.own.predictions import write_predictions
+from dalib.run.own.read import read_domains
 from dalib.run.own.test_time import check_net, run_test_time
 from dalib.run.population.members import Job, check_population
 from dalib.run.presets.options import SHARED
@@ -81,6 +85,8 @@ def _particular(options: Own, view: View, experiment: Experiment) -> dict[str, A
         found["rejection"] = options.rejection
     if view.kind != "images" or view.frozen:
         found["augment"] = ""  # a preset's views are of images
+    if options.head != "auto" or not options.preset:
+        found["head"] = experiment.needs.head if options.head == "auto" else options.head
     return found
 
 
@@ -91,6 +97,8 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
         facts["scale"] = options.scale
     if options.scale_targets != "none":
         facts["targets"] = f"mean 0 and deviation 1 over the {options.scale_targets}"
+    if todo.source_tests or options.holdout == 0:
+        facts["source split"] = "a test of its own" if todo.source_tests else "trained on whole"
     if view.frozen:
         facts["features"] = f"{options.encoder}, {options.weights}"
     elif view.kind == "text":
@@ -104,7 +112,8 @@ def own(options: Own) -> None:
     if options.report and leads():
         require("matplotlib", for_what="the report", otherwise="--no-report")
     command = typed("dalib.run.own.adapt")
-    out = (options.out or default_folder(options)) / f"{'+'.join(p.name for p in todo.sources)}-{todo.target.name}"
+    task = task_folder("+".join(place.name for place in todo.sources), todo.target.name)
+    out = (options.out or default_folder(options)) / task
     source, target, view, encoder, examples, unit, shots = read_domains(options, todo)
     listed = experiments(options, todo, source, target, view, encoder, shots)
     print(_described(source, target), file=sys.stderr)
@@ -133,25 +142,23 @@ def own(options: Own) -> None:
             folder, trained = (out / each / f"seed-{net.seed}" for each in (name, "source_only"))
             go = partial(run_test_time, name, todo.arguments.get(name, {}), net, source, target, folder)
             folders.append(leader_first(partial(go, net_folder=trained, command=command)))
-    for name in todo.classic:
-        fit = _closed_form(options, todo, source, target, view, name)
+    # In closed form all of the source is trained on, but for a test of its own.
+    fitted = pool(source.name, source.class_names, source.split("train")) if todo.source_tests else source
+    for closed in todo.classic:
+        fit = _closed_form(options, todo, source, target, view, closed)
         folder = out / fit.name / "seed-0"
-        folders.append(leader_first(partial(run_classic, fit, source, target, folder, command=command)))
-    if not options.target_labels and leads():
+        folders.append(leader_first(partial(run_classic, fit, fitted, target, folder, command=command)))
+    bare = unlabelled(target.labels("test")).any()
+    if bare and leads():
         write_predictions(folders, examples, match_classes(source, target, relation=options.relation).class_names, unit)
-    if options.report and leads():
-        from dalib import report
-
-        runs = report.load_runs(folders)
-        if any(event.oracle for run in runs for event in run.evaluations):
-            print(report.to_text(report.accuracy_table(runs)))
-            for metric in ("root_mean_squared_error", "r2") if options.task == "regression" else ("macro_f1",):
-                print(report.to_text(report.accuracy_table(runs, metric=metric)))
-            if options.relation in OPEN:
-                print(report.to_text(report.accuracy_table(runs, metric="h_score")))
-        else:
+    if leads():
+        metrics: list[str | None] = [None]
+        metrics += ["root_mean_squared_error", "r2"] if options.task == "regression" else ["macro_f1"]
+        metrics += ["h_score"] if options.relation in OPEN else []
+        if bare:
+            metrics = []
             print(f"no target labels: the predictions are in {out}/<method>/seed-<n>/predictions.csv")
-        print(f"\nreport: {report.write_report(runs, out / 'report.html').resolve()}")
+        show_tables(folders, metrics, out / "report.html" if options.report else None)
     tell(wrong)
 
 
@@ -163,16 +170,18 @@ def _members(options: Own, view: View) -> int | None:
     return check_population(options.population)
 
 
-def _closed_form(options: Own, todo: Plan, source: Domain, target: Domain, view: View, name: str) -> ClosedForm:
+def _closed_form(options: Own, todo: Plan, source: Domain, target: Domain, view: View, closed: Classic) -> ClosedForm:
+    c = check_c(options.classifier_c)
     return ClosedForm(
         benchmark=options.benchmark,
         source=source.name,
         target=target.name,
-        method=name,
-        classifier=options.classifier,
+        method=closed.method,
+        classifier=closed.classifier,
+        classifier_options=() if closed.classifier == "1nn" or c == 1 else (("C", c),),
         relation=options.relation,
         protocol=stated(options, todo, view),
-        method_options=flat(todo.arguments.get(name, {})),
+        method_options=flat(todo.arguments.get(closed.method, {})),
     )
 
 

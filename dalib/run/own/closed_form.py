@@ -11,7 +11,7 @@ from dalib.core.checks import input_error
 from dalib.core.files import checksum, write_atomically
 from dalib.core.locks import hold, release
 from dalib.data import UNLABELLED, Domain, check_distinct, match_classes
-from dalib.evaluate.scores import Scores
+from dalib.evaluate.scores import Scores, confusion_matrix
 from dalib.methods.classic import CLASSIC, Fitted, nearest_neighbour
 from dalib.run.artefacts import configuration, faults
 from dalib.run.config import ClosedForm
@@ -30,26 +30,70 @@ def nearest(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Predict
     return lambda rows: nearest_neighbour(x, y, rows)
 
 
-def linear_svm(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Predict:
-    """Linear support vector machine, C = 1, one against one; from the Gram matrix, which is faster for long rows."""
+def linear_svm(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, C: float = 1.0) -> Predict:
+    """Linear support vector machine, one against one; from the Gram matrix, which is faster for long rows."""
     from sklearn.svm import SVC
 
-    machine = SVC(C=1.0, kernel="precomputed").fit(x @ x.T, y, sample_weight=weights)
+    machine = SVC(C=C, kernel="precomputed").fit(x @ x.T, y, sample_weight=weights)
     return lambda rows: machine.predict(rows @ x.T)
 
 
-def logistic_regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Predict:
-    """Multinomial logistic regression, C = 1."""
+def logistic_regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, C: float = 1.0) -> Predict:
+    """Multinomial logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=1.0, max_iter=2000).fit(x, y, sample_weight=weights).predict
+    return LogisticRegression(C=C, max_iter=2000).fit(x, y, sample_weight=weights).predict
 
 
-CLASSIFIERS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray | None], Predict]] = {
+CLASSIFIERS: dict[str, Callable[..., Predict]] = {
     "1nn": nearest,
     "svm": linear_svm,
     "logreg": logistic_regression,
 }
+"""``(x [n, d], labels [n], weights [n] or None, C=1.0) -> (rows [m, d] -> labels [m])``, by name; 1nn has no C."""
+CHOICES_OF_C = tuple(10.0**k for k in range(-4, 4))
+FOLDS, CHOSEN_ON = 5, 2000
+
+
+def choose_c(classifier: str, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> dict[str, float]:
+    """C by cross-validation on labelled source rows: of those that score best the nearest to 1.
+
+    Args:
+        classifier: svm or logreg.
+        x: ``[n, d]``, as the method mapped them; of more than 2,000 rows a share of each class is drawn, always the
+            same.
+        y: ``[n]``.
+        weights: ``[n]``, which also weigh the rows that are predicted.
+
+    Returns:
+        ``C`` and its ``accuracy``; C = 1 alone where a class has a single row, which can't be left out.
+    """
+    from sklearn.model_selection import StratifiedKFold, train_test_split
+
+    if len(y) > CHOSEN_ON and np.bincount(y).max() > 1:
+        try:
+            rows = train_test_split(np.arange(len(y)), train_size=CHOSEN_ON, stratify=y, random_state=0)[0]
+        except ValueError:  # a class with a single row, or more classes than rows to draw
+            rows = np.random.default_rng(0).permutation(len(y))[:CHOSEN_ON]
+        x, y, weights = x[rows], y[rows], None if weights is None else weights[rows]
+    smallest = int(np.bincount(y)[np.unique(y)].min())
+    if smallest < 2 or len(np.unique(y)) < 2:
+        return {"C": 1.0}
+    if x.shape[1] > len(x):
+        # A linear classifier sees inner products alone: as many columns as rows hold them all.
+        values, vectors = np.linalg.eigh(x.astype(np.float64) @ x.T.astype(np.float64))
+        x = vectors * np.sqrt(np.maximum(values, 0))
+    folds = list(StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=0).split(x, y))
+    each = np.ones(len(y)) if weights is None else weights
+    right = np.zeros(len(CHOICES_OF_C))
+    for train, test in folds:
+        own = None if weights is None else weights[train]
+        for i, C in enumerate(CHOICES_OF_C):
+            predicted = CLASSIFIERS[classifier](x[train], y[train], own, C=C)(x[test])
+            right[i] += (each[test] * (predicted == y[test])).sum()
+    # Sums of weights in another order may differ in the last digit, which must not decide.
+    best = min(np.flatnonzero(right >= right.max() * (1 - 1e-9)), key=lambda i: abs(np.log10(CHOICES_OF_C[i])))
+    return {"C": CHOICES_OF_C[best], "accuracy": float(right[best] / each.sum())}
 
 
 def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: Path, *, command: str = "") -> Path:
@@ -83,14 +127,21 @@ def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: 
     if experiment.method != "source_only":
         fitted = CLASSIC[experiment.method](**dict(experiment.method_options)).fit(x, y, unread)
     mapped = fitted.transform_target(rows)
-    predicted = CLASSIFIERS[experiment.classifier](fitted.source, y, fitted.weights)(mapped).astype(np.int32)
+    choices = dict(experiment.classifier_options)
+    info = {name: value for name, value in fitted.info.items() if isinstance(value, bool | int | float)}
+    if choices.get("C") == "source":
+        info |= choose_c(experiment.classifier, fitted.source, y, fitted.weights)
+        choices["C"] = info["C"]
+    classify = CLASSIFIERS[experiment.classifier]
+    predicted = classify(fitted.source, y, fitted.weights, **choices)(mapped).astype(np.int32)
+    record.write("fitted", 0, **info)
     file = io.BytesIO()
     if (labels == UNLABELLED).any():
         np.savez_compressed(file, predictions=predicted)
         written = write_atomically(folder / "predictions.npz", file.getvalue())
     else:
         classes = len(source.class_names)
-        counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+        counts = confusion_matrix(labels, predicted, classes)
         metrics = Scores(counts).metrics()
         record.write("evaluate", 0, domain=target.name, split="test", oracle=True, metrics=metrics)
         pick = [np.random.default_rng(0).permutation(n)[:PICTURE_ROWS] for n in (len(y), len(labels))]

@@ -1,15 +1,18 @@
-"""Domains of named data sets, dalib's and those of other packages, as the examples that ``dalib adapt`` trains on."""
+"""One place of a command, read: a user's folder or file, or a domain of a named data set of any package."""
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dalib.core.checks import choose, input_error
+from dalib.core.checks import InputError, choose, input_error
 from dalib.data import UNLABELLED, Domain, benchmarks
 from dalib.data.readers.images import ImageFiles
-from dalib.data.readers.user_files import BY_RANK, Place, Raw, pixels
+from dalib.data.readers.places import Options, Place, Raw
+from dalib.data.readers.user_files import BY_RANK, pixels, read
+from dalib.run.cli.progress import say
+from dalib.run.own.options import Own
 from dalib.run.registry import DATASETS, check_domains
 
 
@@ -27,10 +30,57 @@ def load_domain(name: str, domain: str, data_dir: Path | None) -> Domain:
     return choose(f"domain of {name}", domain, found)
 
 
-@cache
+@lru_cache(maxsize=1)
 def _foreign(name: str, data_dir: Path | None) -> dict[str, Domain]:
-    """All domains of another package's data set, read once."""
+    """All domains of another package's data set, read once a command."""
     return DATASETS[name](data_dir)
+
+
+def forget() -> None:
+    """Lets go of the domains of other packages that were read; those in use stay."""
+    _foreign.cache_clear()
+
+
+def read_place(role: str, place: Place, options: Own) -> Raw:
+    """Reads a place; labels of the target's pool are optional where a test is named, and so are those of a test that
+    ``--no-target-labels`` leaves without."""
+    how = Options(options.kind, options.layout, options.text_column, options.label_column, options.task == "regression")
+    if place.dataset is not None and how.real:
+        got = f"{place.path}, whose labels are classes"
+        raise input_error(role, got=got, expected="a file with real-valued labels for --task regression")
+
+    def examples(labelled: bool) -> Raw:
+        if place.dataset is None:
+            return read(role, place, how, labelled=labelled)
+        split = "test" if role.endswith("-test") else "train"
+        return read_dataset(role, place, options.data_dir, labelled=labelled, split=split)
+
+    if role == "target" and not options.target_labels:
+        return examples(False)
+    optional = options.target_test and (role == "target" or (role == "target-test" and not options.target_labels))
+    if not optional or (role == "target" and options.oracle):
+        return examples(True)
+    if _flat_folder(place):
+        return examples(False)
+    try:
+        return examples(True)
+    except InputError as error:
+        # In a folder of folders, reading on without labels could take in splits that are not meant.
+        if place.path.is_dir():
+            raise
+        try:
+            bare = examples(False)
+        except InputError:
+            raise error from None
+        say(f"{role}: read without its labels, which are optional here ({str(error).splitlines()[0]})")
+        return bare
+
+
+def _flat_folder(place: Place) -> bool:
+    """Whether a place is a folder that holds files and no folders, so that no class is named."""
+    if place.dataset is not None or not place.path.is_dir():
+        return False
+    return not any(path.is_dir() and not path.name.startswith(".") for path in place.path.iterdir())
 
 
 def read_dataset(argument: str, place: Place, data_dir: Path | None, *, labelled: bool, split: str = "train") -> Raw:

@@ -1,7 +1,7 @@
 """From what was read to domains in memory: images to tensors, texts to tokens or word vectors, scaling, splits."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from dalib.core.checks import InputError, choose, input_error
 from dalib.core.types import ImagePreprocessing, TextPreprocessing
 from dalib.data import Domain, encode, from_arrays, load_tokenizer
-from dalib.data.domain import random_holdout, stratified_holdout
+from dalib.data.domain import pool, random_holdout, stratified_holdout
 from dalib.data.matching import join
 from dalib.data.readers.images import SHOWN, ImageFiles, published, read_image
 from dalib.data.readers.user_files import Raw
@@ -155,47 +155,72 @@ Labels = list[str] | np.ndarray
 """Class names ``[n]``, or real numbers ``[n]`` or ``[n, k]``."""
 
 
-def make_source(parts: Sequence[tuple[str, np.ndarray, Labels]], *, holdout: float) -> Domain:
-    """The labelled domain, joined where there are several; ``holdout`` of every class is its split ``test``.
+def make_source(
+    parts: Sequence[tuple[str, np.ndarray, Labels]],
+    *,
+    holdout: float,
+    tests: Sequence[tuple[np.ndarray, Labels]] = (),
+) -> Domain:
+    """The labelled domain, joined where there are several.
 
-    Of real-valued labels it is a random share. The division is the same for every seed.
+    Args:
+        parts: name, examples and labels of each source.
+        holdout: share of every class that is the split ``test``, of real-valued labels a random share; 0 trains on all,
+            and ``test`` is the same split as ``train``. The division is the same for every seed.
+        tests: examples and labels of each source's split ``test``, where they are given; nothing is held out then.
     """
     domains = []
-    for name, x, labels in parts:
-        if isinstance(labels, np.ndarray):
-            train, test = random_holdout(len(labels), holdout, seed=0)
-            splits = {"train": (x[train], labels[train]), "test": (x[test], labels[test])}
-            domains.append(from_arrays(name, splits, class_names=()))
+    for i, (name, x, labels) in enumerate(parts):
+        names = () if isinstance(labels, np.ndarray) else class_names(labels)
+        y = numbered(labels, names)
+        if tests:
+            test_x, test_labels = tests[i]
+            splits = {"train": (x, y), "test": (test_x, numbered(test_labels, names))}
+        elif holdout == 0:
+            whole = from_arrays(name, {"train": (x, y)}, class_names=names).split("train")
+            domains.append(pool(name, names, whole))
             continue
-        names = class_names(labels)
-        y = np.array([names.index(label) for label in labels], np.int32)
-        train, test = stratified_holdout(y, holdout, seed=0)
-        domains.append(
-            from_arrays(name, {"train": (x[train], y[train]), "test": (x[test], y[test])}, class_names=names)
-        )
+        else:
+            if names:
+                train, test = stratified_holdout(y, holdout, seed=0)
+            else:
+                train, test = random_holdout(len(y), holdout, seed=0)
+            splits = {"train": (x[train], y[train]), "test": (x[test], y[test])}
+        domains.append(from_arrays(name, splits, class_names=names))
     return join(domains)
+
+
+def numbered(labels: Labels, names: Sequence[str]) -> np.ndarray:
+    """Class names as their places in ``names``, ``[n]`` int32; real numbers as they are."""
+    if isinstance(labels, np.ndarray):
+        return labels
+    index = {name: i for i, name in enumerate(names)}
+    return np.array([index[label] for label in labels], np.int32)
 
 
 def make_target(name: str, x: np.ndarray, labels: Labels | None, test: Any, classes: tuple[str, ...]) -> Domain:
     """The target; ``test`` is ``(x, labels)`` of a test split of its own, None for the transductive protocol.
 
-    Labels, where there are some, are kept apart by the stream and read by the oracle's score alone.
+    Labels, where there are some, are kept apart by the stream and read by the oracle's score alone. Classes that a
+    pool without labels may hold are those of the source, ``classes``, and what the test has more.
     """
-    test_x, test_labels = (x, labels) if test is None else test
-    if labels is None or test_labels is None:
-        return from_arrays(name, {"train": (x, None), "test": (test_x, None)}, class_names=classes)
-    if isinstance(labels, np.ndarray):
-        return from_arrays(name, {"train": (x, labels), "test": (test_x, test_labels)}, class_names=())
-    names = class_names([*labels, *test_labels])
-    index = {label: i for i, label in enumerate(names)}
-    rows = [np.array([index[label] for label in own], np.int32) for own in (labels, test_labels)]
+    both: tuple[Any, Any] = (x, labels) if test is None else test
+    test_x, test_labels = both
+    known = [own for own in (labels, test_labels) if own is not None]
+    if not known or any(isinstance(own, np.ndarray) for own in known):
+        splits = {"train": (x, labels), "test": (test_x, test_labels)}
+        return from_arrays(name, splits, class_names=() if known else classes)
+    if labels is None:
+        names = (*classes, *(c for c in class_names(test_labels) if c not in classes))
+    else:
+        names = class_names([label for own in known for label in own])
+    rows = [None if own is None else numbered(own, names) for own in (labels, test_labels)]
     return from_arrays(name, {"train": (x, rows[0]), "test": (test_x, rows[1])}, class_names=names)
 
 
 def make_shots(name: str, x: np.ndarray, labels: Any, source: Domain) -> Domain:
     """The labelled examples of the target, with the source's classes in its order."""
-    y = np.array([source.class_names.index(label) for label in labels], np.int32)
-    return from_arrays(name, {"train": (x, y)}, class_names=source.class_names)
+    return from_arrays(name, {"train": (x, numbered(labels, source.class_names))}, class_names=source.class_names)
 
 
 def scaled(
@@ -247,11 +272,30 @@ def _shares(x: np.ndarray) -> np.ndarray:
     return x / total
 
 
-def _standardise(x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+class Standard(NamedTuple):
+    """A map to mean 0 and deviation 1, per column or channel: ``(x − mean) / spread``."""
+
+    mean: np.ndarray
+    spread: np.ndarray
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The rows in the new scale, float32."""
+        return ((x - self.mean) / self.spread).astype(np.float32)
+
+
+def standard(sources: Sequence[np.ndarray], target: np.ndarray, scale: str) -> Standard | None:
+    """The map that :func:`scaled` applies to the target; None for ``none``."""
+    if scale == "none":
+        return None
+    if scale == "l1-domain":
+        raise input_error("scale", got=scale, expected="none, source or domain: rows over their sum are no fixed map")
+    return _standardise(np.concatenate(sources) if scale == "source" else target)
+
+
+def _standardise(x: np.ndarray) -> Standard:
     axes = tuple(range(x.ndim - 1))
     mean, spread = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
-    spread = np.where(spread > 0, spread, 1)
-    return lambda a: ((a - mean) / spread).astype(np.float32)
+    return Standard(mean, np.where(spread > 0, spread, 1))
 
 
 def same_shape(shapes: dict[str, tuple[int, ...]]) -> None:

@@ -3,11 +3,13 @@
 import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from dalib.data.readers.user_files import place_of
+from dalib.core.files import folder_name
+from dalib.data.readers.places import place_of
+from dalib.run.config import named_values
 from dalib.run.presets.options import RunOptions
 
 LAYOUTS = ("auto", "nct", "ntc")
@@ -25,11 +27,14 @@ class Read:
     target: str
     """Data to adapt to, used without labels."""
     target_test: str | None = None
-    """Labelled data of the target to test on. Default: the target itself."""
+    """Labelled data of the target to test on; labels of --target are then optional. Default: the target itself."""
+    source_test: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Labelled data to score the source on, one for each --source in its order. Default: --holdout of the source."""
     target_labelled: str | None = None
     """A few labelled examples of the target, of every class, for semi-supervised methods (mme)."""
     target_labels: bool = True
-    """--no-target-labels: read none; no target accuracy then, but predictions.csv."""
+    """--no-target-labels: read none of --target, and those of --target-test if it has some. Of a test without labels
+    there is no accuracy, but predictions.csv."""
     data_dir: Path | None = None
     """Folder with the files of a DATASET. Default: the environment variable DALIB_DATA."""
     kind: str | None = None
@@ -57,7 +62,9 @@ class Own(RunOptions, Read):
     source-only net goes once over the target in batches and adapts while it predicts);
     package.module:factory is one of your own."""
     classifier: str = "1nn"
-    """On top of closed-form methods: 1nn, svm or logreg."""
+    """On top of closed-form methods: 1nn, svm or logreg; --method source_only+svm coral+logreg names it for one."""
+    classifier_c: str = "source"
+    """C of svm and logreg: a number > 0, or source: the one that scores best in cross-validation on the source."""
     baseline: bool = True
     """Run source-only as well."""
     oracle: bool = False
@@ -75,6 +82,8 @@ class Own(RunOptions, Read):
     encoder: str | None = None
     """Net by name. Default: mlp for vectors and hashed texts, series_cnn, dtn. A text encoder reads tokens.
     package.module:factory is one of your own."""
+    head: str = "auto"
+    """Layer of the net that gives logits, by name; auto takes each method's own (cosine for mme, elsewhere linear)."""
     encoder_options: tuple[str, ...] = ()
     """Fields of the encoder, e.g. encoder.stride=4."""
     weights: str = ""
@@ -92,11 +101,20 @@ class Own(RunOptions, Read):
     scale: str = "source"
     """Of vectors and series: none, source, domain, l1-domain (rows over their sum, then each domain by itself)."""
     holdout: float = 0.2
-    """Share of every source class that is held out to score the source."""
+    """Share of every source class that is held out to score the source; 0 trains on all of it."""
     benchmark: str = "own"
     """Name of the benchmark that the data are, for the ledger."""
     protocol: tuple[str, ...] = ()
     """What else the ledger should know of the data, e.g. "variant=ten random splits"."""
+
+
+def encoder_options(options: Own) -> dict[str, Any]:
+    """``encoder.name=value`` texts as fields of the encoder.
+
+    Raises:
+        InputError: for another form.
+    """
+    return named_values("encoder-options", options.encoder_options, "encoder.")
 
 
 # The folder that the options lead to.
@@ -112,7 +130,16 @@ ORDER = (
     *("options", "holdout", "benchmark", "protocol", "log_every", "evaluate_every", "save_every"),
 )
 """The order in which options enter the hash, which the names of older folders hold fast; a new option comes last."""
-NEWER = ("task", "scale_targets", "target_labelled")
+NEWER = (
+    "task",
+    "scale_targets",
+    "target_labelled",
+    "adapter",
+    "adapter_options",
+    "source_test",
+    "head",
+    "classifier_c",
+)
 """Options that count where they are not at their defaults only."""
 
 
@@ -123,4 +150,4 @@ def default_folder(options: Own) -> Path:
     values = [(name, getattr(options, name)) for name in counted]
     protocol = [(name, repr(value)) for name, value in values if name not in NEWER or value != known[name]]
     name = place_of("target", options.target).name
-    return Path("runs") / f"own-{name}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"
+    return Path("runs") / f"own-{folder_name(name)}-{hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]}"

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from dalib.core.checks import InputError, choose, input_error
 from dalib.data.readers.user_files import KINDS, Place, place_of
+from dalib.encoders import HEADS
 from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods import TEST_TIME
 from dalib.methods.classic import CLASSIC
@@ -19,11 +20,35 @@ from dalib.run.registry import ALL_METHODS, ENCODERS, METHODS
 T = TypeVar("T")
 
 
+ROLES = ("source", "source-test", "target", "target-test", "target-labelled")
+"""What a place may serve for, by the names of the options."""
+
+
+class Classic(NamedTuple):
+    """A method in closed form, or source_only, with the classifier on top of it."""
+
+    method: str
+    classifier: str
+
+
+def closed_form(options: Own, name: str) -> Classic | None:
+    """A name of ``--method`` as a run in closed form, METHOD or METHOD+CLASSIFIER; None for other methods.
+
+    Raises:
+        InputError: for an unknown classifier.
+    """
+    method, plus, classifier = name.rpartition("+")
+    if plus and (method in CLASSIC or method == "source_only"):
+        choose("classifier", classifier, CLASSIFIERS)
+        return Classic(method, classifier)
+    return Classic(name, options.classifier) if name in CLASSIC else None
+
+
 class Plan(NamedTuple):
     """Names of the methods by how they run, their hyper-parameters, and what is read from where."""
 
     nets: tuple[str, ...]
-    classic: tuple[str, ...]
+    classic: tuple[Classic, ...]
     arguments: dict[str, dict[str, Any]]
     sources: tuple[Place, ...]
     target: Place
@@ -31,6 +56,13 @@ class Plan(NamedTuple):
     protocol: tuple[tuple[str, str], ...]
     online: tuple[str, ...] = ()
     shots: Place | None = None
+    source_tests: tuple[Place, ...] = ()
+
+    @property
+    def places(self) -> dict[str, tuple[Place, ...]]:
+        """All places by role, in the order of :data:`ROLES`."""
+        test, shots = ((place,) if place else () for place in (self.test, self.shots))
+        return dict(zip(ROLES, (self.sources, self.source_tests, (self.target,), test, shots), strict=True))
 
 
 SEMI_SUPERVISED = [name for name in OWN_METHODS if needs_of(name).setting == "semi-supervised"]
@@ -38,7 +70,8 @@ SEMI_SUPERVISED = [name for name in OWN_METHODS if needs_of(name).setting == "se
 
 def check_regression(name: str) -> None:
     """Raises an InputError for a method that predicts no real numbers, naming those that do."""
-    others = {**dict.fromkeys(CLASSIC, "in closed form"), **dict.fromkeys(TEST_TIME, "for test time")}
+    closed = (*CLASSIC, "source_only+classifier")
+    others = {**dict.fromkeys(closed, "in closed form"), **dict.fromkeys(TEST_TIME, "for test time")}
     if name not in others and serves_regression(needs_of(name)):
         return
     why = f"{others[name]}, and classifies" if name in others else f"for classes ({needs_of(name).setting})"
@@ -61,16 +94,18 @@ def gather(attempts: list[Callable[[], T]]) -> list[T]:
 
 def check_method(options: Own, name: str) -> None:
     """Checks that a method is known and that the options suit it."""
+    closed = closed_form(options, name)
+    name = closed.method if closed else name
     choose("method", name, ALL_METHODS)
     if options.task == "regression":
-        check_regression(name)
+        check_regression("source_only+classifier" if closed else name)
         return
     if name in TEST_TIME:
         if options.relation != "closed":
             raise input_error("relation", got=f"{options.relation}, for {name}", expected="closed")
         return
-    if name in CLASSIC:
-        if name in WEIGHTING and options.classifier == "1nn":
+    if closed:
+        if name in WEIGHTING and closed.classifier == "1nn":
             got = f"1nn for {name}, which weights source rows"
             raise input_error("classifier", got=got, expected="svm or logreg")
         if options.relation in OPEN:
@@ -122,9 +157,12 @@ def check_numbers(options: Own) -> None:
         raise input_error("frozen-features", got="no --weights", expected="a pretrained encoder")
     if options.weights and not options.encoder:
         raise input_error("weights", got="no --encoder", expected="the encoder that they are for")
-    if not options.target_labels and (options.oracle or options.target_test):
-        got = "--no-target-labels beside --oracle or --target-test"
-        raise input_error("target-labels", got=got, expected="one or the other")
+    if not options.target_labels and options.oracle:
+        raise input_error("target-labels", got="--no-target-labels and --oracle", expected="one or the other")
+    if options.source_test and len(options.source_test) != len(options.source):
+        got = f"{len(options.source_test)}, for {len(options.source)} --source"
+        raise input_error("source-test", got=got, expected="one for each --source, in its order")
+    check_c(options.classifier_c)
     if options.oracle and not options.target_test:
         expected = "--target-test, or the oracle would be tested on what it learnt"
         raise input_error("oracle", got="no test split of the target", expected=expected)
@@ -137,13 +175,29 @@ def check_numbers(options: Own) -> None:
         raise input_error("target-labelled", got=", ".join(options.method), expected=expected)
     if options.task != "regression" and options.scale_targets != "none":
         raise input_error("scale-targets", got=options.scale_targets, expected="none without --task regression")
-    for name in options.method if options.preset else ():
-        if name not in TEST_TIME:
-            settings(options.preset, name)
+    for name in known if options.preset else ():
+        settings(options.preset, name)
     if not options.source:
         raise input_error("source", got="none", expected="at least one --source")
     if not options.method:
         raise input_error("method", got="none", expected="at least one")
+
+
+def check_c(text: str) -> float | str:
+    """C of a classifier: ``source``, or a number > 0.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if text == "source":
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise input_error("classifier-c", got=repr(text), expected="source, or a number > 0")
+    return value
 
 
 def protocol(options: Own) -> tuple[tuple[str, str], ...]:
@@ -162,6 +216,7 @@ def check_options(options: Own) -> None:
         "scale": dict.fromkeys(SCALES),
         "layout": dict.fromkeys(LAYOUTS),
         "task": dict.fromkeys(TASKS),
+        "head": {"auto": None, **HEADS},
         "scale_targets": dict.fromkeys(TARGETS),
     }
     checks: list[Callable[[], Any]] = [lambda n=name: check_method(options, n) for name in options.method]  # type: ignore[misc]
@@ -193,21 +248,24 @@ def plan(options: Own) -> Plan:
     check_population(options.population)
     check_options(options)
     arguments = method_options(options.options, ALL_METHODS)
-    if unused := [name for name in arguments if name not in options.method]:
+    found = {name: closed_form(options, name) for name in options.method}
+    running = {closed.method if closed else name for name, closed in found.items()}
+    if unused := [name for name in arguments if name not in running]:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
     sources = gather([lambda t=text: place_of("source", t) for text in options.source])  # type: ignore[misc]
     for name in TEST_TIME:
         if fixed := [option for option in arguments.get(name, {}) if option in ("apply", "optimizer")]:
             todo = f"{name}.learning_rate=… sets the rate of the default optimiser"
             raise input_error("options", got=f"{name}.{fixed[0]}", expected="numbers and words", todo=todo)
-    nets = [name for name in options.method if name not in CLASSIC and name not in TEST_TIME]
+    nets = [name for name, closed in found.items() if closed is None and name not in TEST_TIME]
     online = [name for name in options.method if name in TEST_TIME]
-    classic = [name for name in options.method if name in CLASSIC]
+    classic = [closed for closed in found.values() if closed]
     starts = any(METHODS[name](**arguments.get(name, {})).needs.start == "source" for name in nets)
     if online or (nets and (options.baseline or starts)):
         nets = ["source_only", *(name for name in nets if name != "source_only")]
-    if classic and options.baseline:
-        classic = ["source_only", *classic]
+    if options.baseline:
+        classic = [*(Classic("source_only", closed.classifier) for closed in classic), *classic]
+    classic = list(dict.fromkeys(classic))
     _complete(arguments, nets, len(sources))
     test = place_of("target-test", options.target_test) if options.target_test else None
     return Plan(
@@ -220,4 +278,5 @@ def plan(options: Own) -> Plan:
         protocol(options),
         tuple(online),
         place_of("target-labelled", options.target_labelled) if options.target_labelled else None,
+        tuple(gather([lambda t=text: place_of("source-test", t) for text in options.source_test])),  # type: ignore[misc]
     )

@@ -1,22 +1,16 @@
-"""Users' data read into domains, and predictions written for their files."""
+"""All data of a command of :mod:`dalib.run.own.adapt`, read and checked: what is wrong anywhere is one error."""
 
-import csv
-import io
-import json
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from dalib.core.checks import InputError, input_error
-from dalib.core.files import write_atomically
 from dalib.data import Domain, match_classes
-from dalib.data.matching import RELATIONS, UNKNOWN
-from dalib.data.readers.images import ImageFiles
-from dalib.data.readers.user_files import Options, Place, Raw, read
-from dalib.run.own.datasets import read_dataset
+from dalib.data.readers.places import Place, Raw
+from dalib.run.cli.progress import say
+from dalib.run.own.classes import check_classes, check_distinct, check_numbers
+from dalib.run.own.datasets import forget, read_place
 from dalib.run.own.inputs import (
     TEXT_ENCODERS,
     View,
@@ -29,71 +23,20 @@ from dalib.run.own.inputs import (
     scaled,
     scaled_targets,
 )
-from dalib.run.own.options import Own
-from dalib.run.own.plan import Plan
+from dalib.run.own.options import Own, encoder_options
+from dalib.run.own.plan import ROLES, Plan
+from dalib.run.own.predictions import names_of
 from dalib.run.registry import ENCODERS
-from dalib.train.devices.processes import leads
-
-# What the examples of a target without labels were taken for, as a table that a spreadsheet opens.
-
-
-def names_of(raw: Raw) -> list[str]:
-    """What the examples of a place are called: the paths of images, elsewhere the number of the row or text, from 0."""
-    if isinstance(raw.inputs, ImageFiles):
-        return list(raw.inputs.paths)
-    return [str(i) for i in range(len(raw.inputs))]
-
-
-def write_predictions(
-    folders: Sequence[Path], examples: Sequence[str], class_names: Sequence[str], unit: Any = None
-) -> list[Path]:
-    """Writes ``predictions.csv`` (example, class, probability) beside every ``predictions.npz`` in these run folders.
-
-    Without classes it holds the predicted numbers (example, value, value 2, …).
-
-    Args:
-        folders: of finished runs; closed-form methods have no probabilities, and an empty column.
-        examples: names of the target's examples, in the order of the predictions.
-        class_names: of the predicted classes, "unknown" last where there is one; none for a regression.
-        unit: ``(mean, deviation)`` that takes predicted numbers back to the labels' own scale.
-    """
-    written = []
-    for folder in folders:
-        source = folder / "predictions.npz"
-        if not source.is_file():
-            continue
-        with np.load(source, allow_pickle=False) as arrays:
-            predicted = arrays["predictions"]
-            sure = arrays["probabilities"].max(1) if "probabilities" in arrays.files else None
-        text = io.StringIO(newline="")
-        table = csv.writer(text)
-        if not class_names:
-            mean, spread = (0, 1) if unit is None else unit
-            values = predicted * spread + mean
-            table.writerow(["example", "value", *(f"value {i + 1}" for i in range(1, values.shape[1]))])
-            table.writerows([example, *map(repr, row)] for example, row in zip(examples, values.tolist(), strict=True))
-            written.append(write_atomically(folder / "predictions.csv", text.getvalue().encode()))
-            continue
-        table.writerow(["example", "class", "probability"])
-        for i, (example, label) in enumerate(zip(examples, predicted, strict=True)):
-            table.writerow([example, class_names[label], "" if sure is None else f"{sure[i]:.6f}"])
-        written.append(write_atomically(folder / "predictions.csv", text.getvalue().encode()))
-    return written
-
-
-# All data of a command of :mod:`dalib.run.own.adapt`, read and checked: what is wrong anywhere is one error.
-
 
 T = TypeVar("T")
 DEFAULT_ENCODERS = {"vectors": "mlp", "series": "series_cnn", "images": "dtn", "text": "mlp"}
-SHOWN = 20
 
 
 class Data(NamedTuple):
     """What a command trains on.
 
     Attributes:
-        source: joined where there are several; ``holdout`` of every class is its split ``test``.
+        source: joined where there are several; its split ``test`` is held out, given, or all of it (``--holdout 0``).
         target: with the classes that it has itself.
         view: how examples became arrays.
         encoder: name of the net on top of them.
@@ -111,6 +54,15 @@ class Data(NamedTuple):
     shots: Domain | None = None
 
 
+class Part(NamedTuple):
+    """One place of the command: what it serves for, where it is, what was read, and that as an array."""
+
+    role: str
+    place: Place
+    raw: Raw
+    x: np.ndarray
+
+
 def read_domains(options: Own, todo: Plan) -> Data:
     """Reads and checks all data.
 
@@ -119,21 +71,19 @@ def read_domains(options: Own, todo: Plan) -> Data:
             relation, unreadable images, shapes.
     """
     faults: list[str] = []
-    how = Options(options.kind, options.layout, options.text_column, options.label_column, options.task == "regression")
-    roles = [("source", place, True) for place in todo.sources] + [("target", todo.target, options.target_labels)]
-    roles += [("target-test", todo.test, True)] if todo.test else []
-    roles += [("target-labelled", todo.shots, True)] if todo.shots else []
-    places = [place for _, place, _ in roles]
-    raws = [_try(faults, lambda r=r: _read(r[0], r[1], how, options, r[2])) for r in roles]  # type: ignore[misc]
+    roles = [(role, place) for role, places in todo.places.items() for place in places]
+    raws = [_try(faults, lambda r=r, p=p: read_place(r, p, options)) for r, p in roles]  # type: ignore[misc]
+    forget()
     whole = [raw for raw in raws if raw is not None]
+    # Labels are compared only when all are there: half of them would give wrong differences.
     if len(whole) == len(raws):
-        if options.task == "regression":
-            _try(faults, lambda: _check_numbers(places, whole))
-        else:
-            _try(faults, lambda: _check_classes(todo, whole, options.relation))
+        found: dict[str, list[tuple[Place, Raw]]] = {role: [] for role in todo.places}
+        for (role, place), raw in zip(roles, whole, strict=True):
+            found[role].append((place, raw))
+        _try(faults, lambda: _check_labels(options, found))
     kinds = {raw.kind for raw in whole}
     if len(kinds) > 1:
-        faults.append(f"source and target: {' and '.join(sorted(kinds))}\n  expected: one kind of examples")
+        faults.append(_several_kinds(roles, raws))
     view, encoder = None, options.encoder or ""
     if len(kinds) == 1:
         encoder = encoder or DEFAULT_ENCODERS[whole[0].kind]
@@ -141,43 +91,66 @@ def read_domains(options: Own, todo: Plan) -> Data:
     # Faults so far stop the computing of features, not the decoding of images: truncated ones are to be named too.
     seen = view if view is not None and not faults else _plain(options, kinds)
     xs: list[np.ndarray | None] = [None] * len(raws)
-    for i, (place, raw) in enumerate(zip(places, raws, strict=True)):
-        if raw is not None and seen is not None and (not faults or raw.kind == "images"):
-            xs[i] = _try(faults, lambda p=place, r=raw: arrays(str(p.path), r, seen))  # type: ignore[misc]
-    known = {place.name: x.shape[1:] for place, x in zip(places, xs, strict=True) if x is not None}
+    for i, ((_, place), one) in enumerate(zip(roles, raws, strict=True)):
+        if one is not None and seen is not None and (not faults or one.kind == "images"):
+            xs[i] = _try(faults, lambda p=place, r=one: arrays(str(p.path), r, seen))  # type: ignore[misc]
+    known = {place.name: x.shape[1:] for (_, place), x in zip(roles, xs, strict=True) if x is not None}
     _try(faults, lambda: same_shape(known))
-    _try(faults, lambda: _check_distinct(todo, xs))
+    ours = [(place, x) for (role, place), x in zip(roles, xs, strict=True) if role.startswith("source")]
+    theirs = [x for (role, _), x in zip(roles, xs, strict=True) if not role.startswith("source")]
+    _try(faults, lambda: check_distinct(ours, theirs))
     if faults or view is None:
         raise InputError("\n".join(faults))
-    return _domains(options, todo, whole, [x for x in xs if x is not None], view, encoder)
+    parts = [Part(r, p, raw, x) for (r, p), raw, x in zip(roles, whole, xs, strict=True) if x is not None]
+    return _domains(options, parts, view, encoder)
 
 
-def _domains(options: Own, todo: Plan, raws: Sequence[Raw], xs: list[np.ndarray], view: View, encoder: str) -> Data:
-    k = len(todo.sources)
+def _domains(options: Own, parts: Sequence[Part], view: View, encoder: str) -> Data:
+    """The domains of all places, brought to scale."""
+    at = {role: [i for i, part in enumerate(parts) if part.role == role] for role in ROLES}
+    sources, others = at["source"], [i for role in ROLES[1:] for i in at[role]]
+    xs: list[Any] = [part.x for part in parts]
+    labels: list[Any] = [part.raw.labels for part in parts]
+    unit = None
     if view.kind in ("vectors", "series"):
-        ours, theirs = scaled(xs[:k], xs[k:], options.scale)
-        xs = [*ours, *theirs]
-    labels, unit = [raw.labels for raw in raws], None
+        rows = {role: [xs[i] for i in at[role]] for role in ROLES}
+        tests = _scaled_tests(rows["source"], rows["source-test"], options.scale)
+        of_target = [i for role in ROLES[2:] for i in at[role]]
+        ours, theirs = scaled(rows["source"], [xs[i] for i in of_target], options.scale)
+        for i, x in zip([*sources, *at["source-test"], *of_target], [*ours, *tests, *theirs], strict=True):
+            xs[i] = x
     if options.task == "regression":
-        known = [y for y in labels[:k] if isinstance(y, np.ndarray)]
-        known, others, unit = scaled_targets(known, labels[k:], options.scale_targets)
-        labels = [*known, *others]
-    parts = [(p.name, x, y) for p, x, y in zip(todo.sources, xs, labels, strict=False) if y is not None]
-    source = make_source(parts, holdout=options.holdout)
-    examples = [names_of(raw) for raw in raws]
-    shots = None
-    if todo.shots:
-        shots = make_shots(f"{todo.target.name}, labelled", xs[-1], labels[-1], source)
-        for i in range(k, len(xs) - 1):
-            kept = _apart(raws[i].kind, "target-test" if i > k else "target", xs[i], xs[-1])
+        known, rest, unit = scaled_targets(
+            [labels[i] for i in sources], [labels[i] for i in others], options.scale_targets
+        )
+        for i, y in zip([*sources, *others], [*known, *rest], strict=True):
+            labels[i] = y
+    source = make_source(
+        [(parts[i].place.name, xs[i], labels[i]) for i in sources],
+        holdout=options.holdout,
+        tests=[(xs[i], labels[i]) for i in at["source-test"]],
+    )
+    # The labelled examples of the target leave its pool and its test, or they would be tested on.
+    examples = [names_of(part.raw) for part in parts]
+    target, shots = parts[at["target"][0]].place.name, None
+    for shot in at["target-labelled"]:
+        shots = make_shots(f"{target}, labelled", xs[shot], labels[shot], source)
+        for i in (*at["target"], *at["target-test"]):
+            kept = _apart(view.kind, parts[i].role, xs[i], xs[shot])
             xs[i], examples[i] = xs[i][kept], [examples[i][row] for row in kept]
-            own = labels[i]
-            labels[i] = None if own is None else [own[row] for row in kept]
-    test = (xs[k + 1], labels[k + 1]) if todo.test else None
-    target = make_target(todo.target.name, xs[k], labels[k], test, source.class_names)
-    match_classes(source, target, relation=options.relation)
-    shown = examples[k + 1] if todo.test else examples[k]
-    return Data(source, target, view, "mlp" if view.frozen else encoder, shown, unit, shots)
+            labels[i] = None if labels[i] is None else [labels[i][row] for row in kept]
+    (pool,), tested = at["target"], (at["target-test"] or at["target"])[0]
+    test = (xs[tested], labels[tested]) if tested != pool else None
+    made = make_target(target, xs[pool], labels[pool], test, source.class_names)
+    match_classes(source, made, relation=options.relation)
+    return Data(source, made, view, "mlp" if view.frozen else encoder, examples[tested], unit, shots)
+
+
+def _scaled_tests(sources: Sequence[np.ndarray], tests: Sequence[np.ndarray], scale: str) -> list[np.ndarray]:
+    """Test examples of each source, brought to scale as that source is."""
+    if scale == "source":
+        return scaled(sources, tests, scale)[1]
+    return [scaled([], [x, test], scale)[1][1] for x, test in zip(sources, tests, strict=False)]
 
 
 def _apart(kind: str, argument: str, xs: np.ndarray, shots: np.ndarray) -> np.ndarray:
@@ -190,21 +163,26 @@ def _apart(kind: str, argument: str, xs: np.ndarray, shots: np.ndarray) -> np.nd
     kept = np.flatnonzero([np.ascontiguousarray(x).tobytes() not in seen for x in xs])
     if len(kept) == 0:
         got = f"all {len(xs)} examples of {argument} among the labelled ones"
-        raise input_error("target-labelled", got=got, expected="a few, beside others without labels")
-    if (gone := len(xs) - len(kept)) and leads():
+        raise input_error("target-labelled", got=got, expected="a few, and others without labels in the pool")
+    if gone := len(xs) - len(kept):
         what = "vectors" if kind == "vectors" else "examples"
-        print(f"{argument}: {gone} of {len(xs)} {what} are among --target-labelled and are left out", file=sys.stderr)
+        say(f"{argument}: {gone} of {len(xs)} {what} are among --target-labelled and are left out")
     return kept
 
 
-def _read(argument: str, place: Place, how: Options, options: Own, labelled: bool) -> Raw:
-    if place.dataset is not None and how.real:
-        got = f"{place.path}, whose labels are classes"
-        raise input_error(argument, got=got, expected="a file with real-valued labels for --task regression")
-    if place.dataset is None:
-        return read(argument, place, how, labelled=labelled)
-    split = "test" if argument == "target-test" else "train"
-    return read_dataset(argument, place, options.data_dir, labelled=labelled, split=split)
+def _check_labels(options: Own, found: Mapping[str, list[tuple[Place, Raw]]]) -> None:
+    if options.task == "regression":
+        check_numbers([reading for readings in found.values() for reading in readings])
+    else:
+        check_classes(found, options.relation)
+
+
+def _several_kinds(roles: Sequence[tuple[str, Place]], raws: Sequence[Raw | None]) -> str:
+    """The error for places of several kinds, with each place's."""
+    each = [f"--{role} {place.path}: {raw.kind}" for (role, place), raw in zip(roles, raws, strict=True) if raw]
+    todo = "--kind vectors, images, series or text says how a file that could be several is read"
+    got = "examples of several kinds\n    " + "\n    ".join(each)
+    return str(input_error("source and target", got=got, expected="one kind of examples", todo=todo))
 
 
 def _try(faults: list[str], attempt: Callable[[], T]) -> T | None:
@@ -216,16 +194,17 @@ def _try(faults: list[str], attempt: Callable[[], T]) -> T | None:
 
 
 def _view(options: Own, todo: Plan, kind: str, encoder: str) -> View:
+    classic = ", ".join(dict.fromkeys(closed.method for closed in todo.classic))
     if kind == "images" and todo.classic and not options.frozen_features:
         todo_text = "add --encoder NAME --weights default --frozen-features"
-        raise input_error("method", got=f"{', '.join(todo.classic)} on images", expected="features", todo=todo_text)
+        raise input_error("method", got=f"{classic} on images", expected="features", todo=todo_text)
     if kind != "images" and options.augment:
         raise input_error("augment", got=f"{' '.join(options.augment)} for {kind}", expected="images")
     tokens = kind == "text" and encoder in TEXT_ENCODERS
     if kind == "text" and not tokens and encoder != "mlp" and ENCODERS.origin(encoder) is None:
         raise input_error("encoder", got=encoder, expected=f"mlp, or a text encoder: {', '.join(TEXT_ENCODERS)}")
     if todo.classic and (kind == "series" or (tokens and not options.frozen_features)):
-        raise input_error("method", got=f"{', '.join(todo.classic)} on {kind}", expected="vectors or frozen features")
+        raise input_error("method", got=f"{classic} on {kind}", expected="vectors or frozen features")
     model = pretrained(encoder, options.weights, encoder_options(options)) if options.weights else None
     frozen = options.frozen_features
     return View(kind, options.size, options.max_length, options.scale, options.tokenizer, tokens, model, frozen)
@@ -236,86 +215,3 @@ def _plain(options: Own, kinds: set[str]) -> View | None:
     if kinds != {"images"}:
         return None
     return View("images", options.size, options.max_length, options.scale, "", False, None, False)
-
-
-def _check_numbers(places: Sequence[Place], raws: Sequence[Raw]) -> None:
-    """Raises an InputError for places whose labels have not equally many numbers."""
-    known = [(place, raw.labels) for place, raw in zip(places, raws, strict=True) if raw.labels is not None]
-    sizes = {place.name: np.shape(labels)[1:] or (1,) for place, labels in known}
-    if len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{size[0]} in {name}" for name, size in sizes.items())
-        raise input_error("labels", got=f"numbers a label: {listed}", expected="the same everywhere")
-
-
-def _check_classes(todo: Plan, raws: Sequence[Raw], relation: str) -> None:
-    """Compares the class names of all places: sources with the first, the target with the sources.
-
-    Raises:
-        InputError: naming every place whose classes do not fit.
-    """
-    k = len(todo.sources)
-    first = set(_names(raws[0]))
-    faults = []
-    for place, raw in zip(todo.sources[1:], raws[1:k], strict=True):
-        if other := first ^ set(_names(raw)):
-            faults.append(f"{todo.sources[0].name} and {place.name}: only in one of them {_listed(other)}")
-    if todo.shots:
-        raws, shots = raws[:-1], raws[-1]
-        if other := first ^ set(_names(shots)):
-            got = f"only in one of {todo.sources[0].name} and {todo.shots.name}: {_listed(other)}"
-            faults.append(f"--target-labelled must have the source's classes; {got}")
-    theirs = {label for raw in raws[k:] for label in _names(raw)}
-    if raws[k].labels is not None:
-        may_lack, may_add = RELATIONS[relation]
-        if (missing := first - theirs) and not may_lack:
-            faults.append(f"only in {todo.sources[0].name}, not in {todo.target.name}: {_listed(missing)}")
-        if (extra := theirs - first) and not may_add:
-            faults.append(f"only in {todo.target.name}, not in {todo.sources[0].name}: {_listed(extra)}")
-        if not first & theirs:
-            faults.append(f"{todo.sources[0].name} and {todo.target.name} share no class")
-        if may_add and UNKNOWN in first:
-            faults.append(f"{todo.sources[0].name}: a class {UNKNOWN!r}, the name of what the target has more")
-    if faults:
-        raise input_error(
-            "classes",
-            got="".join(f"\n    {fault}" for fault in faults),
-            expected=f"label sets as --relation {relation} says",
-            todo="rename classes, or choose --relation partial (target lacks some), open (it has more), universal",
-        )
-
-
-def _names(raw: Raw) -> Sequence[str]:
-    return raw.labels if isinstance(raw.labels, list) else ()
-
-
-def _listed(names: set[str]) -> str:
-    shown = sorted(names)
-    return ", ".join(shown[:SHOWN]) + (f" … ({len(shown)} in all)" if len(shown) > SHOWN else "")
-
-
-def _check_distinct(todo: Plan, xs: Sequence[np.ndarray | None]) -> None:
-    k = len(todo.sources)
-    for place, x in zip(todo.sources, xs, strict=False):
-        if x is not None and any(other is not None and np.array_equal(x, other) for other in xs[k:]):
-            got = f"the same data twice: {place.path} and the target"
-            raise input_error("source and target", got=got, expected="two different domains")
-
-
-def encoder_options(options: Own) -> dict[str, Any]:
-    """``encoder.name=value`` texts as fields of the encoder.
-
-    Raises:
-        InputError: for another form.
-    """
-    found = {}
-    for text in options.encoder_options:
-        left, equal, value = text.partition("=")
-        name = left.removeprefix("encoder.")
-        if not equal or not name:
-            raise input_error("encoder-options", got=repr(text), expected="encoder.name=value")
-        try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
-            parsed = value
-        found[name] = tuple(parsed) if isinstance(parsed, list) else parsed
-    return found

@@ -17,7 +17,7 @@ from dalib.core.types import Array, Outputs, PyTree
 from dalib.data import Domain, check_distinct, match_classes
 from dalib.data.domain import unlabelled
 from dalib.encoders import Net
-from dalib.evaluate.scores import Scores
+from dalib.evaluate.scores import Scores, confusion_matrix
 from dalib.evaluate.selection import unlabelled_events
 from dalib.methods import TEST_TIME, Method, Needs, TestTime
 from dalib.run.artefacts import PICTURE_ROWS, configuration, faults, fingerprints, packed, read_start
@@ -176,15 +176,8 @@ def go_over(method: TestTime, variables: PyTree, target: Domain, rows: list[np.n
 
 def whole_scores(passed: Passed, labels: np.ndarray) -> dict[str, float]:
     """Scores of the whole stream: of the predictions before the updates, and the accuracy of those after them."""
-    metrics = Scores(confusion_of(passed.before, labels)).metrics()
-    return {**metrics, "accuracy_after": float((passed.after.argmax(1) == labels).mean())}
-
-
-def confusion_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Counts ``[C, C]``, rows true classes."""
-    confusion = np.zeros((logits.shape[-1],) * 2, np.int64)
-    np.add.at(confusion, (labels, logits.argmax(1)), 1)
-    return confusion
+    confusion = confusion_matrix(labels, passed.before.argmax(1), passed.before.shape[1])
+    return {**Scores(confusion).metrics(), "accuracy_after": float((passed.after.argmax(1) == labels).mean())}
 
 
 def left_over(passed: Passed, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -213,7 +206,7 @@ def final_arrays(
     theirs = source.labels("test")
     pick = [np.random.default_rng(0).permutation(n)[:PICTURE_ROWS] for n in (len(theirs), len(labels))]
     return {
-        "confusion": confusion_of(passed.before, labels),
+        "confusion": confusion_matrix(labels, passed.before.argmax(1), passed.before.shape[1]),
         "features_source": np.asarray(features[pick[0]], np.float32),
         "labels_source": theirs[pick[0]],
         "features_target": passed.features[pick[1]],

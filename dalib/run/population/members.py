@@ -15,11 +15,11 @@ from dalib.core.checks import InputError, input_error
 from dalib.core.locks import releasing
 from dalib.data import UNLABELLED, Domain, stream_rows
 from dalib.data.domain import as_labels
-from dalib.run.cli.main import Progress
+from dalib.run.cli.progress import Progress
 from dalib.run.config import Experiment
 from dalib.run.population.scores import make_evaluation
 from dalib.run.program import make_program
-from dalib.run.run import Run, domains_of, losses, open_run, run_experiment
+from dalib.run.run import Run, accuracies, domains_of, losses, open_run, run_experiment
 from dalib.train import Pool, Rows, common_steps, fit, open_checkpoints, pool_numbers, run_members
 from dalib.train.devices.processes import leads, process_count
 from dalib.train.population.members import memory_limit
@@ -153,7 +153,7 @@ def run_together(
 
         def report(step: int, means: list[dict[str, float]]) -> None:
             mean = {k: float(np.mean([own[k] for own in means])) for k in means[0]}
-            progress.step(step, f"{losses(mean)}  {runs[-1].text()}")
+            progress.step(step, f"{accuracies(runs, step)}  {losses(mean)}")
 
         stop = stack.enter_context(deferred())
         states = run_members(
@@ -177,6 +177,7 @@ def run_together(
         )
     for run, state in zip(runs, states, strict=True):
         run.finish(state, together=members)
+    progress.step(total, accuracies(runs))
     return True
 
 
@@ -312,8 +313,11 @@ def members_that_fit(group: Sequence[Job], pool: Pool, most: int) -> int:
 
 def _title(jobs: Sequence[Job]) -> str:
     names = ", ".join(dict.fromkeys(job.experiment.name for job in jobs))
-    tasks = ", ".join(dict.fromkeys(job.experiment.task for job in jobs))
-    return f"{names}: {len(jobs)} run{'s' * (len(jobs) > 1)} of {tasks}"
+    tasks = list(dict.fromkeys(job.experiment.task for job in jobs))
+    # The tasks of a grid by name would make every line of the display as long as all of them.
+    return (
+        f"{names}: {len(jobs)} run{'s' * (len(jobs) > 1)} of {tasks[0] if len(tasks) == 1 else f'{len(tasks)} tasks'}"
+    )
 
 
 def _say(text: str) -> None:

@@ -129,6 +129,10 @@ class RunOptions:
     validators' picks and, labelled, the oracle's."""
     preset_steps: bool = True
     """--no-preset-steps: keep --steps beside a preset."""
+    adapter: str = ""
+    """Freeze the pretrained encoder and train few parameters that change its weights: lora, dora, bitfit, ia3."""
+    adapter_options: tuple[str, ...] = ()
+    """Options of the adapter, e.g. rank=4 pattern=(query|value).kernel"""
     options: tuple[str, ...] = ()
     """Hyper-parameters of methods, e.g. dann.weight=0.5 dan.estimator=biased."""
     oracle: bool = True
@@ -182,7 +186,7 @@ NO_PROTOCOL = (
     *("data_dir", "prepared", "population", "array", "out", "report"),
 )
 """Options that say which runs are done and where; they do not change a run."""
-ADDED = ("accumulate", "gradient_cache")
+ADDED = ("accumulate", "gradient_cache", "adapter", "adapter_options")
 """Options that came later: at their defaults they leave the names of older folders as they are."""
 
 

@@ -1,10 +1,13 @@
 """CORAL, subspace alignment and the geodesic flow kernel against golden numbers and slow definitions."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from dalib.core.checks import InputError
 from dalib.methods.classic import coral, gfk, sa
+from dalib.methods.classic.subspace import covariance_power
 from tests.golden import golden, inputs
 
 
@@ -16,7 +19,7 @@ def _samples(n: int = 40, m: int = 30, d: int = 7) -> tuple[np.ndarray, np.ndarr
 
 def test_coral_golden():
     rows = inputs("rank_f")[0]
-    fitted = coral(epsilon=1.0).fit(rows[:30], None, rows[30:])
+    fitted = coral(epsilon=1.0, form="paper").fit(rows[:30], None, rows[30:])
     np.testing.assert_allclose(fitted.source, golden("coral.transform.eps1").value, rtol=1e-10)
     np.testing.assert_array_equal(fitted.target, rows[30:])
 
@@ -88,3 +91,26 @@ def test_subspaces_refuse_constant_features_and_odd_dimensions():
         for dim in (0, 2.5, True):
             with pytest.raises(InputError, match="dim"):
                 method(dim=dim)
+
+
+@pytest.mark.parametrize("ridge", [1.0, 1e-3])
+@pytest.mark.parametrize("exponent", [-0.5, 0.5])
+def test_powers_of_a_covariance_with_fewer_rows_than_columns(exponent, ridge):
+    """The thin form against the whole matrix, on rows inside and outside of the span."""
+    rng = np.random.default_rng(0)
+    x, rows = rng.normal(size=(9, 25)), rng.normal(size=(4, 25))
+    values, vectors = np.linalg.eigh(np.cov(x.T))
+    whole = (vectors * (np.maximum(values, 0) + ridge) ** exponent) @ vectors.T
+    thin = covariance_power(x, exponent, ridge=ridge)
+    for sample in (rows, x):
+        np.testing.assert_allclose(thin(sample), sample @ whole, rtol=1e-8, atol=1e-8 * np.abs(sample @ whole).max())
+
+
+def test_coral_of_a_hundred_thousand_columns_makes_no_matrix_of_them():
+    rng = np.random.default_rng(0)
+    xs, xt = rng.normal(size=(6, 100_000)), rng.normal(size=(5, 100_000))
+    tracemalloc.start()
+    fitted = coral().fit(xs, None, xt)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert fitted.source.shape == xs.shape and peak < 40 * xs.nbytes

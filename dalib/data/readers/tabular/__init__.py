@@ -1,0 +1,1 @@
+"""Tables as text: CSV, TSV and JSON lines."""

@@ -1,0 +1,92 @@
+"""Whether the places of a command fit one another: their classes, the sizes of their labels, no data given twice."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dalib.core.checks import input_error
+from dalib.data.matching import RELATIONS, UNKNOWN
+from dalib.data.readers.places import Place, Raw
+
+SHOWN = 20
+Reading = tuple[Place, Raw]
+"""A place, and what was read there."""
+
+
+def check_numbers(readings: Sequence[Reading]) -> None:
+    """Raises an InputError for places whose labels have not equally many numbers."""
+    sizes = {place.name: np.shape(raw.labels)[1:] or (1,) for place, raw in readings if raw.labels is not None}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{size[0]} in {name}" for name, size in sizes.items())
+        raise input_error("labels", got=f"numbers a label: {listed}", expected="the same everywhere")
+
+
+def check_classes(readings: Mapping[str, Sequence[Reading]], relation: str) -> None:
+    """Compares class names: sources with the first, their tests and the target's places with the sources.
+
+    Args:
+        readings: by role, see :data:`dalib.run.own.plan.Plan.places`.
+        relation: of the label sets.
+
+    Raises:
+        InputError: naming every place with classes that do not fit.
+    """
+    (first, raw), *others = readings["source"]
+    ours = _names(raw)
+    faults = [
+        f"{first.name} and {place.name}: only in one of them {_listed(other)}"
+        for place, raw in others
+        if (other := ours ^ _names(raw))
+    ]
+    for place, raw in readings["source-test"]:
+        if extra := _names(raw) - ours:
+            faults.append(f"only in --source-test {place.name}, not in {first.name}: {_listed(extra)}")
+    for place, raw in readings["target-labelled"]:
+        if other := ours ^ _names(raw):
+            got = f"only in one of {first.name} and {place.name}: {_listed(other)}"
+            faults.append(f"--target-labelled must have the source's classes; {got}")
+    faults += _of_target(first.name, ours, [*readings["target"], *readings["target-test"]], relation)
+    if faults:
+        raise input_error(
+            "classes",
+            got="".join(f"\n    {fault}" for fault in faults),
+            expected=f"label sets as --relation {relation} says",
+            todo="rename classes, or choose --relation partial (target lacks some), open (it has more), universal",
+        )
+
+
+def _of_target(source: str, ours: set[str], readings: Sequence[Reading], relation: str) -> list[str]:
+    """What is wrong with the classes of the target's pool and test together."""
+    (place, pool), *_ = readings
+    theirs = {name for _, raw in readings for name in _names(raw)}
+    if all(raw.labels is None for _, raw in readings):
+        return []
+    faults = []
+    may_lack, may_add = RELATIONS[relation]
+    # A test may lack a class by chance; that the domain lacks it is only known from a pool with labels.
+    if pool.labels is not None and (missing := ours - theirs) and not may_lack:
+        faults.append(f"only in {source}, not in {place.name}: {_listed(missing)}")
+    if (extra := theirs - ours) and not may_add:
+        faults.append(f"only in {place.name}, not in {source}: {_listed(extra)}")
+    if not ours & theirs:
+        faults.append(f"{source} and {place.name} share no class")
+    if may_add and UNKNOWN in ours:
+        faults.append(f"{source}: a class {UNKNOWN!r}, the name of what the target has more")
+    return faults
+
+
+def check_distinct(sources: Sequence[tuple[Place, np.ndarray | None]], others: Sequence[np.ndarray | None]) -> None:
+    """Raises an InputError for a source with the same examples as a place of the target."""
+    for place, x in sources:
+        if x is not None and any(other is not None and np.array_equal(x, other) for other in others):
+            got = f"the same data twice: {place.path} and the target"
+            raise input_error("source and target", got=got, expected="two different domains")
+
+
+def _names(raw: Raw) -> set[str]:
+    return set(raw.labels) if isinstance(raw.labels, list) else set()
+
+
+def _listed(names: set[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:SHOWN]) + (f" … ({len(shown)} in all)" if len(shown) > SHOWN else "")
