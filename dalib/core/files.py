@@ -21,7 +21,7 @@ class StorageError(OSError):
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary path in the same folder, whose file takes the place of ``path`` when the block ends well.
+    """Gives a temporary path in the same folder; its file takes the place of ``path`` when the block ends well.
 
     After an error, or a kill at any moment, ``path`` is what it was. What killed processes left of the same file is
     removed first.
@@ -120,7 +120,7 @@ def checksum(path: Path) -> dict[str, object]:
 
 
 def leftovers(folder: Path, name: str = "*") -> list[Path]:
-    """Temporary files of :func:`replacing` in ``folder`` whose process is gone."""
+    """Temporary files of :func:`replacing` in ``folder`` that a process which is gone has left."""
     return [p for p in folder.glob(f".{name}.*.tmp") if not _alive(p.name.split(".")[-2])]
 
 

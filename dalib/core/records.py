@@ -135,7 +135,7 @@ class Record(NamedTuple):
         self._rewrite(self.events()[:lines])
 
     def cut_after(self, step: int) -> None:
-        """Drops every event behind ``step`` (they will happen again) and a half-written last line, atomically."""
+        """Drops every event after ``step`` (they will happen again) and a half-written last line, atomically."""
         self._rewrite([e for e in self.events() if e["step"] <= step and e["event"] != "end"])
 
     def _rewrite(self, events: list[dict[str, Any]]) -> None:
@@ -239,7 +239,7 @@ def _append(path: Path, data: bytes, create: int = 0) -> None:
 def read_lines(
     path: Path, damaged: Callable[[Path, int, Exception], InputError] | None = None
 ) -> tuple[list[dict[str, Any]], bool]:
-    """All complete lines of a ``record.jsonl``, and whether a kill has left a half one behind them.
+    """All complete lines of a ``record.jsonl``, and whether a kill has left half a line after them.
 
     Args:
         path: the file; without it there are no lines.
@@ -279,7 +279,7 @@ def _damaged(path: Path, number: int, reason: Exception) -> InputError:
     return InputError(
         f"run record: line {number} of {path} is {what}; the file was changed by hand or the disk is damaged"
         f"\n  kept: everything; {number - 1} lines before it are whole"
-        "\n  what to do: delete that line and all behind it: the run goes on from a checkpoint before it, if there is "
+        "\n  what to do: delete that line and all after it: the run goes on from a checkpoint before it, if there is "
         "one; or move this run folder away and run again"
     )
 

@@ -3,7 +3,7 @@
 A run folder holds ``config.json`` (the full configuration and its surroundings), ``record.jsonl`` (one JSON object per
 logged step, evaluation and the end) and ``final.npz`` (confusion matrix and features of the last step). Reading is
 strict: a foreign or damaged file is an error that names it. Only one thing is forgiven, the half-written last line
-that a killed run leaves behind; such a run has no ``end`` and so counts as unfinished.
+that a killed run leaves; such a run has no ``end`` and so counts as unfinished.
 """
 
 import json
@@ -48,11 +48,11 @@ class End(NamedTuple):
 
 
 class Final(NamedTuple):
-    """What a run left behind at its last step.
+    """Arrays that a run wrote at its last step.
 
     Attributes:
-        confusion: ``[C, C]`` counts on the target's test split, rows true, columns predicted; None for a regression,
-            whose labels and predictions are ``[k, q]`` and ``[m, q]`` real numbers.
+        confusion: ``[C, C]`` counts on the target's test split, rows true, columns predicted; None for a regression:
+            its labels and predictions are ``[k, q]`` and ``[m, q]`` real numbers.
         features_source: ``[k, d]``, with ``labels_source`` ``[k]``.
         features_target: ``[m, d]``, with ``labels_target`` ``[m]`` and ``predictions_target`` ``[m]``.
     """
@@ -278,7 +278,7 @@ def _read_final(path: Path, *, num_classes: int) -> Final:
 
 
 def _checked_numbers(path: Path, final: Final) -> Final:
-    """What a regression left behind, if its arrays belong together."""
+    """The arrays of a regression, if they belong together."""
     shapes = {name: array.shape for name, array in final._asdict().items() if array is not None}
     (k, *_), (m, *_) = final.features_source.shape, final.features_target.shape
     lengths = [len(final.labels_source) == k, len(final.labels_target) == m, len(final.predictions_target) == m]

@@ -62,8 +62,8 @@ class Run(NamedTuple):
         evaluate: ``state -> events``.
         events: ``(logits of source, of target) -> events``: the same from given logits ``[n, C]`` of the test splits.
         refresh: ``state -> state``, the method's look at the whole target; None if it takes none.
-        finish: ``(state, together=1) -> None``: writes what the end of a run leaves behind; ``together`` is the number
-            of runs that were trained at once, whose common wall-clock time each of them records.
+        finish: ``(state, together=1) -> None``: writes what a run leaves at its end; ``together`` is the number
+            of runs that were trained at once; each of them records their common wall-clock time.
         seen: ``() -> scores by name`` of the last evaluation, for the display; empty before there is one.
     """
 

@@ -41,7 +41,7 @@ def check_parts(method: Method, parts: int, *, cached: bool) -> None:
     """Checks what can be checked before a step is traced.
 
     Raises:
-        InputError: for a number below 1, or a method whose losses are not means over examples where they must be.
+        InputError: for a number below 1, or a method with losses that are not means over examples where they must be.
     """
     if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
         raise input_error("accumulate", got=repr(parts), expected="a number of parts ≥ 1")
@@ -172,7 +172,7 @@ def join_rows(x: Array) -> Array:
 
 
 def refusing(forward: Forward, what: str) -> Forward:
-    """A forward whose head is free and whose every pass through the net is refused."""
+    """A forward with a free head that refuses every pass through the net."""
 
     def refuse(*arguments: Any, **more: Any) -> Any:
         raise InputError(
@@ -185,7 +185,7 @@ def refusing(forward: Forward, what: str) -> Forward:
 
 
 def _from_cache(forward: Forward, params: Params, batch: Batch, full: tuple[Outputs, Outputs], what: str) -> Forward:
-    """A forward whose common pass is there already; any other one is refused."""
+    """A forward that has made the common pass already and refuses any other."""
     refused = refusing(forward, what)
     taken: list[bool] = []
 

@@ -39,7 +39,7 @@ class Checkpoints(NamedTuple):
         save: ``(step, state, notes={}) -> None``; blocks until the checkpoint is complete on disk. ``notes`` are JSON
             and become part of it.
         restore: ``(state, check=...) -> state or None``: the newest checkpoint with the structure, shapes, dtypes and
-            shardings of the given state (whose values don't matter); None when there is none yet. ``check(step,
+            shardings of the given state (only its form matters); None when there is none yet. ``check(step,
             notes)`` may raise to have one passed over.
         steps: the steps on disk, ascending.
         load: ``(step, state) -> state``: the checkpoint of that step, or whatever error its damage raises.
@@ -224,7 +224,7 @@ def _silence() -> Iterator[None]:
 
 
 def _complete(folder: Path) -> list[int]:
-    """The steps whose folders stand under their final names."""
+    """The steps that have a folder under its final name."""
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
 
 

@@ -105,7 +105,7 @@ def fit(
 
     stopping = stop()
     while True:
-        # Evaluate first: a checkpoint of the cadence then has the evaluation's lines behind it.
+        # Evaluate first: a checkpoint of the cadence then knows the evaluation's lines.
         if any(due) and not stopping:
             stopping = not _evaluate(engine, states, number, members, due)
         if number % cadence.save == 0 or number == total_steps:
@@ -117,7 +117,7 @@ def fit(
             except Preempted:
                 stopping = True
         if stopping:
-            # A state behind a NaN is not worth saving, so the metrics since the last line are checked now.
+            # A state after a NaN is not worth saving, so the metrics since the last line are checked now.
             if pending:
                 _means(pending, number, members)
             save()
@@ -125,7 +125,7 @@ def fit(
             raise Preempted(f"saved {count}at step {number} of {total_steps}")
         if number == total_steps:
             return states
-        # Train. Nothing here waits for the device, but for one that has fallen AHEAD calls behind.
+        # Train. Nothing here waits for the device, but for one that is AHEAD calls late.
         until = min(engine.until(number), total_steps)
         states, metrics = engine.advance(states, number, until)
         number = until

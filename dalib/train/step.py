@@ -43,7 +43,7 @@ def training_step(
     Args:
         total_steps: of the run; schedules get the step and its share of them.
         task: what is predicted.
-        state_sharding: where the parts of the state lie between steps, of :func:`dalib.train.fully_sharded`; None for
+        state_sharding: where the parts of a state are between steps, of :func:`dalib.train.fully_sharded`; None for
             a whole state on every device.
         accumulate: in how many parts a batch goes through the net, one after the other (:mod:`dalib.train.accumulate`).
             For methods that declare ``per_example``, on nets without BatchNorm or with frozen statistics.
@@ -115,7 +115,7 @@ def make_step(
 
     Args:
         mesh: None for the default device alone.
-        state_sharding: where the parts of the state lie, of :func:`dalib.train.fully_sharded`; None for a whole state
+        state_sharding: where the parts of a state are, of :func:`dalib.train.fully_sharded`; None for a whole state
             on every device.
         **settings: of :func:`training_step`.
 
@@ -124,7 +124,7 @@ def make_step(
     """
     if mesh is None:
         if state_sharding is not None:
-            raise input_error("state_sharding", got="one without a mesh", expected="mesh= beside it")
+            raise input_error("state_sharding", got="one without a mesh", expected="mesh= as well")
         return jax.jit(training_step(method, forward, optimizer, **settings), donate_argnums=0)
     everywhere = replicated(mesh)
     places = everywhere if state_sharding is None else state_sharding
@@ -142,7 +142,7 @@ def make_step(
     )
 
 
-# A state that is split over the devices from its first moment: for runs whose net is too large for a copy on each.
+# A state that is split over the devices from its first moment: for nets that are too large for a copy on each.
 
 
 def split_init(init: Callable[..., TrainState], mesh: Mesh, *, min_size: int = 2**16) -> Callable[..., TrainState]:

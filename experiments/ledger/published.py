@@ -33,7 +33,7 @@ class Number(NamedTuple):
         metric: ``accuracy``, ``mean_class_accuracy``, ``class_accuracy:<class>``, ``h_score`` or ``error``.
         value: in %, as printed.
         spread: the printed ±, nan where there is none.
-        decimals: printed digits behind the point.
+        decimals: printed digits after the point.
         title: of the paper or repository.
         place: where the source is to be found.
         where: table of the source.

@@ -1,10 +1,10 @@
 """Where a run was when it was killed, read off its folder; and whether two folders of runs are equal.
 
-A folder says it all, since it stands still after a kill:
+A folder says it all, since nothing in it changes after a kill:
 
 ================== ==================================================================================================
 start-up           since this start nothing is new in any run that has not ended, and no checkpoint is being written
-checkpoint write   a temporary folder of orbax lies in ``checkpoints/``
+checkpoint write   a temporary folder of orbax is in ``checkpoints/``
 evaluation         the last line belongs to a step that is evaluated, and the lines of that evaluation are not all there
 end of run         all lines and the checkpoint of the last step are there, but not "end"
 step               anything else: on the way from one line to the next

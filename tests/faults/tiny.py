@@ -10,7 +10,7 @@ import pytest
 
 import dalib.run.population.members
 from dalib.data import from_arrays
-from dalib.run.cli.main import Progress
+from dalib.run.cli.progress import Progress
 from dalib.run.config import Experiment, Recipe
 from dalib.run.population.members import Job, run_jobs
 

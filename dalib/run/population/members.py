@@ -82,7 +82,7 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, members: int | None, co
 
 
 def _run_group(group: Sequence[Job], progress: Progress, members: int | None, command: str) -> None:
-    """Runs of one program: as few populations as fit, whose folders are locked before the first one trains."""
+    """Runs of one program: as few populations as fit; all folders are locked before the first one trains."""
     opened = [open_run(*job[:4], start=job.start, command=command) for job in group]
     if not any(opened):
         progress.start(_title(group), 0, len(group))
@@ -251,7 +251,7 @@ def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
 
 
 def _hidden(domain: Domain) -> float:
-    """What stands in the place of labels that must not be seen."""
+    """The value in the place of labels that must not be seen."""
     return UNLABELLED if domain.class_names else np.nan
 
 

@@ -2,8 +2,8 @@
 
 Left to itself a survivor hangs in a collective, and is aborted by jax's coordination service a minute and a half later;
 at once when it is process 0 that died. So connections to that service go through two relays: one in process 0, which
-listens where it would, and one in each other process, which keeps its side open when the far side breaks. Beside the
-relayed ones each process has a connection of its own to process 0, its *watch*. It breaks when one of the two dies;
+listens where it would, and one in each other process, which keeps its side open when the far side breaks. Each process
+also has a connection of its own to process 0, its *watch*. It breaks when one of the two dies;
 process 0 tells the others who it was. Hosts that vanish without a word are noticed by keep-alive probes.
 """
 

@@ -57,7 +57,7 @@ def from_slurm(environment: Mapping[str, str]) -> Processes:
     """The processes of one Slurm job step: the first node coordinates, at a port that follows from the job's number.
 
     Raises:
-        InputError: outside of ``srun``, whose variables are missing then.
+        InputError: outside of ``srun``: its variables are missing then.
     """
     wanted = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID")
     missing = [name for name in wanted if not environment.get(name)]
@@ -189,7 +189,7 @@ def from_each(value: float) -> np.ndarray:
 
 
 def leaders(value: float) -> float:
-    """Process 0's number. All must call it; for what each would read off a shared disk, which may lag behind."""
+    """Process 0's number. All must call it; for what each would read off a shared disk, which may be late."""
     return float(from_each(value)[0])
 
 
