@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 
-import jax
 import numpy as np
 
 from dalib.train.devices import peers
@@ -18,5 +17,5 @@ if __name__ == "__main__":
             os.kill(os.getpid(), signal.SIGKILL)
         try:
             assert from_each(np.float64(step)).sum() == 3 * step
-        except jax.errors.JaxRuntimeError as error:
-            peers.await_news(str(error))
+        except Exception:
+            peers.failed()

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import jax
 import tyro
 
 from dalib.core.checks import InputError, choose
@@ -28,7 +27,7 @@ def main(
     """Parses a command line into ``options``, calls ``function``, and turns input errors into exit status 2.
 
     A package that is missing is one, where an extra of ``dalib-jax`` has it.
-    A loss that is not finite or a full disk ends with status 1, an interrupt with 130, SIGTERM with 0 as soon as the
+    A loss that is not finite, a full disk or the death of another process ends with status 1, an interrupt with 130, SIGTERM with 0 as soon as the
     run under way has saved (:mod:`dalib.train.termination`); all say how to go on. Memory that is freed stays with the
     process (:func:`dalib.core.platform.keep_memory`) unless ``DALIB_KEEP_MEMORY=0``. One of several processes
     (:func:`dalib.train.devices.processes.initialize`) joins the others first; process 0 alone prints what comes out.
@@ -57,20 +56,20 @@ def main(
         print(f"\nerror: {reason}", file=sys.stderr)
         return 2
     except (NonFiniteError, StorageError) as error:
-        print(f"\nstopped: {error}", file=sys.stderr)
         if isinstance(error, StorageError) and processes.process_count() > 1:
-            peers.end(1)  # the others have other disks, and would wait for this one
+            peers.end(1, f"\nstopped: {error}")  # the others have other disks, and would wait for this one
+        print(f"\nstopped: {error}", file=sys.stderr)
         return 1
-    except jax.errors.JaxRuntimeError as error:
-        if processes.process_count() == 1:
-            raise
-        peers.await_news(str(error).splitlines()[0][:100])
     except Preempted as reason:
         print(f"\nterminated, {reason}; the same command goes on from there", file=sys.stderr)
         return 0
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except Exception:
+        if processes.process_count() == 1:
+            raise
+        peers.failed()
     return 0
 
 

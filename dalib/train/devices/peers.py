@@ -10,8 +10,10 @@ process 0 tells the others who it was. Hosts that vanish without a word are noti
 import atexit
 import os
 import socket
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -69,17 +71,26 @@ def join(coordinator: str, processes: int, process: int, timeout: float) -> tupl
     return local, None
 
 
-def end(status: int) -> None:
-    """Ends this process at once, without waiting for the others as a normal end would; they are told."""
+def end(status: int, message: str) -> None:
+    """Ends this process at once, without waiting for the others as a normal end would; they are told.
+
+    The message is kept back for a moment: if another process died first, the watch names that one instead.
+    """
+    time.sleep(2.0)
+    print(message, file=sys.stderr, flush=True)
     _leave(b"error\n")
     time.sleep(1.0)
     os._exit(status)
 
 
-def await_news(reason: str) -> None:
-    """To be called when a collective failed: somebody died, and who it was is about to be known. Does not return."""
-    time.sleep(10)
-    _die(f"the connection to another process broke ({reason})")
+def failed() -> None:
+    """To be called while an unexpected error is handled; does not return.
+
+    When a collective failed since another process died, the watch is about to say who it was, and ends this process.
+    Otherwise the error is this process's own: it is printed, and the others are told.
+    """
+    time.sleep(3.0)
+    end(1, traceback.format_exc())
 
 
 def _free_port() -> int:
