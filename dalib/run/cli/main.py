@@ -27,8 +27,9 @@ def main(
     """Parses a command line into ``options``, calls ``function``, and turns input errors into exit status 2.
 
     A package that is missing is one, where an extra of ``dalib-jax`` has it.
-    A loss that is not finite, a full disk or the death of another process ends with status 1, an interrupt with 130, SIGTERM with 0 as soon as the
-    run under way has saved (:mod:`dalib.train.termination`); all say how to go on. Memory that is freed stays with the
+    A loss that is not finite, a full disk or the death of another process ends with status 1, an interrupt with 130.
+    SIGTERM ends with 0 as soon as the run under way has saved (:mod:`dalib.train.termination`). All say how to go on.
+    Memory that is freed stays with the
     process (:func:`dalib.core.platform.keep_memory`) unless ``DALIB_KEEP_MEMORY=0``. One of several processes
     (:func:`dalib.train.devices.processes.initialize`) joins the others first; process 0 alone prints what comes out.
 
