@@ -65,14 +65,14 @@ def test_kill_in_the_save_after_one_off_the_cadence(straight, tmp_path):
 @pytest.mark.parametrize("question", range(1, 6))
 def test_kills_in_the_saves_after_every_sigterm(question, straight, tmp_path):
     """Saves of both members after a SIGTERM at each line; another SIGTERM and a kill among the ends follow."""
-    for save in range(1, 5):
+    for save in range(1, 5 if question < 4 else 3):  # so many are left
         folder = tmp_path / str(save)
         save_after_sigterm(folder, question, save)
-        with asked_at(2):
-            try:
+        try:
+            with asked_at(2):
                 start(folder)
-            except Preempted:
-                killed_at(dalib.run.run, "write_outcome", 1 + save % 2, folder, before=save > 2)
-                start(folder)
+        except Preempted:
+            killed_at(dalib.run.run, "write_outcome", 1 + save % 2, folder, before=save > 2)
+            start(folder)
         assert_same(straight, outcome(folder))
         shutil.rmtree(folder)

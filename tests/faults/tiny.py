@@ -72,7 +72,8 @@ def outcome(folder: Path) -> dict:
         for file in ("final.npz", "weights.safetensors"):
             found[seed, file] = (own / file).read_bytes()
         found[seed, "files"] = sorted(p.name for p in own.iterdir())
-        found[seed, "checkpoints"] = sorted(p.name for p in (own / "checkpoints").iterdir())
+        names = {p.name for p in (own / "checkpoints").iterdir()}
+        found[seed, "checkpoints"] = max(int(n) for n in names if n.isdigit()), len(names), {n.isdigit() for n in names}
     return found
 
 
