@@ -116,6 +116,7 @@ import sys
 from dataclasses import dataclass
 
 from dalib.core.checks import choose
+from dalib.core.options import Count
 from dalib.run.cli.demo import Demo
 from dalib.run.cli.main import main
 from dalib.run.config import Experiment
@@ -132,7 +133,7 @@ class Digits(Demo):
     for each seed; full: mnist, usps and mnist_m whole. The last two read files below --data-dir."""
     geometry: str = "centred"
     """How USPS's 16×16 pixels enter 28×28: centred (like MNIST), boxed or stretched."""
-    size: int | None = None
+    size: Count | None = None
     """Height and width of the images in pixels. Default: 16 for the packaged sets, 28 for the others."""
 
 

@@ -26,7 +26,7 @@ import tyro
 
 from dalib.core.checks import choose, input_error
 from dalib.data import Domain
-from dalib.data.readers.tables import Source, Table, read_tables
+from dalib.data.readers.tabular.tables import Source, Table, read_tables
 from dalib.data.readers.user_files import Place, place_of
 from dalib.methods.classic import CLASSIC
 from dalib.run.cli.main import main

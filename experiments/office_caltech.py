@@ -36,7 +36,8 @@ from dalib.core.checks import choose, input_error
 from dalib.core.run_folders import read_run
 from dalib.data import Domain
 from dalib.data import benchmarks as data
-from dalib.data.domain import ArraySplit, pool
+from dalib.data.domain import pool
+from dalib.data.readers.arrays import ArraySplit
 from dalib.report.statistics import last_step_pick
 from dalib.run.cli.main import main
 from dalib.run.config import ClosedForm

@@ -48,28 +48,39 @@ def check_samples(**samples: Any) -> None:
         if shape[1] != first.shape[1]:
             raise input_error(
                 name,
-                got=f"shape {shape} beside {first_name} of shape {first.shape}",
+                got=f"shape {shape}, and {first_name} has shape {first.shape}",
                 expected="both samples to have the same number of columns d (n and m may differ)",
             )
 
 
 def check_positive(**values: Any) -> None:
-    """Checks that concrete numbers are > 0 (a traced value passes: it has no value yet)."""
+    """Checks that numbers are finite and > 0; arrays and traced values pass."""
     for name, value in values.items():
-        if isinstance(value, int | float) and not value > 0:
-            raise input_error(name, got=value, expected="a number > 0")
+        if not hasattr(value, "shape") and not (isinstance(value, int | float) and 0 < value < float("inf")):
+            raise input_error(name, got=repr(value), expected="a finite number > 0")
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:
     """Looks ``name`` up in ``table``; an unknown name raises an :class:`InputError` with the nearest names."""
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
     raise unknown_name(what, name, table)
+
+
+class Names(dict[str, T]):
+    """A table of named things; looking an unknown name up raises an :class:`InputError` with the nearest names."""
+
+    def __init__(self, what: str, table: Mapping[str, T]) -> None:
+        super().__init__(table)
+        self.what = what
+
+    def __missing__(self, name: str) -> T:
+        raise unknown_name(self.what, name, self)
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that is not known, with a did-you-mean."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3)
+    close = difflib.get_close_matches(name, known, n=3) if isinstance(name, str) else []
     todo = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
     return input_error(what, got=repr(name), expected=f"one of {', '.join(known)}", todo=todo)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from dalib.core.checks import InputError, input_error
+from dalib.core.checks import InputError, choose, input_error
+from dalib.core.options import check_arguments
 
 GROUPS = {"method": "dalib.methods", "encoder": "dalib.encoders", "dataset": "dalib.datasets"}
 """Groups of entry points by what they name."""
@@ -142,7 +143,7 @@ class Table(Mapping[str, Factory]):
     def __getitem__(self, name: str) -> Factory:
         origin = origin_of(self.kind, name, self.builtin)
         if origin is None:
-            return self.builtin[name]
+            return choose(self.kind, name, self.builtin)
         if origin not in self._wrapped:
             self._wrapped[origin] = self._wrap(name, origin)
         return self._wrapped[origin]
@@ -179,6 +180,7 @@ class Table(Mapping[str, Factory]):
                 got = f"options {', '.join(options) or 'none'} for {name!r}: {error}"
                 expected = f"those of its signature {signature}"
                 raise input_error(self.kind, got=got, expected=expected) from None
+            check_arguments(name, factory, options)
             try:
                 made = factory(*arguments, **options)
             except InputError:

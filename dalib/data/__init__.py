@@ -11,13 +11,13 @@ from dalib.data.digits import optdigits as optdigits
 from dalib.data.domain import UNLABELLED as UNLABELLED
 from dalib.data.domain import Domain as Domain
 from dalib.data.domain import Split as Split
-from dalib.data.domain import from_arrays as from_arrays
 from dalib.data.evaluation import EvaluationBatch as EvaluationBatch
 from dalib.data.evaluation import UnlabelledBatch as UnlabelledBatch
 from dalib.data.evaluation import evaluation_batches as evaluation_batches
 from dalib.data.evaluation import unlabelled_batches as unlabelled_batches
 from dalib.data.matching import check_distinct as check_distinct
 from dalib.data.matching import match_classes as match_classes
+from dalib.data.readers.arrays import from_arrays as from_arrays
 from dalib.data.readers.folders import from_folder as from_folder
 from dalib.data.readers.folders import from_list_file as from_list_file
 from dalib.data.readers.tfds import from_tfds as from_tfds

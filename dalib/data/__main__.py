@@ -12,7 +12,7 @@ from dalib.core.checks import InputError
 from dalib.core.plugins import installed
 from dalib.data import benchmarks
 from dalib.data.benchmarks.loading import faulty
-from dalib.data.readers.archives import unpack
+from dalib.data.readers.files.archives import unpack
 from dalib.data.readers.prepare import prepare
 
 

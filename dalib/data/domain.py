@@ -1,21 +1,24 @@
 """A domain: one named distribution of labelled examples with random access, in splits.
 
-A record source is anything that has the members of :class:`Split`; the readers of this package (arrays, folders,
-list files, tensorflow-datasets) each make one.
+Any object with the members of :class:`Split` is a record source. Arrays, folders, list files and tensorflow-datasets
+have readers in :mod:`dalib.data.readers`.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import jax.numpy as jnp
 import numpy as np
 
-from dalib.core.checks import InputError, choose, input_error
+from dalib.core.checks import choose, input_error
 
+INT32 = np.iinfo(np.int32)
 UNLABELLED = -1
-"""The label of an example whose class is not known; a real-valued label that is not known is NaN."""
+"""Label of an example of unknown class; an unknown real-valued label is NaN."""
+MOST_CLASSES = 100_000
+"""Most classes that are named by counting up to the largest label; more need names."""
 
 
 class Split(Protocol):
@@ -32,14 +35,14 @@ class Split(Protocol):
         """Examples at ``indices`` (b of them), in that order.
 
         Returns:
-            The raw inputs, one array ``[b, ...]`` or a list of b arrays whose shapes may differ (images of several
-            sizes), and int32 labels ``[b]``, :data:`UNLABELLED` where the class is not known. Real-valued labels are
-            float32 ``[b]`` or ``[b, k]``, NaN where they are not known.
+            Raw inputs: one array ``[b, ...]``, or a list of b arrays of several shapes (images of several sizes). Then
+            int32 labels ``[b]``, :data:`UNLABELLED` where unknown; real-valued ones are float32 ``[b]`` or ``[b, k]``,
+            NaN where unknown.
         """
         ...
 
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal) of what the split holds; each reader says what of it is hashed."""
+        """SHA-256 (hexadecimal) of the contents; each reader documents what it hashes."""
         ...
 
 
@@ -49,12 +52,11 @@ class Domain:
 
     Attributes:
         name: for tables and error messages, for example ``"amazon"``.
-        class_names: name of class 0, 1, …, C − 1, all different; none where the labels are real numbers.
+        class_names: names of the classes 0 … C − 1, all different; ``()`` for real-valued labels.
         splits: record sources by name, usually ``train`` and ``test``.
 
     Raises:
-        InputError: no name, repeated class names, none beside labels that are no real numbers, no splits, or an empty
-            split.
+        InputError: no name, repeated class names, no class names for class labels, no splits, or an empty split.
     """
 
     name: str
@@ -66,7 +68,7 @@ class Domain:
             raise input_error("name", got=repr(self.name), expected="a name for the domain")
         if not self.class_names and not (self.splits and all(map(_real_valued, self.splits.values()))):
             raise input_error("class_names", got="no classes", expected=f"at least one class in domain {self.name!r}")
-        repeated = sorted({c for c in self.class_names if self.class_names.count(c) > 1})
+        repeated = sorted(name for name, times in Counter(self.class_names).items() if times > 1)
         if repeated:
             raise input_error("class_names", got=f"repeated {', '.join(repeated)}", expected="different names")
         if not self.splits:
@@ -84,21 +86,18 @@ class Domain:
         return choose(f"split of domain {self.name!r}", name, self.splits)
 
     def labels(self, split: str) -> np.ndarray:
-        """All labels of a split, int32 ``[n]``; without decoding inputs where the record source can.
-
-        Real-valued ones are float32 ``[n]`` or ``[n, k]``.
-        """
+        """All labels of a split, int32 ``[n]``, or float32 ``[n]`` or ``[n, k]``; inputs stay undecoded if possible."""
         return split_labels(self.split(split))
 
     @property
     def columns(self) -> int:
-        """Outputs that a net for these labels has: C classes, or the k numbers of a real-valued label."""
+        """Number of a net's outputs for these labels: C classes, or k real numbers."""
         if self.class_names:
             return len(self.class_names)
         return max(1 if np.ndim(self.labels(split)) == 1 else self.labels(split).shape[1] for split in self.splits)
 
     def counts(self, split: str) -> np.ndarray:
-        """Examples of each class in a split, ``[C]``; unlabelled examples are not counted."""
+        """Examples of each class in a split, ``[C]``, without unlabelled ones."""
         labels = self.labels(split)
         return np.bincount(labels[labels != UNLABELLED], minlength=len(self.class_names))
 
@@ -110,13 +109,48 @@ class Domain:
 
 
 def as_labels(values: Any) -> np.ndarray:
-    """Labels in the type that a net takes: float32 for real numbers, int32 for classes."""
+    """Labels in a net's type: float32 for real numbers, int32 for classes.
+
+    Raises:
+        InputError: for an integer that int32 would wrap to another class.
+    """
     found = np.asarray(values)
-    return found.astype(np.float32 if np.issubdtype(found.dtype, np.floating) else np.int32, copy=False)
+    if np.issubdtype(found.dtype, np.floating):
+        return found.astype(np.float32, copy=False)
+    check_range("labels", found)
+    return found.astype(np.int32, copy=False)
+
+
+def check_range(argument: str, integers: np.ndarray) -> None:
+    """Checks that integers ``[n, …]`` keep their values in int32, and names the first row that does not."""
+    dtype = integers.dtype
+    if integers.size == 0 or not np.issubdtype(dtype, np.integer) or np.can_cast(dtype, np.int32):
+        return
+    bad = ((integers > INT32.max) | (integers < INT32.min)).reshape(len(np.atleast_1d(integers)), -1)
+    if bad.any():
+        row = int(np.argmax(bad.any(axis=1)))
+        got = f"{np.reshape(integers, bad.shape)[row][bad[row]][0]} in row {row}"
+        raise input_error(argument, got=got, expected=f"integers from {INT32.min} to {INT32.max}")
+
+
+def counted_names(largest: int) -> tuple[str, ...]:
+    """Class names ``"0"``, ``"1"``, … up to the largest label.
+
+    Raises:
+        InputError: for more than :data:`MOST_CLASSES`, usually one wrong label.
+    """
+    if largest >= MOST_CLASSES:
+        raise input_error(
+            "labels",
+            got=f"label {largest}, and no class names",
+            expected=f"labels below {MOST_CLASSES:,}",
+            todo="correct the label, number the classes from 0, or pass class_names",
+        )
+    return tuple(map(str, range(largest + 1)))
 
 
 def unlabelled(labels: np.ndarray) -> np.ndarray:
-    """Which examples have no label, ``[n]`` booleans, of labels in the type of :func:`as_labels`."""
+    """Booleans ``[n]``, true for examples without a label; takes what :func:`as_labels` returns."""
     if np.issubdtype(labels.dtype, np.floating):
         return np.isnan(labels).reshape(len(labels), -1).any(1)
     return labels == UNLABELLED
@@ -147,8 +181,7 @@ def stratified_holdout(labels: np.ndarray, fraction: float, *, seed: int) -> tup
 
     Args:
         labels: ``[n]`` integers.
-        fraction: share of each class, rounded to whole examples, that goes to the second part; at least one example
-            of each class lands on either side.
+        fraction: share of each class for the second part, rounded to whole examples; each part gets at least one.
         seed: the same seed gives the same parts.
 
     Returns:
@@ -176,7 +209,7 @@ def stratified_holdout(labels: np.ndarray, fraction: float, *, seed: int) -> tup
 
 
 def random_holdout(count: int, fraction: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits ``count`` rows into two parts at random, for labels that are no classes.
+    """Splits ``count`` rows into two parts at random, for real-valued labels.
 
     Returns:
         Sorted row indices of the first (kept) and of the second (held-out) part, at least one in each.
@@ -195,160 +228,5 @@ def random_holdout(count: int, fraction: float, *, seed: int) -> tuple[np.ndarra
 
 
 def pool(name: str, class_names: Sequence[str], split: Split) -> Domain:
-    """A domain that serves whole as training data and as test set."""
+    """A domain that is training data and test set at once."""
     return Domain(name, tuple(class_names), {"train": split, "test": split})
-
-
-# Domains from arrays in memory.
-
-
-@dataclass(frozen=True, eq=False)
-class ArraySplit:
-    """Examples in memory: ``inputs`` ``[n, ...]`` and ``labels``, int32 ``[n]``, or float32 ``[n]`` or ``[n, k]``."""
-
-    inputs: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitems__(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.asarray(indices, np.intp)
-        return self.inputs[rows], self.labels[rows]
-
-    def fingerprint(self) -> str:
-        """SHA-256 of shape, dtype and bytes of inputs and labels."""
-        digest = hashlib.sha256()
-        for array in (self.inputs, self.labels):
-            digest.update(f"{array.shape}{array.dtype}".encode())
-            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-        return digest.hexdigest()
-
-
-def from_arrays(
-    name: str,
-    splits: Mapping[str, tuple[Any, Any]],
-    *,
-    class_names: Sequence[str] | None = None,
-) -> Domain:
-    """Domain from arrays.
-
-    The arrays are not copied; the domain's view of them is read-only.
-
-    Args:
-        name: the domain's name.
-        splits: for each split its inputs ``[n, ...]`` (numbers) and labels ``[n]`` (integers in [0, C)); None in the
-            place of labels says that they are not known, which serves as target and in unlabelled passes only.
-        class_names: names of the C classes; without them the classes are called ``"0"``, ``"1"``, … up to the largest
-            label of any split. ``()`` says that the labels are real numbers, ``[n]`` or ``[n, k]``.
-
-    Raises:
-        InputError: empty splits, lengths that differ, labels that are not integers or out of range, NaN or infinity in
-            the inputs (the first bad row is named), or no way to know the classes.
-    """
-    pairs = {split: _pair(f"{name}/{split}", xy) for split, xy in splits.items()}
-    if class_names is not None and len(class_names) == 0 and not isinstance(class_names, str):
-        return Domain(name, (), {split: ArraySplit(*_real(f"{name}/{split}", *xy)) for split, xy in pairs.items()})
-    arrays = {split: _checked(f"{name}/{split}", *xy) for split, xy in pairs.items()}
-    largest = max((int(y.max()) for _, y in arrays.values()), default=UNLABELLED)
-    if class_names is None:
-        if largest == UNLABELLED:
-            raise input_error(
-                "class_names",
-                got=f"None, and domain {name!r} has no labels",
-                expected="the names of the classes",
-                todo="pass class_names=(…), usually those of the source",
-            )
-        class_names = [str(label) for label in range(largest + 1)]
-    elif isinstance(class_names, str):
-        raise input_error("class_names", got=f"the text {class_names!r}", expected="a sequence of names")
-    for split, (_, labels) in arrays.items():
-        bad = np.flatnonzero(labels >= len(class_names))
-        if len(bad):
-            raise input_error(
-                f"labels of {name}/{split}",
-                got=f"label {labels[bad[0]]} in row {bad[0]}",
-                expected=f"integers in [0, {len(class_names)}), one for each of the {len(class_names)} class names",
-            )
-    return Domain(name, tuple(map(str, class_names)), {split: ArraySplit(*xy) for split, xy in arrays.items()})
-
-
-def _pair(where: str, pair: Any) -> tuple[Any, Any]:
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise input_error(f"splits, {where}", got=type(pair).__name__, expected="a pair (inputs, labels)")
-    return pair[0], pair[1]
-
-
-def _inputs(where: str, inputs: Any) -> np.ndarray:
-    """The inputs as a read-only view, checked."""
-    x = np.asarray(inputs).view()
-    if x.ndim < 1 or len(x) == 0:
-        raise input_error(f"inputs of {where}", got=f"shape {x.shape}", expected="at least one example, [n, ...]")
-    if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool):
-        raise input_error(
-            f"inputs of {where}", got=f"dtype {x.dtype}", expected="numbers", todo="encode the inputs as numbers first"
-        )
-    if jnp.issubdtype(x.dtype, jnp.inexact):
-        _check_finite(where, x)
-    x.flags.writeable = False
-    return x
-
-
-def _real(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs, and real-valued labels as float32, both checked."""
-    x = _inputs(where, inputs)
-    if labels is None:
-        return x, np.full(len(x), np.nan, np.float32)
-    y = np.asarray(labels)
-    if y.ndim not in (1, 2) or len(y) != len(x) or y.size == 0:
-        expected = f"shape ({len(x)},) or ({len(x)}, k)"
-        raise input_error(f"labels of {where}", got=f"shape {y.shape} beside inputs {x.shape}", expected=expected)
-    if y.dtype.kind != "f":
-        todo = "labels.astype('float32'), or name the classes"
-        raise input_error(f"labels of {where}", got=f"dtype {y.dtype}", expected="real numbers", todo=todo)
-    y = y.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(y).reshape(len(y), -1).all(1))
-    if len(bad):
-        got = f"NaN, infinity or too large for float32, first in row {bad[0]}"
-        raise input_error(f"labels of {where}", got=got, expected="finite numbers", todo="repair or drop the row")
-    return x, y
-
-
-def _checked(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    x = _inputs(where, inputs)
-    y = np.full(len(x), UNLABELLED, np.int32) if labels is None else np.asarray(labels)
-    if y.shape != (len(x),):
-        raise input_error(
-            f"labels of {where}", got=f"shape {y.shape} beside inputs {x.shape}", expected=f"shape ({len(x)},)"
-        )
-    if not np.issubdtype(y.dtype, np.integer):
-        raise input_error(
-            f"labels of {where}", got=f"dtype {y.dtype}", expected="integers", todo="labels.astype('int32')"
-        )
-    if labels is not None and y.min() < 0:
-        row = int(np.flatnonzero(y < 0)[0])
-        raise input_error(
-            f"labels of {where}",
-            got=f"label {y[row]} in row {row}",
-            expected="integers ≥ 0",
-            todo="for a split without labels pass None in their place",
-        )
-    return x, y.astype(np.int32)
-
-
-def _check_finite(where: str, x: np.ndarray) -> None:
-    for start in range(0, len(x), 4096):
-        chunk = x[start : start + 4096]
-        finite = np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
-        if not finite.all():
-            raise non_finite(where, start + int(np.argmin(finite)))
-
-
-def non_finite(where: str, row: int) -> InputError:
-    """The error for NaN or infinity in the inputs of ``where`` (``domain/split``), first met in ``row``."""
-    return input_error(
-        f"inputs of {where}",
-        got=f"NaN or infinity, first in row {row}",
-        expected="finite numbers",
-        todo="repair or drop the row",
-    )

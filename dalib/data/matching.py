@@ -4,11 +4,13 @@ one."""
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dalib.core.checks import choose, input_error
-from dalib.data.domain import UNLABELLED, Domain, Split, from_arrays, split_labels
+from dalib.data.domain import UNLABELLED, Domain, Split, split_labels
+from dalib.data.readers.arrays import ArraySplit, from_arrays, is_sparse
 
 # Pairing of two domains: classes matched by name, and a guard against adapting a domain to itself.
 
@@ -152,17 +154,33 @@ def join(sources: Sequence[Domain]) -> Domain:
     parts = (sources[0], *(match_classes(sources[0], domain) for domain in sources[1:]))
     splits = {}
     for name in sources[0].splits:
-        read = [part.split(name).__getitems__(range(len(part.split(name)))) for part in parts]
-        shapes = {np.shape(x)[1:] for x, _ in read}
+        read = [_whole(part.split(name)) for part in parts]
+        shapes = {x.shape[1:] for x, _ in read}
         if len(shapes) > 1:
             raise input_error("source", got=f"examples of shapes {sorted(shapes)}", expected="one shape in all sources")
-        splits[name] = (np.concatenate([x for x, _ in read]), np.concatenate([y for _, y in read]))
+        splits[name] = (stacked([x for x, _ in read]), np.concatenate([y for _, y in read]))
     whole = from_arrays(PLUS.join(names), splits, class_names=sources[0].class_names)
     joined: dict[str, Split] = dict(whole.splits)
     # Sources that are trained on whole are scored on what they learn, and their union must say so too.
     if "test" in joined and all(source.split("test") is source.split("train") for source in sources):
         joined["test"] = joined["train"]
     return JoinedDomain(whole.name, whole.class_names, joined, parts)
+
+
+def stacked(parts: Sequence[Any]) -> Any:
+    """Arrays or sparse matrices with the rows of all, one after the other."""
+    if not all(map(is_sparse, parts)):
+        return np.concatenate(parts)
+    from scipy.sparse import vstack
+
+    return vstack(parts, format="csr")
+
+
+def _whole(split: Split) -> tuple[Any, np.ndarray]:
+    """All inputs and labels of a split in memory; sparse ones stay so."""
+    if isinstance(split, ArraySplit):
+        return split.inputs, split.labels
+    return split.__getitems__(range(len(split)))
 
 
 def parts_of(domain: Domain) -> Domain | Sequence[Domain]:

@@ -12,20 +12,20 @@ from dalib.core.types import Source
 from dalib.data.domain import Domain, Split, as_labels, unlabelled
 from dalib.data.transforms import Transform
 
-# The order in which a training stream visits the examples of a domain: a pure function of the position.
+# The order of a training stream: a pure function of the position.
 
 
 ORDER, AUGMENTATION = 0, 1
-"""Purposes of random numbers, beside the seed, the domain and the epoch or step."""
+"""Purposes of random numbers, which their seeds hold together with seed, domain and epoch or step."""
 CACHED_EPOCHS = 4
 
 
 @dataclass(frozen=True, eq=False)
 class EndlessOrder:
-    """The order in which one domain's ``n`` examples are visited, epoch after epoch without end.
+    """Order of visits to one domain's ``n`` examples, epoch after epoch without end.
 
-    Every epoch is a permutation of its own, drawn from (seed, domain, epoch). Positions count visits: position p is
-    the (p mod n)-th example of epoch p div n.
+    Every epoch has its own permutation, drawn from (seed, domain, epoch). Position p is the (p mod n)-th example of
+    epoch p div n.
     """
 
     n: int

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dalib.core.checks import input_error
+from dalib.core.options import Count, Natural, checked
 from dalib.core.types import Batch, Source, Target
 from dalib.data.domain import Domain, check_seed
 from dalib.data.order import EndlessOrder, Reader, endless_order, endless_reader, interleave, labelled
@@ -79,21 +80,22 @@ class PairedStream:
         return iter(steps.to_iter_dataset(options))
 
 
+@checked
 def paired_stream(
     source: Domain | Sequence[Domain],
     target: Domain,
     *,
     batch_size: int,
-    target_batch_size: int | None = None,
+    target_batch_size: Count | None = None,
     shots: Domain | None = None,
-    shots_batch_size: int | None = None,
+    shots_batch_size: Count | None = None,
     seed: int,
     split: str = "train",
     source_transform: Transform | None = None,
     target_transform: Transform | None = None,
     remainder: str = "wrap",
-    process_index: int = 0,
-    process_count: int = 1,
+    process_index: Natural = 0,
+    process_count: Count = 1,
 ) -> PairedStream:
     """Pairs two domains into one stream of batches; ``stream[step]`` depends on (seed, step, process) alone.
 

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dalib.core.checks import check_positive, input_error, unknown_name
-from dalib.data.readers.tokenizer_files import read_tokenizer
+from dalib.data.readers.tabular.cells import whole_characters
+from dalib.data.readers.tokenizer_files import panicked, read_tokenizer
 
 IGNORED_LABEL = -100
 """The label of a token that carries none: special tokens, padding, later pieces of a word."""
@@ -102,8 +103,9 @@ def encode(
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise input_error(f"texts, row {row}", got=type(text).__name__, expected="a text")
+        _check_characters("texts", row, text)
     _truncate(tokenizer.backend, tokenizer, max_length)
-    rows = [encoding.ids for encoding in tokenizer.backend.encode_batch(list(texts))]
+    rows = [encoding.ids for encoding in _run(tokenizer.backend, "texts", list(texts))]
     for row, ids in enumerate(rows):
         if not ids:
             raise input_error(
@@ -143,11 +145,13 @@ def encode_words(
         _check_sequence(f"sentences, row {row}", sentence)
         if not all(isinstance(word, str) for word in sentence):
             raise input_error(f"sentences, row {row}", got="a word that is not a text", expected="words")
+        _check_characters("sentences", row, *sentence)
     if labels is None:
         labels = [[IGNORED_LABEL] * len(sentence) for sentence in sentences]
     _check_labels(sentences, labels)
     _truncate(tokenizer.words_backend, tokenizer, max_length)
-    encodings = tokenizer.words_backend.encode_batch([list(s) for s in sentences], is_pretokenized=True)
+    sentences = [list(sentence) for sentence in sentences]
+    encodings = _run(tokenizer.words_backend, "sentences", sentences, is_pretokenized=True)
     rows = [encoding.ids for encoding in encodings]
     width = _width(rows, max_length, pad_to)
     firsts = [_first_pieces(encoding.word_ids) for encoding in encodings]
@@ -158,6 +162,23 @@ def encode_words(
     return EncodedWords(
         _padded(rows, tokenizer.pad_id, width), _padded(firsts, -1, width), _padded(tags, IGNORED_LABEL, width)
     )
+
+
+def _check_characters(argument: str, row: int, *texts: str) -> None:
+    if not all(map(whole_characters, texts)):
+        got, expected = "half a character (a lone surrogate)", "text that can be written as UTF-8"
+        raise input_error(f"{argument}, row {row}", got=got, expected=expected)
+
+
+def _run(backend: Any, argument: str, batch: Sequence[Any], **options: Any) -> list[Any]:
+    """Encodes, and names the tokeniser's own failures."""
+    try:
+        return backend.encode_batch(batch, **options)
+    except BaseException as error:
+        if not (isinstance(error, Exception) or panicked(error)):
+            raise
+        got = f"texts on which the tokeniser fails ({str(error)[:200]})"
+        raise input_error(argument, got=got, expected="texts that fit the tokeniser") from error
 
 
 def _first_pieces(word_ids: Sequence[int | None]) -> list[int]:

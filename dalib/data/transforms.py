@@ -1,7 +1,7 @@
 """Image transforms: ``f(image, rng) -> image`` on one image ``[height, width, channels]``.
 
 Factories take the hyper-parameters and return the transform; those without randomness ignore ``rng``. Geometry works on
-uint8 images through Pillow, whose resize is antialiased; ``to_float`` and ``normalize`` come last. Whole views:
+uint8 images through Pillow, which resizes with antialiasing; ``to_float`` and ``normalize`` come last. Whole views:
 :mod:`dalib.data.readers.images`.
 """
 
@@ -98,7 +98,7 @@ def random_resized_crop(
         size: (height, width), or one number for both.
         scale: the rectangle's share of the area is uniform in this interval.
         ratio: its width over height is log-uniform in this interval. When ten draws do not fit into the image, the
-            largest central rectangle whose ratio lies in the interval is taken.
+            largest central rectangle with a ratio in the interval is taken.
         resample: as in :func:`resize`.
 
     References:

@@ -44,19 +44,14 @@ def class_mmd2(
         x: source features ``[n, d]``.
         y: target features ``[m, d]``; n and m may differ.
         x_labels: integers ``[n]`` in [0, C). A row with a label outside counts for no class.
-        y_probabilities: ``[m, C]`` predictions (softmax outputs); behind stop_gradient.
+        y_probabilities: ``[m, C]`` predictions (softmax outputs); without gradient.
         bandwidth: as in :func:`~dalib.discrepancy.mmd.mmd2`; the authors' kernels are the default.
         multipliers: factors of σ², one kernel each; kernels are summed.
         tile: as in :func:`~dalib.discrepancy.mmd.mmd2`.
 
-    Returns:
-        Scalar ≥ 0 up to rounding. 0 with gradient 0 if no class is shared.
-
-    Raises:
-        InputError: on other shapes or dtypes, or an unknown rule.
-
-    References:
-        Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He, Deep Subdomain Adaptation Network, TNNLS 2020, arXiv 2106.09388.
+    Returns: scalar ≥ 0 up to rounding. 0 with gradient 0 if no class is shared.
+    Raises an InputError on other shapes or dtypes, or an unknown rule.
+    Source: Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He, TNNLS 2020, arXiv 2106.09388.
     """
     check_samples(x=x, y=y)
     check_classes(x, y, x_labels, y_probabilities)
@@ -77,7 +72,7 @@ def class_mmd2(
 
 
 def class_weights(x_labels: Array, y_probabilities: Array) -> tuple[Array, Array]:
-    """Weights ``[n, C]`` and ``[m, C]`` of the rows in each class, behind stop_gradient.
+    """Weights ``[n, C]`` and ``[m, C]`` of the rows in each class, without gradient.
 
     Columns of shared classes sum to ``1/√(number of shared classes)``, so that products average over them; the
     columns of other classes are 0.
@@ -132,7 +127,7 @@ def joint_mmd2(
     tllib_offset: bool = False,
     tile: int | None = None,
 ) -> Array:
-    """Squared MMD whose kernel is the product of one Gaussian mixture per layer.
+    """Squared MMD with the product of one Gaussian mixture per layer as kernel.
 
     It compares the joint distributions of the layers, not only their marginals. With the defaults the two layers are
     ``(features, softmax(logits))``, as in JAN. TLlib adds the constant ``2/(n − 1)`` and uses ``estimator="linear"``.
@@ -146,15 +141,10 @@ def joint_mmd2(
         tllib_offset: adds ``2/(n − 1)``, for comparison with numbers from TLlib; needs n = m.
         tile: as in :func:`~dalib.discrepancy.mmd.mmd2`.
 
-    Returns:
-        Scalar, float32 or wider. A layer whose rows are all equal contributes a constant factor.
-
-    Raises:
-        InputError: if the numbers of layers, bandwidths and multipliers differ, the layers of a sample differ in
-            their rows, or as :func:`~dalib.discrepancy.mmd.mmd2`.
-
-    References:
-        Long, Zhu, Wang, Jordan, Deep Transfer Learning with Joint Adaptation Networks, ICML 2017, arXiv 1605.06636.
+    Returns: scalar, float32 or wider. A layer of equal rows contributes a constant factor.
+    Raises an InputError if the numbers of layers, bandwidths and multipliers differ, the layers of a sample differ in
+    their rows, or as :func:`~dalib.discrepancy.mmd.mmd2`.
+    Source: Long, Zhu, Wang, Jordan, ICML 2017, arXiv 1605.06636.
     """
     check_layers(x, y, bandwidths=bandwidths, multipliers=multipliers)
     for factors in multipliers:

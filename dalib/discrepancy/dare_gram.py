@@ -22,7 +22,7 @@ def dare_gram(
 
     With ``Z = [1, features]``, k leading eigenvalues λ of ``ZᵀZ`` and ``G⁺`` its pseudo-inverse on them:
     ``angle_weight · mean_c (1 − cos(G⁺_x[:, c], G⁺_y[:, c])) + scale_weight · ‖λ_x − λ_y‖ / k``. As in the authors'
-    code, k is the larger of the two counts of eigenvalues whose cumulative share is within ``threshold`` (or within
+    code, k is the larger of the two counts of eigenvalues with a cumulative share within ``threshold`` (or within
     the share of the first two, if that is larger), less one. Least squares is what a linear regressor solves, so this
     aligns what it sees without changing the scale of the features. Costs O(n²d): no ``[d, d]`` matrix is built.
 
@@ -33,15 +33,9 @@ def dare_gram(
         angle_weight: α.
         scale_weight: γ.
 
-    Returns:
-        Scalar ≥ 0, float32 or wider. The choice of k has no gradient.
-
-    Raises:
-        InputError: on other shapes or dtypes, or a sample of one row.
-
-    References:
-        Nejjar, Wang, Fink, DARE-GRAM: Unsupervised Domain Adaptation Regression by Aligning Inverse Gram Matrices,
-        CVPR 2023, arXiv 2303.13325.
+    Returns: scalar ≥ 0, float32 or wider. The choice of k has no gradient.
+    Raises an InputError on other shapes or dtypes, or a sample of one row.
+    Source: Nejjar, Wang, Fink, CVPR 2023, arXiv 2303.13325.
     """
     check_samples(x=x, y=y)
     check_rows_for_covariance(x=x, y=y)

@@ -1,4 +1,7 @@
-"""Disagreement between two predictions of the same inputs: two heads, two views, or student and teacher."""
+"""Disagreement between two predictions of the same inputs: two heads, two views, or student and teacher.
+
+Other shapes or dtypes than those stated raise an InputError.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +16,9 @@ from dalib.discrepancy.predictions import certainty_weights, class_confusion
 def classifier_discrepancy(logits_1: Array, logits_2: Array) -> Array:
     """MCD's discrepancy: mean over rows and classes of ``|softmax(logits_1) − softmax(logits_2)|``.
 
-    Args:
-        logits_1: ``[n, C]`` of one head.
-        logits_2: ``[n, C]`` of the other, on the same inputs.
-
-    Returns:
-        Scalar from 0 to 2/C.
-
-    Raises:
-        InputError: unless both are floating arrays of one shape.
-
-    References:
-        Saito, Watanabe, Ushiku, Harada, Maximum Classifier Discrepancy for Unsupervised Domain Adaptation, CVPR 2018,
-        arXiv 1712.02560.
+    Both are ``[n, C]``, of two heads on the same inputs.
+    Returns: scalar from 0 to 2/C.
+    Source: Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560.
     """
     first, second = _pair(logits_1=logits_1, logits_2=logits_2)
     return jnp.mean(jnp.abs(jax.nn.softmax(first) - jax.nn.softmax(second)))
@@ -36,13 +29,9 @@ def log_one_minus_probability(logits: Array, labels: Array) -> Array:
 
     Args:
         logits: ``[n, C]`` with C ≥ 2.
-        labels: integers ``[n]`` in [0, C); another one names no class, whose probability is 0.
+        labels: integers ``[n]`` in [0, C); another one names no class and has probability 0.
 
-    Returns:
-        ``[n]``, each ≤ 0.
-
-    Raises:
-        InputError: on other shapes or dtypes.
+    Returns: ``[n]``, each ≤ 0.
     """
     check_samples(logits=logits)
     logits = at_least_float32(logits)
@@ -71,25 +60,17 @@ def margin_disparity(
 ) -> Array:
     """MDD: ``−γ · CE(a_s, ŷ_s) + mean ln(1 − softmax(a_t)_{ŷ_t})`` with ``ŷ = argmax`` of the main head.
 
-    The adversarial head a **maximises** it (a method minimises its negative) behind gradient reversal.
+    The adversarial head a **maximises** it (a method minimises its negative, with gradient reversal).
 
     Args:
-        source: main head's logits on the source ``[n, C]``; only their argmax counts.
-        source_adversary: adversarial head's logits on the source ``[n, C]``.
-        target: main head's logits on the target ``[m, C]``; only their argmax counts.
-        target_adversary: adversarial head's logits on the target ``[m, C]``.
+        source, target: main head's logits ``[n, C]``, ``[m, C]``; only their argmax counts.
+        source_adversary, target_adversary: adversarial head's logits of the same shapes.
         margin: γ.
-        shift: None takes the logarithm of the target term exactly; a number takes ``shift_log`` of 1 − p instead, 1e-6
-            in TLlib.
+        shift: None takes the logarithm of the target term exactly; a number takes ``shift_log`` of 1 − p, 1e-6 in
+            TLlib.
 
-    Returns:
-        Scalar ≤ 0.
-
-    Raises:
-        InputError: on other shapes or dtypes.
-
-    References:
-        Zhang, Liu, Long, Jordan, Bridging Theory and Algorithm for Domain Adaptation, ICML 2019, arXiv 1904.05801.
+    Returns: scalar ≤ 0.
+    Source: Zhang, Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
     """
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
@@ -109,20 +90,12 @@ def regression_disparity(
     """Disparity discrepancy for regression: ``−γ · mean|a_s − sg(g_s)| + mean|a_t − sg(g_t)|``.
 
     Args:
-        source: main head's outputs on the source ``[n, k]``, behind stop_gradient.
-        source_adversary: adversarial head's outputs on the source ``[n, k]``.
-        target: main head's outputs on the target ``[m, k]``, behind stop_gradient.
-        target_adversary: adversarial head's outputs on the target ``[m, k]``.
+        source, target: main head's outputs ``[n, k]``, ``[m, k]``, without gradient.
+        source_adversary, target_adversary: adversarial head's outputs of the same shapes.
         margin: γ.
 
-    Returns:
-        Scalar, a mean over rows and outputs; of either sign.
-
-    Raises:
-        InputError: on other shapes or dtypes.
-
-    References:
-        Zhang, Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
+    Returns: scalar of either sign, a mean over rows and outputs.
+    Source: Zhang, Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
     """
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
@@ -132,7 +105,7 @@ def regression_disparity(
 
 
 def confident(logits: Array, *, threshold: float | Array, temperature: float | Array = 1.0) -> Array:
-    """Rows ``[n]`` whose largest softmax probability is at least ``threshold``, as booleans without gradient."""
+    """Whether each row's largest softmax probability is at least ``threshold``, ``[n]`` booleans without gradient."""
     p = jax.nn.softmax(lax.stop_gradient(at_least_float32(logits)) / temperature)
     return jnp.max(p, axis=1) >= threshold
 
@@ -140,22 +113,16 @@ def confident(logits: Array, *, threshold: float | Array, temperature: float | A
 def pseudo_label_loss(logits: Array, teacher: Array, *, threshold: float | Array = 0.95) -> Array:
     """``mean over all rows of 1[max softmax(teacher) > τ] · CE(logits, argmax teacher)``.
 
-    Dividing by all rows and not by the kept ones makes the term fade in as the teacher grows confident. With
-    ``teacher`` the weak and ``logits`` the strong view it is FixMatch's target term.
+    Dividing by all rows, not the kept ones, makes the term fade in as the teacher grows confident. With ``teacher`` the
+    weak and ``logits`` the strong view it is FixMatch's target term.
 
     Args:
         logits: ``[n, C]``.
-        teacher: ``[n, C]`` on the same inputs, behind stop_gradient; may be ``logits``.
+        teacher: ``[n, C]`` on the same inputs, without gradient; may be ``logits``.
         threshold: τ.
 
-    Returns:
-        Scalar ≥ 0; 0 when no row is kept.
-
-    Raises:
-        InputError: unless both are floating arrays of one shape.
-
-    References:
-        Lee, Pseudo-Label, ICML Workshops 2013. Sohn et al., FixMatch, NeurIPS 2020, arXiv 2001.07685.
+    Returns: scalar ≥ 0; 0 when no row is kept.
+    Source: Lee, ICML Workshops 2013. Sohn et al. (FixMatch), NeurIPS 2020, arXiv 2001.07685.
     """
     logits, teacher = _pair(logits=logits, teacher=teacher)
     p = jax.nn.softmax(lax.stop_gradient(teacher))
@@ -175,17 +142,13 @@ def confusion_consistency(
 
     Args:
         logits: ``[n, C]``, the strong view.
-        teacher: ``[n, C]``, the weak view of the same inputs, behind stop_gradient; it decides the rows to keep, those
-            with a probability ≥ τ at temperature T, and weighs them as :func:`~dalib.discrepancy.predictions.mcc`.
+        teacher: ``[n, C]``, the weak view, without gradient. It keeps the rows with a probability ≥ τ at temperature T
+            and weighs them as :func:`~dalib.discrepancy.predictions.mcc`.
         temperature: T > 0.
         threshold: τ.
         epsilon: inside the entropy's logarithm of the weights; TLlib's numbers have 1e-5.
 
-    Returns:
-        Scalar ≥ 0; 0 when no row is kept.
-
-    Raises:
-        InputError: unless both are floating arrays of one shape, or T ≤ 0.
+    Returns: scalar ≥ 0; 0 when no row is kept.
     """
     logits, teacher = _pair(logits=logits, teacher=teacher)
     check_positive(temperature=temperature)
@@ -201,20 +164,10 @@ def confusion_consistency(
 
 
 def squared_consistency(logits: Array, teacher: Array) -> Array:
-    """Mean over rows of ``Σ_k (softmax(logits) − softmax(teacher))²``; the caller decides on stop_gradient.
+    """Mean over rows of ``Σ_k (softmax(logits) − softmax(teacher))²``, of two ``[n, C]``; no stop_gradient in here.
 
-    Args:
-        logits: ``[n, C]``.
-        teacher: ``[n, C]`` on the same inputs.
-
-    Returns:
-        Scalar from 0 to 2.
-
-    Raises:
-        InputError: unless both are floating arrays of one shape.
-
-    References:
-        Laine, Aila, Temporal Ensembling for Semi-Supervised Learning, ICLR 2017, arXiv 1610.02242.
+    Returns: scalar from 0 to 2.
+    Source: Laine, Aila, ICLR 2017, arXiv 1610.02242.
     """
     first, second = _pair(logits=logits, teacher=teacher)
     return jnp.mean(jnp.sum(jnp.square(jax.nn.softmax(first) - jax.nn.softmax(second)), axis=1))
@@ -225,6 +178,6 @@ def _pair(**arrays: Array) -> tuple[Array, Array]:
     (name, first), (other, second) = arrays.items()
     if first.shape != second.shape:
         raise input_error(
-            other, got=f"shape {second.shape} beside {name} of shape {first.shape}", expected="two arrays of one shape"
+            other, got=f"shape {second.shape}, and {name} has shape {first.shape}", expected="two arrays of one shape"
         )
     return at_least_float32(first), at_least_float32(second)

@@ -1,6 +1,10 @@
-"""Distances between rows of two samples, and Gaussian kernels of them."""
+"""Distances between rows of two samples, and Gaussian kernels of them.
+
+Other shapes or dtypes than those stated raise an InputError.
+"""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -18,7 +22,7 @@ def at_least_float32(x: Array) -> Array:
 
 
 def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
-    """Euclidean norm whose gradient at 0 is 0, where that of ``sqrt`` is infinite and that of ``jnp.linalg.norm`` NaN.
+    """Euclidean norm with gradient 0 at 0, where that of ``sqrt`` is infinite and that of ``jnp.linalg.norm`` NaN.
 
     The squares are of numbers scaled to at most 1, so that none overflows or vanishes.
 
@@ -26,8 +30,7 @@ def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
         x: array of any shape.
         axis: axis to reduce; None takes the norm of all entries.
 
-    Returns:
-        Norms, with the shape of ``x`` less ``axis``.
+    Returns: Norms, with the shape of ``x`` less ``axis``.
     """
     largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
     scale = jnp.where(largest > 0, largest, 1)
@@ -39,7 +42,7 @@ def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
 
 
 def joint_mean(*samples: Array) -> Array:
-    """Mean ``[d]`` of all rows of all samples, behind stop_gradient; each sample is ``[n_i, d]``."""
+    """Mean ``[d]`` of all rows of all samples, without gradient; each sample is ``[n_i, d]``."""
     rows = sum(x.shape[0] for x in samples)
     # Summing per sample instead of concatenating keeps row-sharded samples where they are.
     total = sum((jnp.sum(x, axis=0) for x in samples), start=jnp.zeros((), samples[0].dtype))
@@ -56,18 +59,15 @@ def squared_distances(x: Array, y: Array | None = None) -> Array:
     """Squared Euclidean distances between all rows of ``x`` and all rows of ``y``.
 
     Computed as ``|x|² + |y|² − 2xy`` on data centred at the joint mean, with the product at highest precision and the
-    result clipped at 0. Centring keeps the digits of close points that lie far from the origin; as distances do not
-    depend on the centre, holding it behind stop_gradient leaves the gradient exact.
+    result clipped at 0. Centring keeps the digits of close points far from the origin; as distances do not
+    depend on the centre, taking it without gradient leaves the gradient exact.
 
     Args:
         x: ``[n, d]``.
         y: ``[m, d]``; None means ``x`` itself, and then the diagonal is exactly 0.
 
-    Returns:
-        ``[n, m]``, float32 or wider, ≥ 0. Finite as long as the squared norms are (about 1e19 per entry in float32).
-
-    Raises:
-        InputError: unless both are floating ``[·, d]`` arrays of one width.
+    Returns: ``[n, m]``, float32 or wider, ≥ 0. Finite as long as the squared norms are (about 1e19 per entry in
+    float32).
     """
     if y is None:
         check_samples(x=x)
@@ -94,11 +94,7 @@ def mean_squared_distance(*samples: Array) -> Array:
     Args:
         *samples: one or more ``[n_i, d]`` arrays; N is the sum of the n_i.
 
-    Returns:
-        Scalar ≥ 0.
-
-    Raises:
-        InputError: unless all are floating ``[·, d]`` arrays of one width.
+    Returns: scalar ≥ 0.
     """
     check_samples(**{f"sample {i}": x for i, x in enumerate(samples)})
     samples = tuple(at_least_float32(x) for x in samples)
@@ -118,13 +114,9 @@ def median_squared_distance(*samples: Array, max_rows: int = MEDIAN_ROWS) -> Arr
 
     Args:
         *samples: one or more ``[n_i, d]`` arrays with N ≥ 2 rows in all.
-        max_rows: most rows whose pairs are built; memory grows with its square.
+        max_rows: most rows to build pairs of; memory grows with its square.
 
-    Returns:
-        Scalar ≥ 0.
-
-    Raises:
-        InputError: unless all are floating ``[·, d]`` arrays of one width, with at least two rows in all.
+    Returns: scalar ≥ 0.
     """
     check_samples(**{f"sample {i}": x for i, x in enumerate(samples)})
     pooled = jnp.concatenate([at_least_float32(x) for x in samples])
@@ -157,7 +149,7 @@ def paired_squared_distances(x: Array, y: Array) -> Array:
 # fixed ``exp(−γ‖·‖²)``           ``(2γ) ** -0.5``         (1,)
 # =============================== ======================== ================================
 #
-# The width is always behind stop_gradient: otherwise a net would shrink the discrepancy by scaling its features.
+# The width is always without gradient: otherwise a net would shrink the discrepancy by scaling its features.
 
 
 MULTIPLIERS = (0.125, 0.25, 0.5, 1.0, 2.0)
@@ -185,17 +177,14 @@ BANDWIDTHS: dict[str, Callable[..., Array]] = {
 
 
 def kernel_variance(*samples: Array, bandwidth: Bandwidth = "mean") -> Array:
-    """The σ² that a kernel discrepancy of these samples uses: the number to log beside its value.
+    """The σ² that a kernel discrepancy of these samples uses: the number to log with its value.
 
     Args:
         *samples: ``[n_i, d]`` arrays, usually source and target.
         bandwidth: a rule's name in :data:`BANDWIDTHS`, or σ itself.
 
-    Returns:
-        Scalar σ² behind stop_gradient. 0 when a rule meets samples whose rows are all equal.
-
-    Raises:
-        InputError: on an unknown rule, a σ ≤ 0 or one that is no scalar.
+    Returns: scalar σ² without gradient. 0 when a rule meets samples of equal rows.
+    Raises an InputError on an unknown rule, a σ ≤ 0 or one that is no scalar.
     """
     if isinstance(bandwidth, str):
         return lax.stop_gradient(choose("bandwidth", bandwidth, BANDWIDTHS)(*samples))
@@ -208,6 +197,9 @@ def kernel_variance(*samples: Array, bandwidth: Bandwidth = "mean") -> Array:
 
 def check_multipliers(multipliers: Multipliers) -> int:
     """Returns the number of kernels K, after checking that ``multipliers`` is a non-empty list of numbers > 0."""
+    given: Any = multipliers
+    if isinstance(given, str) or not hasattr(given, "__len__"):
+        raise input_error("multipliers", got=repr(multipliers), expected="a list of numbers > 0")
     if not isinstance(multipliers, Array):
         check_positive(**{f"multipliers[{k}]": multiplier for k, multiplier in enumerate(multipliers)})
     factors = jnp.asarray(multipliers)
@@ -224,8 +216,7 @@ def gaussian_mixture(squared: Array, *, variance: Array | float, multipliers: Mu
         variance: scalar σ². At 0 (all rows equal) every kernel is the constant 1, with gradient 0.
         multipliers: the factors α_k, ``[K]``.
 
-    Returns:
-        Array of the shape of ``squared`` with values in [0, K]; K at distance 0.
+    Returns: array of the shape of ``squared`` with values in [0, K]; K at distance 0.
     """
     factors = lax.stop_gradient(jnp.asarray(multipliers, squared.dtype))
     variance = jnp.asarray(variance, squared.dtype)
@@ -248,11 +239,8 @@ def gaussian_gram(
         bandwidth: a rule's name in :data:`BANDWIDTHS` (applied to the pooled rows of ``x`` and ``y``), or σ.
         multipliers: factors of σ², one kernel each; kernels are summed.
 
-    Returns:
-        ``[n, m]``.
-
-    Raises:
-        InputError: on samples of other shapes or dtypes, an unknown rule, or widths ≤ 0.
+    Returns: ``[n, m]``.
+    Raises an InputError on samples of other shapes or dtypes, an unknown rule, or widths ≤ 0.
     """
     check_multipliers(multipliers)
     squared = squared_distances(x, y)

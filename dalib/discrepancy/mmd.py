@@ -1,4 +1,7 @@
-"""Maximum mean discrepancy: the public forms, and the estimators they share."""
+"""Maximum mean discrepancy: the public forms, and the estimators they share.
+
+Other shapes or dtypes than those stated raise an InputError.
+"""
 
 import functools
 from collections.abc import Callable
@@ -68,8 +71,7 @@ def estimate(combine: Combine, parameters: Any, x: Layers, y: Layers, *, estimat
         estimator: ``"biased"``, ``"unbiased"`` or ``"linear"``.
         tile: rows of a tile, 0 for the dense form, None to choose by size (:func:`~dalib.discrepancy.tiled.tile_rows`).
 
-    Returns:
-        Scalar.
+    Returns: scalar.
     """
     if estimator == "linear":
         return linear_time(combine, parameters, x, y)
@@ -158,8 +160,7 @@ def mmd2(
           negative, and depends on the order of the rows.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         bandwidth: rule for σ² on the pooled rows (``"mean"``, ``"mean_off_diagonal"``, ``"median"``) or σ itself.
             :func:`~dalib.discrepancy.distances.kernel_variance` tells the σ² in use.
         multipliers: factors of σ², one kernel each; kernels are summed.
@@ -168,15 +169,10 @@ def mmd2(
             the pair matrices; None chooses: on a CPU dense up to n + m = 1024 and tiles of 256 rows above, elsewhere
             4096 and 2048. The number is the same but for rounding. Tiles support first derivatives in reverse mode.
 
-    Returns:
-        Scalar, float32 or wider. 0 with gradient 0 when all rows are equal.
-
-    Raises:
-        InputError: on other shapes or dtypes, an unknown rule or estimator, or fewer than 2 rows where an
-            estimator needs pairs of distinct rows.
-
-    References:
-        Gretton, Borgwardt, Rasch, Schölkopf, Smola, A Kernel Two-Sample Test, JMLR 2012.
+    Returns: scalar, float32 or wider. 0 with gradient 0 when all rows are equal.
+    Raises an InputError on other shapes or dtypes, an unknown rule or estimator, or fewer than 2 rows where an
+    estimator needs pairs of distinct rows.
+    Source: Gretton, Borgwardt, Rasch, Schölkopf, Smola, A Kernel Two-Sample Test, JMLR 2012.
     """
     check_samples(x=x, y=y)
     check_multipliers(multipliers)
@@ -204,23 +200,16 @@ def mk_mmd(
     no meaning; dalib's value is TLlib's without it.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         bandwidth: as in :func:`mmd2`.
         multipliers: factors of σ², one kernel each.
         estimator: as in :func:`mmd2`; ``"unbiased"`` and ``"linear"`` **may be negative**.
         tllib_offset: adds ``2/(n − 1)``, for comparison with numbers from TLlib; needs n = m.
         tile: as in :func:`mmd2`.
 
-    Returns:
-        Scalar, float32 or wider.
-
-    Raises:
-        InputError: as :func:`mmd2`; also for ``tllib_offset`` with n ≠ m, which TLlib does not define.
-
-    References:
-        Long, Cao, Wang, Jordan, Learning Transferable Features with Deep Adaptation Networks, ICML 2015,
-        arXiv 1502.02791.
+    Returns: scalar, float32 or wider.
+    Raises an InputError as :func:`mmd2`; also for ``tllib_offset`` with n ≠ m, which TLlib does not define.
+    Source: Long, Cao, Wang, Jordan, ICML 2015, arXiv 1502.02791.
     """
     value = mmd2(x, y, bandwidth=bandwidth, multipliers=multipliers, estimator=estimator, tile=tile)
     return value + tllib_constant(x, y) if tllib_offset else value
@@ -232,17 +221,10 @@ def linear_mmd2(x: Array, y: Array) -> Array:
     It sees differences of the means only. (The linear-*time* estimator is ``mmd2(..., estimator="linear")``.)
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
 
-    Returns:
-        Scalar ≥ 0, float32 or wider.
-
-    Raises:
-        InputError: unless both are floating ``[·, d]`` arrays of one width.
-
-    References:
-        Tzeng, Hoffman, Zhang, Saenko, Darrell, Deep Domain Confusion, 2014, arXiv 1412.3474 (there not squared).
+    Returns: scalar ≥ 0, float32 or wider.
+    Source: Tzeng, Hoffman, Zhang, Saenko, Darrell, 2014, arXiv 1412.3474 (there not squared).
     """
     check_samples(x=x, y=y)
     x, y = centred(at_least_float32(x), at_least_float32(y))

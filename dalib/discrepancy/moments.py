@@ -1,4 +1,7 @@
-"""Discrepancies of moments: covariances (CORAL), central moments (CMD), higher-order moments (HoMM)."""
+"""Discrepancies of moments: covariances (CORAL), central moments (CMD), higher-order moments (HoMM).
+
+Other shapes or dtypes than those stated raise an InputError.
+"""
 
 import functools
 import math
@@ -14,11 +17,7 @@ from dalib.discrepancy.tiled import tile_rows
 
 
 def covariance(x: Array) -> Array:
-    """Sample covariance ``[d, d]`` of the rows of ``x`` ``[n, d]``, with divisor n − 1.
-
-    Raises:
-        InputError: unless ``x`` is a floating ``[n, d]`` array with at least 2 rows.
-    """
+    """Sample covariance ``[d, d]`` of the rows of ``x`` ``[n, d]``, with divisor n − 1."""
     check_samples(x=x)
     check_rows_for_covariance(x=x)
     x = x - jnp.mean(x, axis=0)[None]
@@ -48,19 +47,13 @@ def coral(x: Array, y: Array, *, mean_term: bool = False, tllib_form: bool = Fal
     ``mean((μ_x − μ_y)²) + mean((C_x − C_y)²) = ‖μ_x − μ_y‖²/d + 4 · (paper's value)``.
 
     Args:
-        x: ``[n, d]`` with n ≥ 2.
-        y: ``[m, d]`` with m ≥ 2; n and m may differ.
+        x, y: ``[n, d]`` with n ≥ 2 and ``[m, d]`` with m ≥ 2; n and m may differ.
         mean_term: adds ``‖μ_x − μ_y‖²/d`` to the paper's value.
         tllib_form: returns TLlib's number instead (its mean term is always in).
 
-    Returns:
-        Scalar ≥ 0, float32 or wider.
-
-    Raises:
-        InputError: on other shapes or dtypes, or a sample of one row, which has no covariance.
-
-    References:
-        Sun, Saenko, Deep CORAL, ECCV Workshops 2016, arXiv 1607.01719.
+    Returns: scalar ≥ 0, float32 or wider.
+    Raises an InputError on other shapes or dtypes, or a sample of one row, which has no covariance.
+    Source: Sun, Saenko, Deep CORAL, ECCV Workshops 2016, arXiv 1607.01719.
     """
     check_samples(x=x, y=y)
     check_rows_for_covariance(x=x, y=y)
@@ -79,22 +72,15 @@ def log_coral(x: Array, y: Array, *, epsilon: float | Array = 1e-3, relative: bo
     at which the gradient is nevertheless exact. Costs two eigendecompositions, O(d³): for widths up to some hundreds.
 
     Args:
-        x: ``[n, d]`` with n ≥ 2.
-        y: ``[m, d]`` with m ≥ 2; n and m may differ.
+        x, y: ``[n, d]`` with n ≥ 2 and ``[m, d]`` with m ≥ 2; n and m may differ.
         epsilon: > 0.
-        relative: scales ε by the mean variance ``tr(C_x + C_y)/(2d)`` (behind stop_gradient), which makes the value
+        relative: scales ε by the mean variance ``tr(C_x + C_y)/(2d)`` (without gradient), which makes the value
             independent of the units of the features; False takes ε as it is.
 
-    Returns:
-        Scalar ≥ 0, float32 or wider. 0 with gradient 0 when both samples are constant.
-
-    Raises:
-        InputError: on other shapes or dtypes, a sample of one row, or ε ≤ 0.
-
-    References:
-        Wang, Li, Dai, Van Gool, Deep Domain Adaptation by Geodesic Distance Minimization, ICCV Workshops 2017,
-        arXiv 1707.09842. Morerio, Cavazza, Murino, Minimal-Entropy Correlation Alignment, ICLR 2018,
-        arXiv 1711.10288.
+    Returns: scalar ≥ 0, float32 or wider. 0 with gradient 0 when both samples are constant.
+    Raises an InputError on other shapes or dtypes, a sample of one row, or ε ≤ 0.
+    Source: Wang, Li, Dai, Van Gool, ICCV Workshops 2017, arXiv 1707.09842. Morerio, Cavazza, Murino, ICLR 2018, arXiv
+    1711.10288.
     """
     check_samples(x=x, y=y)
     check_rows_for_covariance(x=x, y=y)
@@ -124,24 +110,17 @@ def check_rows_for_covariance(**samples: Array) -> None:
 def cmd(x: Array, y: Array, *, order: int = 5, interval: tuple[float, float] = (0.0, 1.0)) -> Array:
     """CMD: ``‖E x − E y‖/(b − a) + Σ_{k=2..K} ‖c_k(x) − c_k(y)‖/(b − a)^k`` with central moments per coordinate.
 
-    The features are meant to lie in ``[a, b]`` (after a sigmoid or tanh): unbounded ones make the high moments, and
+    The features are meant to be in ``[a, b]`` (after a sigmoid or tanh): unbounded ones make the high moments, and
     with them the value, grow without limit. The norms are not squared.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         order: K ≥ 1, the highest moment, static.
         interval: (a, b) with a < b, the range of the features.
 
-    Returns:
-        Scalar ≥ 0, float32 or wider. At equal moments the gradient is 0.
-
-    Raises:
-        InputError: on other shapes or dtypes, an order that is no integer ≥ 1, or an empty interval.
-
-    References:
-        Zellinger, Grubinger, Lughofer, Natschläger, Saminger-Platz, Central Moment Discrepancy (CMD) for
-        Domain-Invariant Representation Learning, ICLR 2017, arXiv 1702.08811.
+    Returns: scalar ≥ 0, float32 or wider. At equal moments the gradient is 0.
+    Raises an InputError on other shapes or dtypes, an order that is no integer ≥ 1, or an empty interval.
+    Source: Zellinger, Grubinger, Lughofer, Natschläger, Saminger-Platz, ICLR 2017, arXiv 1702.08811.
     """
     check_samples(x=x, y=y)
     if not isinstance(order, int) or order < 1:
@@ -170,20 +149,13 @@ def homm(x: Array, y: Array, *, order: int = 3, tile: int | None = None) -> Arra
     which estimates this number.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         order: p ≥ 1, static.
         tile: as in :func:`~dalib.discrepancy.mmd.mmd2`.
 
-    Returns:
-        Scalar ≥ 0 up to rounding, float32 or wider. 0 for samples of one row each.
-
-    Raises:
-        InputError: on other shapes or dtypes, or an order that is no integer ≥ 1.
-
-    References:
-        Chen, Fu, Chen, Jin, Cheng, Jin, Hua, HoMM: Higher-order Moment Matching for Unsupervised Domain Adaptation,
-        AAAI 2020, arXiv 1912.11976.
+    Returns: scalar ≥ 0 up to rounding, float32 or wider. 0 for samples of one row each.
+    Raises an InputError on other shapes or dtypes, or an order that is no integer ≥ 1.
+    Source: Chen, Fu, Chen, Jin, Cheng, Jin, Hua, AAAI 2020, arXiv 1912.11976.
     """
     check_samples(x=x, y=y)
     if not isinstance(order, int) or order < 1:

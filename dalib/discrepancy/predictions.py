@@ -2,6 +2,8 @@
 
 All take logits and work with their log-softmax, so that one-hot predictions and logits of ±1e4 give finite values and
 gradients. Batch means are over the rows given: under data parallelism, over the global batch.
+
+Other shapes or dtypes than those stated raise an InputError.
 """
 
 import math
@@ -23,11 +25,7 @@ def entropies(logits: Array, *, epsilon: float = 0.0) -> Array:
         logits: ``[n, C]``.
         epsilon: added inside the logarithm; TLlib's numbers have 1e-5 there, which costs 5e-5 at worst.
 
-    Returns:
-        ``[n]``, from 0 to ln C.
-
-    Raises:
-        InputError: unless the logits are a floating ``[n, C]`` array.
+    Returns: ``[n]``, from 0 to ln C.
     """
     log_p = _log_softmax(logits)
     p = jnp.exp(log_p)
@@ -40,22 +38,12 @@ def mean_entropy(logits: Array, *, epsilon: float = 0.0) -> Array:
 
 
 def mutual_information(logits: Array) -> Array:
-    """``H(p̄) − mean H(p)``: how certain each prediction is and how evenly the batch spreads over the classes.
+    """``H(p̄) − mean H(p)`` of ``[n, C]``: how certain each prediction is and how evenly the batch spreads over the
+    classes.
 
     Information maximisation, and SHOT's first term, **minimise its negative**. It presumes roughly balanced classes.
-
-    Args:
-        logits: ``[n, C]``.
-
-    Returns:
-        Scalar from 0 to ln C.
-
-    Raises:
-        InputError: unless the logits are a floating ``[n, C]`` array.
-
-    References:
-        Krause, Perona, Gomes, Discriminative Clustering by Regularized Information Maximization, NIPS 2010.
-        Liang, Hu, Feng, Do We Really Need to Access the Source Data?, ICML 2020, arXiv 2002.08546.
+    Returns: scalar from 0 to ln C.
+    Source: Krause, Perona, Gomes, NIPS 2010. Liang, Hu, Feng, ICML 2020, arXiv 2002.08546.
     """
     log_mean = _log_mean_probability(_log_softmax(logits))
     return -jnp.sum(jnp.exp(log_mean) * log_mean) - mean_entropy(logits)
@@ -74,11 +62,7 @@ def class_confusion(
         temperature: T > 0 of ``p = softmax(logits / T)``.
         mask: ``[n]`` booleans, rows to keep; None for all. With none kept the matrix is that of all rows.
 
-    Returns:
-        ``[C, C]``.
-
-    Raises:
-        InputError: on logits that are no floating ``[n, C]`` array, weights or a mask of another length, or T ≤ 0.
+    Returns: ``[C, C]``.
     """
     check_positive(temperature=temperature)
     log_p = _log_softmax(logits, temperature)
@@ -92,7 +76,7 @@ def class_confusion(
 
 
 def certainty_weights(logits: Array, *, temperature: float | Array = 1.0, epsilon: float = 0.0) -> Array:
-    """MCC's weights ``[n]``, ``1 + e^{−H(p_i)}`` scaled to the mean 1, behind stop_gradient."""
+    """MCC's weights ``[n]``, ``1 + e^{−H(p_i)}`` scaled to the mean 1, without gradient."""
     raw = 1 + jnp.exp(-entropies(at_least_float32(logits) / temperature, epsilon=epsilon))
     return lax.stop_gradient(raw / jnp.mean(raw))
 
@@ -105,14 +89,8 @@ def mcc(logits: Array, *, temperature: float | Array = 2.5, epsilon: float = 0.0
         temperature: T > 0.
         epsilon: inside the entropy's logarithm of the weights; TLlib's numbers have 1e-5.
 
-    Returns:
-        Scalar from 0 to (C − 1)/C. A class that no row predicts counts as wholly confused, 1/C, as in the limit.
-
-    Raises:
-        InputError: on logits that are no floating ``[n, C]`` array, or T ≤ 0.
-
-    References:
-        Jin, Wang, Long, Wang, Minimum Class Confusion for Versatile Domain Adaptation, ECCV 2020, arXiv 1912.03699.
+    Returns: scalar from 0 to (C − 1)/C. A class that no row predicts counts as wholly confused, 1/C, as in the limit.
+    Source: Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699.
     """
     weights = certainty_weights(logits, temperature=temperature, epsilon=epsilon)
     confusion = class_confusion(logits, weights=weights, temperature=temperature)
@@ -121,22 +99,10 @@ def mcc(logits: Array, *, temperature: float | Array = 2.5, epsilon: float = 0.0
 
 
 def bnm(logits: Array) -> Array:
-    """Batch nuclear-norm maximisation: ``−‖softmax(logits)‖_* / n``, to minimise.
+    """Batch nuclear-norm maximisation of ``[n, C]``: ``−‖softmax(logits)‖_* / n``, a scalar < 0 to minimise.
 
     Some code averages the singular values instead, which is this times ``n / min(n, C)``.
-
-    Args:
-        logits: ``[n, C]``, of the target.
-
-    Returns:
-        Scalar < 0.
-
-    Raises:
-        InputError: unless the logits are a floating ``[n, C]`` array.
-
-    References:
-        Cui, Wang, Zhuo, Li, Huang, Tian, Towards Discriminability and Diversity: Batch Nuclear-norm Maximization under
-        Label Insufficient Situations, CVPR 2020, arXiv 2003.12237.
+    Source: Cui, Wang, Zhuo, Li, Huang, Tian, CVPR 2020, arXiv 2003.12237.
     """
     return -nuclear_norm(jnp.exp(_log_softmax(logits))) / logits.shape[0]
 
@@ -146,28 +112,17 @@ def fbnm(logits: Array) -> Array:
 
     Arguments, result and errors are those of :func:`bnm`.
 
-    References:
-        Cui, Wang, Zhuo, Li, Huang, Tian, Fast Batch Nuclear-norm Maximization and Minimization for Robust Domain
-        Adaptation, 2021, arXiv 2107.06154.
+    Source: Cui, Wang, Zhuo, Li, Huang, Tian, 2021, arXiv 2107.06154.
     """
     norms = safe_norm(jnp.exp(_log_softmax(logits)), axis=0)
     return -jnp.sum(lax.top_k(norms, min(logits.shape))[0]) / logits.shape[0]
 
 
 def class_balance(logits: Array) -> Array:
-    """Mean over classes of the binary cross-entropy between the mean prediction and 1/C.
+    """Mean over classes of the binary cross-entropy between the mean prediction and 1/C, of ``[n, C]``.
 
-    Args:
-        logits: ``[n, C]``.
-
-    Returns:
-        Scalar ≥ 0, least for balanced predictions (and not 0 there).
-
-    Raises:
-        InputError: unless the logits are a floating ``[n, C]`` array.
-
-    References:
-        French, Mackiewicz, Fisher, Self-ensembling for Visual Domain Adaptation, ICLR 2018, arXiv 1706.05208.
+    Returns: scalar ≥ 0, least for balanced predictions (and not 0 there).
+    Source: French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208.
     """
     log_mean = _log_mean_probability(_log_softmax(logits))
     share = 1 / logits.shape[1]

@@ -12,8 +12,7 @@ from dalib.discrepancy.distances import at_least_float32, safe_norm
 def random_directions(key: Array, width: int, count: int = 128) -> Array:
     """Uniform unit vectors as the columns of a float32 ``[width, count]`` array.
 
-    Raises:
-        InputError: for a width or count below 1.
+    Raises an InputError for a width or count below 1.
     """
     check_positive(width=width, count=count)
     directions = jax.random.normal(key, (width, count), jnp.float32)  # the same directions with and without x64
@@ -36,23 +35,16 @@ def sliced_wasserstein(
     step: ``key = fold_in(key, step)``.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         key: random key for :func:`random_directions`; exclusive with ``directions``.
         num_directions: M, with ``key``.
         directions: ``[d, M]`` unit columns.
         order: p ≥ 1, static.
 
-    Returns:
-        Scalar ≥ 0, float32 or wider.
-
-    Raises:
-        InputError: on other shapes or dtypes, unless exactly one of ``key`` and ``directions`` is given, or for an
-            order that is no integer ≥ 1.
-
-    References:
-        Lee, Batra, Baig, Ulbricht, Sliced Wasserstein Discrepancy for Unsupervised Domain Adaptation, CVPR 2019,
-        arXiv 1903.04064.
+    Returns: scalar ≥ 0, float32 or wider.
+    Raises an InputError on other shapes or dtypes, unless exactly one of ``key`` and ``directions`` is given, or for an
+    order that is no integer ≥ 1.
+    Source: Lee, Batra, Baig, Ulbricht, CVPR 2019, arXiv 1903.04064.
     """
     check_samples(x=x, y=y)
     if (key is None) == (directions is None):
@@ -83,11 +75,8 @@ def wasserstein_1d(x: Array, y: Array, *, order: int = 2) -> Array:
         y: ``[m, M]``; n and m may differ.
         order: p ≥ 1, static.
 
-    Returns:
-        ``[M]``, each ≥ 0.
-
-    Raises:
-        InputError: on other shapes or dtypes, or an order that is no integer ≥ 1.
+    Returns: ``[M]``, each ≥ 0.
+    Raises an InputError on other shapes or dtypes, or an order that is no integer ≥ 1.
     """
     check_samples(x=x, y=y)
     if not isinstance(order, int) or order < 1:

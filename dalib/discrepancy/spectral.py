@@ -1,4 +1,7 @@
-"""Discrepancies of singular values and subspaces: nuclear norms, BSP, BSS, AFN and RSD."""
+"""Discrepancies of singular values and subspaces: nuclear norms, BSP, BSS, AFN and RSD.
+
+Other shapes or dtypes than those stated raise an InputError.
+"""
 
 import functools
 
@@ -9,10 +12,10 @@ from jax import Array, lax
 from dalib.core.checks import check_samples, input_error
 from dalib.discrepancy.distances import at_least_float32, safe_norm
 
-# Functions of singular values and eigenvalues whose derivatives stay finite where those of SVD and eigh do not.
+# Functions of singular values and eigenvalues with finite derivatives where those of SVD and eigh are not.
 #
 # Derivatives of singular *vectors* contain ``1/(σ_i² − σ_j²)``, infinite at ties. Sums over the spectrum need none of
-# them: with the vectors behind stop_gradient the derivative is exact, ties included. Where vectors themselves are
+# them: with the vectors without gradient the derivative is exact, ties included. Where vectors themselves are
 # compared, :func:`svd` leaves the undefined rotation inside a tied pair out of the derivative.
 
 
@@ -63,24 +66,24 @@ def _floored_eigh(matrix: Array) -> tuple[Array, Array]:
 
 
 def nuclear_norm(matrix: Array, *, floor: float | Array = 0.0) -> Array:
-    """Sum of the singular values of ``[n, m]``, with gradient ``U Vᵀ``.
+    """Sum of the singular values of ``[n, m]``, float32 or wider, with gradient ``U Vᵀ``.
 
-    Singular values at most ``floor``, or that are rounding beside the largest, count as 0 in value and gradient.
+    Singular values at most ``floor``, or within rounding of 0, count as 0 in value and gradient.
 
-    Raises:
-        InputError: unless the matrix is a floating array of two axes.
+    Raises an InputError unless the matrix is a floating array of two axes.
     """
     check_samples(matrix=matrix)
-    u, s, vt = jnp.linalg.svd(lax.stop_gradient(matrix), full_matrices=False)
+    # LAPACK has no half precision.
+    u, s, vt = jnp.linalg.svd(at_least_float32(lax.stop_gradient(matrix)), full_matrices=False)
     above = s > jnp.maximum(floor, max(matrix.shape) * jnp.finfo(s.dtype).eps * jnp.max(s))
     direction = matmul(jnp.where(above[None], u, 0), vt)
-    return jnp.sum(direction * matrix)
+    return jnp.sum(direction * at_least_float32(matrix))
 
 
 def squared_singular_values(matrix: Array, *, count: int, smallest: bool = False) -> Array:
     """The ``count`` largest (or smallest) squared singular values ``[count]`` of ``[n, d]``, in rising order.
 
-    From the eigenvectors of the smaller Gram matrix, as ``‖matrix · v‖²`` with v behind stop_gradient: exact to second
+    From the eigenvectors of the smaller Gram matrix, as ``‖matrix · v‖²`` with v without gradient: exact to second
     order in the error of v, with the right gradient wherever it exists and a subgradient at ties.
     """
     rows, columns = matrix.shape
@@ -95,8 +98,8 @@ def squared_singular_values(matrix: Array, *, count: int, smallest: bool = False
 def svd(matrix: Array) -> tuple[Array, Array, Array]:
     """Thin SVD ``(U [n, k], s [k], V [m, k])`` of ``[n, m]`` with ``matrix = U diag(s) Vᵀ`` and k = min(n, m).
 
-    Singular vectors whose squared singular values differ by less than rounding have no derivative along the rotation
-    between them; it is taken as 0 there, and so is the inverse of a vanishing singular value. First derivatives only.
+    Where two squared singular values differ by less than rounding, the rotation between their vectors has no
+    derivative; it is taken as 0 there, and so is the inverse of a vanishing singular value. First derivatives only.
     """
     u, s, vt = jnp.linalg.svd(matrix, full_matrices=False)
     return u, s, vt.T
@@ -136,14 +139,9 @@ def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
         y: ``[m, d]``; if n and m differ, the leading min(n, m) singular directions of each are compared.
         weight: trade-off of the bases mismatch.
 
-    Returns:
-        Scalar ≥ 0, float32 or wider. Angles below 8 d ε_machine count as 0, without gradient.
-
-    Raises:
-        InputError: on other shapes or dtypes, or if min(n, m) ≥ d: then each span is the whole space.
-
-    References:
-        Chen, Wang, Wang, Long, Representation Subspace Distance for Domain Adaptation Regression, ICML 2021.
+    Returns: scalar ≥ 0, float32 or wider. Angles below 8 d ε_machine count as 0, without gradient.
+    Raises an InputError on other shapes or dtypes, or if min(n, m) ≥ d: then each span is the whole space.
+    Source: Chen, Wang, Wang, Long, Representation Subspace Distance for Domain Adaptation Regression, ICML 2021.
     """
     check_samples(x=x, y=y)
     directions = min(x.shape[0], y.shape[0])
@@ -157,7 +155,7 @@ def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
     x, y = at_least_float32(x), at_least_float32(y)
     basis_x, basis_y = svd(x.T)[0][:, :directions], svd(y.T)[0][:, :directions]
     inner = matmul(basis_x.T, basis_y)
-    # The sines are the singular values of what of U_y lies outside the span of U_x: near equal subspaces this keeps
+    # The sines are the singular values of the part of U_y outside the span of U_x: near equal subspaces this keeps
     # the digits that √(1 − cos²) loses, and the nuclear norm has no infinite slope there.
     outside = basis_y - matmul(basis_x, inner)
     sines = nuclear_norm(outside, floor=8 * x.shape[1] * float(jnp.finfo(outside.dtype).eps))
@@ -175,15 +173,10 @@ def bsp(x: Array, *, count: int = 1) -> Array:
         x: ``[n, d]``.
         count: k ≥ 1, at most min(n, d).
 
-    Returns:
-        Scalar ≥ 0, float32 or wider.
-
-    Raises:
-        InputError: on other shapes or dtypes, or ``count`` out of range.
-
-    References:
-        Chen, Wang, Long, Wang, Transferability vs. Discriminability: Batch Spectral Penalization for Adversarial
-        Domain Adaptation, ICML 2019.
+    Returns: scalar ≥ 0, float32 or wider.
+    Raises an InputError on other shapes or dtypes, or ``count`` out of range.
+    Source: Chen, Wang, Long, Wang, Transferability vs. Discriminability: Batch Spectral Penalization for Adversarial
+    Domain Adaptation, ICML 2019.
     """
     _check_spectrum(x, count)
     return jnp.sum(squared_singular_values(at_least_float32(x), count=count))
@@ -195,9 +188,8 @@ def bss(x: Array, *, count: int = 1) -> Array:
     A fine-tuning penalty on the least transferable directions. With n ≥ d it acts on the d directions of the features,
     with n < d on those that the batch spans. Arguments, result and errors are those of :func:`bsp`.
 
-    References:
-        Chen, Wang, Fu, Long, Wang, Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for Safe
-        Transfer Learning, NeurIPS 2019.
+    Source: Chen, Wang, Fu, Long, Wang, Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for
+    Safe Transfer Learning, NeurIPS 2019.
     """
     _check_spectrum(x, count)
     return jnp.sum(squared_singular_values(at_least_float32(x), count=count, smallest=True))
@@ -213,15 +205,8 @@ def afn(x: Array, *, step: float | Array = 1.0) -> Array:
         x: ``[n, d]``.
         step: Δ.
 
-    Returns:
-        Scalar Δ². A row of zeros gets no gradient.
-
-    Raises:
-        InputError: unless ``x`` is a floating ``[n, d]`` array.
-
-    References:
-        Xu, Li, Yang, Lin, Larger Norm More Transferable: An Adaptive Feature Norm Approach for Unsupervised Domain
-        Adaptation, ICCV 2019, arXiv 1811.07456.
+    Returns: scalar Δ². A row of zeros gets no gradient.
+    Source: Xu, Li, Yang, Lin, ICCV 2019, arXiv 1811.07456.
     """
     check_samples(x=x)
     norms = safe_norm(at_least_float32(x))

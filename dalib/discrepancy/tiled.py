@@ -42,8 +42,7 @@ def tile_rows(n: int, m: int, tile: int | None) -> int:
             devices each holds a k-th of the pair matrices, so the dense form goes up to √k times as many rows; it is
             shared out among them, while tiles, one after the other, are not.
 
-    Raises:
-        InputError: if ``tile`` is negative or no integer.
+    Raises an InputError if ``tile`` is negative or no integer.
     """
     if tile is None:
         dense, tiled = (DENSE_ROWS, TILE_ROWS) if platform() != "cpu" else (CPU_DENSE_ROWS, CPU_TILE_ROWS)
@@ -70,8 +69,7 @@ def pair_sum(gram: Gram, distinct: bool, tile: int, parameters: Any, rows: Any, 
         left: ``[N, r]``.
         right: ``[N, r]``.
 
-    Returns:
-        Scalar of the dtype of ``left``.
+    Returns: scalar of the dtype of ``left``.
     """
     return _sweep(gram, distinct, tile, parameters, rows, left, right, with_gradient=False)[0]
 

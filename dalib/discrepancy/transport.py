@@ -22,9 +22,9 @@ class Transport(NamedTuple):
 
     Attributes:
         value: scalar ``⟨P, C⟩ + ε KL(P | a bᵀ)``. Its gradient with respect to the cost is the plan.
-        plan: ``[n, m]``, behind stop_gradient; its column sums are ``b`` to rounding, its row sums ``a`` to the
+        plan: ``[n, m]``, without gradient; its column sums are ``b`` to rounding, its row sums ``a`` to the
             tolerance.
-        f: potential ``[n]`` of the rows, behind stop_gradient.
+        f: potential ``[n]`` of the rows, without gradient.
         g: potential ``[m]`` of the columns, likewise.
         error: scalar, L1 distance of the plan's row sums from ``a``.
         converged: whether ``error`` reached the tolerance.
@@ -83,14 +83,10 @@ def sinkhorn(
         tolerance: stops when the plan's row sums are this close to ``a`` in L1.
         max_iterations: stops then in any case; see ``converged``.
 
-    Returns:
-        A :class:`Transport`.
-
-    Raises:
-        InputError: on a cost that is no floating matrix, weights of another shape, or numbers ≤ 0.
-
-    References:
-        Cuturi, Sinkhorn Distances, NIPS 2013, arXiv 1306.0895. Peyré, Cuturi, Computational Optimal Transport, 2019.
+    Returns: a :class:`Transport`.
+    Raises an InputError on a cost that is no floating matrix, weights of another shape, or numbers ≤ 0.
+    Source: Cuturi, Sinkhorn Distances, NIPS 2013, arXiv 1306.0895. Peyré, Cuturi, Computational Optimal Transport,
+    2019.
     """
     check_samples(cost=cost)
     check_positive(epsilon=epsilon, tolerance=tolerance, max_iterations=max_iterations)
@@ -148,24 +144,17 @@ def sinkhorn_divergence(
     share one ε. Memory and each iteration cost O((n + m)²).
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         epsilon: > 0; with ``scale="mean"`` relative to the mean squared distance of the pooled rows (behind
             stop_gradient), so that it does not depend on the units of the features.
         scale: ``"mean"``, or ``"none"`` for an ε in units of the cost.
         tolerance: as in :func:`sinkhorn`.
         max_iterations: as in :func:`sinkhorn`.
 
-    Returns:
-        A :class:`Divergence`; differentiate its ``value``. 0 with gradient 0 when all rows are equal.
-
-    Raises:
-        InputError: on other shapes or dtypes, an unknown scale, or numbers ≤ 0.
-
-    References:
-        Genevay, Peyré, Cuturi, Learning Generative Models with Sinkhorn Divergences, AISTATS 2018, arXiv 1706.00292.
-        Feydy, Séjourné, Vialard, Amari, Trouvé, Peyré, Interpolating between Optimal Transport and MMD using Sinkhorn
-        Divergences, AISTATS 2019, arXiv 1810.08278.
+    Returns: a :class:`Divergence`; differentiate its ``value``. 0 with gradient 0 when all rows are equal.
+    Raises an InputError on other shapes or dtypes, an unknown scale, or numbers ≤ 0.
+    Source: Genevay, Peyré, Cuturi, AISTATS 2018, arXiv 1706.00292. Feydy, Séjourné, Vialard, Amari, Trouvé, Peyré,
+    AISTATS 2019, arXiv 1810.08278.
     """
     check_samples(x=x, y=y)
     check_positive(epsilon=epsilon)

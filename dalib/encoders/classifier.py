@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.core.checks import choose, input_error
+from dalib.core.options import Count, Rate
 from dalib.core.types import Array, Outputs
 from dalib.encoders.layers.inputs import check_rows
 from dalib.encoders.layers.layers import batch_norms, leave
@@ -31,10 +32,10 @@ class Bottleneck(nn.Module):
         dtype: compute dtype; None takes that of inputs and parameters.
     """
 
-    width: int = 256
+    width: Count = 256
     norm: bool = True
     activation: str = "relu"
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     bn_momentum: float = 0.9
     dtype: Any = None
 
@@ -86,8 +87,8 @@ class MLPHead(nn.Module):
     """
 
     num_classes: int
-    widths: tuple[int, ...] = (256,)
-    dropout: float = 0.0
+    widths: tuple[Count, ...] = (256,)
+    dropout: Rate = 0.0
     dtype: Any = None
 
     @nn.compact

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 
 from dalib.core.checks import choose, unknown_name
+from dalib.core.options import check_arguments
 from dalib.encoders.audio.logmel import LogMelCNN
 from dalib.encoders.audio.wav2vec2 import wav2vec2_base
 from dalib.encoders.classifier import BOTTLENECKS, HEADS
@@ -185,4 +186,5 @@ def _make(what: str, name: str, table: dict[str, Callable[..., Any]], fields: di
         for field in fields:
             if field not in known:
                 raise unknown_name(f"field of the {what} {name!r}", field, known)
+    check_arguments(what, factory, fields)
     return factory(**fields)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from dalib.core.checks import input_error
+from dalib.core.options import Count, Rate
 from dalib.core.types import Array, Outputs
 from dalib.encoders.layers.inputs import check_rows, check_series
 from dalib.encoders.layers.layers import batch_norms, leave
@@ -22,9 +23,9 @@ class MLP(nn.Module):
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
     """
 
-    widths: tuple[int, ...] = (256, 256)
+    widths: tuple[Count, ...] = (256, 256)
     norm: bool = False
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     bn_momentum: float = 0.9
     dtype: Any = None
 
@@ -65,12 +66,12 @@ class SeriesCNN(nn.Module):
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
     """
 
-    channels: tuple[int, ...] = (64, 128, 128)
-    sizes: tuple[int, ...] = (9, 5, 3)
-    stride: int = 1
-    width: int = 128
+    channels: tuple[Count, ...] = (64, 128, 128)
+    sizes: tuple[Count, ...] = (9, 5, 3)
+    stride: Count = 1
+    width: Count = 128
     norm: bool = True
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     bn_momentum: float = 0.9
     dtype: Any = None
 

@@ -10,7 +10,7 @@ import numpy as np
 from dalib.core.checks import InputError
 from dalib.data import Domain
 from dalib.evaluate.scores import Scores
-from dalib.evaluate.validators import target_scores
+from dalib.evaluate.validators.at_evaluation import target_scores
 
 # Choosing among checkpoints or candidates by a score that needs no target label.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from dalib.core.checks import Names
 from dalib.core.types import Task as Task
 from dalib.methods.adversarial.critics import adda as adda
 from dalib.methods.adversarial.critics import wdgrl as wdgrl
@@ -86,7 +87,7 @@ from dalib.methods.view import Spec as Spec
 from dalib.methods.view import States as States
 from dalib.methods.view import View as View
 
-METHODS: dict[str, Callable[..., Method]] = {
+_METHODS: dict[str, Callable[..., Method]] = {
     # baselines
     "source_only": source_only,
     # statistics
@@ -146,11 +147,8 @@ METHODS: dict[str, Callable[..., Method]] = {
     "dare_gram": dare_gram,
     "dd": dd,
 }
+METHODS = Names("method", _METHODS)
 """Every method by its name on the command line; each is called with its hyper-parameters by keyword."""
 
-TEST_TIME: dict[str, Callable[..., TestTime]] = {
-    "bn_norm": bn_norm,
-    "tent": tent,
-    "sar": sar,
-}
+TEST_TIME: Names[Callable[..., TestTime]] = Names("test-time method", {"bn_norm": bn_norm, "tent": tent, "sar": sar})
 """Test-time methods by name; called with ``apply`` (:func:`dalib.train.make_apply`) and their hyper-parameters."""

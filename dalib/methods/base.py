@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from dalib.core.checks import InputError, input_error, unknown_name
+from dalib.core.options import Weight, checked
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.methods.view import Forward, Look, Spec, States, View
 
@@ -83,8 +84,7 @@ def trained_groups(update: Update, params: Params) -> tuple[str, ...]:
 
     A net may lack a bottleneck, and on features that are given an encoder with parameters.
 
-    Raises:
-        InputError: when another name of ``update.trains`` matches no group, or none of them does.
+    Raises an InputError when another name of ``update.trains`` matches no group, or none of them does.
     """
 
     def matches(pattern: str, group: str) -> bool:
@@ -114,7 +114,7 @@ class Needs(NamedTuple):
     Attributes:
         setting: a name of :data:`SETTINGS`.
         sources: source domains interleaved in a batch; 1 for one.
-        start: "scratch", or "source" for a method whose first step needs the variables of a net trained on the source
+        start: "scratch", or "source" for a method that starts from the variables of a net trained on the source
             (``init_state(..., variables=...)``).
         batch_norm: the BatchNorm convention of the method's reference implementation.
         per_example: whether every loss is a sum of means over the examples of each domain and leaves the states as
@@ -145,7 +145,7 @@ class Needs(NamedTuple):
 
     @property
     def relations(self) -> tuple[str, ...]:
-        """How the label sets of source and target may lie: the relations that the method is made for."""
+        """Relations of the label sets of source and target that the method is made for."""
         own = {"partial": ("partial",), "open": ("open",), "universal": ("open", "universal")}
         return own.get(self.setting, ("closed", "partial", "open", "universal"))
 
@@ -201,7 +201,8 @@ def evaluated(method: Method, params: Params, states: States) -> tuple[Params, S
     return (params, states) if method.hooks.evaluate is None else method.hooks.evaluate(params, states)
 
 
-def term(name: str, function: Term, *, weight: Any = 1.0, needs: Needs = Needs()) -> Method:  # noqa: B008
+@checked
+def term(name: str, function: Term, *, weight: Weight = 1.0, needs: Needs = Needs()) -> Method:  # noqa: B008
     """Makes a method of a term: ``task loss + weight · term``.
 
     Args:
@@ -210,8 +211,7 @@ def term(name: str, function: Term, *, weight: Any = 1.0, needs: Needs = Needs()
         weight: trade-off λ; a number, a traced scalar, or a function ``view -> scalar``.
         needs: what a run must give it.
 
-    Returns:
-        A method whose metrics hold ``loss/<name>``, the term before weighting.
+    Returns: a method; its metrics hold ``loss/<name>``, the term before weighting.
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
@@ -257,6 +257,7 @@ ROWS = 0x0A11
 """Keeps the draw of rows apart from what penalties draw from the same key."""
 
 
+@checked
 def source_only() -> Method:
     """Empirical risk minimisation on the labelled source; the target has no influence, not even on BatchNorm."""
     return Method("source_only", needs=Needs(batch_norm="source", per_example=True))

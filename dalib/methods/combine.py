@@ -23,13 +23,14 @@ def combine(*methods: Method, name: str | None = None, batch_norm: str | None = 
         name: of the result; default: the names joined by ``+``.
         batch_norm: BatchNorm convention of the sum; None takes the one that all methods ask for.
 
-    Raises:
-        InputError: on equal names, when two methods both replace the supervised loss, when two bring a ``predict``,
-            ``evaluate`` or ``calibrate`` of their own, for different settings that exclude each other, or for
-            different BatchNorm conventions without ``batch_norm``.
+    Raises an InputError on equal names, when two methods both replace the supervised loss, when two bring a
+    ``predict``, ``evaluate`` or ``calibrate`` of their own, for different settings that exclude each other, or for
+    different BatchNorm conventions without ``batch_norm``.
     """
     if not methods:
         raise input_error("methods", got="none", expected="one or more methods")
+    if strange := [m for m in methods if not isinstance(m, Method)]:
+        raise input_error("methods", got=repr(strange[0]), expected="methods, made by their factories")
     names = [m.name for m in methods]
     if len(set(names)) < len(names):
         raise input_error(
@@ -64,8 +65,7 @@ def combine(*methods: Method, name: str | None = None, batch_norm: str | None = 
 def main_of(method: Method) -> Update:
     """The update of a method that penalties join.
 
-    Raises:
-        InputError: unless there is exactly one.
+    Raises an InputError unless there is exactly one.
     """
     found = [u for u in method.updates if u.joins]
     if len(found) != 1:
@@ -75,7 +75,7 @@ def main_of(method: Method) -> Update:
 
 
 def _leader(methods: tuple[Method, ...]) -> Method | None:
-    """The method whose main update the sum has; None for the supervised loss of everything."""
+    """The method that gives the sum its main update; None for the supervised loss of everything."""
     replacing = [m for m in methods if main_of(m).loss is not supervised_loss or main_of(m).gradient is not None]
     if len(replacing) > 1:
         raise InputError(

@@ -1,6 +1,6 @@
 """Functions that take a method and return one: averages, sharpness-aware steps, schedules, views of the inputs.
 
-A transformer wraps a whole method, a sum included, and keeps its name. It may stand inside a sum and around one.
+A transformer wraps a whole method, a sum included, and keeps its name. It works inside a sum and around one.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from dalib.core.checks import InputError, input_error, unknown_name
+from dalib.core.options import NonNegative, Share, Weight, checked
 from dalib.core.types import Array, Batch, Metrics, Params, PyTree
 from dalib.methods.base import Loss, Method, Update, ValueAndGrad, supervised_loss, weigh
 from dalib.methods.combine import main_of
@@ -23,7 +24,8 @@ SEEN = 0x5EE
 DOMAINS = ("source", "target")
 
 
-def averaged(method: Method, *, decay: Any = 0.999, warmup: bool = True) -> Method:
+@checked
+def averaged(method: Method, *, decay: Share = 0.999, warmup: bool = True) -> Method:
     """Evaluates an exponential average of the net's parameters and batch statistics instead of the trained ones.
 
     After each step the average is ``d · average + (1 − d) · net``. Training itself does not see it.
@@ -34,8 +36,7 @@ def averaged(method: Method, *, decay: Any = 0.999, warmup: bool = True) -> Meth
         warmup: whether d is at most t/(t + 1) in step t, so that the average starts as the plain mean of all steps'
             nets (Tarvainen, Valpola, NIPS 2017, arXiv 1703.01780, their code).
 
-    Raises:
-        InputError: for a method that evaluates other parameters already.
+    Raises an InputError for a method that evaluates other parameters already.
     """
     if method.hooks.evaluate is not None:
         raise InputError(
@@ -70,8 +71,9 @@ def averaged(method: Method, *, decay: Any = 0.999, warmup: bool = True) -> Meth
     return wrapped._replace(init=init, hooks=wrapped.hooks._replace(after_step=after_step, evaluate=evaluate))
 
 
+@checked
 def sharp(
-    method: Method, *, radius: Any = 0.05, groups: tuple[str, ...] = NET_GROUPS, penalties: bool = True
+    method: Method, *, radius: NonNegative = 0.05, groups: tuple[str, ...] = NET_GROUPS, penalties: bool = True
 ) -> Method:
     """Takes the main update's gradient at the worst point of a small ball around the parameters (SAM).
 
@@ -87,8 +89,7 @@ def sharp(
         groups: parameter groups that are moved. A sum names its methods' groups with a prefix, ``dann/discriminator``.
         penalties: whether the ball's worst point is that of the loss with its penalties.
 
-    Raises:
-        InputError: for a method with a ``gradient`` of its own; in the first step, when no trained group is named.
+    Raises an InputError for a method with a ``gradient`` of its own; in the first step, when no trained group is named.
     """
     main = main_of(method)
     if main.gradient is not None:
@@ -111,15 +112,16 @@ def sharp(
     return method._replace(updates=updates)
 
 
-def scheduled(method: Method, weight: Any) -> Method:
+@checked
+@checked
+def scheduled(method: Method, weight: Weight) -> Method:
     """Multiplies a method's penalties by a schedule; their metrics stay as they are.
 
     Args:
         method: any method with penalties.
         weight: a number, or a function of the view such as :func:`dalib.methods.dann_schedule`.
 
-    Raises:
-        InputError: for a method without penalties.
+    Raises an InputError for a method without penalties.
     """
     if not method.penalties:
         raise input_error("scheduled", got=f"method {method.name!r} without penalties", expected="one with penalties")

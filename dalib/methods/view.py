@@ -6,9 +6,12 @@ All are data and pure functions. Hyper-parameters may be traced arrays, so that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from dalib.core.types import Array, Batch, Outputs, Params, PyTree, Task
+
+Layer = Literal["logits", "features"]
+"""Layers of :class:`~dalib.core.types.Outputs` that a term may align."""
 
 NET_GROUPS = ("encoder", "bottleneck", "head")
 """Parameter groups of the classifier; a method's own groups may not take these names."""
@@ -126,8 +129,7 @@ class View(NamedTuple):
             train: whether in training mode; False leaves the batch statistics unchanged.
             **more: of :attr:`Forward.one`, such as ``by_batch``.
 
-        Returns:
-            The outputs, and this view with the batch statistics after the pass.
+        Returns: the outputs, and this view with the batch statistics after the pass.
         """
         params = self.params if params is None else params
         outputs, model = self.net.one(params, self.states.model, inputs, domain, key, train, **more)

@@ -25,12 +25,12 @@ from dalib.methods import Method
 from dalib.run.config import ClosedForm, Experiment, asdict
 from dalib.run.evaluation import Predict, predictions
 
-# Where a run begins that needs a net trained on the source: the weights of the source-only run beside it.
+# Where a run begins that needs a net trained on the source: the weights of the source-only run of the same seed.
 
 
 FREE = (
     *("method", "method_options", "batch_norm", "recipe", "steps", "augment"),
-    *("log_every", "evaluate_every", "save_every"),
+    *("log_every", "evaluate_every", "save_every", "keep"),
 )
 """What may differ between a run and the source-only run that it starts from; data, net, batch size and seed may not."""
 
@@ -68,7 +68,7 @@ def read_start(method: Method, experiment: Experiment, folder: Path | None) -> S
         raise input_error(
             "start",
             got="None",
-            expected=f"the folder of a finished source_only run, from whose net {experiment.method} starts",
+            expected=f"the folder of a finished source_only run: {experiment.method} starts from its net",
         )
     weights = folder / "weights.safetensors"
     try:
@@ -96,16 +96,16 @@ def _parameters(name: str, value: Any) -> Any:
     return [pair for pair in value or [] if pair[0] != "dropout"] if name.endswith("_options") else value
 
 
-# What a run leaves behind: confusion matrix, features for pictures, predictions, weights; and which data it was of.
+# What a run leaves: confusion matrix, features for pictures, predictions, weights; and which data it was of.
 
 
 PICTURE_ROWS = 400
 TARGET_FILE = "target.safetensors"
-"""What predicts on the target, of runs whose ``weights.safetensors`` does not: statistics or heads of its own."""
+"""What predicts on the target, where ``weights.safetensors`` does not: statistics or heads of its own."""
 
 
 def outcome_file(labelled: bool) -> str:
-    """The file that a finished run has beside its weights: of a target with or without labels."""
+    """The file that a finished run has next to its weights: of a target with or without labels."""
     return "final.npz" if labelled else "predictions.npz"
 
 

@@ -1,13 +1,13 @@
 """What a run is: frozen dataclasses that the command line fills and the run record keeps whole."""
 
 import dataclasses
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from dalib.core.checks import InputError, choose, input_error
+from dalib.core.options import Number, Pattern, check_arguments, check_fields
 from dalib.data.matching import PLUS
 from dalib.encoders import BOTTLENECKS, HEADS
 from dalib.methods import Method, Needs
@@ -25,7 +25,7 @@ OPEN = ("open", "universal")
 """Relations in which the target has classes of its own."""
 LATER = (
     *("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache"),
-    *("kind", "shots", "adapter", "adapter_options", "classifier_options"),
+    *("kind", "shots", "adapter", "adapter_options", "classifier_options", "keep"),
 )
 """Fields that older run folders do not have: written where they are not at their defaults."""
 TASKS = ("classification", "regression")
@@ -48,32 +48,32 @@ class Recipe:
 
     optimizer: str = "sgd"
     """sgd, adam or adamw."""
-    learning_rate: float = 0.01
+    learning_rate: Annotated[float, Number(0, open_low=True)] = 0.01
     """Base rate, of bottleneck, head and a method's own nets."""
-    encoder_multiplier: float = 1.0
+    encoder_multiplier: Annotated[float, Number(0, open_low=True)] = 1.0
     """Factor of the encoder's rate; 0.1 is usual for a pretrained one."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Number(0, 1, open_high=True)] = 0.9
     """Of SGD, or Adam's first beta."""
     nesterov: bool = False
     """Nesterov's form of momentum."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Number(0)] = 0.0
     """On every trained parameter."""
     schedule: str = "dann"
     """constant, dann, cosine or inverse: the factor of the rate over the run."""
-    gamma: float = 1e-3
+    gamma: Annotated[float, Number(0)] = 1e-3
     """Of the schedule inverse, (1 + γ · step)^−0.75."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Number(0, 1, open_high=True)] = 0.0
     """α of the task loss, (1 − α) · cross-entropy + α · its mean over all classes as labels."""
-    frozen: tuple[str, ...] = ()
+    frozen: tuple[Annotated[str, Pattern()], ...] = ()
     """Regular expressions of parameters that never change, e.g. ^encoder/conv1."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run: everything that its numbers depend on, apart from the data (whose fingerprints are kept beside it).
+    """One run: everything that its numbers depend on, apart from the data (the record keeps their fingerprints).
 
     ``role`` is "method", or "oracle" for a net trained on the target's own labels: the upper bound. ``relation`` says
-    how the label sets lie to one another (closed; partial: the target lacks classes of the source; open: it has
+    how the label sets relate (closed; partial: the target lacks classes of the source; open: it has
     others; universal: both), and ``rejection`` below which probability a closed-set method answers "unknown" in the
     last two. ``method`` and ``encoder`` are names: dalib's, those that installed packages bring, or
     ``package.module:factory`` (:mod:`dalib.run.registry`). ``weights`` are those that the encoder starts from, as
@@ -83,7 +83,8 @@ class Experiment:
     semi-supervised run.
     ``accumulate`` and ``gradient_cache`` say in how many parts a batch goes through the net, and whether by two passes
     (:mod:`dalib.train.accumulate`). ``protocol`` holds what no other field says of the data, by name:
-    ``split`` (transductive, held out), ``variant`` …
+    ``split`` (transductive, held out), ``variant`` … ``keep`` is the number of examples of a split that evaluations
+    keep predictions and features of (:mod:`dalib.run.select.kept`).
     """
 
     benchmark: str
@@ -118,6 +119,7 @@ class Experiment:
     log_every: int = 20
     evaluate_every: int = 100
     save_every: int = 200
+    keep: int = 0
 
     @property
     def task(self) -> str:
@@ -143,8 +145,7 @@ class Experiment:
         if not self.adapter:
             return None
         factory = choose("adapter", self.adapter, ADAPTERS)
-        for name in dict(self.adapter_options):
-            choose(f"option of {self.adapter}", name, inspect.signature(factory).parameters)
+        check_arguments(f"adapter {self.adapter}", factory, dict(self.adapter_options), complete=True)
         return factory(**dict(self.adapter_options))
 
     def _serves(self, needs: Needs) -> bool:
@@ -181,6 +182,7 @@ class Experiment:
         """
         if method is None:
             method = choose("method", self.method, METHODS)(**dict(self.method_options))
+        check_fields(self.recipe, "recipe.")
         choose("relation", self.relation, dict.fromkeys(RELATIONS))
         choose("kind", self.kind, dict.fromkeys(TASKS))
         if not self._serves(method.needs):
@@ -214,9 +216,9 @@ class Experiment:
             raise input_error("accumulate", got=self.accumulate, expected=f"a divisor of batch_size {self.batch_size}")
         if self.kind == "regression" and self.recipe.label_smoothing:
             raise input_error("label_smoothing", got=self.recipe.label_smoothing, expected="0 for a regression")
-        if not 0 <= self.recipe.label_smoothing < 1:
-            raise input_error("label_smoothing", got=self.recipe.label_smoothing, expected="a number in [0, 1)")
         check_cadence(Cadence(self.log_every, self.evaluate_every, self.save_every))
+        if self.keep < 0 or (self.keep and self.kind == "regression"):
+            raise input_error("keep", got=self.keep, expected="a number ≥ 0, and 0 for a regression")
         if self.seed < 0:
             raise input_error("seed", got=self.seed, expected="an integer ≥ 0")
         if self.source == self.target and self.role != "oracle":
@@ -273,7 +275,7 @@ def method_options(
 
     Args:
         texts: of the command line.
-        table: the methods whose options they may be.
+        table: the methods that they may be of.
 
     Raises:
         InputError: for another form, an unknown method, or a parameter that the method does not have.
@@ -284,9 +286,9 @@ def method_options(
         name, dot, option = left.rpartition(".")  # a method of another package has dots in its name
         if not (equal and dot):
             raise input_error("options", got=repr(text), expected="method.name=value, for example dann.weight=0.5")
-        parameters = inspect.signature(choose("options", name, table)).parameters
-        choose(f"options {name}.", option, parameters)
-        found.setdefault(name, {})[option] = _value(value)
+        parsed = _value(value)
+        check_arguments(f"options {name}", choose("options", name, table), {option: parsed})
+        found.setdefault(name, {})[option] = parsed
     return found
 
 

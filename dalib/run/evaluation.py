@@ -89,7 +89,7 @@ class Inference(NamedTuple):
 
 
 def make_inference(program: Program, source: Domain, target: Domain) -> Inference:
-    """Binds a program to the domains whose ``train`` splits it may look at, the target's without labels."""
+    """Binds a program to the domains; it may look at their ``train`` splits, the target's without labels."""
     method, mesh = program.method, program.mesh
     domains = {"source": source, "target": target}
 
@@ -97,18 +97,7 @@ def make_inference(program: Program, source: Domain, target: Domain) -> Inferenc
         return evaluated(method, state.params, States(state.model, state.method))
 
     def calibrated(params: Params, states: States) -> PyTree:
-        if method.hooks.calibrate is None:
-            return states.model
-        own, states = local((params, states))
-
-        def recompute() -> PyTree:
-            # Every process goes through all of the target: each batch is normalised by itself on the way, so that
-            # batches of another size would give other statistics.
-            batches = unlabelled_batches(target, "train", EVALUATION_ROWS)
-            stats = statistics_for(states.model, "source")
-            return recompute_statistics(program.net, own, stats, (b.inputs[b.mask] for b in batches))
-
-        return method.hooks.calibrate(own, states, recompute).model
+        return _calibrated(program, target, params, states)
 
     def predictors(state: TrainState) -> tuple[Predict, Predict]:
         params, states = tested(state)
@@ -157,6 +146,23 @@ def make_inference(program: Program, source: Domain, target: Domain) -> Inferenc
         return {"params": local(params), "batch_stats": statistics_for(local(model), "target")}
 
     return Inference(predictors, refresh if method.hooks.refresh else None, variables, on_target)
+
+
+def _calibrated(program: Program, target: Domain, params: Params, states: States) -> PyTree:
+    """Batch statistics for the evaluation: the state's, or those that the method makes of the target."""
+    calibrate = program.method.hooks.calibrate
+    if calibrate is None:
+        return states.model
+    own, states = local((params, states))
+
+    def recompute() -> PyTree:
+        # Every process goes through all of the target: each batch is normalised by itself on the way, so that batches
+        # of another size would give other statistics.
+        batches = unlabelled_batches(target, "train", EVALUATION_ROWS)
+        stats = statistics_for(states.model, "source")
+        return recompute_statistics(program.net, own, stats, (b.inputs[b.mask] for b in batches))
+
+    return calibrate(own, states, recompute).model
 
 
 # One evaluation of a run: accuracy on the source, the oracle's on the target, and scores without labels.

@@ -9,11 +9,13 @@ Runs are in ``<out>/<source>-<target>/<method>/seed-<n>``; those found there are
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dalib.core.checks import choose, input_error
 from dalib.core.files import folder_name
+from dalib.core.options import check_fields
 from dalib.data import Domain
 from dalib.run.cli.array import part, share
 from dalib.run.cli.extras import require
@@ -23,10 +25,11 @@ from dalib.run.cli.tables import show_tables
 from dalib.run.config import Experiment, flat, method_options, named_values
 from dalib.run.population.members import Job, check_population, run_jobs
 from dalib.run.presets.options import Grid as Grid
-from dalib.run.presets.options import Settings
+from dalib.run.presets.options import RunOptions, Settings
 from dalib.run.presets.options import default_folder as default_folder
 from dalib.run.presets.protocols import settings
 from dalib.run.registry import METHODS
+from dalib.run.run import check_run
 from dalib.train import NonFiniteError
 from dalib.train.devices.processes import leads
 
@@ -37,15 +40,12 @@ Reader = Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, D
 def pairs(
     options: Grid, domains: Sequence[str], usual: Sequence[tuple[str, str]] | None = None
 ) -> list[tuple[str, str]]:
-    """The (source, target) pairs asked for.
+    """Lists the (source, target) pairs asked for; a source or target alone means all its pairs.
 
     Args:
-        options: ``source`` and ``target``; one of them alone means all its pairs.
+        options: with ``source`` and ``target``, which must be among ``domains``.
         domains: names that they may have.
         usual: the tasks where neither is given; without it, all ordered pairs of domains.
-
-    Raises:
-        InputError: for the name of another domain.
     """
     for argument in ("source", "target"):
         if (name := getattr(options, argument)) is not None:
@@ -59,7 +59,7 @@ def pairs(
     return [(s, t) for s in sources for t in targets if s != t]
 
 
-def fixed(options: Grid, method: str, task: str = "") -> Settings:
+def fixed(options: RunOptions, method: str, task: str = "") -> Settings:
     """The preset's settings of a method on a task ``source → target``, or those of the command line."""
     if not options.preset:
         return Settings(options.recipe, options.bottleneck, None, options.batch_size, options.steps, options.batch_norm)
@@ -69,6 +69,7 @@ def fixed(options: Grid, method: str, task: str = "") -> Settings:
 
 def _check_methods(options: Grid) -> dict[str, dict[str, Any]]:
     """The hyper-parameters that the command line gives each method, checked together with names and seeds."""
+    check_fields(options)
     chosen = method_options(options.options)
     for name in options.method:
         choose("method", name, METHODS)
@@ -76,8 +77,6 @@ def _check_methods(options: Grid) -> dict[str, dict[str, Any]]:
         raise input_error("method", got="none", expected="at least one")
     if unused := [name for name in chosen if name not in options.method]:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
-    if options.seeds < 1:
-        raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
     return chosen
 
 
@@ -111,7 +110,8 @@ def expand(
     rule_of = settings_of or (lambda name, task: fixed(options, name, task))
     if options.preset:
         protocol = (*protocol, ("preset", options.preset))
-    same = ("encoder", "accumulate", "gradient_cache", "log_every", "evaluate_every", "save_every")
+    # What is the same for all runs; recipe, net and method's own arguments come per method and task below.
+    same = ("encoder", "accumulate", "gradient_cache", "log_every", "evaluate_every", "save_every", "keep")
     common = {**{name: getattr(options, name) for name in same}, **own}
     common |= {
         "adapter": options.adapter,
@@ -185,16 +185,20 @@ def start_of(experiment: Experiment, out: Path) -> Path | None:
     return out / task_folder(experiment.source, experiment.target) / "source_only" / f"seed-{experiment.seed}"
 
 
+def check_jobs(jobs: Sequence[Job]) -> None:
+    """Checks all jobs before the first one trains; those that differ in their seed alone count once."""
+    found: dict[Any, Job] = {}
+    for job in jobs:
+        found.setdefault((replace(job.experiment, seed=0), id(job.source), id(job.target)), job)
+    for job in found.values():
+        check_run(*job[:4], shots=job.shots)
+
+
 def run_methods(jobs: Sequence[Job], progress: Progress, *, members: int | None, command: str) -> list[NonFiniteError]:
-    """Does all jobs, method by method; a loss that is not finite in one does not keep the others from running.
+    """Does all jobs, method by method; for the arguments see :func:`dalib.run.population.members.run_jobs`.
 
-    Args: as in :func:`dalib.run.population.members.run_jobs`.
-
-    Returns:
-        What went wrong, for :func:`tell`, once what did finish is reported.
-
-    Raises:
-        NonFiniteError: of source-only, on which the comparison, and some methods' start, rest.
+    A loss that is not finite does not keep other methods from running: it is returned, for :func:`tell`. Of source-only
+    it is raised, since comparisons, and some methods' start, rest on it.
     """
     wrong = []
     for name in dict.fromkeys(job.experiment.method for job in jobs):
@@ -220,7 +224,7 @@ def run_grid(
     *,
     also: Callable[[Path, str], Sequence[Path]] = lambda out, command: (),
 ) -> Path:
-    """Runs everything that is not there yet, then prints the table and writes the report.
+    """Runs everything that is not there yet, prints the table, writes the report, and returns the folder of the runs.
 
     Args:
         options: the command line.
@@ -228,13 +232,11 @@ def run_grid(
         read: reads and checks the data of the experiments to be done.
         also: ``(folder, command line) -> run folders`` of closed-form runs, done last, by the first part of an array.
 
-    Returns:
-        The folder of the runs.
-
     Raises:
         InputError: for bad options or data, before any training.
         NonFiniteError: at the end, when a method's loss was not finite; the others are done and reported then.
     """
+    # All faults of options and data show before anything is trained.
     at_once = check_population(options.population)
     index, count = share(options.array)
     todo = part(experiments, index, count)
@@ -244,6 +246,7 @@ def run_grid(
     out = options.out or default_folder(options)
     domains = read(todo)
     jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]
+    check_jobs(jobs)
     with show_progress(len(todo), max((e.steps for e in todo), default=1)) as progress:
         wrong = run_methods(jobs, progress, members=at_once, command=command)
     others = list(also(out, command)) if index == 1 and leads() else []

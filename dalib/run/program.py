@@ -13,8 +13,8 @@ from dalib.core.checks import InputError, choose, input_error
 from dalib.core.platform import platform
 from dalib.core.plugins import distribution_of
 from dalib.core.types import PyTree
-from dalib.encoders import BOTTLENECKS, Classifier, Net, as_encoder, as_net, make_classifier, population_form
-from dalib.encoders.registry import make_head
+from dalib.encoders import Classifier, Net, as_encoder, as_net, make_classifier, population_form
+from dalib.encoders.registry import make_bottleneck, make_head
 from dalib.evaluate.scores import open_set_scores
 from dalib.methods import Forward, Method, with_rejection
 from dalib.methods.parts.augmentation import SIZED, VIEWS, Augment, in_turn
@@ -71,7 +71,7 @@ def _view(name: str, size: int) -> Augment:
 
 
 def target_metrics(confusion: np.ndarray, experiment: Experiment) -> dict[str, float]:
-    """Open-set scores (in fractions) beside the usual ones; none for other relations, or a target without unknowns."""
+    """Open-set scores, in fractions, to add to the usual ones; none for other relations, or without unknowns."""
     if experiment.relation not in OPEN:
         return {}
     try:
@@ -175,7 +175,7 @@ def make_program(experiment: Experiment, classes: int, given: Given = NAMED) -> 
     They are for the devices there are (:func:`~dalib.train.devices.processes.run_mesh`), no part of the experiment;
     neither is ``DALIB_FSDP=1``, which splits parameters and optimiser state over them (:mod:`dalib.train.step`).
     """
-    anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method", "protocol": ()}
+    anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method", "protocol": (), "keep": 0}
     return _program(Experiment(**{**vars(experiment), **anonymous}), classes, run_mesh(), wants_split(), given)
 
 
@@ -235,13 +235,13 @@ def _net(experiment: Experiment, classes: int, encoder: Any) -> Net:
         encoder = make_encoder(experiment.encoder, **dict(experiment.encoder_options))
     if adapter := experiment.make_adapter():
         encoder = adapted(as_encoder(encoder), adapter)
-    bottleneck = BOTTLENECKS[experiment.bottleneck](**dict(experiment.bottleneck_options))
+    bottleneck = make_bottleneck(experiment.bottleneck, **dict(experiment.bottleneck_options))
     head = make_head(experiment.head, classes, **dict(experiment.head_options))
     return make_classifier(encoder, classes, bottleneck, head, experiment.crop, experiment.kind == "regression")
 
 
 def _check_logits(net: Net, variables: PyTree, sample: jax.Array, classes: int) -> None:
-    """Raises an InputError for a whole net whose logits are not ``[n, classes]``."""
+    """Raises an InputError unless the logits of a whole net are ``[n, classes]``."""
     outputs = jax.eval_shape(lambda v, x: net.apply(v["params"], v.get("batch_stats", {}), x)[0], variables, sample)
     if outputs.logits is None or outputs.logits.shape != (len(sample), classes):
         got = "no logits" if outputs.logits is None else f"logits of shape {outputs.logits.shape}"

@@ -20,7 +20,9 @@ from dalib.methods import Method
 from dalib.run.artefacts import configuration, faults, fingerprints, outcome_file, read_start, write_outcome
 from dalib.run.config import Experiment
 from dalib.run.evaluation import Evaluation, make_inference
+from dalib.run.preflight.trace import check_step
 from dalib.run.program import NAMED, Given, Program, make_program
+from dalib.run.select.kept import keep_outputs
 from dalib.train import (
     Cadence,
     Clock,
@@ -31,7 +33,6 @@ from dalib.train import (
     put_batch,
     run,
 )
-from dalib.train.accumulate import check_statistics
 from dalib.train.devices.processes import (
     leader_first,
     leaders,
@@ -265,6 +266,30 @@ def _ended(record: Record, steps: int, outcome: str) -> bool:
     return bool(leaders(leader_first(lambda: leads() and look())))
 
 
+def check_run(
+    experiment: Experiment,
+    source: Domain,
+    target: Domain,
+    folder: Path,
+    *,
+    given: Given = NAMED,
+    shots: Domain | None = None,
+) -> tuple[Domain, Domain, Program]:
+    """Checks settings and data of a run, and traces its step unless the folder shows that this was done.
+
+    Returns:
+        The domain whose labels are learnt from, the target, and the compiled pieces.
+    """
+    experiment.check(given.method, given.net)
+    labelled, target = domains_of(experiment, source, target)
+    _check_domains(experiment, labelled, target, shots)
+    program = make_program(experiment, labelled.columns, given)
+    if not (folder / "config.json").exists():
+        few = None if shots is None else (shots, shots_in_a_batch(experiment, shots))
+        check_step(experiment, program, labelled, target, few)
+    return labelled, target, program
+
+
 def open_run(
     experiment: Experiment,
     source: Domain,
@@ -280,15 +305,9 @@ def open_run(
 
     Args and errors: as in :func:`run_experiment`.
     """
-    experiment.check(given.method, given.net)
-    labelled, target = domains_of(experiment, source, target)
-    _check_domains(experiment, labelled, target, shots)
-    program = make_program(experiment, labelled.columns, given)
+    labelled, target, program = check_run(experiment, source, target, folder, given=given, shots=shots)
     init = partial(program.init, target_size=len(target.split("train")))
     begin = read_start(program.method, experiment, start)
-    if experiment.accumulate > 1:
-        first = jnp.asarray(labelled.split("train").__getitems__(range(experiment.batch_size))[0])
-        check_statistics(jax.eval_shape(init, jax.random.key(0), first).model, experiment.batch_norm)
     domains = (source, target) if shots is None else (source, target, shots)
     extra = {} if begin is None else {"start": begin.record}
     extra |= {"plugins": foreign} if (foreign := given.origins(experiment)) else {}
@@ -309,6 +328,13 @@ def open_run(
             if adapter := experiment.make_adapter():
                 encoder = with_adapter(encoder, adapter, jax.random.fold_in(jax.random.key(experiment.seed), ADAPTER))
         return init(jax.random.key(experiment.seed), sample, variables, encoder)
+
+    def evaluate(state: TrainState) -> list[dict[str, Any]]:
+        predictors = infer.predictors(state)
+        if experiment.keep and experiment.role != "oracle":
+            kept = (folder, int(state.step), predictors, infer.variables(state), (labelled, target), experiment.keep)
+            keep_outputs(*kept, mesh=program.mesh, writes=leads())
+        return evaluation.of(*predictors)
 
     def finish(state: TrainState, together: int = 1) -> None:
         files = write_outcome(
@@ -332,7 +358,7 @@ def open_run(
         labelled=labelled,
         target=target,
         initial=initial,
-        evaluate=lambda state: evaluation.of(*infer.predictors(state)),
+        evaluate=evaluate,
         events=evaluation.events,
         refresh=infer.refresh,
         finish=finish,

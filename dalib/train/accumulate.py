@@ -41,7 +41,7 @@ def check_parts(method: Method, parts: int, *, cached: bool) -> None:
     """Checks what can be checked before a step is traced.
 
     Raises:
-        InputError: for a number below 1, or a method with losses that are not means over examples where they must be.
+        InputError: for a number below 1, or a method with losses that must be means over examples and are not.
     """
     if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
         raise input_error("accumulate", got=repr(parts), expected="a number of parts ≥ 1")
@@ -118,6 +118,7 @@ def cached(
         ``((value, (states, metrics)), gradients)``, as ``jax.value_and_grad(..., has_aux=True)``.
     """
     steady = _steady(forward)
+    given, batch = batch, _seen(objective_of, forward, trained, batch, key)
     rows, numbers = split_rows(batch, k), jnp.arange(k)
 
     def outputs_of(own: Params, i: Array, rows: Batch) -> tuple[Outputs, Outputs]:
@@ -129,7 +130,7 @@ def cached(
     full = jax.tree.map(join_rows, parts)
 
     def whole(trained: Params, full: tuple[Outputs, Outputs]):
-        return objective_of(lambda params: _from_cache(forward, params, batch, full, what))(trained, batch, key)
+        return objective_of(lambda params: _from_cache(forward, params, full, what))(trained, given, key)
 
     result, (direct, seen) = jax.value_and_grad(whole, argnums=(0, 1), has_aux=True)(trained, full)
     own = {g: x for g, x in trained.items() if g in NET_GROUPS}
@@ -176,7 +177,7 @@ def refusing(forward: Forward, what: str) -> Forward:
 
     def refuse(*arguments: Any, **more: Any) -> Any:
         raise InputError(
-            f"accumulate: {what} makes a pass through the net of its own, beside the common pass of source and target"
+            f"accumulate: {what} makes a pass through the net of its own, besides the common pass of source and target"
             "\n  expected: with cached=True, a method that looks at the net only through the outputs of that pass"
             "\n  what to do: train this method without accumulation"
         )
@@ -184,17 +185,39 @@ def refusing(forward: Forward, what: str) -> Forward:
     return Forward(refuse, refuse, forward.head)
 
 
-def _from_cache(forward: Forward, params: Params, batch: Batch, full: tuple[Outputs, Outputs], what: str) -> Forward:
-    """A forward that has made the common pass already and refuses any other."""
+class _FirstPass(Exception):
+    """Carries the batch of an objective's first common pass."""
+
+
+def _seen(objective_of: ObjectiveOf, forward: Forward, trained: Params, batch: Batch, key: Array) -> Batch:
+    """The batch that the objective passes through the net first: random views of ``batch`` where it makes some.
+
+    The objective runs up to that pass and no further. What it draws depends on ``key`` alone, so it makes the same
+    views again when it runs whole.
+    """
+
+    def stop(own: Params, model: PyTree, rows: Batch, key: Array) -> Any:
+        raise _FirstPass(rows)
+
+    try:
+        objective_of(lambda params: Forward(stop, forward.one, forward.head))(trained, batch, key)
+    except _FirstPass as seen:
+        rows: Batch = seen.args[0]
+        return rows
+    return batch
+
+
+def _from_cache(forward: Forward, params: Params, full: tuple[Outputs, Outputs], what: str) -> Forward:
+    """A forward with the first common pass there already; any other one is refused."""
     refused = refusing(forward, what)
     taken: list[bool] = []
 
     def pair(own: Params, model: PyTree, rows: Batch, key: Array) -> tuple[Pass, PyTree]:
         net_is_other = any(own.get(g) is not params.get(g) for g in NET_GROUPS)
-        if taken or net_is_other or rows is not batch:
+        if taken or net_is_other:
             return refused.pair()  # type: ignore[call-arg]
         taken.append(True)
-        return Pass(*full, batch), model
+        return Pass(*full, rows), model
 
     return Forward(pair, refused.one, forward.head)
 

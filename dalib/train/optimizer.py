@@ -6,14 +6,15 @@ optimiser's own count: an update that is repeated within a step does not run thr
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from dalib.core.checks import InputError, check_positive, choose, input_error
+from dalib.core.checks import InputError, input_error
+from dalib.core.options import NonNegative, Number, OneOf, Patterns, Positive, Rate, checked
 from dalib.core.types import Array, Params, PyTree, Time
 
 Schedule = Callable[[Time], Array]
@@ -88,16 +89,17 @@ def _adamw(momentum: float, nesterov: bool, weight_decay: float) -> optax.Gradie
 KINDS = {"sgd": _sgd, "adam": _adam, "adamw": _adamw}
 
 
+@checked
 def make_optimizer(
     *,
-    learning_rate: Any,
-    kind: str = "sgd",
-    momentum: float = 0.9,
+    learning_rate: Positive,
+    kind: Annotated[str, OneOf(KINDS)] = "sgd",
+    momentum: Rate = 0.9,
     nesterov: bool = False,
-    weight_decay: float = 0.0,
+    weight_decay: NonNegative = 0.0,
     schedule: Schedule = constant,
     multipliers: Mapping[str, float] | None = None,
-    frozen: Sequence[str] = (),
+    frozen: Patterns = (),
 ) -> Optimizer:
     """Builds the optimiser of all groups.
 
@@ -113,15 +115,18 @@ def make_optimizer(
             moments). An expression that matches nothing is an error when the state is made.
 
     Raises:
-        InputError: for an unknown kind, or a multiplier that is not positive (freezing is spelled ``frozen``).
+        InputError: for an unknown kind, a number out of range, or a multiplier that is not positive (freezing is
+            spelled ``frozen``).
     """
-    base = choose("optimizer", kind, KINDS)(momentum, nesterov, weight_decay)
-    check_positive(learning_rate=learning_rate)
+    base = KINDS[kind](momentum, nesterov, weight_decay)
     factors = dict(multipliers or {})
     for group, factor in factors.items():
-        if not factor > 0:
+        if not Number(0, open_low=True).holds(factor):
             raise input_error(
-                f"multiplier of {group!r}", got=factor, expected="a number > 0", todo=f"freeze it: frozen=['^{group}/']"
+                f"multiplier of {group!r}",
+                got=repr(factor),
+                expected="a number > 0",
+                todo=f"freeze it: frozen=['^{group}/']",
             )
     patterns = [re.compile(p) for p in frozen]
 
@@ -136,9 +141,7 @@ def make_optimizer(
         return optax.partition({"trained": base, "frozen": optax.set_to_zero()}, lambda params: labels(group, params))
 
     def init(params: Params) -> dict[str, PyTree]:
-        names = [
-            _name(group, path) for group in params for path, _ in jax.tree_util.tree_leaves_with_path(params[group])
-        ]
+        names = parameter_names(params)
         for p in patterns:
             if not any(p.search(name) for name in names):
                 raise InputError(f"frozen: {p.pattern!r} matches no parameter; there are for example {names[:4]}")
@@ -156,6 +159,11 @@ def make_optimizer(
         return optax.apply_updates(params, jax.tree.map(lambda d: size * d, direction)), state
 
     return Optimizer(init, update, rate)
+
+
+def parameter_names(params: Params) -> list[str]:
+    """``group/path/of/parameter`` of every parameter, the names that ``frozen`` is searched in."""
+    return [_name(group, path) for group in params for path, _ in jax.tree_util.tree_leaves_with_path(params[group])]
 
 
 def _name(group: str, path: Any) -> str:

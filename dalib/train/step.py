@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from dalib.core.checks import input_error
+from dalib.core.options import Count, checked
 from dalib.core.platform import tracing_over
 from dalib.core.types import Array, Batch, Metrics, PyTree, Task, Time
 from dalib.methods.base import Method
@@ -23,15 +24,16 @@ from dalib.train.update import Settings, in_place, take, whole
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
+@checked
 def training_step(
     method: Method,
     forward: Forward,
     optimizer: Optimizer,
     *,
-    total_steps: int,
+    total_steps: Count,
     task: Task,
     state_sharding: TrainState | None = None,
-    accumulate: int = 1,
+    accumulate: Count = 1,
     cached: bool = False,
 ) -> Step:
     """The step as a pure function, to be jitted, scanned or vmapped by the caller.
@@ -43,8 +45,8 @@ def training_step(
     Args:
         total_steps: of the run; schedules get the step and its share of them.
         task: what is predicted.
-        state_sharding: where the parts of a state are between steps, of :func:`dalib.train.fully_sharded`; None for
-            a whole state on every device.
+        state_sharding: places of the state's parts between steps, of :func:`dalib.train.fully_sharded`; None for a
+            whole state on every device.
         accumulate: in how many parts a batch goes through the net, one after the other (:mod:`dalib.train.accumulate`).
             For methods that declare ``per_example``, on nets without BatchNorm or with frozen statistics.
         cached: do so by two passes, which is exact for other methods as well.
@@ -102,6 +104,7 @@ def _end(settings: Settings, view: View, key: Array) -> States:
     return in_place(settings, method.hooks.after_step(end))
 
 
+@checked
 def make_step(
     method: Method,
     forward: Forward,
@@ -115,8 +118,7 @@ def make_step(
 
     Args:
         mesh: None for the default device alone.
-        state_sharding: where the parts of a state are, of :func:`dalib.train.fully_sharded`; None for a whole state
-            on every device.
+        state_sharding: as there.
         **settings: of :func:`training_step`.
 
     Raises:
@@ -142,7 +144,7 @@ def make_step(
     )
 
 
-# A state that is split over the devices from its first moment: for nets that are too large for a copy on each.
+# A state that is split over the devices from its first moment: for nets too large for a copy on each.
 
 
 def split_init(init: Callable[..., TrainState], mesh: Mesh, *, min_size: int = 2**16) -> Callable[..., TrainState]:

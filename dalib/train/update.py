@@ -92,7 +92,7 @@ def whole(settings: Settings, params: Params, states: States) -> tuple[Params, S
 
 
 def in_place(settings: Settings, states: States) -> States:
-    """States split over the devices again, as they are kept between steps."""
+    """States split over the devices again, as they are between steps."""
     return states if settings.places is None else scatter(states, _parts(settings.places)[1])
 
 

@@ -26,8 +26,9 @@ from dalib.data import Domain
 from dalib.data import benchmarks as data
 from dalib.data.benchmarks.facts import AnyDomain
 from dalib.data.benchmarks.loading import is_pool
-from dalib.data.domain import ArraySplit, Split, split_labels, stratified_holdout
+from dalib.data.domain import Split, split_labels, stratified_holdout
 from dalib.data.matching import PLUS, join
+from dalib.data.readers.arrays import ArraySplit
 from dalib.data.readers.images import published, stored_size
 from dalib.data.readers.prepare import from_prepared
 from dalib.data.transforms import Transform, compose, resize, rgb
@@ -197,7 +198,8 @@ def _view(options: Images) -> Callable[[Domain], Domain]:
     process, folder = feature_function(model), cache_folder() / "features" / fingerprint(model)[:16]
 
     def change(name: str, split: Split) -> Split:
-        key = hashlib.sha256(f"{split.fingerprint()} {model.preprocessing}".encode()).hexdigest()
+        # The words tell features from those of before orientation and transparency counted.
+        key = hashlib.sha256(f"{split.fingerprint()} {model.preprocessing} upright, on white".encode()).hexdigest()
         file = folder / f"whole-{key[:32]}.npy"
         if not file.is_file():
             buffer = io.BytesIO()

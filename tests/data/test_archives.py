@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from dalib.core.checks import InputError
-from dalib.data.readers.archives import unpack
+from dalib.data.readers.files.archives import unpack
 
 
 def tar(path, members):
@@ -41,7 +41,7 @@ def test_unpacks_zip_and_tar(tmp_path):
 
 
 def test_an_archive_bomb_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("dalib.data.readers.archives.ALWAYS", 1000)
+    monkeypatch.setattr("dalib.data.readers.files.archives.ALWAYS", 1000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a", bytes(2_000_000))
         archive.writestr("b", bytes(2_000_000))

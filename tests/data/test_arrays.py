@@ -9,7 +9,9 @@ import pytest
 
 from dalib.core.checks import InputError
 from dalib.data import UNLABELLED, Domain, from_arrays
-from dalib.data.domain import split_labels, stratified_holdout
+from dalib.data.domain import as_labels, split_labels, stratified_holdout
+from dalib.data.matching import join
+from dalib.data.readers.arrays import is_sparse
 
 
 def domain(**kwargs):
@@ -108,11 +110,26 @@ X, Y = np.zeros((4, 2)), np.array([0, 1, 0, 1])
         ({"train": X}, None, "pair"),
         ({}, ["a"], "splits"),
         ({"train": (X, None)}, None, "no labels"),
+        ({"train": (X, Y + 2**31)}, ["a", "b"], "2147483648 in row 0"),
+        ({"train": (X, np.array([0, 1, 2**32, 1]))}, None, "4294967296 in row 2"),
+        ({"train": (X, np.array([0, 1, 99999999, 1]))}, None, "labels below 100,000"),
+        ({"train": (X + 1j, Y)}, None, "dtype complex128"),
+        ({"train": (X + [[0, 0], [0, 1e39], [0, 0], [0, 0]], Y)}, None, "too large for float32, first in row 1"),
+        ({"train": (np.array([[1], [1], [2**31], [1]]), Y)}, None, "2147483648 in row 2"),
+        ({"train": (X[:, :0], Y)}, None, r"shape \(4, 0\)"),
     ],
 )
 def test_refused(splits, class_names, message):
     with pytest.raises(InputError, match=message):
         from_arrays("d", splits, class_names=class_names)
+
+
+def test_labels_of_any_source_do_not_wrap():
+    np.testing.assert_array_equal(as_labels(np.array([-1, 2**31 - 1])), [-1, 2**31 - 1])
+    with pytest.raises(InputError, match="2147483648 in row 1"):
+        as_labels(np.array([0, 2**31]))
+    with pytest.raises(InputError, match="4294967295 in row 0"):
+        as_labels(np.array([2**32 - 1], np.uint32))
 
 
 def test_empty_source_and_no_name_are_refused():
@@ -158,3 +175,34 @@ def test_importing_the_package_loads_no_heavy_library():
     code = f"import sys, dalib.data; print([m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_sparse_rows_become_dense_when_they_are_read():
+    from scipy import sparse
+
+    x = np.array([[0, 1.5, 0], [2, 0, 0], [0, 0, 0], [0, 3, 4]], np.float32)
+    y = np.array([0, 1, 1, 0])
+    made = [
+        from_arrays("toy", {"train": (form(x), y)}) for form in (sparse.csr_matrix, sparse.coo_array, sparse.csc_array)
+    ]
+    for found in made:
+        rows, labels = found.split("train").__getitems__([3, 0, 3])
+        np.testing.assert_array_equal(rows, x[[3, 0, 3]])
+        assert isinstance(rows, np.ndarray) and rows.dtype == np.float32 and labels.tolist() == [0, 0, 0]
+    assert len({found.fingerprint() for found in made}) == 1
+    twice = sparse.csr_array((np.ones(3, np.float32), ([0, 0, 1], [1, 1, 0])), (4, 3))
+    assert from_arrays("toy", {"train": (twice, y)}).fingerprint() != made[0].fingerprint()
+    forms = (("a", sparse.csr_matrix), ("b", sparse.csr_array))
+    other = [
+        from_arrays(name, {s: (form(x + i), y) for s in ("train", "test")}) for i, (name, form) in enumerate(forms)
+    ]
+    joined = join(other)
+    assert is_sparse(joined.split("train").inputs) and len(joined.split("train")) == 8
+    np.testing.assert_array_equal(joined.split("train").__getitems__(range(8))[0], np.concatenate([x, x + 1]))
+    bad = sparse.csr_array(np.where(x == 4, np.nan, x))
+    with pytest.raises(InputError, match="first in row 3"):
+        from_arrays("toy", {"train": (bad, y)})
+    with pytest.raises(InputError, match="sparse matrix of shape"):
+        from_arrays("toy", {"train": (sparse.csr_array(x * 1j), y)})
+    with pytest.raises(InputError, match=r"shape \(3,\)"):
+        from_arrays("toy", {"train": (sparse.csr_array(x), y[:3])})

@@ -82,6 +82,25 @@ def test_an_empty_folder_names_all_domains(tmp_path):
         benchmarks.load("digits", tmp_path)
 
 
+def test_a_wrong_folder_is_one_fault(tmp_path):
+    (tmp_path / "photos").mkdir()
+    picture(tmp_path / "more" / "amazon" / "bike" / "0.jpg")
+    with pytest.raises(
+        InputError, match=r"1 faults:\n    amazon, dslr, webcam: no folder .*which holds more, photos\n"
+    ):
+        benchmarks.load("office31", tmp_path)
+    with pytest.raises(
+        InputError, match=r"1 faults:\n    amazon: 1 examples, expected 2817; 31 of 31 classes differ: "
+    ):
+        benchmarks.load("office31", tmp_path / "more", domains=["amazon"])
+    for i in range(9):
+        picture(tmp_path / "home" / "amazon" / f"Desk{i}" / "0.jpg")
+    with pytest.raises(
+        InputError, match=r"2 faults:\n    amazon: class folder too many: 9 of them: .*Desk4 \(1 images\), …"
+    ):
+        benchmarks.load("office31", tmp_path / "home", domains=["amazon"])
+
+
 def test_data_dir_and_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("DALIB_DATA", raising=False)
     with pytest.raises(InputError, match="DALIB_DATA is not set"):

@@ -8,6 +8,8 @@ from dalib.core.checks import InputError
 from dalib.data import from_folder, from_list_file
 from dalib.data.readers.images import read_image
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*passed over")  # README.txt and .DS_Store of the tree
+
 
 def picture(path, value=0, size=(5, 4), mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,11 +83,21 @@ def test_split_folders_found_and_named(tmp_path):
         from_folder("d", tmp_path)
 
 
+def test_single_folder_between_root_and_classes_is_passed_through(tmp_path):
+    """Office-31 unpacks as amazon/images/<class>/…."""
+    picture(tmp_path / "amazon" / "images" / "a" / "0.png")
+    picture(tmp_path / "amazon" / "images" / "b" / "0.png")
+    domain = from_folder("d", tmp_path / "amazon")
+    assert domain.class_names == ("a", "b") and domain.split("train").paths == ("images/a/0.png", "images/b/0.png")
+    assert from_folder("d", tmp_path).class_names == ("a", "b")
+    assert from_folder("d", tmp_path / "amazon", splits={"train": "images"}).class_names == ("a", "b")
+
+
 def test_nested_tree_without_train_says_what_to_do(tmp_path):
-    picture(tmp_path / "images" / "a" / "0.png")
-    with pytest.raises(InputError, match=r'splits=\{"train": "images"\}'):
+    for name in ("amazon", "dslr"):
+        picture(tmp_path / name / "images" / "a" / "0.png")
+    with pytest.raises(InputError, match=r'for example .*/amazon, or in Python splits=\{"train": "amazon"\}'):
         from_folder("d", tmp_path)
-    assert from_folder("d", tmp_path, splits={"train": "images"}).class_names == ("a",)
 
 
 def test_missing_and_empty_folders(tmp_path):
@@ -120,9 +132,11 @@ def test_bad_files_are_all_counted_and_ten_shown(tree):
 
 def test_text_file_among_images_and_image_outside_classes(tree):
     (tree / "ant" / "notes.txt").write_text("hello")
-    with pytest.raises(InputError, match="notes.txt"):
-        from_folder("amazon", tree)
-    (tree / "ant" / "notes.txt").unlink()
+    with pytest.warns(
+        UserWarning, match=r"amazon: passed over 3: 1 hidden .*; 2 not images \(README.txt, ant/notes.txt"
+    ):
+        domain = from_folder("amazon", tree)
+    np.testing.assert_array_equal(domain.counts("train"), [6, 4])
     picture(tree / "stray.png")
     with pytest.raises(InputError, match="stray.png"):
         from_folder("amazon", tree)
@@ -176,8 +190,8 @@ def test_all_faults_of_list_files_in_one_error(tree, listed):
     assert "8 bad lines" in message
     for line, fault in [
         (2, "no such file: cat/nine.png"),
-        (3, "'one' is not an integer"),
-        (4, "'-1' is not an integer"),
+        (3, "'one' is not an integer ≥ 0 or a class name"),
+        (4, "'-1' is not an integer ≥ 0"),
         (5, "not 'path label'"),
         (6, "../secret.png leaves the root"),
         (7, "leaves the root"),

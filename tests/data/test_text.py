@@ -7,6 +7,7 @@ import pytest
 
 from dalib import data
 from dalib.core.checks import InputError
+from dalib.data.readers.patterns import fault_of
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -144,3 +145,83 @@ def test_bad_files_are_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"model": ')
     with pytest.raises(InputError, match="cannot be read(.|\n)*take the files anew"):
         data.load_tokenizer(tmp_path)
+
+
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+O200K = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re)?|\p{N}{1,3}"
+CLIP = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+DEEPSEEK = r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))|[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"
+
+
+@pytest.mark.parametrize("pattern", [GPT2, LLAMA3, O200K, CLIP, DEEPSEEK, " {2,}", "a++b", "a{3}+", "[)(]+", r"\)+"])
+def test_patterns_of_published_tokenisers_pass(pattern):
+    assert fault_of(pattern) == ""
+
+
+SLOW = [
+    r"(a+)+$",
+    r"(a|aa)+$",
+    r"^(\w+\s?)*$",
+    r"(?:a*)*",
+    r"(a{1,20})+",
+    "a{1,3}+",
+    "a+*",
+    "((((a+))))+",
+    r"(?:[a-z]?){50}",
+]
+
+
+@pytest.mark.parametrize("pattern", [*SLOW, r"\s*\s*\s*\s*\s*x", "a" * 5000])
+def test_patterns_that_may_take_for_ever_are_refused_unrun(bert, tmp_path, pattern):
+    stored = json.loads(data.load_tokenizer(bert).backend.to_str())
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    for place in (split, {"type": "Sequence", "pretokenizers": [split]}):
+        (tmp_path / "tokenizer.json").write_text(json.dumps({**stored, "pre_tokenizer": place}))
+        with pytest.raises(InputError, match="the regular expression"):
+            data.load_tokenizer(tmp_path)
+    replace = {"type": "Replace", "pattern": {"Regex": pattern}, "content": "b"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**stored, "normalizer": replace}))
+    with pytest.raises(InputError, match="the regular expression"):
+        data.load_tokenizer(tmp_path)
+
+
+def test_tokenisers_that_grow_without_bound_are_refused(bert, tmp_path):
+    stored = json.loads(data.load_tokenizer(bert).backend.to_str())
+    model = {"type": "WordLevel", "vocab": {"a": 2**31}, "unk_token": "a"}
+    longer = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    for changes, message in (
+        ({"normalizer": {"type": "Sequence", "normalizers": [longer] * 20}}, "lengthen a text"),
+        ({"model": {**stored["model"], "max_input_chars_per_word": 10**9}}, "quadratic time"),
+        ({"model": model, "added_tokens": [], "post_processor": None}, "id 2147483648"),
+        ({"model": {**stored["model"], "vocab": {"a": -1}}}, "id -1"),
+        ({"added_tokens": [{"id": 10**9, "content": "x"}]}, "id 1000000000"),
+    ):
+        (tmp_path / "tokenizer.json").write_text(json.dumps({**stored, **changes}))
+        with pytest.raises(InputError, match=message):
+            data.load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, "[]", '{"a": 1}', "null", '{"do_lower_case": [1]}', '{"pad_token": {}}', "\ud800"]
+)
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "vocab.json"])
+def test_files_of_another_form_are_our_error(bert, tmp_path, name, content):
+    if name == "tokenizer_config.json":
+        (tmp_path / "vocab.txt").write_text((bert / "vocab.txt").read_text())
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    (tmp_path / name).write_bytes(content.encode("utf-8", "surrogatepass"))
+    if name != "tokenizer.json" and content == '{"a": 1}':
+        assert data.load_tokenizer(tmp_path).vocabulary == (len(WORDS) if name == "tokenizer_config.json" else 1)
+        return
+    with pytest.raises(InputError) as error:
+        data.load_tokenizer(tmp_path)
+    assert len(str(error.value)) < 2000
+
+
+def test_half_characters_are_named(bert):
+    tokenizer = data.load_tokenizer(bert)
+    with pytest.raises(InputError, match="texts, row 1: got half a character"):
+        data.encode(tokenizer, ["the", "cat \ud83d"])
+    with pytest.raises(InputError, match="sentences, row 0: got half a character"):
+        data.encode_words(tokenizer, [["the", "\udc00"]])

@@ -132,3 +132,12 @@ def test_refusals():
     ):
         with pytest.raises(InputError, match=word):
             f()
+
+
+def test_the_nuclear_norm_of_half_precision_is_that_of_its_float32_copy():
+    x = jax.random.normal(jax.random.key(2), (6, 4)).astype(jnp.bfloat16)
+    value, gradient = jax.value_and_grad(D.nuclear_norm)(x)
+    same, exact = jax.value_and_grad(D.nuclear_norm)(x.astype(jnp.float32))
+    assert value.dtype == jnp.float32 and gradient.dtype == jnp.bfloat16
+    np.testing.assert_allclose(value, same, rtol=1e-6)
+    np.testing.assert_allclose(gradient.astype(jnp.float32), exact, rtol=0.01, atol=0.01)

@@ -10,7 +10,7 @@ from dalib.core.checks import InputError
 from dalib.data import Domain
 from dalib.data.benchmarks.facts import read_facts
 from dalib.data.digits import GEOMETRIES
-from dalib.data.domain import ArraySplit
+from dalib.data.readers.arrays import ArraySplit
 from dalib.run.presets import digit_sets
 from dalib.run.presets.digits import DIGIT_PRESETS
 from dalib.run.program import make_program

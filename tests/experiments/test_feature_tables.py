@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dalib.core.checks import InputError
-from dalib.data.readers.tables import Source, read_tables
+from dalib.data.readers.tabular.tables import Source, read_tables
 from dalib.data.readers.user_files import place_of
 from dalib.report import load_runs
 from dalib.run.cli.main import main
@@ -44,7 +44,7 @@ def test_faults_of_all_tables_come_at_once(tmp_path):
     with pytest.raises(InputError) as error:
         read_tables([source(tmp_path / name) for name in names])
     for message in (
-        *("a 5, short 4", "classes of a and few differ in 2", "arrays z", "NaN or infinity", "whole numbers or texts"),
+        *("a 5, short 4", "classes of a and few differ in 2", "arrays z", "NaN, infinity", "whole numbers or texts"),
         *("a file c.csv", "broken.mat", "gone.npz", "no such file"),
     ):
         assert message in str(error.value)

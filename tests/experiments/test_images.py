@@ -12,7 +12,8 @@ import experiments.inputs.images
 from dalib.core.checks import InputError
 from dalib.core.types import ImagePreprocessing
 from dalib.data import benchmarks as data
-from dalib.data.domain import ArraySplit, pool
+from dalib.data.domain import pool
+from dalib.data.readers.arrays import ArraySplit
 from dalib.data.readers.prepare import prepare
 from dalib.encoders import LeNet
 from dalib.run.cli.main import main

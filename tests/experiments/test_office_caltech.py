@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dalib.data.benchmarks import BENCHMARKS
-from dalib.data.domain import ArraySplit, pool
+from dalib.data.domain import pool
+from dalib.data.readers.arrays import ArraySplit
 from dalib.report import load_runs
 from dalib.run.cli.main import main
 from experiments import office_caltech

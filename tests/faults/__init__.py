@@ -1,0 +1,1 @@
+"""Damage done on purpose: hostile files, kills, bad input."""

@@ -46,7 +46,7 @@ def test_osbp_turns_the_encoders_gradient_and_not_the_heads():
     params = {"head": make_spec().init_head(jax.random.key(0))}
 
     def run(reversal):
-        method = osbp(reversal=reversal)
+        method = osbp(reversal=lambda view: reversal)
         value, _, gradients = gradients_of(method, sample(), params=params, state={})
         of = jax.jit(jax.grad(lambda p: penalty_of(method, p, {})(make_pass(**sample()))[0]))(params)
         return value, gradients, of["head"]["kernel"]

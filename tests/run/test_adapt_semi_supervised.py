@@ -61,7 +61,7 @@ def test_shots_are_no_part_of_the_unlabelled_target_and_every_one_is_seen(places
     others = [i for i in range(33) if i not in SHOTS]
     for name in ("train", "test"):
         np.testing.assert_array_equal(data.target.split(name).inputs, X[others])
-    assert data.examples == [str(i) for i in others]
+    assert data.examples == [(i + 1, str(i)) for i in others]
     stream = paired_stream(data.source, data.target, shots=data.shots, batch_size=8, seed=0)
     assert len(stream[0].shots.labels) == 6 and sorted(stream[0].shots.rows) == list(range(6))
     np.testing.assert_array_equal(stream[0].shots.inputs, X[SHOTS][stream[0].shots.rows])
@@ -105,7 +105,7 @@ def test_killed_and_resumed_it_ends_with_the_same_record(tmp_path, places):
     ("options", "message"),
     [
         ({"method": ("mme",), "target_labelled": None}, "semi-supervised(.|\n)*labelled examples of the target"),
-        ({"method": ("dan",)}, "a semi-supervised method beside it: mme"),
+        ({"method": ("dan",)}, "a semi-supervised method with it: mme"),
         ({"method": ("mme",), "options": ("mme.sources=2",)}, "--target-labelled is no source"),
         ({"method": ("mme",), "relation": "partial"}, "partial, for mme"),
         ({"method": ("mme",), "task": "regression"}, "for classes"),

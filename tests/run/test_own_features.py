@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 
+from dalib.core.checks import InputError
+from dalib.data.readers.tabular.words import LENGTH, fit_words, word_vectors
 from dalib.encoders.registry import make_encoder
 from dalib.run.own import features
 from dalib.run.own.features import BLOCK, Pretrained, feature_function, fingerprint, text_features
-from dalib.run.own.inputs import LENGTH, WORDS, word_vectors
 
 
 @pytest.fixture
@@ -48,8 +49,38 @@ def test_other_weights_or_fields_have_other_fingerprints(model):
     assert len(prints) == 3
 
 
-def test_texts_become_rows_of_one_length_whatever_their_number_of_words():
-    found = word_vectors(["good", "a good book, a very good book", "bad"])
-    assert found.shape == (3, WORDS) and found.dtype == np.float32
+def test_texts_become_sparse_rows_of_one_length_whatever_their_number_of_words():
+    texts = ["good", "a good book, a very good book", "bad"]
+    sparse, notes = word_vectors("source", texts, fit_words(texts, 5000))
+    assert not notes
+    assert sparse.format == "csr" and sparse.nnz == 1 + 6 + 1
+    found = sparse.toarray()
+    assert found.shape == (3, 5000) and found.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), LENGTH, rtol=1e-6)
     assert found[0] @ found[1] > 0 == found[0] @ found[2]
+
+
+def test_words_weigh_what_the_source_and_nothing_else_tells():
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    source, target = ["good book", "good film", "bad film film"], ["bad book book", "good"]
+    words = fit_words(source, 1 << 20)
+    theirs = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(source)
+    for texts in (source, target):
+        found, wanted = word_vectors("x", texts, words)[0], LENGTH * theirs.transform(texts)
+        known = texts if texts is source else texts[1:]  # "book book" is no pair of the source, so theirs lacks it
+        rows = slice(len(texts) - len(known), None)
+        ours, reference = (found @ found.T).toarray()[rows, rows], (wanted @ wanted.T).toarray()[rows, rows]
+        np.testing.assert_allclose(ours, reference, rtol=1e-6)
+    again, _ = word_vectors("x", target, fit_words(source + target, 1 << 20))
+    assert abs(again - word_vectors("x", target, words)[0]).max() > 0.1
+
+
+def test_texts_without_words_are_counted_and_none_at_all_is_an_error():
+    texts = ["good", "!!!", "a b", "bad"]
+    words = fit_words(texts, 64)
+    found, notes = word_vectors("target t.csv", texts, words)
+    assert np.diff(found.indptr).tolist() == [1, 0, 0, 1]
+    assert notes == ["target t.csv: 2 of 4 texts have no word (rows 2, 3): zeros"]
+    with pytest.raises(InputError, match="2 texts without a word"):
+        word_vectors("target t.csv", texts[1:3], words)

@@ -9,6 +9,7 @@ from dalib.core.checks import InputError
 from dalib.core.files import folder_name
 from dalib.data.readers.places import place_of
 from dalib.report import load_runs
+from dalib.run.own.closed_form import choose_c
 from dalib.run.own.options import Own
 from dalib.run.own.plan import plan
 from dalib.run.own.read import read_domains
@@ -35,8 +36,8 @@ def test_a_pool_needs_no_labels_where_a_test_is_named(places, capsys):
     assert "read without its labels, which are optional here" in capsys.readouterr().err
     assert (data.target.labels("train") == -1).all()
     np.testing.assert_array_equal(data.target.labels("test"), np.arange(15) % 3)
-    assert data.target.class_names == ("0", "1", "2") and data.examples == [str(i) for i in range(15)]
-    with pytest.raises(InputError, match="pool.npz: got arrays x"):
+    assert data.target.class_names == ("0", "1", "2") and data.examples == [(i + 1, str(i)) for i in range(15)]
+    with pytest.raises(InputError, match="pool.npz: got arrays x(.|\n)*--no-target-labels predicts it"):
         read(places)
     with pytest.raises(InputError, match="pool.npz: got arrays x"):
         read(places, target_test=f"{places}/test.npz", oracle=True)
@@ -141,3 +142,60 @@ def test_folders_of_usual_names_stay_and_long_ones_are_cut():
         assert folder_name(name) == name
     long = [folder_name("ü" * 400 + end) for end in "ab"]
     assert len(set(long)) == 2 and all(len(name.encode()) < 200 for name in long)
+
+
+def test_examples_in_two_roles_are_refused(places):
+    a, test = f"{places}/a.npz", f"{places}/test.npz"
+    for options, roles in (
+        ({"source_test": (a,), "target_labels": False}, "--source .*a.npz and --source-test"),
+        ({"source": (a, f"x={a}"), "target_labels": False}, "--source .*a.npz and --source"),
+        ({"target": test, "target_test": test}, "--target .*test.npz and --target-test(.|\n)*leave --target-test out"),
+        ({"target": test, "target_test": a}, "--source .*a.npz and --target-test"),
+    ):
+        with pytest.raises(InputError, match=f"the same data twice: {roles}"):
+            read(places, **options)
+
+
+def test_a_classifier_is_no_method(places):
+    with pytest.raises(InputError, match="svm, which is a classifier(.|\n)*source_only.svm"):
+        plan(Own(source=("a.npz",), target="b.npz", method=("svm",)))
+
+
+def test_kinds_that_differ_are_the_one_fault(tmp_path, places):
+    images(tmp_path / "photos")
+    with pytest.raises(InputError, match="--target .*photos: images") as error:
+        read(places, target=f"{tmp_path}/photos")
+    assert "classes: got" not in str(error.value)
+
+
+@pytest.mark.parametrize("classifier", ["svm", "logreg"])
+def test_c_is_chosen_on_labelled_rows(classifier):
+    # Rows so short that a machine with C = 1 sees nothing of them and answers with the larger class.
+    rng = np.random.default_rng(0)
+    y = (np.arange(60) % 3 == 0).astype(int)
+    x = np.eye(6)[y] * 3 + 0.3 * rng.normal(size=(60, 6))
+    short = (x + rng.normal(size=x.shape)).astype(np.float32) * 0.01
+    found = choose_c(classifier, short, y, None)
+    assert found["C"] >= 10 and found["accuracy"] > 0.9
+    assert choose_c(classifier, short, y, None) == found
+    # More columns than rows: the same machine in the coordinates of what the rows span.
+    wide = np.concatenate([short, np.zeros((60, 200), np.float32)], axis=1)
+    assert choose_c(classifier, wide, y, None)["C"] == found["C"]
+    # Among equally good ones the nearest to 1; a class with a single row can't be left out.
+    assert choose_c(classifier, x, y, np.ones(60)) == {"C": 1.0, "accuracy": 1.0}
+    assert choose_c(classifier, x[:4], np.array([0, 0, 0, 1]), None) == {"C": 1.0}
+
+
+def test_a_pool_of_a_regression_needs_no_numbers(places):
+    rng = np.random.default_rng(0)
+    for name, n in (("a", 20), ("test", 9)):
+        x = rng.normal(size=(n, 4)).astype(np.float32)
+        np.savez(places / f"{name}.npz", x=x, y=x[:, :2].astype(np.float64))
+    np.savez(places / "pool.npz", x=rng.normal(size=(12, 4)).astype(np.float32))
+    command = ["--source", places / "a.npz", "--target", places / "pool.npz", "--target-test", places / "test.npz"]
+    few = ["--task", "regression", "--method", "dan", "--no-baseline", *SMALL.split(), *MLP.split()]
+    assert call(*command, *few, "--out", places / "out") == 0
+    (run,) = load_runs(places / "out")
+    (last,) = [e for e in run.evaluations if e.oracle and e.step == 4]
+    assert np.isfinite(last.metrics["root_mean_squared_error"])
+    assert run.final.predictions_target.shape == (9, 2)

@@ -126,8 +126,8 @@ def test_nets_on_vectors_without_target_labels(tmp_path, pair):
         assert found["probabilities"].shape == (24, 3)
         np.testing.assert_allclose(found["probabilities"].sum(1), 1, rtol=1e-5)
         np.testing.assert_array_equal(found["predictions"], found["probabilities"].argmax(1))
-        wanted = [["example", "class", "probability"]] + [
-            [str(i), str(label), f"{found['probabilities'][i, label]:.6f}"]
+        wanted = [["example", "class", "probability", "row"]] + [
+            [str(i), str(label), f"{found['probabilities'][i, label]:.6f}", str(i + 1)]
             for i, label in enumerate(found["predictions"])
         ]
     lines = (run.path / "predictions.csv").read_text().splitlines()

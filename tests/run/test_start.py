@@ -61,7 +61,7 @@ def test_starts_that_do_not_fit_are_refused(folder):
     mine = experiments(Digits(method=("adda",), **PAIR))
     with pytest.raises(InputError, match="starts from scratch"):
         read_start(dann(), mine[1], folder)
-    with pytest.raises(InputError, match="from whose net adda starts"):
+    with pytest.raises(InputError, match="adda starts from its net"):
         read_start(adda(), mine[1], None)
     with pytest.raises(InputError, match="seed: there 0, here 1"):
         read_start(adda(), mine[3], folder)

@@ -38,7 +38,7 @@ def difference(tree, other):
 def test_reversal_turns_the_encoders_domain_gradient_and_not_the_discriminators():
     reversed_, task = loss_gradients(dann(reversal=1.0))
     # reversal = −1 makes the reversal an identity: the plain gradient of the domain loss.
-    plain, _ = loss_gradients(dann(reversal=-1.0))
+    plain, _ = loss_gradients(dann(reversal=lambda view: -1.0))
     for group in ("encoder", "bottleneck"):
         turned, straight = difference(reversed_[group], task[group]), difference(plain[group], task[group])
         assert float(jnp.abs(straight).max()) > 1e-4

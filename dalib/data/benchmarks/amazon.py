@@ -10,7 +10,8 @@ import numpy as np
 
 from dalib.data.benchmarks.facts import Facts, Reading
 from dalib.data.benchmarks.loading import Benchmark
-from dalib.data.domain import ArraySplit, Domain, Split, pool
+from dalib.data.domain import Domain, Split, pool
+from dalib.data.readers.arrays import ArraySplit
 from dalib.data.readers.raw_text import TextSplit
 
 FEATURES = 5000

@@ -7,9 +7,11 @@ import bz2
 import gzip
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from dalib.data.domain import as_labels
+from dalib.data.readers.files import npz
 
 Pair = tuple[np.ndarray, np.ndarray]
 UBYTE = 0x08
@@ -40,11 +42,12 @@ def read_idx(path: Path) -> np.ndarray:
 
 def read_npz(path: Path, split: str) -> Pair:
     """``x_<split>`` and ``y_<split>`` of an archive."""
-    with np.load(path, allow_pickle=False) as arrays:
-        x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
+    names = (f"x_{split}", f"y_{split}")
+    arrays, _ = npz.read_npz(str(path), path, names)
+    x, y = (arrays[name] for name in names)
     if x.dtype != np.uint8:
         raise ValueError(f"{path}: x_{split} is {x.dtype}, expected uint8")
-    return (x[..., None] if x.ndim == 3 else x), y.reshape(-1).astype(np.int32)
+    return (x[..., None] if x.ndim == 3 else x), as_labels(y.reshape(-1))
 
 
 def usps_pixels(values: np.ndarray) -> np.ndarray:
@@ -90,9 +93,7 @@ def read_usps_hdf5(path: Path, split: str) -> Pair:
 
 def read_mat(path: Path) -> Pair:
     """MATLAB file of SVHN's kind: ``X`` ``[h, w, 3, n]`` uint8 and ``y``; label 10 is the digit 0."""
-    from scipy.io import loadmat
-
-    found: dict[str, Any] = loadmat(path)
+    found = npz.read_mat(str(path), path)
     x, y = np.asarray(found["X"]), np.asarray(found["y"]).reshape(-1).astype(np.int32)
     if x.ndim != 4 or x.dtype != np.uint8 or x.shape[3] != len(y):
         raise ValueError(f"{path}: X has shape {x.shape} and dtype {x.dtype}, y {y.shape}")

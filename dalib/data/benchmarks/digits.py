@@ -15,7 +15,9 @@ from dalib.data.benchmarks.digit_files import Pair
 from dalib.data.benchmarks.facts import Facts, Reading
 from dalib.data.benchmarks.images import read_list
 from dalib.data.benchmarks.loading import Benchmark
-from dalib.data.domain import ArraySplit, Domain, Split
+from dalib.data.domain import Domain, Split
+from dalib.data.readers.arrays import ArraySplit
+from dalib.data.readers.images import read_image
 
 LAYOUT = """
 in --data-dir, or in the folder named:
@@ -44,7 +46,7 @@ BROKEN = (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFil
 
 
 def read_digits(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """The domains whose files are there."""
+    """The domains that have files there."""
     reading = Reading({}, [])
     for name in domains:
         try:
@@ -101,7 +103,7 @@ def _made(data_dir: Path) -> dict[str, Pair]:
     paths = sorted(folder.glob("*.jpg"))
     if len(paths) < TEST_SHARE:
         raise ValueError(f"{len(paths)} photographs in {folder}, expected the 200 of BSDS500's training part")
-    photographs = [_photograph(path) for path in paths]
+    photographs = [read_image(path) for path in paths]
     parts = {
         "train": [image for i, image in enumerate(photographs) if i % TEST_SHARE],
         "test": photographs[::TEST_SHARE],
@@ -110,13 +112,6 @@ def _made(data_dir: Path) -> dict[str, Pair]:
         split: (blend(x[..., 0], parts[split], seed=(SEED, number)), y)
         for number, (split, (x, y)) in enumerate(mnist.items())
     }
-
-
-def _photograph(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def _stored(data_dir: Path, name: str) -> dict[str, Pair]:

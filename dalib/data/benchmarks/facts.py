@@ -18,6 +18,8 @@ from dalib.data.readers.raw_text import TaggedDomain
 
 POOL = "all"
 """Name, in a manifest, of a domain's examples when they are both training data and test set."""
+MOST_CLASSES, SHOWN = 10, 5
+"""Most classes that differ with a line each, and classes named in the one line for more."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Facts:
         counts: by domain and split, examples of each class, or a single number where only the total is known. The
             split ``"all"`` is a domain that serves whole as training data and as test set.
         sizes: by domain and split, the number of examples where ``counts`` counts something else (entities).
-        fingerprints: of domains whose contents were at hand when the manifest was made and do not depend on where files
-            lie; the same counts with another fingerprint are another version of the data.
+        fingerprints: of domains that were at hand when the manifest was made, unless they depend on places of files.
+            The same counts with another fingerprint are another version of the data.
     """
 
     name: str
@@ -70,7 +72,7 @@ def read_facts(name: str) -> Facts:
 
 
 def wrong_counts(facts: Facts, domain: str, split: str, counts: np.ndarray, size: int | None = None) -> list[str]:
-    """What differs from the manifest, one line a class (or one for the total where no more is known).
+    """What differs from the manifest, one line a class; one line for more than :data:`MOST_CLASSES`, or for the total.
 
     Args:
         facts: the manifest.
@@ -87,11 +89,13 @@ def wrong_counts(facts: Facts, domain: str, split: str, counts: np.ndarray, size
         if int(counts.sum()) != expected:
             faults.append(f"{where}: {int(counts.sum())} examples, expected {expected}")
     else:
-        faults += [
-            f"{where}, class {name}: {int(n)} found, expected {wanted}"
-            for name, n, wanted in zip(facts.classes[domain], counts, expected, strict=True)
-            if n != wanted
-        ]
+        both = zip(facts.classes[domain], counts.tolist(), expected, strict=True)
+        wrong = [(name, n, wanted) for name, n, wanted in both if n != wanted]
+        faults += [f"{where}, class {name}: {n} found, expected {wanted}" for name, n, wanted in wrong]
+        if len(wrong) > MOST_CLASSES:
+            some = ", ".join(f"{name} {n} of {wanted}" for name, n, wanted in wrong[:SHOWN])
+            total = f"{int(counts.sum())} examples, expected {sum(expected)}"
+            faults = [f"{where}: {total}; {len(wrong)} of {len(expected)} classes differ: {some}, …"]
     wanted_size = facts.sizes.get(domain, {}).get(split)
     if size is not None and wanted_size is not None and size != wanted_size:
         faults.append(f"{where}: {size} examples, expected {wanted_size}")

@@ -9,16 +9,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dalib.data.benchmarks.facts import Facts, Reading
+from dalib.data.benchmarks.facts import SHOWN, Facts, Reading
 from dalib.data.domain import pool
-from dalib.data.readers.images import IMAGE_SUFFIXES, ImageFiles
-
-IGNORED = frozenset({"thumbs.db", "desktop.ini"})
+from dalib.data.readers.files.walk import OTHER, images_below, names_in, why_passed
+from dalib.data.readers.images import ImageFiles
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Where class folders lie.
+    """Places of class folders.
 
     Attributes:
         roots: folders below the data directory that may hold the domains, besides the directory itself.
@@ -48,7 +47,14 @@ def domain_folder(tree: Tree, root: Path, domain: str) -> Path | None:
 
 
 def domain_folders(tree: Tree, root: Path, domains: tuple[str, ...], reading: Reading) -> Iterator[tuple[str, Path]]:
-    """Each domain with its folder; a fault in ``reading`` for one that has none."""
+    """Each domain with its folder; a fault in ``reading`` for one that has none, or a single one for all of them."""
+    if len(domains) > 1 and not any(domain_folder(tree, root, name) for name in domains):
+        inside = [name for name in names_in(root) if not why_passed(root / name)]
+        holds = ", ".join(inside[:SHOWN]) + (", …" if len(inside) > SHOWN else "")
+        reading.faults.append(
+            f"{', '.join(domains)}: no folder of these names below {root}, which holds {holds or 'nothing'}"
+        )
+        return
     for name in domains:
         folder = domain_folder(tree, root, name)
         if folder is None:
@@ -58,7 +64,7 @@ def domain_folders(tree: Tree, root: Path, domains: tuple[str, ...], reading: Re
 
 
 def pooled_folders(tree: Tree) -> Callable[[Facts, Path, tuple[str, ...]], Reading]:
-    """Reader of a benchmark whose domains are one pool each, in class folders."""
+    """Reader of a benchmark with one pool of class folders a domain."""
 
     def read(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
         root = find_root(tree, data_dir)
@@ -88,36 +94,27 @@ def read_class_folders(
     known |= {plain(other): list(class_names).index(name) for other, name in aliases.items()}
     faults: list[str] = []
     found: dict[int, list[str]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.casefold() in IGNORED:
+    extra: list[str] = []
+    for path in (folder / name for name in names_in(folder)):
+        if why_passed(path):
             continue
         if path.is_file():
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                faults.append(f"{domain}: image outside class folders: {path}")
+            faults.append(f"{domain}: image outside class folders: {path}")
             continue
-        images = _images(domain, path, root, faults)
+        below = images_below(path)
+        faults += [f"{domain}: not an image: {path / name}" for name in below.passed.get(OTHER, ())]
+        images = [Path(os.path.relpath(path / name, root)).as_posix() for name in below.paths]
         label = known.get(plain(path.name))
         if label is None:
-            faults.append(f"{domain}: class folder too many: {path} ({len(images)} images)")
+            extra.append(f"{path} ({len(images)} images)")
         else:
             found.setdefault(label, []).extend(images)
+    if len(extra) > SHOWN:
+        extra = [f"{len(extra)} of them: {', '.join(extra[:SHOWN])}, …"]
+    faults += [f"{domain}: class folder too many: {path}" for path in extra]
     paths = [path for label in sorted(found) for path in sorted(found[label])]
     labels = [label for label in sorted(found) for _ in found[label]]
     return (ImageFiles(root, tuple(paths), np.asarray(labels, np.int32)) if paths else None), faults
-
-
-def _images(domain: str, folder: Path, root: Path, faults: list[str]) -> list[str]:
-    images = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.startswith(".") or name.casefold() in IGNORED:
-                continue
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
-                images.append(Path(os.path.relpath(os.path.join(where, name), root)).as_posix())
-            else:
-                faults.append(f"{domain}: not an image: {os.path.join(where, name)}")
-    return images
 
 
 def read_list(

@@ -98,7 +98,7 @@ def read(
     found, faults = benchmark.read(facts, resolve_data_dir(data_dir), wanted)
     missing = [name for name in wanted if name not in found]
     absent = [name for name in missing if name in benchmark.optional and not domains]
-    explained = {fault.partition(":")[0] for fault in faults}
+    explained = {name for fault in faults for name in fault.partition(":")[0].split(", ")}
     faults = faults + [f"{name}: domain not found" for name in missing if name not in {*absent, *explained}]
     if not found and not faults:
         faults = ["none of its domains found"]

@@ -8,7 +8,9 @@ import numpy as np
 from dalib.data.benchmarks.facts import Facts, Reading
 from dalib.data.benchmarks.images import Tree, domain_folder, find_root, pooled_folders, read_class_folders, read_list
 from dalib.data.benchmarks.loading import Benchmark
-from dalib.data.domain import ArraySplit, pool
+from dalib.data.domain import pool
+from dalib.data.readers.arrays import ArraySplit
+from dalib.data.readers.files import npz
 
 # Office-31: objects of an office in merchants' pictures, by a webcam and by a reflex camera.
 
@@ -118,13 +120,12 @@ def _arrays(data_dir: Path, name: str) -> tuple[np.ndarray, np.ndarray] | None:
     for place in SURF_PLACES:
         archive = data_dir / place / "surf.npz"
         if archive.is_file():
-            with np.load(archive) as arrays:
-                return arrays[f"surf_{name}_x"], arrays[f"surf_{name}_y"].astype(np.int64)
+            names = (f"surf_{name}_x", f"surf_{name}_y")
+            arrays, _ = npz.read_npz(str(archive), archive, names)
+            return arrays[names[0]], arrays[names[1]].astype(np.int64)
         table = data_dir / place / f"{MAT_NAMES[name]}_SURF_L10.mat"
         if table.is_file():
-            from scipy.io import loadmat
-
-            found = loadmat(table)
+            found = npz.read_mat(str(table), table)
             return np.asarray(found["fts"]), np.asarray(found["labels"]).reshape(-1).astype(np.int64) - 1
     return None
 
@@ -140,7 +141,7 @@ OFFICE_CALTECH10_SURF = Benchmark("office_caltech10_surf", "office_caltech10_sur
 
 IMAGECLEF_DA_LAYOUT = """
 c/*.jpg i/*.JPEG p/*.jpg b/*.jpg                          600 images each
-list/cList.txt list/iList.txt list/pList.txt list/bList.txt   "path label", labels 0 … 11; also c_list.txt … beside them
+list/cList.txt list/iList.txt list/pList.txt list/bList.txt   "path label", labels 0 … 11; also c_list.txt … there
 or class folders c/aeroplane/*.jpg … and no lists
 or the same inside image-clef/, image_CLEF/, imageCLEF/ or imageclef_da/. Bing (b) may be absent.
 """

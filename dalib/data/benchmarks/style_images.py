@@ -117,7 +117,7 @@ VLCS = Benchmark("vlcs", "vlcs", read_vlcs, LAYOUT)
 # DomainNet, cleaned version: 345 classes in six styles, divided by official list files.
 #
 # tensorflow-datasets has the same images and splits as ``domainnet/<domain>`` (its own preparation needs TensorFlow,
-# ours does not); what was prepared as array_record is read where it lies.
+# ours does not); what was prepared as array_record is read in its place.
 
 
 DOMAINNET_LAYOUT = """

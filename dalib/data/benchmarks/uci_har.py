@@ -7,7 +7,8 @@ import numpy as np
 
 from dalib.data.benchmarks.facts import Facts, Reading
 from dalib.data.benchmarks.loading import Benchmark
-from dalib.data.domain import ArraySplit, pool
+from dalib.data.domain import pool
+from dalib.data.readers.arrays import ArraySplit
 
 LAYOUT = """
 UCI HAR Dataset/train/subject_train.txt y_train.txt X_train.txt Inertial Signals/body_acc_x_train.txt …

@@ -1,15 +1,21 @@
-"""Image files: listed, read and decoded, and the views that published nets expect of them."""
+"""Image files: reading and decoding, and the views that published nets expect.
+
+Two conventions hold wherever dalib decodes a file. The EXIF orientation is applied, so that images are as browsers show
+them. Transparent pixels are composed on white, :data:`BACKGROUND`.
+"""
 
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dalib.core.checks import InputError, choose, input_error
 from dalib.core.types import ImagePreprocessing
+from dalib.data.readers.files.names import printable
 from dalib.data.transforms import (
     Transform,
     center_crop,
@@ -22,12 +28,24 @@ from dalib.data.transforms import (
     to_float,
 )
 
-# Images in files: the record source behind folders and list files.
+# Images in files: the record source of folders and list files.
 
 
-SHOWN = 10
+SHOWN, LONGEST = 10, 300
 SAMPLED = 32
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .ppm .pgm .pbm .tif .tiff .webp".split())
+BACKGROUND = (255, 255, 255)
+"""Colour, red, green and blue, under transparent pixels."""
+ORIENTATION = 0x0112
+TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""Pillow's name of the operation that undoes each EXIF orientation; 1 is upright."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +53,7 @@ class ImageFiles:
     """Examples in image files.
 
     Attributes:
-        root: folder below which the paths lie.
+        root: folder of the relative paths.
         paths: ``n`` paths, relative to ``root`` (or absolute).
         labels: int32 ``[n]``.
         mode: Pillow's name of the pixel format that every image is converted to, ``"RGB"`` or ``"L"`` (grey).
@@ -57,12 +75,13 @@ class ImageFiles:
     def fingerprint(self) -> str:
         """SHA-256 of every relative path, size and label, and of the contents of 32 files spread evenly.
 
-        Not of all contents, which would read the whole data set; the sample keeps apart domains whose files have the
-        same names and, being uncompressed, the same sizes.
+        Hashing all contents would read the whole data set. The sample tells apart domains of equal names and sizes,
+        as uncompressed images have.
         """
         digest = hashlib.sha256(self.mode.encode())
         for path, label in zip(self.paths, self.labels, strict=True):
-            digest.update(f"{path}\0{os.path.getsize(self.root / path)}\0{label}\n".encode())
+            line = f"{path}\0{os.path.getsize(self.root / path)}\0{label}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
         for i in np.unique(np.linspace(0, len(self) - 1, SAMPLED).astype(int)):
             digest.update(hashlib.sha256((self.root / self.paths[i]).read_bytes()).digest())
         return digest.hexdigest()
@@ -71,23 +90,60 @@ class ImageFiles:
 def read_image(path: Path, mode: str = "RGB") -> np.ndarray:
     """Decodes one file to uint8 ``[height, width, channels]``.
 
+    The EXIF orientation is applied. Transparent pixels are composed on white (:data:`BACKGROUND`). Of several frames
+    the first one counts.
+
+    Args:
+        path: the file.
+        mode: ``"RGB"`` or ``"L"`` (grey).
+
     Raises:
-        InputError: the file is missing, cannot be decoded, or holds more than 8 bits a channel (which Pillow would
-            clip without a word).
+        InputError: the file is missing, cannot be decoded, or holds more than 8 bits a channel, which Pillow would
+            clip without a word.
     """
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             deep = image.mode.startswith("I") or image.mode == "F"
-            pixels = np.asarray(image.convert(mode))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise input_error("image", got=f"{path}: {error}", expected="a readable image file") from error
+            image.load()
+            pixels = np.asarray(_opaque(_upright(image)).convert(mode))
+    except Exception as error:  # Pillow's decoders raise errors of many types for damaged files
+        raise input_error("image", got=f"{printable(str(path))}: {error}", expected="a readable image file") from error
     if deep:
-        raise input_error(
-            "image", got=f"{path}: more than 8 bits a channel", expected="8 bits a channel", todo="convert the file"
-        )
+        got = f"{printable(str(path))}: more than 8 bits a channel"
+        raise input_error("image", got=got, expected="8 bits a channel", todo="convert the file")
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def is_plain(image: Any) -> bool:
+    """Whether an opened image is RGB, opaque and upright, so that nothing of it changes in :func:`read_image`."""
+    return image.mode == "RGB" and not image.has_transparency_data and _orientation(image) not in TURNS
+
+
+def _opaque(image: Any) -> Any:
+    """The image on :data:`BACKGROUND` where it has transparent pixels."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, (*BACKGROUND, 255)), rgba)
+
+
+def _upright(image: Any) -> Any:
+    from PIL import Image
+
+    turn = TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(Image.Transpose[turn])
+
+
+def _orientation(image: Any) -> Any:
+    """The EXIF orientation, 1 where there is none; damaged EXIF data do not spoil an image."""
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow's parser of these foreign bytes raises errors of many types
+        return 1
 
 
 def check_images(argument: str, paths: Iterable[Path]) -> None:
@@ -99,21 +155,21 @@ def check_images(argument: str, paths: Iterable[Path]) -> None:
         try:
             with Image.open(path) as image:
                 image.verify()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            bad.append(str(path))
+        except Exception:  # as in read_image
+            bad.append(printable(str(path)))
     if bad:
         raise listed(
             argument,
             bad,
             what="files that are not readable images",
             expected="images only",
-            todo="repair, remove or rename them (names that begin with a dot are passed over)",
+            todo="repair, remove or rename them (names with a dot in front are passed over)",
         )
 
 
 def listed(argument: str, faults: Sequence[str], *, what: str, expected: str, todo: str = "") -> InputError:
-    """One error for many faults: their number and the first ten of them."""
-    shown = "".join(f"\n    {fault}" for fault in faults[:SHOWN])
+    """One error for many faults: their number and the first ten of them, each cut to 300 characters."""
+    shown = "".join(f"\n    {fault if len(fault) <= LONGEST else fault[:LONGEST] + ' …'}" for fault in faults[:SHOWN])
     more = f"\n    … and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return input_error(argument, got=f"{len(faults)} {what}:{shown}{more}", expected=expected, todo=todo)
 

@@ -1,5 +1,7 @@
 """Where a user's domain is, how it is to be read, and the form in which every reader hands it on."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,20 +31,25 @@ class Raw(NamedTuple):
 
     Attributes:
         kind: vectors, images, series or text.
-        inputs: ``[n, d]``, ``[n, h, w, c]`` uint8, ``[n, t, c]``, n texts, or image files to be decoded.
+        inputs: ``[n, d]``, columns of a table, ``[n, t, c]``, n texts, image files to be decoded, or images
+            ``[n, h, w, c]``, which :func:`dalib.data.readers.files.maximum.to_bytes` brings to uint8.
         labels: n class names, or real numbers ``[n]`` or ``[n, k]``; None where they are not known or not to be used.
+        notes: what the user should know, for example files that were passed over.
     """
 
     kind: str
     inputs: Any
     labels: list[str] | np.ndarray | None
+    notes: tuple[str, ...] = ()
 
 
 class Options(NamedTuple):
     """How files are to be read: the kind of examples (None: as the file tells), their layout, names of columns.
 
     ``real`` says that labels are numbers to be predicted and no classes; ``label_column`` may then name several,
-    with commas between them, and a table without texts holds vectors.
+    with commas between them. Of a table without texts ``categories`` are columns whose numbers are only names, and
+    ``drop`` columns that are left out. ``root`` is the folder of a list file's relative paths, by default the list's
+    own; ``absolute_paths`` accepts others.
     """
 
     kind: str | None = None
@@ -50,6 +57,15 @@ class Options(NamedTuple):
     text_column: str = "text"
     label_column: str = "label"
     real: bool = False
+    root: Path | None = None
+    absolute_paths: bool = False
+    categories: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+    @property
+    def label_columns(self) -> list[str]:
+        """Names of the columns with labels: several only where labels are real numbers."""
+        return [name.strip() for name in self.label_column.split(",")] if self.real else [self.label_column]
 
 
 def place_of(argument: str, text: str) -> Place:
@@ -64,7 +80,8 @@ def place_of(argument: str, text: str) -> Place:
     if dataset and domain and not Path(path).expanduser().exists():
         return Place(_name(argument, name or domain), Path(path), (dataset, domain))
     found = Path(path).expanduser()
-    plain = found.resolve().name.removesuffix(".gz")
+    plain = found.resolve().name
+    plain = plain[:-3] if plain.lower().endswith(".gz") else plain
     name = name or (plain if found.is_dir() else Path(plain).stem)
     if not path or not name:
         raise input_error(argument, got=repr(text), expected="a folder or file, PATH or name=PATH")
@@ -77,3 +94,64 @@ def _name(argument: str, name: str) -> str:
         expected = "a name of one line without / and \\, which names a folder of results"
         raise input_error(argument, got=f"a domain called {name!a}", expected=expected, todo="--source name=PATH")
     return name
+
+
+def by_name(argument: str, texts: Sequence[str], names: Sequence[str], *, others: bool = False) -> dict[str, str]:
+    """Values of an option that is VALUE for all domains or NAME=VALUE for one, by the domains' names.
+
+    Args:
+        argument: the option, for messages.
+        texts: what it was given.
+        names: of the domains.
+        others: pass over values of other names, instead of refusing them.
+
+    Raises:
+        InputError: for an unknown name, or two values of one domain.
+    """
+    found: dict[str, str] = {}
+    rest = ""
+    for text in texts:
+        name, equal, value = text.partition("=")
+        named = bool(equal) and not Path(text).expanduser().exists()
+        if (named and name in found) or (not named and rest):
+            raise input_error(argument, got=f"two values, in {' '.join(texts)}", expected="one for a domain")
+        if not named:
+            rest = text
+        elif name in names:
+            found[name] = value
+        elif not others:
+            known = ", ".join(dict.fromkeys(names))
+            raise input_error(argument, got=text, expected=f"VALUE, or NAME=VALUE with a name of {known}")
+    return {**{name: rest for name in names if rest}, **found}
+
+
+def maxima(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    """Numbers of the option ``--maximum`` by the domains' names.
+
+    Raises:
+        InputError: for anything but numbers above 0, or names that no domain has.
+    """
+    found = {}
+    for name, text in by_name("maximum", texts, names).items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            found[name] = float("nan")
+        if not 0 < found[name] < float("inf"):
+            raise input_error("maximum", got=text, expected="a number > 0")
+    return found
+
+
+# Folders of this name say nothing of the domain that they hold, as in Office-31's amazon/images.
+GENERAL = frozenset("images image imgs img data train training test testing val validation all".split())
+
+
+def told_apart(places: Sequence[Place]) -> list[Place]:
+    """The places, with the name of the folder above for those of a general name (``images``) that two of them have."""
+    counts = Counter(place.name for place in places)
+
+    def name(place: Place) -> str:
+        general = counts[place.name] > 1 and place.name.casefold() in GENERAL and place.dataset is None
+        return place.path.resolve().parent.name or place.name if general else place.name
+
+    return [place._replace(name=name(place)) for place in places]

@@ -16,7 +16,8 @@ import numpy as np
 
 from dalib.core.checks import check_positive, choose, input_error
 from dalib.data.benchmarks.images import undecodable
-from dalib.data.domain import ArraySplit, Domain
+from dalib.data.domain import Domain
+from dalib.data.readers.arrays import ArraySplit
 from dalib.data.readers.images import ImageFiles, listed, read_image
 from dalib.data.readers.tfds import POOLED, prepare_records, stored_splits
 from dalib.data.transforms import Transform, resize
@@ -68,10 +69,10 @@ def prepare(
 ) -> tuple[str, Path]:
     """Writes domains in a form that training reads fast.
 
-    ``arrays``: every image is decoded and resized once to ``size`` × ``size`` (antialiased, aspect not kept, as the
-    field's recipes do before they crop) and lies in a memory-mapped uint8 file; domains of arrays are written as they
-    are. ``array_record``: the encoded images, through a tensorflow-datasets builder. ``auto``: arrays where they
-    take 8 GiB at most.
+    ``arrays``: every image decoded (upright, transparent pixels on white) and resized once to ``size`` × ``size``, in a
+    memory-mapped uint8 file. The resize is antialiased and does not keep the aspect, as in the field's recipes before
+    they crop. Domains of arrays are written as they are. ``array_record``: the encoded images, through a
+    tensorflow-datasets builder. ``auto``: arrays where they take 8 GiB at most.
 
     Args:
         name: the benchmark's name; the data goes to ``out/name``.

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dalib.core.checks import choose, input_error
-from dalib.data.domain import Domain, Split, from_arrays
+from dalib.data.domain import Domain, Split
+from dalib.data.readers.arrays import from_arrays
 from dalib.data.text import Tokenizer, encode
 
 # Domains of texts that are not yet token ids, and recordings of different lengths.
@@ -34,7 +35,7 @@ class TextSplit:
         """SHA-256 of every text and label."""
         digest = hashlib.sha256(np.ascontiguousarray(self.labels, np.int32).tobytes())
         for text in self.texts:
-            digest.update(hashlib.sha256(text.encode()).digest())
+            digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
         return digest.hexdigest()
 
 

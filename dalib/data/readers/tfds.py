@@ -12,12 +12,11 @@ import numpy as np
 
 from dalib.core.checks import choose, input_error
 from dalib.data.domain import Domain
-from dalib.data.readers.images import ImageFiles, read_image
-
-# Domains from tensorflow-datasets, read as random-access data sources, without TensorFlow.
-
+from dalib.data.readers.files.names import printable
+from dalib.data.readers.images import ImageFiles, is_plain, read_image
 
 SAMPLED = 32
+DOWNLOAD = "run builder.download_and_prepare() once"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +81,15 @@ def from_tfds(
 ) -> Domain:
     """Domain from a prepared tensorflow-datasets builder.
 
-    Nothing is downloaded or prepared here: run ``builder.download_and_prepare()`` with the ``array_record`` format
-    once; some of tfds's own builders need TensorFlow for that, none needs it for reading.
+    Run ``builder.download_and_prepare()`` with the ``array_record`` format once before; some of tfds's own builders
+    need TensorFlow for that, none for reading.
 
     Args:
         name: the domain's name.
-        builder: a builder's name (its class must have been imported, or be one of tfds's), or a builder.
-        splits: tfds's split for each of ours, for example ``{"train": "train[:80%]", "test": "train[80%:]"}``;
-            by default every split of the builder under its own name.
-        data_dir: where tfds keeps its data, when ``builder`` is a name; its default otherwise.
+        builder: a builder, or the name of an imported one or of one of tfds's.
+        splits: tfds's split for each of ours, for example ``{"train": "train[:80%]", "test": "train[80%:]"}``.
+            Default: every split of the builder under its own name.
+        data_dir: folder of tfds's data, when ``builder`` is a name; its default otherwise.
         image_key: feature that holds the input.
         label_key: feature that holds the class; it must be a ``ClassLabel``.
 
@@ -104,46 +103,36 @@ def from_tfds(
         try:
             builder = tfds.builder(builder, data_dir=data_dir, file_format="array_record")
         except (tfds.core.DatasetNotFoundError, ValueError) as error:
-            raise input_error(
-                "builder",
-                got=f"{builder!r}: {str(error).strip().splitlines()[0]}",
-                expected="the name of a tensorflow-datasets builder",
-                todo="import the module that defines your own builder first",
-            ) from error
+            got, todo = f"{builder!r}: {_first_line(error)}", "import the module that defines your own builder first"
+            expected = "the name of a tensorflow-datasets builder"
+            raise input_error("builder", got=got, expected=expected, todo=todo) from error
     features = builder.info.features
-    for argument, key in (("image_key", image_key), ("label_key", label_key)):
-        choose(f"{argument} of {builder.name}", key, features)
+    choose(f"image_key of {builder.name}", image_key, features)
+    choose(f"label_key of {builder.name}", label_key, features)
     if not isinstance(features[label_key], tfds.features.ClassLabel):
-        raise input_error(
-            "label_key", got=f"{label_key!r}, a {type(features[label_key]).__name__}", expected="a ClassLabel"
-        )
+        got = f"{label_key!r}, a {type(features[label_key]).__name__}"
+        raise input_error("label_key", got=got, expected="a ClassLabel")
     chosen = dict(splits) if splits is not None else {split: split for split in builder.info.splits}
     sources = {split: TfdsSplit(builder, instruction, image_key, label_key) for split, instruction in chosen.items()}
     if not sources:
-        raise input_error(
-            "builder",
-            got=f"{builder.info.full_name} without any split in {builder.data_dir}",
-            expected="a prepared data set",
-            todo="run builder.download_and_prepare() once",
-        )
+        got = f"{builder.info.full_name} without any split in {builder.data_dir}"
+        raise input_error("builder", got=got, expected="a prepared data set", todo=DOWNLOAD)
     for split, source in sources.items():
         try:
             len(source)
         except (ValueError, NotImplementedError, AssertionError, KeyError) as error:
-            raise input_error(
-                f"splits[{split!r}]",
-                got=f"{source.instruction!r} of {builder.info.full_name}: {str(error).strip().splitlines()[0]}",
-                expected=f"a split of a data set prepared as array_record in {builder.data_dir}",
-                todo="run builder.download_and_prepare() once, or correct the split",
-            ) from error
+            got = f"{source.instruction!r} of {builder.info.full_name}: {_first_line(error)}"
+            expected = f"a split of a data set prepared as array_record in {builder.data_dir}"
+            todo = f"{DOWNLOAD}, or correct the split"
+            raise input_error(f"splits[{split!r}]", got=got, expected=expected, todo=todo) from error
     return Domain(name, tuple(features[label_key].names), sources)
 
 
-# tensorflow-datasets builders of image domains: one generic class for all benchmarks, without TensorFlow.
-#
-# A builder is made from domains that have been read already, so that folders, list files and manifests stay in one
-# place; it writes their encoded images as array_record, which :func:`dalib.data.from_tfds` reads with random access.
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
+
+# One builder class for all domains of image files that were read already; it writes array_record without TensorFlow.
 
 VERSION = "1.0.0"
 POOLED = "pool"
@@ -155,26 +144,21 @@ _CLASSES: dict[str, Any] = {}
 def folder_builder(name: str, domain: Domain, out: str | Path) -> Any:
     """A ``GeneratorBasedBuilder`` for a domain of image files; its config is the domain, its splits the domain's.
 
-    Splits that are one pool are stored once, as ``pool``. Images that are JPEG or PNG in RGB keep their bytes; others
-    become PNG in RGB.
+    Splits that are one pool are stored once, as ``pool``. JPEG and PNG files in RGB, opaque and upright, keep their
+    bytes; other images become PNG in RGB.
 
     Args:
         name: the benchmark's name, a valid name of a builder (lower case, underscores).
         domain: from a folder or list reader.
-        out: where tensorflow-datasets keeps the prepared data.
-
-    Returns:
-        The builder; ``download_and_prepare()`` writes it.
+        out: folder of the prepared data, which the builder's ``download_and_prepare()`` writes.
 
     Raises:
         InputError: a domain that is not made of image files.
     """
-    sources = stored_splits(domain)
-    for split, source in sources.items():
-        if not isinstance(source, ImageFiles):
-            raise input_error(
-                "domain", got=f"{type(source).__name__} in {domain.name}/{split}", expected="a domain of image files"
-            )
+    others = [(k, type(s).__name__) for k, s in stored_splits(domain).items() if not isinstance(s, ImageFiles)]
+    if others:
+        got = ", ".join(f"{kind} in {domain.name}/{split}" for split, kind in others)
+        raise input_error("domain", got=got, expected="a domain of image files")
     return _builder_class(name)(domain=domain, config=domain.name, data_dir=str(out), file_format="array_record")
 
 
@@ -201,12 +185,10 @@ def from_records(name: str, domain: str, out: str | Path) -> Domain:
 
     folder = Path(out) / name / domain / VERSION
     if not folder.is_dir():
-        known = sorted(path.name for path in (Path(out) / name).glob("*")) if (Path(out) / name).is_dir() else []
-        if known:
+        if known := sorted(path.name for path in (Path(out) / name).glob("*")):
             choose("domain", domain, dict.fromkeys(known))
-        raise input_error(
-            "out", got=f"{folder} (no such folder)", expected="a prepared data set", todo="python -m dalib.data prepare"
-        )
+        got, todo = f"{folder} (no such folder)", "dalib data prepare"
+        raise input_error("out", got=got, expected="a prepared data set", todo=todo)
     builder = tfds.builder_from_directory(str(folder))
     if list(builder.info.splits) != [POOLED]:
         return from_tfds(domain, builder)
@@ -224,7 +206,6 @@ def _builder_class(name: str) -> Any:
     """The builder class of a benchmark, made once: tensorflow-datasets registers classes by name."""
     if name in _CLASSES:
         return _CLASSES[name]
-    import numpy as np
     import tensorflow_datasets as tfds
 
     class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -248,7 +229,7 @@ def _builder_class(name: str) -> Any:
 
         def _generate_examples(self, source: ImageFiles) -> Iterator[tuple[int, dict[str, Any]]]:
             for i, (path, label) in enumerate(zip(source.paths, np.asarray(source.labels).tolist(), strict=True)):
-                yield i, {"image": _encoded(source.root / path), "label": label, "path": path}
+                yield i, {"image": stored_bytes(source.root / path), "label": label, "path": printable(path)}
 
     FolderBuilder.__name__ = FolderBuilder.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
     FolderBuilder.name = name
@@ -256,13 +237,13 @@ def _builder_class(name: str) -> Any:
     return FolderBuilder
 
 
-def _encoded(path: Path) -> io.BytesIO:
-    """An image as the bytes to store."""
+def stored_bytes(path: Path) -> io.BytesIO:
+    """An image as the bytes to store: its own where they are plain, else as :func:`read_image` decodes it."""
     from PIL import Image
 
     raw = path.read_bytes()
     with Image.open(io.BytesIO(raw)) as image:
-        if image.mode == "RGB" and image.format in KEPT:
+        if image.format in KEPT and is_plain(image):
             return io.BytesIO(raw)
     png = io.BytesIO()
     Image.fromarray(read_image(path)).save(png, "png")

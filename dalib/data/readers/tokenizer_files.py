@@ -5,6 +5,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dalib.core.checks import InputError, input_error
+from dalib.data.readers.patterns import fault_of
+from dalib.data.readers.tabular.cells import shown
+
+LARGEST = 256 << 20
+"""Bytes of one file; the vocabularies of published models take up to 40 MB."""
+MOST_IDS = 1 << 22
+"""The largest vocabularies of published models have about 260,000 tokens."""
+LONGEST_WORD = 1000
+"""Characters of a word that WordPiece divides; published models say 100."""
+GROWTH = 10_000
+"""Times that the normalisers of a file may lengthen a text together."""
 
 
 class Found(NamedTuple):
@@ -40,13 +51,62 @@ def read_tokenizer(path: Path) -> Found:
         return Found(backend, _for_words(backend), pad_id)
     except InputError:
         raise
-    except Exception as error:  # the package raises bare Exceptions for damaged files
+    except BaseException as error:  # the package raises bare Exceptions for damaged files, and panics
+        if not (isinstance(error, Exception) or panicked(error)):
+            raise
         raise input_error(
             "path",
             got=f"{path}, which cannot be read ({str(error)[:200]})",
             expected="the tokeniser files of a published model",
             todo="take the files anew from where the model comes from",
         ) from error
+
+
+def panicked(error: BaseException) -> bool:
+    """Whether an error is a panic of the package's Rust code, which is no Exception."""
+    return type(error).__name__ == "PanicException"
+
+
+def _check(stored: Any) -> None:
+    """Refuses what of a ``tokenizer.json`` takes time or memory without bound, before the package reads it."""
+    model = stored.get("model") if isinstance(stored, dict) else None
+    if not isinstance(model, dict):
+        raise input_error("path", got="a tokenizer.json without a model", expected="one of a published model")
+    _check_ids(model.get("vocab"), stored.get("added_tokens"))
+    longest = model.get("max_input_chars_per_word")
+    if isinstance(longest, int) and longest > LONGEST_WORD:
+        got = f"words of {shown(longest)} characters, divided in quadratic time"
+        raise input_error("path", got=got, expected=f"max_input_chars_per_word up to {LONGEST_WORD}")
+    growth, left = 1, [stored.get(name) for name in ("normalizer", "pre_tokenizer")]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += part
+        elif isinstance(part, dict):
+            if isinstance(pattern := part.get("Regex"), str) and (fault := fault_of(pattern)):
+                got = f"the regular expression {pattern[:60]!r}: {fault}"
+                raise input_error("path", got=got, expected="patterns that are matched in little time")
+            longer = [text for name in ("content", "prepend") if isinstance(text := part.get(name), str)]
+            growth = min(growth * max(map(len, [*longer, " "])), 2 * GROWTH)
+            left += part.values()
+    if growth > GROWTH:
+        got = f"normalisers that lengthen a text {GROWTH} times and more"
+        raise input_error("path", got=got, expected="the tokeniser files of a published model")
+
+
+def _check_ids(vocabulary: Any, added: Any = None) -> None:
+    """Checks the ids of tokens; the package goes through all numbers up to the largest."""
+    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
+    ids += [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    if odd := [i for i in ids if type(i) is not int or not 0 <= i < MOST_IDS]:
+        raise input_error("path", got=f"a token of the id {shown(odd[0])}", expected=f"ids from 0 to {MOST_IDS - 1}")
+
+
+def _text(file: Path) -> str:
+    if file.stat().st_size > LARGEST:
+        got = f"{file} of {file.stat().st_size >> 20} MiB"
+        raise input_error("path", got=got, expected=f"at most {LARGEST >> 20} MiB")
+    return file.read_text(encoding="utf-8")
 
 
 def _main_file(path: Path) -> Path:
@@ -68,12 +128,14 @@ def _read(file: Path) -> Any:
         return _word_pieces(file, _config(file.parent))
     if file.name == "vocab.json":
         return _byte_pairs(file.parent, _config(file.parent))
-    return Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    text = _text(file)
+    _check(json.loads(text))
+    return Tokenizer.from_str(text)
 
 
 def _config(folder: Path) -> dict[str, Any]:
     file = folder / "tokenizer_config.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return json.loads(_text(file)) if file.is_file() else {}
 
 
 def _token(config: dict[str, Any], name: str, default: str | None) -> str | None:
@@ -93,7 +155,7 @@ def _word_pieces(file: Path, config: dict[str, Any]) -> Any:
     """BERT's tokeniser from one token a line."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    lines = file.read_text(encoding="utf-8").split("\n")
+    lines = _text(file).split("\n")
     vocabulary = {token.rstrip("\r"): i for i, token in enumerate(lines[:-1] if lines[-1] == "" else lines)}
     names = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
     special = {short: _token(config, f"{short}_token", token) or token for short, token in names.items()}
@@ -125,6 +187,11 @@ def _byte_pairs(folder: Path, config: dict[str, Any]) -> Any:
 
     if not (folder / "merges.txt").is_file():
         raise input_error("path", got=f"{folder} without merges.txt", expected="merges.txt beside vocab.json")
+    vocabulary = json.loads(_text(folder / "vocab.json"))
+    if not vocabulary or not isinstance(vocabulary, dict):
+        raise input_error("path", got=f"{folder / 'vocab.json'}", expected="tokens with their ids")
+    _check_ids(vocabulary)
+    _text(folder / "merges.txt")  # for its size; what is wrong in it is named by the package
     tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
     space = config.get("add_prefix_space", False)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)

@@ -1,4 +1,7 @@
-"""Nearest neighbours: exact ones in tiles, and the divergence estimated from them."""
+"""Nearest neighbours: exact ones in tiles, and the divergence estimated from them.
+
+Other shapes or dtypes than those stated raise an InputError.
+"""
 
 import functools
 import math
@@ -39,11 +42,7 @@ def nearest_neighbours(x: Array, y: Array | None = None, *, k: int = 1, tile: in
         tile: rows of a tile, for memory O((n + m) · (tile + d)) in value and gradient; 0 builds the distance matrix;
             None chooses as :func:`~dalib.discrepancy.tiled.tile_rows` does.
 
-    Returns:
-        Squared distances, float32 or wider, and indices into ``y``.
-
-    Raises:
-        InputError: unless both are floating ``[·, d]`` arrays of one width, or on a k that is out of range.
+    Returns: Squared distances, float32 or wider, and indices into ``y``.
     """
     check_samples(x=x, **({} if y is None else {"y": y}))
     itself = y is None
@@ -87,7 +86,7 @@ def search_tiled(x: Array, y: Array, k: int, itself: bool, tile: int) -> Array:
             row, column = i * tile + jnp.arange(tile), j * tile + jnp.arange(tile)
             barred = (column >= m)[None] | (itself & (row[:, None] == column[None]))
             closeness = jnp.where(barred, -jnp.inf, -centred_squared_distances(of_x[i], of_y[j]))
-            # The best so far stand in front: at a tie top_k takes the first.
+            # The best so far come first: at a tie top_k takes the first.
             new, place = lax.top_k(closeness, min(k, tile))
             merged = jnp.concatenate([best[0], new], axis=1)
             names = jnp.concatenate([best[1], (j * tile + place).astype(jnp.int32)], axis=1)
@@ -107,20 +106,14 @@ def same_sample_neighbours(x: Array, y: Array, *, k: int = 1, tile: int | None =
     expectation, near ½ for n = m; separate samples give 1. It is a step function: its gradient is 0.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
         k: from 1 to n + m − 1.
         tile: as in :func:`nearest_neighbours`.
 
-    Returns:
-        Scalar in [0, 1]. Equal rows everywhere give a number that depends on their order.
-
-    Raises:
-        InputError: as :func:`nearest_neighbours`.
-
-    References:
-        Schilling, Multivariate Two-Sample Tests Based on Nearest Neighbors, Journal of the American Statistical
-        Association 1986.
+    Returns: scalar in [0, 1]. Equal rows everywhere give a number that depends on their order.
+    Raises an InputError as :func:`nearest_neighbours`.
+    Source: Schilling, Multivariate Two-Sample Tests Based on Nearest Neighbors, Journal of the American Statistical
+    Association 1986.
     """
     check_samples(x=x, y=y)
     pooled = lax.stop_gradient(jnp.concatenate([at_least_float32(x), at_least_float32(y)]))
@@ -136,21 +129,15 @@ def nearest_neighbour_divergence(x: Array, y: Array, *, k: int = 1, tile: int | 
     Consistent in n and m for densities; **may be negative**, and slow to converge in many dimensions.
 
     Args:
-        x: ``[n, d]`` with n > k.
-        y: ``[m, d]`` with m ≥ k; n and m may differ.
+        x, y: ``[n, d]`` with n > k and ``[m, d]`` with m ≥ k; n and m may differ.
         k: static; larger ones lower the variance.
         tile: as in :func:`nearest_neighbours`.
 
-    Returns:
-        Scalar in nats, float32 or wider. Distances below rounding (the dtype's epsilon of the root mean squared
-        distance) count as that, without gradient, so equal rows are finite; all rows equal give ``ln(m/(n − 1))``.
-
-    Raises:
-        InputError: as :func:`nearest_neighbours`.
-
-    References:
-        Wang, Kulkarni, Verdú, Divergence Estimation for Multidimensional Densities via k-Nearest-Neighbor Distances,
-        IEEE Transactions on Information Theory 2009.
+    Returns: scalar in nats, float32 or wider. Distances below rounding (the dtype's epsilon of the root mean squared
+    distance) count as that, without gradient, so equal rows are finite; all rows equal give ``ln(m/(n − 1))``.
+    Raises an InputError as :func:`nearest_neighbours`.
+    Source: Wang, Kulkarni, Verdú, Divergence Estimation for Multidimensional Densities via k-Nearest-Neighbor
+    Distances, IEEE Transactions on Information Theory 2009.
     """
     check_samples(x=x, y=y)
     x, y = at_least_float32(x), at_least_float32(y)

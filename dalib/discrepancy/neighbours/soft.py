@@ -1,4 +1,7 @@
-"""Soft neighbourhood density: how many rows look alike to each row."""
+"""Soft neighbourhood density: how many rows look alike to each row.
+
+Other shapes or dtypes than those stated raise an InputError.
+"""
 
 import functools
 from typing import Any
@@ -27,15 +30,8 @@ def soft_neighbourhood_density(x: Array, *, temperature: float | Array = 0.05, t
             chooses as :func:`~dalib.discrepancy.tiled.tile_rows` does for n rows. The number is the same but for
             rounding. Tiles support first derivatives in reverse mode.
 
-    Returns:
-        Scalar from 0 to ln(n − 1), float32 or wider; ln(n − 1) with gradient 0 when all rows are equal.
-
-    Raises:
-        InputError: unless ``x`` is a floating ``[n, d]`` array with at least 2 rows, and T > 0.
-
-    References:
-        Saito, Kim, Teterwak, Sclaroff, Darrell, Saenko, Tune it the Right Way: Unsupervised Validation of Domain
-        Adaptation via Soft Neighborhood Density, ICCV 2021, arXiv 2108.10860.
+    Returns: scalar from 0 to ln(n − 1), float32 or wider; ln(n − 1) with gradient 0 when all rows are equal.
+    Source: Saito, Kim, Teterwak, Sclaroff, Darrell, Saenko, ICCV 2021, arXiv 2108.10860.
     """
     check_samples(x=x)
     check_positive(temperature=temperature)
@@ -53,7 +49,7 @@ def soft_neighbourhood_density(x: Array, *, temperature: float | Array = 0.05, t
 def dense_entropies(rows: Array) -> Array:
     """Entropies ``[n]`` of the softmax over j ≠ i of ``⟨r_i, r_j⟩``, from the matrix ``[n, n]``."""
     similarity = jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST)
-    # A finite stand-in for −∞: its product with the probability 0 is 0, where that of an infinity is NaN.
+    # A finite number for −∞: its product with the probability 0 is 0, where that of an infinity is NaN.
     similarity = jnp.where(jnp.eye(rows.shape[0], dtype=bool), jnp.finfo(rows.dtype).min / 2, similarity)
     log_q = jax.nn.log_softmax(similarity, axis=1)
     return -jnp.sum(jnp.exp(log_q) * log_q, axis=1)
@@ -104,7 +100,7 @@ def _backward(tile: int, residuals: Any, cotangent: Array) -> tuple[Array]:
     def of_block(i: Array) -> Array:
         def add(total: Array, j: Array) -> tuple[Array, None]:
             s, valid = _similarities(blocks, i, j, count)
-            # s is symmetric: it stands in row i's softmax and in row j's.
+            # s is symmetric: it is in row i's softmax and in row j's.
             both = slope(s, valid, i) + slope(s.T, valid.T, j).T
             return total + jnp.matmul(both, blocks[j], precision=lax.Precision.HIGHEST), None
 

@@ -162,6 +162,8 @@ def _not_called(*arguments: Any) -> Any:
 
 NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Files looked for, in this order."""
+LARGEST_INDEX = 64 << 20
+"""Bytes of an index; that of a model of 100,000 arrays has 10 MB."""
 
 
 def read_folder(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -186,22 +188,29 @@ def read_folder(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> di
     arrays: dict[str, np.ndarray] = {}
     for shard in sorted(set(index.values())):
         if shard != Path(shard).name or shard in ("", ".", "..") or "\\" in shard:
-            raise input_error("path", got=f"{found}, which names the file {shard!r}", expected="files beside the index")
+            raise input_error(
+                "path", got=f"{found}, which names the file {shard[:80]!r}", expected="files beside the index"
+            )
         for name, x in read(path / shard).items():
             if index.get(name) != shard:
-                where = index.get(name, "no shard")
+                where = index.get(name, "no shard")[:80]
                 raise input_error("path", got=f"{name} in {path / shard}", expected=f"it in {where}, as {found} says")
             arrays[name] = x
     if missing := sorted(index.keys() - arrays.keys()):
-        raise input_error("path", got=f"shards of {found} without {', '.join(missing)}", expected="all that it lists")
+        shown = ", ".join(name[:80] for name in missing[:10])
+        got = f"shards of {found} without {shown}" + f" … ({len(missing)} in all)" * (len(missing) > 10)
+        raise input_error("path", got=got, expected="all that it lists")
     return arrays
 
 
 def _weight_map(path: Path) -> dict[str, str]:
+    if path.stat().st_size > LARGEST_INDEX:
+        got = f"{path} of {path.stat().st_size >> 20} MiB"
+        raise input_error("path", got=got, expected=f"an index of at most {LARGEST_INDEX >> 20} MiB")
     try:
         index: Any = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise input_error("path", got=f"{path} ({error!r})", expected="an index with a weight_map") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise input_error("path", got=f"{path} ({str(error)[:200]})", expected="an index with a weight_map") from None
     if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
         raise input_error("path", got=path, expected="a weight_map from names of arrays to names of files")
     return index

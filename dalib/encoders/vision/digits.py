@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 
 from dalib.core.checks import input_error
+from dalib.core.options import Count, Natural, Rate
 from dalib.core.types import Array, Outputs
 from dalib.encoders.layers.inputs import check_images
 from dalib.encoders.layers.layers import batch_norms, conv, leave, max_pool_2x2
@@ -31,11 +32,11 @@ class LeNet(nn.Module):
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
     """
 
-    channels: tuple[int, ...] = (20, 50)
-    padding: tuple[int, ...] = ()
-    width: int | None = 500
+    channels: tuple[Count, ...] = (20, 50)
+    padding: tuple[Natural, ...] = ()
+    width: Count | None = 500
     norm: bool = False
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     conv: str = "auto"
     bn_momentum: float = 0.9
     dtype: Any = None
@@ -100,9 +101,9 @@ class DTN(nn.Module):
         dtype: compute dtype; None takes that of inputs and parameters. Parameters and statistics are float32.
     """
 
-    channels: tuple[int, ...] = (64, 128, 256)
-    width: int = 512
-    dropout: tuple[float, ...] = (0.1, 0.3, 0.5, 0.5)
+    channels: tuple[Count, ...] = (64, 128, 256)
+    width: Count = 512
+    dropout: tuple[Rate, ...] = (0.1, 0.3, 0.5, 0.5)
     conv: str = "auto"
     bn_momentum: float = 0.9
     dtype: Any = None

@@ -1,13 +1,12 @@
 """Methods that train a critic or a discriminator in updates of its own: WDGRL and ADDA."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from dalib.core.checks import choose, input_error
+from dalib.core.options import Count, NonNegative, OneOf, Rate, Weight, Widths, checked
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import safe_norm
 from dalib.methods.base import Method, Needs, Update, supervised_loss, weigh
@@ -24,8 +23,9 @@ from dalib.methods.parts.nets import (
 from dalib.methods.view import Spec, View
 
 
+@checked
 def wdgrl(
-    *, weight: Any = 1.0, gradient_penalty: Any = 10.0, critic_steps: int = 5, hidden: Sequence[int] = (100,)
+    *, weight: Weight = 1.0, gradient_penalty: NonNegative = 10.0, critic_steps: Count = 5, hidden: Widths = (100,)
 ) -> Method:
     """The encoder minimises a critic's estimate of the Wasserstein-1 distance between the domains' features.
 
@@ -44,15 +44,8 @@ def wdgrl(
 
     Metrics: ``critic/loss/critic``, ``critic/wdgrl/gradient_norm`` (mean over h, near 1 when the critic is trained),
     ``task/loss/wdgrl`` (the distance's estimate W(1 + W/2γ) at best, as the penalty is soft; 0 for equal features).
-
-    Raises:
-        InputError: for ``critic_steps`` that is no integer ≥ 1.
-
-    References:
-        Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1.
+    Source: Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1.
     """
-    if not isinstance(critic_steps, int) or critic_steps < 1:
-        raise input_error("critic_steps", got=critic_steps, expected="an integer ≥ 1")
     net = Discriminator(tuple(hidden))
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -112,15 +105,16 @@ def tllib_schedule(time: Any) -> Array:
     return dann_schedule(time, high=2.0)
 
 
+@checked
 def adda(
     *,
-    weight: Any = 1.0,
-    variant: str = "paper",
-    layer: str = "features",
+    weight: Weight = 1.0,
+    variant: Annotated[str, OneOf(VARIANTS)] = "paper",
+    layer: Annotated[str, OneOf(LAYERS)] = "features",
     reversal: Reversal = tllib_schedule,
-    hidden: Sequence[int] = (500, 500),
+    hidden: Widths = (500, 500),
     norm: bool = False,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
 ) -> Method:
     """Stage 2 of ADDA: the target encoder learns to look like the frozen source encoder.
 
@@ -151,15 +145,8 @@ def adda(
 
     Metrics: ``discriminator/loss/domain`` (half a mean over each domain, ln 2 at equilibrium),
     ``discriminator/adda/domain_accuracy``, ``encoder/loss/adda``; with "tllib" the same without prefixes.
-
-    Raises:
-        InputError: for another variant or layer.
-
-    References:
-        Tzeng, Hoffman, Saenko, Darrell, CVPR 2017, arXiv 1702.05464, eq. 9.
+    Source: Tzeng, Hoffman, Saenko, Darrell, CVPR 2017, arXiv 1702.05464, eq. 9.
     """
-    choose("variant", variant, VARIANTS)
-    choose("layer", layer, LAYERS)
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:

@@ -1,13 +1,13 @@
-"""Methods with a domain classifier behind a gradient reversal: DANN, CDAN, BSP and domain confusion."""
+"""Methods with a domain classifier and gradient reversal: DANN, CDAN, BSP and domain confusion."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from dalib import discrepancy
-from dalib.core.checks import choose, input_error
+from dalib.core.options import Count, OneOf, Rate, Weight, Widths, checked
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import entropies
 from dalib.methods.base import Method, Needs, Update, supervised_loss, term, weigh
@@ -18,13 +18,14 @@ from dalib.methods.view import Spec, View
 # DANN: domain-adversarial training by gradient reversal.
 
 
+@checked
 def dann(
     *,
-    weight: Any = 1.0,
+    weight: Weight = 1.0,
     reversal: Reversal = dann_schedule,
-    hidden: Sequence[int] = (1024, 1024),
+    hidden: Widths = (1024, 1024),
     norm: bool = False,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
 ) -> Method:
     """Task loss + λ · domain loss of reversed features (Ganin et al., JMLR 2016, arXiv 1505.07818, eq. 10–18).
 
@@ -80,16 +81,17 @@ def certainty(logits: Array) -> Array:
     return jax.lax.stop_gradient(1 + jnp.exp(-entropies(logits)))
 
 
+@checked
 def cdan(
     *,
-    weight: Any = 1.0,
+    weight: Weight = 1.0,
     entropy: bool = False,
-    normalisation: str = "per_domain",
-    randomized: int | None = None,
+    normalisation: Annotated[str, OneOf(NORMALISATIONS)] = "per_domain",
+    randomized: Count | None = None,
     reversal: Reversal = dann_schedule,
-    hidden: Sequence[int] = (1024, 1024),
+    hidden: Widths = (1024, 1024),
     norm: bool = False,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
 ) -> Method:
     """Task loss + λ · domain loss of the reversed product of features and predictions.
 
@@ -104,21 +106,11 @@ def cdan(
         randomized: width R of the random maps for large C·d (the paper takes them above 4096, R = 1024); None for the
             full product. The maps never change; they are part of the method's state and of checkpoints.
         reversal: the reversal's coefficient: a function of the view or a number.
-        hidden: widths of the discriminator.
-        norm: BatchNorm in the discriminator over both domains' rows together, as in TLlib.
-        dropout: rate in the discriminator.
+        hidden, norm, dropout: of the discriminator, as in :func:`dann`.
 
     Metrics: ``loss/cdan`` (ln 2 at equilibrium), ``cdan/domain_accuracy`` (0.5 at equilibrium), ``cdan/reversal``.
-
-    Raises:
-        InputError: for another normalisation, or ``randomized`` that is no integer ≥ 1.
-
-    References:
-        Long, Cao, Wang, Jordan, NeurIPS 2018, arXiv 1705.10667, section 3.
+    Source: Long, Cao, Wang, Jordan, NeurIPS 2018, arXiv 1705.10667, section 3.
     """
-    choose("normalisation", normalisation, NORMALISATIONS)
-    if randomized is not None and (not isinstance(randomized, int) or randomized < 1):
-        raise input_error("randomized", got=randomized, expected="an integer R ≥ 1, or None")
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -160,7 +152,8 @@ def cdan(
 # BSP: batch spectral penalisation of an adversarial method.
 
 
-def spectral_penalty(*, weight: Any = 2e-4, count: int = 1) -> Method:
+@checked
+def spectral_penalty(*, weight: Weight = 2e-4, count: Count = 1) -> Method:
     """Task loss + β · sum of the ``count`` largest squared singular values of each domain's features.
 
     It is the penalty of :func:`bsp` without an adversary, for sums of one's own.
@@ -178,7 +171,10 @@ def spectral_penalty(*, weight: Any = 2e-4, count: int = 1) -> Method:
     return term("spectral", spectral, weight=weight)
 
 
-def bsp(*, weight: Any = 1.0, strength: Any = 2e-4, count: int = 1, adversary: Callable[..., Method] = dann) -> Method:
+@checked
+def bsp(
+    *, weight: Weight = 1.0, strength: Weight = 2e-4, count: Count = 1, adversary: Callable[..., Method] = dann
+) -> Method:
     """DANN + BSP: task loss + λ · (domain loss of reversed features + β · :func:`spectral_penalty`'s term).
 
     The penalty keeps a few leading directions from carrying all that transfers. It is a sum over the batch, so β
@@ -192,12 +188,8 @@ def bsp(*, weight: Any = 1.0, strength: Any = 2e-4, count: int = 1, adversary: C
         adversary: the adversarial method, ``weight=... -> Method``: ``cdan`` gives the paper's CDAN + BSP.
 
     Metrics: those of the adversary, and ``loss/spectral``, the penalty before β.
-
-    Raises:
-        InputError: at the first step, when ``count`` exceeds the rows or features.
-
-    References:
-        Chen, Wang, Long, Wang, ICML 2019, eq. 6.
+    Raises an InputError at the first step, when ``count`` exceeds the rows or features.
+    Source: Chen, Wang, Long, Wang, ICML 2019, eq. 6.
     """
 
     def spectral_weight(view: View) -> Any:
@@ -206,12 +198,13 @@ def bsp(*, weight: Any = 1.0, strength: Any = 2e-4, count: int = 1, adversary: C
     return combine(adversary(weight=weight), spectral_penalty(weight=spectral_weight, count=count), name="bsp")
 
 
+@checked
 def confusion(
     *,
-    weight: Any = 0.01,
-    hidden: Sequence[int] = (1024, 1024),
+    weight: Weight = 0.01,
+    hidden: Widths = (1024, 1024),
     norm: bool = False,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
 ) -> Method:
     """Task loss + λ · confusion, the cross-entropy between a discriminator's output and a coin.
 
@@ -222,15 +215,11 @@ def confusion(
 
     Args:
         weight: λ; the paper's is 0.01.
-        hidden: widths of the discriminator; () gives the paper's linear one.
-        norm: BatchNorm in the discriminator over both domains' rows together.
-        dropout: rate in the discriminator.
+        hidden, norm, dropout: of the discriminator, as in :func:`dann`; no hidden layer, (), in the paper.
 
     Metrics: ``discriminator/loss/domain`` and ``discriminator/confusion/domain_accuracy`` (ln 2 and 0.5 at
     equilibrium), ``task/loss/confusion`` (≥ ln 2).
-
-    References:
-        Tzeng, Hoffman, Darrell, Saenko, ICCV 2015, arXiv 1510.02192, section 3.1.
+    Source: Tzeng, Hoffman, Darrell, Saenko, ICCV 2015, arXiv 1510.02192, section 3.1.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 

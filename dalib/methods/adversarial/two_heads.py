@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dalib.core.options import Count, NonNegative, Positive, Weight, checked
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import classifier_discrepancy, margin_disparity
 from dalib.methods.base import Hooks, Method, Needs, Update, term, weigh
@@ -16,7 +17,8 @@ from dalib.methods.view import Forward, Spec, View
 # MCD: maximum classifier discrepancy, three updates in one step.
 
 
-def mcd(*, weight: Any = 1.0, repeats: int = 4, balance: Any = 0.0) -> Method:
+@checked
+def mcd(*, weight: Weight = 1.0, repeats: Count = 4, balance: NonNegative = 0.0) -> Method:
     """Two heads that disagree about the target, and an encoder that makes them agree.
 
     A step has three updates. A trains everything on the source's task loss of both heads. B trains the heads on the
@@ -32,9 +34,7 @@ def mcd(*, weight: Any = 1.0, repeats: int = 4, balance: Any = 0.0) -> Method:
 
     Metrics: ``A/loss/task``, ``B/loss/mcd``, ``C/loss/mcd`` (0 when the heads agree), ``A/accuracy/source`` and more by
     update.
-
-    References:
-        Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560, §3.2.
+    Source: Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560, §3.2.
     """
 
     def discrepancy(logits_1: Array, logits_2: Array, key: Array) -> Array:
@@ -114,8 +114,9 @@ def mdd_schedule(time: Any) -> Array:
     return dann_schedule(time, high=0.1)
 
 
+@checked
 def mdd(
-    *, weight: Any = 1.0, margin: Any = 4.0, reversal: Reversal = mdd_schedule, shift: float | None = None
+    *, weight: Weight = 1.0, margin: Positive = 4.0, reversal: Reversal = mdd_schedule, shift: NonNegative | None = None
 ) -> Method:
     """Task loss − λ · margin disparity of an adversarial head after gradient reversal (Zhang, Liu, Long, Jordan,
     ICML 2019, arXiv 1904.05801, eqs. 26 to 30).

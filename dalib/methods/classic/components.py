@@ -166,7 +166,7 @@ def jda(
     unit_rows: bool = True,
     classify: Classify = nearest_neighbour,
 ) -> Shallow:
-    """JDA: TCA whose difference of means is joined by one for every class, the target's by its own predictions.
+    """JDA: TCA with a further difference of means for every class, the target's classes being its own predictions.
 
     ``M = C·M₀ + Σ_c M_c`` over ``‖·‖_F``, where ``M_c`` compares the source rows of class c with the target rows that
     are predicted as c. Predictions start from none (the first round is TCA) and are renewed after every round. A class
@@ -177,9 +177,7 @@ def jda(
         dim: components kept; lowered to the rank if that is less, see ``info["dim"]``.
         regularization: λ; 1 for Office-Caltech and other objects, 0.1 for digits and faces in the paper.
         iterations: T ≥ 1 rounds; T = 10 in the paper. The last is taken, whatever its score.
-        kernel: ``"linear"``, ``"primal"`` (penalty on the projection instead of the dual coefficients), ``"rbf"``.
-        gamma: of the rbf kernel; None is 1 / median squared distance of the pooled rows.
-        unit_rows: brings every row to length 1 before and after, as the published tables do.
+        kernel, gamma, unit_rows: as in :func:`tca`.
         classify: ``(mapped source [n, k], labels [n], mapped target [m, k]) -> labels [m]``, the base classifier.
 
     Returns:

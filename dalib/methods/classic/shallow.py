@@ -139,7 +139,7 @@ ROWS = 1024
 
 def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances ``[n, m]`` of the rows of ``x`` ``[n, d]`` and ``y`` ``[m, d]``."""
-    # By one matrix product; the common shift keeps digits where the points lie far from the origin.
+    # By one matrix product; the common shift keeps digits where the points are far from the origin.
     centre = y.mean(axis=0)
     x, y = x - centre, y - centre
     products = (x * x).sum(axis=1)[:, None] + (y * y).sum(axis=1)[None, :] - 2 * (x @ y.T)

@@ -57,7 +57,7 @@ def sa(*, dim: int = 40) -> Shallow:
         A :class:`Shallow`, setting: closed set, no labels.
 
     Raises:
-        InputError: ``dim`` is no integer ≥ 1; at the fit, a domain whose rows are all equal.
+        InputError: ``dim`` is no integer ≥ 1; at the fit, a domain with equal rows throughout.
 
     References:
         Fernando, Habrard, Sebban, Tuytelaars, Unsupervised Visual Domain Adaptation Using Subspace Alignment,
@@ -97,7 +97,7 @@ def gfk(*, dim: int = 20) -> Shallow:
         ``info["angles"]``: the principal angles in radians, ascending.
 
     Raises:
-        InputError: ``dim`` is no integer ≥ 1; at the fit, a domain whose rows are all equal.
+        InputError: ``dim`` is no integer ≥ 1; at the fit, a domain with equal rows throughout.
 
     References:
         Gong, Shi, Sha, Grauman, Geodesic Flow Kernel for Unsupervised Domain Adaptation, CVPR 2012, section 3.

@@ -35,7 +35,7 @@ def weighted(xs: Any, xt: Any, weights: np.ndarray, info: Mapping[str, Any]) -> 
     """The result of a weighting method: features as they are, weights of mean 1, ``info["effective_sample_size"]``.
 
     Raises:
-        InputError: if all weights are 0: no source example lies where the target is.
+        InputError: if all weights are 0: no source example is where the target is.
     """
     if not (np.isfinite(weights).all() and weights.sum() > 0):
         raise input_error(
@@ -90,7 +90,7 @@ def kliep(
     """KLIEP: ``w(x) = Σ_l α_l exp(−‖x − c_l‖²/2σ²)`` that maximises the mean of ``log w`` over the target, with mean 1
     over the source and α ≥ 0; the centres c_l are target rows.
 
-    The problem is convex. With each basis function divided by its source mean, α lies on the simplex and the
+    The problem is convex. With each basis function divided by its source mean, α is on the simplex and the
     expectation-maximisation step of mixture weights climbs without a step size; it stops when the certificate
     ``max_l mean_j (φ_l / w)(x_j) − 1``, an upper bound of what is missing of the maximum, is below ``tolerance``.
 
@@ -151,11 +151,8 @@ def ulsif(*, bandwidth: float | None = None, regularization: float = 0.1, centre
     form: ``α = max(0, (Ĥ + λI)⁻¹ ĥ)``, Ĥ the second moments of the basis on the source, ĥ its means on the target.
 
     Args:
-        bandwidth: σ; None is the median distance of all rows to the centres. (The paper selects σ and λ by
-            leave-one-out on unlabelled data.)
+        bandwidth, centres, seed: as in :func:`kliep`. (The paper selects σ and λ by leave-one-out on unlabelled data.)
         regularization: λ > 0.
-        centres: at most so many target rows as centres, 100 in the paper.
-        seed: of their draw, where the target has more.
 
     Returns:
         A :class:`Shallow` that leaves features alone and gives ``weights`` (mean 1), for weighted training on the

@@ -8,10 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dalib.core.checks import check_positive, input_error
+from dalib.core.checks import input_error
+from dalib.core.options import Count, Positive, Share, checked
 from dalib.core.types import Array, Metrics, Params
 from dalib.methods.base import Method, Needs, Update
-from dalib.methods.parts.domains import check_sources
 from dalib.methods.view import View
 
 PLACES = ("layer2_0", "layer3_0", "conv2")
@@ -34,8 +34,7 @@ def partners(key: Array, n: int, sources: int) -> Array:
 
     With one domain, a random permutation.
 
-    Raises:
-        InputError: when n is not a multiple of the number of domains.
+    Raises an InputError when n is not a multiple of the number of domains.
     """
     if n % sources:
         raise input_error("batch", got=f"{n} rows for {sources} source domains", expected=f"a multiple of {sources}")
@@ -81,15 +80,16 @@ def mixing(mix: Callable[[int, Array], Array], places: Sequence[tuple[str, ...]]
         yield
 
 
+@checked
 def mixstyle(
     *,
-    probability: Any = 0.5,
-    alpha: Any = 0.1,
+    probability: Share = 0.5,
+    alpha: Positive = 0.1,
     before: Sequence[str] | None = None,
-    sources: int = 2,
+    sources: Count = 2,
 ) -> Method:
-    """Domain generalisation: task loss of source rows whose feature statistics are mixed across domains on their way
-    through the encoder (Zhou, Yang, Qiao, Xiang, ICLR 2021, arXiv 2104.02008, section 2).
+    """Domain generalisation: task loss of source rows. Their feature statistics are mixed across domains inside the
+    encoder (Zhou, Yang, Qiao, Xiang, ICLR 2021, arXiv 2104.02008, section 2).
 
     It acts inside the encoder without a change to the net: it mixes the inputs of named modules in the source's
     training pass, nowhere else. The paper mixes after the first two stages of a ResNet, which are the inputs of
@@ -103,18 +103,14 @@ def mixstyle(
     Args:
         probability: with which a batch is mixed at each place.
         alpha: α of Beta(α, α); 0.1 in the paper.
-        before: names of the encoder's modules whose inputs are mixed; None takes those of :data:`PLACES` that the
+        before: names of the encoder's modules; their inputs are mixed; None takes those of :data:`PLACES` that the
             encoder has.
         sources: k, the number of source domains.
 
     Metrics: ``loss/task`` (of mixed features), ``accuracy/source``.
-
-    Raises:
-        InputError: for an α that is not positive, fewer than 1 source, a name in ``before`` that the encoder does not
-            have, or (when traced) a batch that does not divide by the number of sources.
+    Raises an InputError for a name in ``before`` that the encoder does not have, or (when traced) a batch that does not
+    divide by the number of sources.
     """
-    check_positive(alpha=alpha)
-    check_sources(sources, least=1)
 
     def places(params: Params) -> list[tuple[str, ...]]:
         known = list(params["encoder"])

@@ -1,18 +1,23 @@
-"""Domain generalisation by penalties across sources: IRM, V-REx, GroupDRO and CORAL."""
+"""Domain generalisation by penalties across sources: IRM, V-REx, GroupDRO and CORAL.
+
+Sources are interleaved (:mod:`dalib.methods.parts.domains`) and must divide the batch; else tracing the step raises an
+InputError. The target is not used.
+"""
 
 from collections.abc import Callable
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
-from dalib.core.checks import choose, input_error
+from dalib.core.checks import input_error
+from dalib.core.options import NonNegative, OneOf, Several, Weight, checked
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import coral
 from dalib.methods.base import Method, Needs, Update, term, weigh
-from dalib.methods.parts.domains import check_sources, domain_losses, split_domains
-from dalib.methods.view import Spec, View
+from dalib.methods.parts.domains import domain_losses, split_domains
+from dalib.methods.view import Layer, Spec, View
 
 
 def weight_after(weight: Any, view: View, *, steps: Any, before: float = 1.0) -> Array:
@@ -44,8 +49,7 @@ def scale_gradients(logits: Array, labels: Array, task_loss: Callable[[Array, Ar
         labels: ``[n]``.
         task_loss: ``(logits, labels) -> [n]``.
 
-    Returns:
-        ``[n]``.
+    Returns: ``[n]``.
     """
     return jax.jvp(lambda z: task_loss(z, labels), (logits,), (logits,))[1]
 
@@ -58,8 +62,7 @@ def squared(gradients: Array) -> Array:
 def split(gradients: Array) -> Array:
     """Product of the means over even and odd rows: unbiased, and may be negative.
 
-    Raises:
-        InputError: for a domain of fewer than 2 rows.
+    Raises an InputError for a domain of fewer than 2 rows.
     """
     if gradients.shape[0] < 2:
         raise input_error(
@@ -71,11 +74,16 @@ def split(gradients: Array) -> Array:
 FORMS = {"square": squared, "split": split}
 
 
-def irm(*, weight: Any = 100.0, warmup_steps: Any = 500, form: str = "square", sources: int = 2) -> Method:
+@checked
+def irm(
+    *,
+    weight: Weight = 100.0,
+    warmup_steps: NonNegative = 500,
+    form: Annotated[str, OneOf(FORMS)] = "square",
+    sources: Several = 2,
+) -> Method:
     """Domain generalisation: mean task loss + λ · mean over domains of the squared gradient with respect to a scale of
     the logits (IRMv1; Arjovsky, Bottou, Gulrajani, Lopez-Paz, 2019, arXiv 1907.02893, section 3).
-
-    Sources are interleaved (:mod:`dalib.methods.parts.domains`); the target is not used.
 
     Args:
         weight: λ. 100 after 500 steps of 1 is DomainBed's default; TLlib has 1. Use a weight of its own for each data
@@ -86,12 +94,8 @@ def irm(*, weight: Any = 100.0, warmup_steps: Any = 500, form: str = "square", s
         sources: k, the number of source domains.
 
     Metrics: ``loss/irm``, the mean over domains before weighting.
-
-    Raises:
-        InputError: for another form, fewer than 2 sources, or (when traced) a batch that does not divide by them.
     """
-    penalise = choose("form", form, FORMS)
-    check_sources(sources)
+    penalise = FORMS[form]
 
     def invariance(view: View) -> Array:
         gradients = scale_gradients(view.source.logits, view.labels, view.task_loss)
@@ -103,12 +107,12 @@ def irm(*, weight: Any = 100.0, warmup_steps: Any = 500, form: str = "square", s
     return term("irm", invariance, weight=later, needs=Needs("generalisation", sources, batch_norm="source"))
 
 
-def vrex(*, weight: Any = 10.0, warmup_steps: Any = 500, sources: int = 2) -> Method:
+@checked
+def vrex(*, weight: Weight = 10.0, warmup_steps: NonNegative = 500, sources: Several = 2) -> Method:
     """Domain generalisation: mean task loss + λ · variance of the domains' task losses (Krueger et al., ICML 2021,
     arXiv 2003.00688, section 3).
 
-    The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference). Sources are interleaved
-    (:mod:`dalib.methods.parts.domains`); the target is not used.
+    The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference).
 
     Args:
         weight: λ (β in the paper). 10 after 500 steps of 1 is DomainBed's default; TLlib has 3 after 500 steps.
@@ -116,11 +120,7 @@ def vrex(*, weight: Any = 10.0, warmup_steps: Any = 500, sources: int = 2) -> Me
         sources: k, the number of source domains.
 
     Metrics: ``loss/vrex``, the variance; ``vrex/worst``, the largest domain loss.
-
-    Raises:
-        InputError: for fewer than 2 sources, or (when traced) a batch that does not divide by them.
     """
-    check_sources(sources)
 
     def variance(view: View) -> tuple[Array, Metrics]:
         losses = domain_losses(view, sources)
@@ -132,12 +132,12 @@ def vrex(*, weight: Any = 10.0, warmup_steps: Any = 500, sources: int = 2) -> Me
     return term("vrex", variance, weight=later, needs=Needs("generalisation", sources, batch_norm="source"))
 
 
-def groupdro(*, rate: Any = 0.01, sources: int = 2) -> Method:
+@checked
+def groupdro(*, rate: NonNegative = 0.01, sources: Several = 2) -> Method:
     """Domain generalisation: task loss ``Σ_k q_k ℓ_k`` with ``q_k ← q_k e^{η ℓ_k} / Σ`` before every step (Sagawa, Koh,
     Hashimoto, Liang, ICLR 2020, arXiv 1911.08731, algorithm 1).
 
-    The method's state holds ``ln q``, normalised at every step, so that no run is too long for it. Sources are
-    interleaved (:mod:`dalib.methods.parts.domains`); the target is not used.
+    The method's state holds ``ln q``, normalised at every step, so that no run is too long for it.
 
     Args:
         rate: η; 0.01 in the paper, DomainBed and TLlib. 0 is the mean over domains.
@@ -145,11 +145,7 @@ def groupdro(*, rate: Any = 0.01, sources: int = 2) -> Method:
 
     Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``groupdro/worst`` (largest domain loss),
     ``groupdro/largest_weight`` (1/k to 1).
-
-    Raises:
-        InputError: for fewer than 2 sources, or (when traced) a batch that does not divide by them.
     """
-    check_sources(sources)
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
         del key, spec
@@ -173,11 +169,12 @@ def groupdro(*, rate: Any = 0.01, sources: int = 2) -> Method:
     return Method("groupdro", init=init, updates=(Update("supervised", loss),), needs=needs)
 
 
-def coral_dg(*, weight: Any = 1.0, layer: str = "features", tllib_form: bool = True, sources: int = 2) -> Method:
+@checked
+def coral_dg(
+    *, weight: Weight = 1.0, layer: Layer = "features", tllib_form: bool = True, sources: Several = 2
+) -> Method:
     """Domain generalisation: task loss + λ · mean over pairs of source domains of their CORAL distance (the distance:
     Sun, Saenko, ECCV-W 2016, arXiv 1607.01719; between sources: Gulrajani, Lopez-Paz, ICLR 2021, arXiv 2007.01434).
-
-    Sources are interleaved (:mod:`dalib.methods.parts.domains`); the target is not used.
 
     Args:
         weight: λ; 1 in DomainBed and TLlib, for their form of the distance on features.
@@ -186,12 +183,9 @@ def coral_dg(*, weight: Any = 1.0, layer: str = "features", tllib_form: bool = T
             for domain generalisation; False takes Deep CORAL's ``‖ΔC‖²_F / 4d²``.
         sources: k, the number of source domains.
 
-    Raises:
-        InputError: for another layer, fewer than 2 sources, or (when traced) a batch that does not divide by them or
-            leaves a domain a single row, which has no covariance.
+    Raises an InputError when traced, for a batch that does not divide by the sources or leaves a domain a single row,
+    which has no covariance.
     """
-    choose("layer", layer, {"logits": 0, "features": 0})
-    check_sources(sources)
 
     def between_pairs(view: View) -> Array:
         parts = split_domains(getattr(view.source, layer), sources)

@@ -1,1 +1,1 @@
-"""Methods for domains whose label sets differ."""
+"""Methods for domains with different label sets."""

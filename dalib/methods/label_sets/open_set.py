@@ -1,13 +1,13 @@
 """Open-set and universal adaptation, where the target has unknown classes: OSBP, OVANet and rejection."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from dalib.core.checks import input_error
+from dalib.core.options import NonNegative, Number, Share, Weight, checked
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import log_one_minus_probability
 from dalib.methods.base import Hooks, Method, Needs, weigh
@@ -27,17 +27,14 @@ def append_unknown(logits: Array, margin: Array) -> Array:
     return jnp.concatenate([logits, (logits.max(-1) - margin)[:, None]], axis=1)
 
 
-def with_rejection(method: Method, *, threshold: float = 0.8) -> Method:
+@checked
+def with_rejection(method: Method, *, threshold: Share = 0.8) -> Method:
     """Adds one predicted class: unknown where the largest softmax probability is below ``threshold``.
 
     The baseline of open-set adaptation around source-only or DANN (TLlib: 0.8; its Office-31 commands 0.9). Training is
     unchanged; only the prediction has C + 1 columns, in which the C known ones are as before.
 
-    Raises:
-        InputError: for a threshold outside [0, 1].
     """
-    if not 0 <= threshold <= 1:
-        raise input_error("threshold", got=threshold, expected="a probability in [0, 1]")
 
     def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
         own = method.hooks.predict
@@ -61,18 +58,23 @@ def unknown_cross_entropy(logits: Array, *, boundary: float | Array = 0.5) -> Ar
         logits: ``[n, C + 1]``.
         boundary: t in (0, 1).
 
-    Returns:
-        Scalar, least (ln 2 for t = ½) where p_unknown = t.
+    Returns: scalar, least (ln 2 for t = ½) where p_unknown = t.
     """
     unknown = jax.nn.log_softmax(logits)[:, -1]
     known = log_one_minus_probability(logits, jnp.full(logits.shape[:1], logits.shape[1] - 1))
     return -(boundary * unknown + (1 - boundary) * known).mean()
 
 
-def osbp(*, weight: Any = 1.0, boundary: Any = 0.5, reversal: Reversal = 1.0) -> Method:
+@checked
+def osbp(
+    *,
+    weight: Weight = 1.0,
+    boundary: Annotated[Any, Number(0, 1, open_low=True, open_high=True)] = 0.5,
+    reversal: Reversal = 1.0,
+) -> Method:
     """Open-set adaptation: the head pulls the target's unknown probability to t, the encoder pushes it away from t.
 
-    **The net has C + 1 outputs**: ``num_classes`` counts the unknown class, which is the last one; source labels lie in
+    **The net has C + 1 outputs**: ``num_classes`` counts the unknown class, which is the last one; source labels are in
     [0, C) and target examples of private classes are evaluated as class C (see :mod:`dalib.evaluate.scores`). The
     task loss is over all C + 1 outputs. Target features pass a gradient reversal on their way to the head; a head with
     dropout draws it anew for this pass. Setting: the target has the source's classes and others.
@@ -84,9 +86,7 @@ def osbp(*, weight: Any = 1.0, boundary: Any = 0.5, reversal: Reversal = 1.0) ->
 
     Metrics: ``loss/osbp``, ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share of target rows
     predicted as unknown), ``osbp/reversal``.
-
-    References:
-        Saito, Yamamoto, Ushiku, Harada, ECCV 2018, arXiv 1804.10427, section 3.
+    Source: Saito, Yamamoto, Ushiku, Harada, ECCV 2018, arXiv 1804.10427, section 3.
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
@@ -128,7 +128,8 @@ def binary_entropy(logits: Array) -> Array:
     return optax.sigmoid_binary_cross_entropy(logits, jax.nn.sigmoid(logits))
 
 
-def ovanet(*, weight: Any = 1.0, source: Any = 0.5, entropy: Any = 0.1) -> Method:
+@checked
+def ovanet(*, weight: Weight = 1.0, source: NonNegative = 0.5, entropy: NonNegative = 0.1) -> Method:
     """Universal adaptation with one-vs-all heads.
 
     The penalty is ``λ · (a · mean one_vs_all_loss(source) + b · mean binary_entropy(target))``. Each class's binary
@@ -148,9 +149,7 @@ def ovanet(*, weight: Any = 1.0, source: Any = 0.5, entropy: Any = 0.1) -> Metho
 
     Metrics: ``loss/ovanet`` (one-vs-all, source), ``loss/open_entropy`` (target), ``ovanet/unknown`` (share of target
     rows predicted as unknown).
-
-    References:
-        Saito, Saenko, OVANet, ICCV 2021, arXiv 2104.03344, section 3.
+    Source: Saito, Saenko, OVANet, ICCV 2021, arXiv 2104.03344, section 3.
     """
     heads = nn.Dense
 

@@ -1,12 +1,12 @@
 """Partial adaptation, where the target has fewer classes: weights of source classes or examples (PADA, IWAN)."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
-from dalib.core.checks import check_positive, choose, input_error
+from dalib.core.options import Count, Natural, NonNegative, OneOf, Positive, Rate, Weight, Widths, checked
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import mean_entropy
 from dalib.methods.base import Hooks, Method, Needs, Update, weigh
@@ -33,8 +33,7 @@ def class_weights(logits: Array, *, temperature: float | Array = 1.0, divide_by:
         temperature: T of ``softmax(logits / T)``; below 1 it sharpens the predictions.
         divide_by: a name of :data:`SCALES`.
 
-    Returns:
-        ``[C]``, behind stop_gradient: in (0, 1] with "max", of mean 1 with "mean".
+    Returns: ``[C]``, without gradient: in (0, 1] with "max", of mean 1 with "mean".
     """
     mean = jax.nn.softmax(jax.lax.stop_gradient(logits) / temperature).mean(0)
     return mean / SCALES[divide_by](mean)
@@ -46,9 +45,8 @@ def importance_weights(domain_logits: Array) -> Array:
     Args:
         domain_logits: ``[n]`` of source rows; positive means source.
 
-    Returns:
-        ``[n]`` ≥ 0 with a mean near 1 (the mean has 1e-5 added, as in TLlib), behind stop_gradient. All 0 when the
-        discriminator is certain of every row.
+    Returns: ``[n]`` ≥ 0 with a mean near 1 (the mean has 1e-5 added, as in TLlib), without gradient. All 0 when the
+    discriminator is certain of every row.
     """
     target = jax.nn.sigmoid(-jax.lax.stop_gradient(domain_logits))
     return target / (target.mean() + 1e-5)
@@ -57,19 +55,20 @@ def importance_weights(domain_logits: Array) -> Array:
 # PADA: partial adversarial adaptation, source classes weighted by how often the target is predicted to have them.
 
 
+@checked
 def pada(
     *,
-    weight: Any = 1.0,
-    temperature: Any = 1.0,
-    divide_by: str = "max",
+    weight: Weight = 1.0,
+    temperature: Positive = 1.0,
+    divide_by: Annotated[str, OneOf(SCALES)] = "max",
     divide_by_weights: bool = False,
     balance_target: bool = False,
-    refresh_every: int = 500,
-    warmup_refreshes: int = 1,
+    refresh_every: Count = 500,
+    warmup_refreshes: Natural = 1,
     reversal: Reversal = dann_schedule,
-    hidden: Sequence[int] = (1024, 1024),
+    hidden: Widths = (1024, 1024),
     norm: bool = False,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
 ) -> Method:
     """Partial adaptation: γ of the label's class weights the task loss and the source half of DANN's loss.
 
@@ -77,7 +76,7 @@ def pada(
     ``refresh_every`` steps and constant between. A wrong γ early on confirms itself: until the first
     ``warmup_refreshes`` looks are over, all classes weigh 1. Setting: the target's classes are among the source's.
 
-    Whose numbers: the paper's equations have T = 1, divide γ by its largest entry (``divide_by="max"``) and the losses
+    The paper's equations have T = 1, divide γ by its largest entry (``divide_by="max"``) and the losses
     by the number of rows. The authors' code divides γ by its mean (``divide_by="mean"``: weights average 1 over the
     classes, up to C for a single one). TLlib has T = 0.1 and the largest entry, divides the task loss by its sum of
     weights (``divide_by_weights``) and gives target rows the mean weight of the batch's source rows
@@ -96,17 +95,8 @@ def pada(
 
     Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``loss/pada``, ``pada/domain_accuracy``, ``pada/reversal``,
     ``pada/kept_classes`` (Σγ, the effective number of classes).
-
-    Raises:
-        InputError: for a temperature that is not positive, a negative ``warmup_refreshes`` or another ``divide_by``.
-
-    References:
-        Cao, Ma, Long, Wang, ECCV 2018, arXiv 1808.04205, section 3.
+    Source: Cao, Ma, Long, Wang, ECCV 2018, arXiv 1808.04205, section 3.
     """
-    choose("divide_by", divide_by, SCALES)
-    check_positive(temperature=temperature, refresh_every=refresh_every)
-    if warmup_refreshes < 0:
-        raise input_error("warmup_refreshes", got=warmup_refreshes, expected="a number ≥ 0")
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -162,16 +152,17 @@ def pada(
 # IWAN: partial adaptation by a second discriminator that weighs source examples.
 
 
+@checked
 def iwan(
     *,
-    weight: Any = 1.0,
-    adversary: Any = 3.0,
-    weigher: Any = 4.5,
-    entropy: Any = 0.1,
+    weight: Weight = 1.0,
+    adversary: NonNegative = 3.0,
+    weigher: NonNegative = 4.5,
+    entropy: NonNegative = 0.1,
     reversal: Reversal = dann_schedule,
-    hidden: Sequence[int] = (1024, 1024),
+    hidden: Widths = (1024, 1024),
     norm: bool = False,
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
 ) -> Method:
     """Partial adaptation with importance-weighted adversarial nets.
 
@@ -179,7 +170,7 @@ def iwan(
     large weights ``w = (1 − D(f_s)) / mean``. A second one D₀ is DANN's, with source rows weighted by w. The loss is
     ``task + λ · (a · L_D0(w) + b · L_D + c · mean H(p_t))``. Setting: the target's classes are among the source's.
 
-    Whose numbers: the factors are TLlib's (3, 1.5 · 3, 0.1). As in TLlib both domains share the encoder, whereas the
+    The factors are TLlib's (3, 1.5 · 3, 0.1). As in TLlib both domains share the encoder, whereas the
     paper adapts a copy of a frozen source encoder. With ``norm`` D normalises by its batch, so the weights depend on
     the batch, as in TLlib.
 
@@ -194,9 +185,7 @@ def iwan(
     Metrics: ``loss/iwan`` (D₀, ln 2 at equilibrium of equal weights), ``loss/iwan_weigher`` (D), ``loss/entropy``,
     ``iwan/domain_accuracy``, ``iwan/weigher_accuracy``, ``iwan/reversal``, ``iwan/effective_rows`` (``(Σw)²/(n Σw²)``,
     1 for equal weights, and 0 if all weights are 0).
-
-    References:
-        Zhang, Ding, Li, Ogunbona, CVPR 2018, arXiv 1803.09210, section 3.
+    Source: Zhang, Ding, Li, Ogunbona, CVPR 2018, arXiv 1803.09210, section 3.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 

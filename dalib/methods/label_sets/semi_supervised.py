@@ -1,13 +1,12 @@
 """MME: semi-supervised adaptation by minimax entropy, with a few labels of the target."""
 
-from typing import Any
-
 import jax
 
+from dalib.core.options import Count, Weight, checked
 from dalib.core.types import Array, Metrics
 from dalib.discrepancy import mean_entropy
 from dalib.methods.base import SUPERVISED, Method, Needs, Update, supervised_loss, weigh
-from dalib.methods.parts.domains import check_sources, split_domains
+from dalib.methods.parts.domains import split_domains
 from dalib.methods.parts.nets import reverse_gradient
 from dalib.methods.view import View
 
@@ -15,7 +14,8 @@ SHOTS = 0x5407
 """Keeps the dropout of the pass over the shots apart from that of the common pass."""
 
 
-def mme(*, weight: Any = 0.1, alternate: bool = False, sources: int = 2) -> Method:
+@checked
+def mme(*, weight: Weight = 0.1, alternate: bool = False, sources: Count = 2) -> Method:
     """Semi-supervised adaptation: the head maximises the entropy of the unlabelled target, the encoder minimises it.
 
     **Where the labelled target examples are.** The target of a batch never carries labels. The few labelled target
@@ -37,14 +37,9 @@ def mme(*, weight: Any = 0.1, alternate: bool = False, sources: int = 2) -> Meth
 
     Metrics: ``loss/mme``, the target's entropy; ``mme/accuracy_shots``, of ``batch.shots`` or, without them, of the
     last of 2 or more domains.
-
-    Raises:
-        InputError: for fewer than 1 domain, or (when traced) a batch that does not divide by them.
-
-    References:
-        Saito, Kim, Sclaroff, Darrell, Saenko, ICCV 2019, arXiv 1904.06487, section 3.
+    Raises an InputError when traced, for a batch that does not divide by the domains.
+    Source: Saito, Kim, Sclaroff, Darrell, Saenko, ICCV 2019, arXiv 1904.06487, section 3.
     """
-    check_sources(sources, least=1)
 
     def labelled(view: View) -> tuple[Array, View, Metrics]:
         value, after, metrics = supervised_loss(view)

@@ -7,10 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dalib.core.options import Count, NonNegative, Several, Weight, checked
 from dalib.core.types import Array, Metrics, Outputs, Params, PyTree
 from dalib.discrepancy import classifier_discrepancy, mk_mmd, safe_norm
 from dalib.methods.base import Hooks, Method, Needs, Update, weigh
-from dalib.methods.parts.domains import check_sources, split_domains, stack_domains
+from dalib.methods.parts.domains import split_domains, stack_domains
 from dalib.methods.parts.nets import apply_heads, dann_schedule, init_heads, mixture, with_first
 from dalib.methods.view import Forward, Spec, View
 
@@ -29,8 +30,7 @@ def moment_distance(sources: list[Array], target: Array, *, dassl_form: bool = F
         target: ``[m, d]``.
         dassl_form: Dassl's number.
 
-    Returns:
-        Scalar ≥ 0. 0 with gradient 0 where moments are equal.
+    Returns: scalar ≥ 0. 0 with gradient 0 where moments are equal.
     """
 
     def second(x: Array) -> Array:
@@ -49,8 +49,14 @@ def moment_distance(sources: list[Array], target: Array, *, dassl_form: bool = F
     return total
 
 
+@checked
 def m3sda(
-    *, weight: Any = 0.5, discrepancy: Any = 1.0, repeats: int = 4, dassl_form: bool = False, sources: int = 2
+    *,
+    weight: Weight = 0.5,
+    discrepancy: NonNegative = 1.0,
+    repeats: Count = 4,
+    dassl_form: bool = False,
+    sources: Count = 2,
 ) -> Method:
     """Multi-source adaptation: moment matching, and MCD's three updates with two heads a source.
 
@@ -69,14 +75,10 @@ def m3sda(
 
     Metrics: of A ``loss/task``, ``accuracy/source``, ``loss/m3sda`` (moment distance); of B and C
     ``loss/discrepancy``.
-
-    Raises:
-        InputError: for fewer than 1 source, or (when traced) a batch that does not divide by them.
-
-    References:
-        Peng, Bai, Xia, Huang, Saenko, Wang, ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for M³SDA-β.
+    Raises an InputError when traced, for a batch that does not divide by the sources.
+    Source: Peng, Bai, Xia, Huang, Saenko, Wang, ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for
+    M³SDA-β.
     """
-    check_sources(sources, least=1)
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
         return {"heads": init_heads(key, spec, 2 * sources - 1)}, {}
@@ -140,7 +142,7 @@ def m3sda(
 
 
 class Projection(nn.Module):
-    """Linear – ReLU of the features' width, so that heads of the classifier's form fit behind it."""
+    """Linear – ReLU of the features' width, so that heads of the classifier's form fit on top."""
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
@@ -148,12 +150,13 @@ class Projection(nn.Module):
         return nn.relu(nn.Dense(features.shape[-1])(features))
 
 
+@checked
 def mfsan(
     *,
-    weight: Any = 1.0,
-    disagreement: Any = 1.0,
-    ramp: Any = dann_schedule,
-    sources: int = 2,
+    weight: Weight = 1.0,
+    disagreement: NonNegative = 1.0,
+    ramp: Weight = dann_schedule,
+    sources: Several = 2,
 ) -> Method:
     """Multi-source adaptation in two stages of alignment.
 
@@ -172,14 +175,9 @@ def mfsan(
         sources: k ≥ 2, the number of source domains.
 
     Metrics: ``loss/task``, ``accuracy/source``, ``loss/mfsan`` (mean MMD²), ``loss/disagreement``, ``mfsan/ramp``.
-
-    Raises:
-        InputError: for fewer than 2 sources, or (when traced) a batch that does not divide by them.
-
-    References:
-        Zhu, Zhuang, Wang, AAAI 2019, arXiv 2201.01003, section 3.
+    Raises an InputError when traced, for a batch that does not divide by the sources.
+    Source: Zhu, Zhuang, Wang, AAAI 2019, arXiv 2201.01003, section 3.
     """
-    check_sources(sources)
     projection = Projection()
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:

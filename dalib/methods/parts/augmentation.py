@@ -1,7 +1,7 @@
 """Random views of a batch inside the compiled step: pure functions ``(key, inputs [n, ...]) -> inputs [n, ...]``.
 
 What is drawn for an example depends on the key and on the example itself, never on its place in the batch, so a step
-does not depend on the order of its rows or on how they lie on devices. Two equal examples of one batch get equal views.
+does not depend on the order of its rows or their place on devices. Two equal examples of one batch get equal views.
 """
 
 from collections.abc import Callable, Sequence
@@ -120,8 +120,7 @@ def random_resized_crop(
             be longer than the image's is cut to it.
         size: height and width of the views; 0 is those of the images.
 
-    References:
-        Szegedy et al., "Going deeper with convolutions", 2015, section 6 (sizes 8 % to 100 %, ratios 3/4 to 4/3).
+    Source: Szegedy et al., "Going deeper with convolutions", 2015, section 6 (sizes 8 % to 100 %, ratios 3/4 to 4/3).
     """
     _check_images(inputs)
     share = draw_rows(jax.random.uniform, key, inputs, (4,), dtype=jnp.float32)
@@ -157,7 +156,7 @@ def brightness_contrast(key: Array, inputs: Array, *, strength: Any = 0.4) -> Ar
 def cutout(key: Array, inputs: Array, *, fraction: Any = 0.5) -> Array:
     """Paints a rectangle of each image ``[n, h, w, c]``, ``fraction`` of its sides, in the image's mean colour.
 
-    The rectangle's centre is anywhere in the image, so part of it may lie outside (DeVries, Taylor 2017, arXiv
+    The rectangle's centre is anywhere in the image, so part of it may be outside (DeVries, Taylor 2017, arXiv
     1708.04552).
     """
     _check_images(inputs)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dalib.core.checks import InputError, input_error
+from dalib.core.checks import InputError
 from dalib.core.types import Array
 from dalib.methods.view import View
 
@@ -40,8 +40,7 @@ def apart(rows: Array, n: int) -> tuple[Array, Array]:
 def split_domains(x: Any, sources: int) -> list[Any]:
     """Takes interleaved rows apart: a tree of arrays ``[n, ...]`` to k trees of ``[n/k, ...]``.
 
-    Raises:
-        InputError: when n is not a multiple of the number of domains.
+    Raises an InputError when n is not a multiple of the number of domains.
     """
 
     def part(a: Any, i: int) -> Any:
@@ -62,17 +61,3 @@ def stack_domains(x: Any, sources: int) -> Any:
 def domain_losses(view: View, sources: int) -> Array:
     """Mean task loss of each source domain, ``[k]``; equal sizes, so its mean is the mean over all rows."""
     return stack_domains(view.task.loss(view.source, view.labels), sources).mean(1)
-
-
-def check_sources(sources: Any, *, least: int = 2) -> None:
-    """Checks the number of source domains, which is static: it decides shapes.
-
-    Raises:
-        InputError: unless it is an integer ≥ ``least``.
-    """
-    if isinstance(sources, bool) or not isinstance(sources, int) or sources < least:
-        raise input_error(
-            "sources",
-            got=repr(sources),
-            expected=f"an integer ≥ {least}, the number of source domains interleaved in a batch",
-        )

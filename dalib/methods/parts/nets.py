@@ -1,6 +1,6 @@
 """Parts of adversarial methods: gradient reversal, discriminators, and branches with parameters of their own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dalib.core.options import Weight
 from dalib.core.types import Array, PyTree
 from dalib.methods.parts.domains import apart, together
 from dalib.methods.view import Forward, Spec
@@ -15,13 +16,14 @@ from dalib.methods.view import Forward, Spec
 # Gradient reversal and its schedules (Ganin et al., JMLR 2016, §4.2 and §5.2).
 
 
-Reversal = Callable[[Any], Any] | Any
-"""A reversal's coefficient: a number, a traced scalar, or a function of a :class:`~dalib.core.types.Time` or view."""
+Reversal = Weight
+"""A reversal's coefficient ≥ 0: a number, a traced scalar, or a function of the view or of a
+:class:`~dalib.core.types.Time`."""
 
 
 @jax.custom_vjp
 def reverse_gradient(x: PyTree, coefficient: Array | float = 1.0) -> PyTree:
-    """Identity whose gradient is multiplied by ``-coefficient``.
+    """Identity; its gradient is multiplied by ``-coefficient``.
 
     The coefficient is an argument and not closed over, so that it may be traced: one compiled step serves a whole
     schedule. It gets no gradient itself.
@@ -46,7 +48,7 @@ reverse_gradient.defvjp(_forward, _backward)
 
 
 def reverse_by(reversal: Reversal, time: Any, x: PyTree) -> tuple[Any, Array]:
-    """``(x behind reversal, coefficient)`` with the coefficient that ``reversal`` has at this step.
+    """``(reversed x, coefficient)`` with the coefficient that ``reversal`` has at this step.
 
     ``x`` is an array or a tree of arrays, all of one dtype.
     """
@@ -156,8 +158,7 @@ def domain_loss(
         source_weights: ``[n]`` factors of the rows' losses; their mean is over n, **not** over the sum of weights.
         target_weights: ``[m]``, likewise.
 
-    Returns:
-        ``(loss, accuracy)``, scalars; the accuracy counts every row once.
+    Returns: ``(loss, accuracy)``, scalars; the accuracy counts every row once.
     """
     of_source = optax.sigmoid_binary_cross_entropy(source, jnp.ones_like(source))
     of_target = optax.sigmoid_binary_cross_entropy(target, jnp.zeros_like(target))

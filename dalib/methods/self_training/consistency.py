@@ -1,12 +1,13 @@
 """Methods that ask for equal predictions on several views: FixMatch, UDA and confusion consistency."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from dalib.core.checks import check_positive, choose
+from dalib.core.options import NonNegative, OneOf, Positive, Share, Weight, checked
 from dalib.core.types import Array, Metrics, Params
 from dalib.discrepancy import confident, confusion_consistency, mcc, pseudo_label_loss
 from dalib.methods.base import Method, Needs, weigh
@@ -15,20 +16,17 @@ from dalib.methods.view import View
 
 
 def teach(view: View, *, weak: Augment, strong: Augment, teacher: Params | None = None) -> tuple[Array, Array, View]:
-    """Passes the strong view of the target through the net, and its weak view through a teacher.
+    """Passes the strong view of the target through the net, and its weak view through a teacher, both in training mode.
 
-    Both passes are in training mode with their own dropout. The running statistics keep the strong pass, and then the
-    weak pass if the net teaches itself; they never see another teacher's pass.
+    The running statistics keep the strong pass, then the weak pass if the net teaches itself; never another teacher's.
 
     Args:
         view: of a penalty; its key is folded here.
-        weak: what the teacher sees.
-        strong: what the net sees.
+        weak, strong: views for the teacher and for the net.
         teacher: parameters of the teacher; None for a net that teaches itself.
 
-    Returns:
-        The net's logits on the strong view ``[m, C]``, the teacher's on the weak view ``[m, C]`` without gradient, and
-        the view after both passes.
+    Returns: the net's logits on the strong view ``[m, C]``, the teacher's on the weak view ``[m, C]`` without gradient,
+    and the view after both passes.
     """
     keys = [jax.random.fold_in(view.key, 2 + i) for i in range(4)]
     inputs = view.batch.target.inputs
@@ -51,17 +49,18 @@ def sigmoid_ramp(time: Any, *, until: Any = 1.0) -> Array:
 # FixMatch: certain predictions on a weak view are labels for the strong view.
 
 
+@checked
 def fixmatch(
-    *, weight: Any = 1.0, threshold: Any = 0.95, weak: Augment = default_weak, strong: Augment = default_strong
+    *, weight: Weight = 1.0, threshold: Share = 0.95, weak: Augment = default_weak, strong: Augment = default_strong
 ) -> Method:
     """Task loss + λ · mean over all target rows of 1[max p^weak > τ] · CE(g^strong, argmax p^weak) (Sohn et al., 2020,
-    NeurIPS, arXiv 2001.07685, eqs. 3 and 4). It is also for semi-supervised learning.
+    NeurIPS, arXiv 2001.07685, eqs. 3 and 4). It also serves semi-supervised learning.
 
-    The labels have no gradient. The paper takes τ 0.95, λ 1, seven times as many unlabelled rows and an average of the
-    weights (0.999) at evaluation; TLlib's adaptation form takes τ 0.9 and as many rows of each domain. The labelled
-    rows, and the target in the common pass, go in as the stream gives them; both views are further passes. BatchNorm
-    normalises each pass by its own batch (TLlib). The method confirms its own mistakes: choose the checkpoint with a
-    validator. Since it became a penalty its random numbers and running statistics differ from those of older runs.
+    The labels have no gradient. Both views are further passes; BatchNorm normalises each pass by its own batch, as in
+    TLlib. The paper takes τ 0.95, λ 1, seven times as many unlabelled rows, and averaged weights (0.999) at evaluation;
+    TLlib's form for adaptation takes τ 0.9 and as many rows of each domain. The method confirms its own mistakes:
+    choose the checkpoint with a validator. Random numbers and running statistics differ from those of runs before it
+    was a penalty.
 
     Args:
         weight: λ.
@@ -96,17 +95,12 @@ def soft_label_loss(
     """KL(softmax(teacher) ‖ softmax(logits)) over the rows with max softmax(teacher) ≥ τ.
 
     Args:
-        logits: ``[n, C]`` on the strong view.
-        teacher: ``[n, C]`` on the weak view; it gets no gradient.
+        logits, teacher: ``[n, C]`` on the strong and on the weak view; the teacher gets no gradient.
         threshold: τ.
         temperature: T > 0, of the student ("tllib") or of the teacher ("paper").
         form: "tllib" or "paper", which also decides what the mean is over.
 
-    Returns:
-        Scalar ≥ 0; 0 when no row is kept.
-
-    Raises:
-        InputError: for another form, or T ≤ 0.
+    Returns: scalar ≥ 0; 0 when no row is kept. Raises an InputError for another form, or T ≤ 0.
     """
     choose("form", form, FORMS)
     check_positive(temperature=temperature)
@@ -118,37 +112,32 @@ def soft_label_loss(
     return rows.sum() / jnp.maximum(kept.sum(), 1) if form == "tllib" else rows.mean()
 
 
+@checked
 def uda(
     *,
-    weight: Any = 1.0,
-    threshold: Any = 0.7,
-    temperature: Any = 0.85,
-    form: str = "tllib",
+    weight: Weight = 1.0,
+    threshold: Share = 0.7,
+    temperature: Positive = 0.85,
+    form: Annotated[str, OneOf(FORMS)] = "tllib",
     weak: Augment = default_weak,
     strong: Augment = default_strong,
 ) -> Method:
     """Task loss + λ · KL(sg p^weak ‖ p^strong) over certain rows (Xie, Dai, Hovy, Luong, Le, NeurIPS 2020, arXiv
-    1904.12848, §2.2 and §2.3). It is also for semi-supervised learning.
+    1904.12848, §2.2 and §2.3). It also serves semi-supervised learning.
 
     The defaults are TLlib's: T 0.85 on the strong view, mean over the rows kept. The paper sharpens the weak view's
-    prediction and divides by all rows: ``uda(form="paper", temperature=0.4, threshold=0.8)``. Both views are further
-    passes; BatchNorm normalises each pass by its own batch. Since it became a penalty its random numbers and running
-    statistics differ from those of older runs.
+    prediction and divides by all rows: ``uda(form="paper", temperature=0.4, threshold=0.8)``. Passes, BatchNorm and
+    random numbers: as in :func:`fixmatch`.
 
     Args:
         weight: λ.
         threshold: τ on the weak view's largest probability, unsharpened.
         temperature: T.
         form: "tllib" or "paper".
-        weak: view of the labels.
-        strong: view that is trained.
+        weak, strong: views of the labels and of the net.
 
     Metrics: ``loss/uda`` (0 when no row is kept), ``uda/kept`` (share of the rows).
-
-    Raises:
-        InputError: for another form; at the first step, for T ≤ 0.
     """
-    choose("form", form, FORMS)
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
         logits, teacher, view = teach(view, weak=weak, strong=strong)
@@ -162,23 +151,22 @@ def uda(
 # CC-loss: two views with the same class confusion.
 
 
+@checked
 def cc_loss(
     *,
-    weight: Any = 1.0,
-    confusion: Any = 1.0,
-    temperature: Any = 2.5,
-    threshold: Any = 0.95,
-    epsilon: float = 0.0,
+    weight: Weight = 1.0,
+    confusion: NonNegative = 1.0,
+    temperature: Positive = 2.5,
+    threshold: Share = 0.95,
+    epsilon: NonNegative = 0.0,
     weak: Augment = default_weak,
     strong: Augment = default_strong,
 ) -> Method:
     """Task loss + λ · (‖M(sg weak) − M(strong)‖²_F / C · kept/n + μ · MCC(strong)), the consistency of class confusion
     matrices, with MCC, as TLlib has it (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699 for M).
 
-    TLlib runs all views in one pass over the mixture. Here both views are further passes, BatchNorm normalises each
-    pass by its own batch, and MCC is taken on the strong view, the one with a gradient. Defaults are TLlib's: T 2.5,
-    τ 0.95 (DomainNet 0.7). Since it became a penalty its random numbers and running statistics differ from those of
-    older runs.
+    TLlib runs all views in one pass over the mixture. Here both views are further passes, as in :func:`fixmatch`, and
+    MCC is taken on the strong view, the one with a gradient. Defaults are TLlib's: T 2.5, τ 0.95 (DomainNet 0.7).
 
     Args:
         weight: λ of both.
@@ -186,13 +174,9 @@ def cc_loss(
         temperature: T > 0 of M.
         threshold: τ of the weak view's largest probability at temperature T.
         epsilon: inside the logarithm of the certainty weights; TLlib has 1e-5.
-        weak: view without gradient.
-        strong: view that is trained.
+        weak, strong: views without and with gradient.
 
     Metrics: ``loss/cc_loss`` (the consistency; 0 when no row is kept), ``loss/mcc``, ``cc_loss/kept``.
-
-    Raises:
-        InputError: at the first step, for T ≤ 0.
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:

@@ -1,19 +1,20 @@
 """Terms of the target's predictions and norms: entropy, mutual information, MCC, BNM, AFN and pseudo-labels."""
 
-from typing import Any
+from typing import Annotated
 
 import jax.numpy as jnp
 
 from dalib import discrepancy
-from dalib.core.checks import choose
+from dalib.core.options import NonNegative, OneOf, Positive, Share, Weight, checked
 from dalib.core.types import Array, Metrics
 from dalib.discrepancy import confident, mean_entropy, mutual_information, pseudo_label_loss
 from dalib.methods.base import Method, Needs, term, weigh
 from dalib.methods.view import View
 
 
-def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
-    """Task loss + λ · mean H(p_t) (Grandvalet, Bengio, NIPS 2004, eq. 6). It is also for semi-supervised learning.
+@checked
+def entmin(*, weight: Weight = 0.1, epsilon: NonNegative = 0.0) -> Method:
+    """Task loss + λ · mean H(p_t) (Grandvalet, Bengio, NIPS 2004, eq. 6). It also serves semi-supervised learning.
 
     Alone it may put all target examples into one class: watch for ``loss/entmin`` near 0 with a falling validation
     score. Add it to an alignment method with a λ of 0.01 to 0.1, or take :func:`dalib.methods.im`.
@@ -22,8 +23,7 @@ def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
         weight: λ.
         epsilon: added inside the logarithm; TLlib has 1e-5 there, the paper nothing.
 
-    Metrics: ``loss/entmin``, in nats: 0 for one-hot predictions, ln C for uniform ones. One-hot logits have finite
-    gradients.
+    Metrics: ``loss/entmin`` in nats, from 0 (one-hot) to ln C (uniform). One-hot logits have finite gradients.
     """
 
     needs = Needs(per_example=True, classes=True)
@@ -33,19 +33,19 @@ def entmin(*, weight: Any = 0.1, epsilon: float = 0.0) -> Method:
 # Information maximisation: predictions that are certain one by one and spread evenly over the classes.
 
 
-def im(*, weight: Any = 1.0, diversity: Any = 1.0) -> Method:
+@checked
+def im(*, weight: Weight = 1.0, diversity: NonNegative = 1.0) -> Method:
     """Task loss + λ · (mean H(p_t) − δ · H(p̄_t)) (Krause, Perona, Gomes, NIPS 2010, eq. 3; Shi, Sha, ICML 2012).
 
-    It is also a part of SHOT, which is source-free. It presumes that the target's classes are about equally frequent; p̄
-    is the mean over the global batch.
+    A part of SHOT too. It presumes target classes of about equal frequency; p̄ is the mean over the global batch.
 
     Args:
         weight: λ.
-        diversity: δ of the entropy of the mean prediction; 1 in the papers, 0 for partial domain adaptation, where
-            not every class is there.
+        diversity: δ of the entropy of the mean prediction; 1 in the papers, 0 for partial adaptation, where classes
+            lack.
 
     Metrics: ``loss/im`` (from −ln C, at best, to ln C for δ = 1), ``im/entropy`` = mean H(p) and ``im/diversity`` =
-    H(p̄), both in nats. One-hot logits give finite gradients.
+    H(p̄), in nats. One-hot logits have finite gradients.
     """
 
     def information(view: View) -> tuple[Array, Metrics]:
@@ -59,22 +59,19 @@ def im(*, weight: Any = 1.0, diversity: Any = 1.0) -> Method:
 # MCC: minimum class confusion on the target.
 
 
-def mcc(*, weight: Any = 1.0, temperature: Any = 2.5, epsilon: float = 0.0) -> Method:
-    """Task loss + λ · MCC(g_t) (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699, eqs. 3 to 8). The paper uses it
-    for closed, partial and several-source adaptation.
+@checked
+def mcc(*, weight: Weight = 1.0, temperature: Positive = 2.5, epsilon: NonNegative = 0.0) -> Method:
+    """Task loss + λ · MCC(g_t) (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699, eqs. 3 to 8), in the paper for
+    closed, partial and several-source adaptation.
 
-    The weight ``1 + e^{−H(p)}`` of a row has no gradient. The paper's and TLlib's settings: T 2.5 (VisDA 3;
-    DomainNet 2 with λ 10).
+    The weight ``1 + e^{−H(p)}`` of a row has no gradient. The paper and TLlib: T 2.5 (VisDA 3; DomainNet 2 with λ 10).
 
     Args:
         weight: λ.
-        temperature: T of ``p = softmax(g_t / T)``, a number > 0 or a traced scalar.
+        temperature: T of ``p = softmax(g_t / T)``.
         epsilon: added inside the logarithm of the weights' entropy; TLlib has 1e-5, the paper nothing.
 
     Metrics: ``loss/mcc``, from 0 to (C − 1)/C. A class without any mass counts as wholly confused, 1/C: the limit.
-
-    Raises:
-        InputError: at the first step, for a temperature ≤ 0.
     """
 
     def confusion(view: View) -> Array:
@@ -92,12 +89,13 @@ SCALES = {
 }
 
 
-def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method:
-    """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui, Wang, Zhuo, Li, Huang, Tian, CVPR 2020, arXiv 2003.12237, eq. 11).
+@checked
+def bnm(*, weight: Weight = 1.0, fast: bool = False, scale: Annotated[str, OneOf(SCALES)] = "rows") -> Method:
+    """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui, Wang, Zhuo, Li, Huang, Tian, CVPR 2020, arXiv 2003.12237, eq. 11), in
+    the paper for closed and open sets and for semi-supervised learning.
 
-    A large nuclear norm means certain and diverse predictions. The paper uses it for closed and open sets and for
-    semi-supervised learning. Its gradient is U Vᵀ; at singular values of 0 (more
-    classes than the batch predicts) it is finite.
+    A large nuclear norm means certain and diverse predictions. Its gradient is U Vᵀ, finite also at singular values of
+    0 (more classes than the batch predicts).
 
     Args:
         weight: λ.
@@ -106,11 +104,7 @@ def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method
         scale: "rows" for the paper's 1/n; "mean" for the mean singular value (DeepDA), n / min(n, C) times as large.
 
     Metrics: ``loss/bnm``, negative, at least −√(min(n, C) / n) with "rows".
-
-    Raises:
-        InputError: for another ``scale``.
     """
-    choose("scale", scale, SCALES)
 
     def norm(view: View) -> Array:
         logits = view.target.logits
@@ -120,13 +114,14 @@ def bnm(*, weight: Any = 1.0, fast: bool = False, scale: str = "rows") -> Method
     return term("bnm", norm, weight=weight, needs=Needs(classes=True))
 
 
-def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
+@checked
+def afn(*, weight: Weight = 0.05, step: NonNegative = 1.0, entropy: NonNegative = 0.0) -> Method:
     """Task loss + λ · Σ over both domains of mean (‖f‖ − sg(‖f‖ + Δ))² + γ · mean H(p_t) (Xu, Li, Yang, Lin, ICCV 2019,
-    arXiv 1811.07456, eqs. 6 and 7). The paper uses it for closed and partial sets.
+    arXiv 1811.07456, eqs. 6 and 7), in the paper for closed and partial sets.
 
     The value of the norm term is always 2Δ²; only its gradient means anything, so look at the norms in the metrics.
-    BatchNorm: each domain by its own batch, as in the authors' code and TLlib. They also use a bottleneck 1000 wide
-    with a dropout that keeps the norm; that belongs to the net.
+    Each domain is normalised by its own batch, as in the authors' code and TLlib. Their bottleneck, 1000 wide with a
+    dropout that keeps the norm, belongs to the net.
 
     Args:
         weight: λ.
@@ -152,17 +147,17 @@ def afn(*, weight: Any = 0.05, step: Any = 1.0, entropy: Any = 0.0) -> Method:
     return Method("afn", penalties=(penalty,), needs=Needs(batch_norm="separate", per_example=True, classes=True))
 
 
-def pseudo_label(*, weight: Any = 1.0, threshold: Any = 0.95) -> Method:
-    """Task loss + λ · mean over all target rows of 1[max p > τ] · CE(g_t, argmax p), labels held fixed (Lee,
-    ICML Workshops 2013, eqs. 14 and 15, for semi-supervised learning).
+@checked
+def pseudo_label(*, weight: Weight = 1.0, threshold: Share = 0.95) -> Method:
+    """Task loss + λ · mean over all target rows of 1[max p > τ] · CE(g_t, argmax p), labels held fixed (Lee, ICML
+    Workshops 2013, eqs. 14 and 15, for semi-supervised learning).
 
-    The mean is over all rows, not over those kept: the term fades in by itself. The threshold is TLlib's. Lee keeps all
-    rows and ramps λ up over the steps instead:
-    ``threshold=0, weight=lambda view: 3 * jnp.clip((view.step - 100) / 500, 0, 1)``.
+    The mean over all rows, not over those kept, makes the term fade in by itself. τ is TLlib's. Lee keeps all rows and
+    ramps λ up: ``threshold=0, weight=lambda view: 3 * jnp.clip((view.step - 100) / 500, 0, 1)``.
 
     Args:
         weight: λ.
-        threshold: τ in [0, 1).
+        threshold: τ.
 
     Metrics: ``loss/pseudo_label`` (0 when no row is kept), ``pseudo_label/kept`` (share of the rows).
     """

@@ -1,12 +1,13 @@
 """Methods that ask for predictions that do not change in a small ball: VAT and VADA."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dalib.core.options import Count, NonNegative, Weight, Widths, checked
 from dalib.core.types import Array, Metrics
 from dalib.discrepancy import safe_norm
 from dalib.methods.adversarial.domain_classifier import dann
@@ -33,8 +34,7 @@ def adversarial_perturbation(
         radius: ε ≥ 0, the Euclidean norm of each example's perturbation.
         iterations: of the power method, ≥ 1.
 
-    Returns:
-        ``[n, ...]``, without gradient; 0 where no direction changes the prediction.
+    Returns: ``[n, ...]``, without gradient; 0 where no direction changes the prediction.
     """
     direction = _unit(start)
     for _ in range(iterations):
@@ -59,7 +59,8 @@ def virtual_adversarial_loss(
     return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=1))
 
 
-def vat(*, weight: Any = 1.0, source: Any = 0.0, radius: Any = 3.5, iterations: int = 1) -> Method:
+@checked
+def vat(*, weight: Weight = 1.0, source: Weight = 0.0, radius: NonNegative = 3.5, iterations: Count = 1) -> Method:
     """Task loss + λ · VAT(target) + λ_s · VAT(source) (Miyato, Maeda, Koyama, Ishii, TPAMI 2018, arXiv 1704.03976, eqs.
     5 to 8). It is for semi-supervised learning, and a part of VADA.
 
@@ -112,13 +113,14 @@ def _unit(x: Array) -> Array:
     return x / jnp.where(norm > 0, norm, 1).astype(x.dtype)
 
 
+@checked
 def vada(
     *,
-    adversarial: Any = 1e-2,
-    source: Any = 1.0,
-    target: Any = 1e-2,
-    radius: Any = 3.5,
-    hidden: Sequence[int] = (100,),
+    adversarial: Weight = 1e-2,
+    source: Weight = 1.0,
+    target: Weight = 1e-2,
+    radius: NonNegative = 3.5,
+    hidden: Widths = (100,),
 ) -> Method:
     """Task loss + λ_d · DANN + λ_s · VAT(source) + λ_t · (VAT(target) + mean H(p_t)) (Shu, Bui, Narui, Ermon, ICLR
     2018, arXiv 1802.08735, eq. 9).

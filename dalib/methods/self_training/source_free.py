@@ -1,13 +1,13 @@
 """Methods that need no source data, or only statistics of the target: SHOT and AdaBN."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from dalib.core.checks import input_error
+from dalib.core.options import Count, Natural, NonNegative, Weight, checked
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import mean_entropy, mutual_information, safe_norm
 from dalib.methods.base import Hooks, Method, Needs, Update, weigh
@@ -23,15 +23,14 @@ def directions(features: Array) -> Array:
 
 
 def nearest_centroid(features: Array, centroids: Array, valid: Array) -> Array:
-    """The valid class whose centroid has the largest cosine with each feature.
+    """The valid class with the centroid of largest cosine with each feature.
 
     Args:
         features: ``[n, d]``.
         centroids: ``[C, d + 1]``, see :func:`class_centroids`.
         valid: ``[C]`` booleans; the result means nothing if there is none.
 
-    Returns:
-        ``[n]`` integers.
+    Returns: ``[n]`` integers.
     """
     norms = safe_norm(centroids)
     units = centroids / jnp.where(norms > 0, norms, 1)[:, None]
@@ -48,12 +47,9 @@ def class_centroids(features: Array, logits: Array, *, min_count: int = 0) -> tu
         min_count: classes with at most this many examples (predicted in the first round, assigned in the second) get
             no centroid; 0 drops classes that are never predicted, 10 is used for partial adaptation.
 
-    Returns:
-        Centroids ``[C, d + 1]`` and which of them are valid, ``[C]`` booleans. If every class is too small the largest
-        stays valid, so that there is always one.
-
-    References:
-        Liang, Hu, Feng, ICML 2020, arXiv 2002.08546, eqs. 5 and 6, and its code since 2022-06 for the second round.
+    Returns: Centroids ``[C, d + 1]`` and which of them are valid, ``[C]`` booleans. If every class is too small the
+    largest stays valid, so that there is always one.
+    Source: Liang, Hu, Feng, ICML 2020, arXiv 2002.08546, eqs. 5 and 6, and its code since 2022-06 for the second round.
     """
     rows, classes = directions(features), logits.shape[1]
 
@@ -70,13 +66,14 @@ def class_centroids(features: Array, logits: Array, *, min_count: int = 0) -> tu
     return centroids(jax.nn.one_hot(labels, classes, dtype=rows.dtype)), enough(labels)
 
 
+@checked
 def shot(
     *,
-    information: Any = 1.0,
-    beta: Any = 0.3,
-    diversity: Any = 1.0,
-    min_count: int = 0,
-    refresh_every: int = 500,
+    information: Weight = 1.0,
+    beta: Weight = 0.3,
+    diversity: NonNegative = 1.0,
+    min_count: Natural = 0,
+    refresh_every: Count = 500,
 ) -> Method:
     """λ · (mean H(p_t) − δ · H(p̄_t)) + β · CE(g_t, ŷ) with the head frozen and no source loss (Liang, Hu, Feng, ICML
     2020, arXiv 2002.08546, eqs. 3 to 7). It is source-free, for closed and partial sets.
@@ -149,6 +146,7 @@ def shot(
     )
 
 
+@checked
 def adabn() -> Method:
     """Source-only training; before an evaluation the batch statistics are recomputed over the whole unlabelled target
     training set (Li, Wang, Shi, Liu, Hou, 2016, arXiv 1603.04779, algorithm 1).
@@ -156,8 +154,7 @@ def adabn() -> Method:
     Only the target's statistics are replaced: source examples go on being normalised by the source's. Training
     continues from the statistics before the evaluation.
 
-    Raises:
-        InputError: from ``init``, for a net without BatchNorm.
+    Raises an InputError from ``init``, for a net without BatchNorm.
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:

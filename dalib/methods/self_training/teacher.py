@@ -1,11 +1,11 @@
 """Methods that learn from targets of a slower model or of aligned predictions: mean teacher and AdaMatch."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from dalib.core.checks import choose
+from dalib.core.options import Count, NonNegative, Share, Weight, checked
 from dalib.core.types import Array, Metrics, Params, PyTree, Source, Target
 from dalib.discrepancy import class_balance, confident, squared_consistency
 from dalib.methods.base import Hooks, Method, Needs, Update, weigh
@@ -24,15 +24,16 @@ def teacher_params(params: Params, state: PyTree) -> Params:
     return {**params, **state["teacher"]}
 
 
+@checked
 def mean_teacher(
     *,
-    weight: Any = 3.0,
-    decay: Any = 0.99,
-    threshold: Any = 0.968,
-    balance: Any = 0.005,
+    weight: Weight = 3.0,
+    decay: Share = 0.99,
+    threshold: Share = 0.968,
+    balance: NonNegative = 0.005,
     tllib_form: bool = False,
-    evaluate: str = "teacher",
-    ramp: Any = 1.0,
+    evaluate: Literal["teacher", "student"] = "teacher",
+    ramp: Weight = 1.0,
     weak: Augment = default_weak,
     strong: Augment = default_weak,
 ) -> Method:
@@ -66,10 +67,7 @@ def mean_teacher(
     Metrics: ``loss/mean_teacher`` (the consistency; 0 when no row is kept), ``mean_teacher/balance``,
     ``mean_teacher/kept``.
 
-    Raises:
-        InputError: for another ``evaluate``.
     """
-    choose("evaluate", evaluate, {"teacher": 0, "student": 0})
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
         del key
@@ -119,12 +117,13 @@ def adamatch_warmup(time: Any) -> Array:
     return 0.5 - 0.5 * jnp.cos(jnp.minimum(jnp.pi, 2 * jnp.pi * time.progress))
 
 
+@checked
 def adamatch(
     *,
-    target_weight: Any = adamatch_warmup,
-    confidence: Any = 0.9,
-    source_decay: Any = 0.999,
-    window: int = 128,
+    target_weight: Weight = adamatch_warmup,
+    confidence: Share = 0.9,
+    source_decay: Share = 0.999,
+    window: Count = 128,
     weak: Augment = default_weak,
     strong: Augment = default_strong,
 ) -> Method:

@@ -1,20 +1,25 @@
 """Methods that match samples by maximum mean discrepancy: DDC, DAN, JAN and DSAN."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
+from dalib.core.options import OneOf, Weight, checked
 from dalib.core.types import Array, Outputs, Params, PyTree
 from dalib.discrepancy import class_mmd2, joint_mmd2, linear_mmd2, mk_mmd
+from dalib.discrepancy.mmd import ESTIMATORS
 from dalib.methods.base import Method, Needs, term, weigh
 from dalib.methods.parts.nets import Reversal, dann_schedule, reverse_gradient
 from dalib.methods.view import Spec, View
 
+Estimator = Annotated[str, OneOf(ESTIMATORS)]
+
 # DDC: deep domain confusion, the distance between mean features.
 
 
-def ddc(*, weight: Any = 0.25) -> Method:
+@checked
+def ddc(*, weight: Weight = 0.25) -> Method:
     """Task loss + λ · ‖mean of source features − mean of target features‖² (Tzeng, Hoffman, Zhang, Saenko, Darrell,
     2014, arXiv 1412.3474, eq. 1 and 2; the distance squared).
 
@@ -32,7 +37,8 @@ def ddc(*, weight: Any = 0.25) -> Method:
 # DAN: deep adaptation network, multi-kernel MMD on the features.
 
 
-def dan(*, weight: Any = 1.0, estimator: str = "unbiased") -> Method:
+@checked
+def dan(*, weight: Weight = 1.0, estimator: Estimator = "unbiased") -> Method:
     """Task loss + λ · MK-MMD² of the features (Long, Cao, Wang, Jordan, ICML 2015, arXiv 1502.02791, eq. 4).
 
     Five Gaussian kernels around the mean squared distance, summed with equal weights. The paper learns the weights by a
@@ -48,7 +54,8 @@ def dan(*, weight: Any = 1.0, estimator: str = "unbiased") -> Method:
 # JAN: joint adaptation network, MMD of the joint distribution of features and predictions.
 
 
-def jan(*, weight: Any = 1.0, adversarial: bool = False, estimator: str = "unbiased") -> Method:
+@checked
+def jan(*, weight: Weight = 1.0, adversarial: bool = False, estimator: Estimator = "unbiased") -> Method:
     """Task loss + λ · joint MMD² of features and softmax outputs (Long, Zhu, Wang, Jordan, ICML 2017, arXiv 1605.06636,
     eq. 9).
 
@@ -96,7 +103,8 @@ def jan(*, weight: Any = 1.0, adversarial: bool = False, estimator: str = "unbia
 # DSAN: deep subdomain adaptation, MMD class by class.
 
 
-def dsan(*, weight: Any = 0.5, ramp: Reversal = dann_schedule) -> Method:
+@checked
+def dsan(*, weight: Weight = 0.5, ramp: Reversal = dann_schedule) -> Method:
     """Task loss + λ · ramp(progress) · local MMD² of the features (Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He,
     TNNLS 2020, arXiv 2106.09388, eqs. 6 to 8).
 

@@ -1,34 +1,31 @@
 """Methods that match moments of features: Deep CORAL, Log-CORAL, CMD and HoMM."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from dalib import discrepancy
-from dalib.core.checks import choose
+from dalib.core.options import Count, OneOf, Positive, Share, Weight, checked
 from dalib.core.types import Array, Metrics, Params, PyTree
 from dalib.discrepancy import coral
 from dalib.methods.base import Method, Needs, term, weigh
-from dalib.methods.view import Spec, View
+from dalib.methods.view import Layer, Spec, View
 
 
-def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = False) -> Method:
+@checked
+def deep_coral(*, weight: Weight = 1.0, layer: Layer = "logits", mean_term: bool = False) -> Method:
     """Task loss + λ · ‖C_s − C_t‖²_F / 4d² (Sun, Saenko, ECCV-W 2016, arXiv 1607.01719, eq. 1 and 6).
 
-    The paper aligns the last layer and chooses λ so that both losses end at the same order. The scale 1/4d² means that
-    λ must grow with d² when another layer is aligned.
+    The paper aligns the last layer and chooses λ so that both losses end at the same order. With 1/4d², λ must grow
+    with d² when another layer is aligned.
 
     Args:
         weight: λ.
         layer: "logits" as in the paper (d = C), or "features" as in later libraries.
         mean_term: adds ‖μ_s − μ_t‖²/d and drops the factor 1/4, as TLlib computes it.
-
-    Raises:
-        InputError: for another ``layer``.
     """
-    choose("layer", layer, {"logits": 0, "features": 0})
 
     def distance(view: View) -> Array:
         return coral(getattr(view.source, layer), getattr(view.target, layer), mean_term=mean_term)
@@ -36,9 +33,10 @@ def deep_coral(*, weight: Any = 1.0, layer: str = "logits", mean_term: bool = Fa
     return term("deep_coral", distance, weight=weight)
 
 
-def log_coral(*, weight: Any = 1.0, layer: str = "features", epsilon: Any = 1e-2) -> Method:
-    """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang, Li, Dai, Van Gool, ICCV-W 2017,
-    arXiv 1707.09842; Morerio, Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4).
+@checked
+def log_coral(*, weight: Weight = 1.0, layer: Layer = "features", epsilon: Positive = 1e-2) -> Method:
+    """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang, Li, Dai, Van Gool, ICCV-W 2017, arXiv 1707.09842;
+    Morerio, Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4).
 
     Unlike Deep CORAL it sees relative differences of variances, small directions included. It costs two
     eigendecompositions of ``[d, d]``: use it for bottlenecks of up to some hundreds. Morerio et al. choose λ by the
@@ -47,15 +45,12 @@ def log_coral(*, weight: Any = 1.0, layer: str = "features", epsilon: Any = 1e-2
     Args:
         weight: λ.
         layer: "features" or "logits".
-        epsilon: ε relative to the mean variance; without it, fewer rows than features would have no logarithm. In
-            float32 the error of the gradient grows as 1/ε.
+        epsilon: ε relative to the mean variance; without it, fewer rows than features have no logarithm. In float32 the
+            error of the gradient grows as 1/ε.
 
-    Metrics: ``loss/log_coral``, the term before weighting; 0 with gradient 0 for two constant samples.
-
-    Raises:
-        InputError: for another ``layer``; at the first step for a batch of one row.
+    Metrics: ``loss/log_coral`` before weighting; 0 with gradient 0 for two constant samples.
+    Raises an InputError when traced, for a batch of one row.
     """
-    choose("layer", layer, {"logits": 0, "features": 0})
 
     def distance(view: View) -> Array:
         return discrepancy.log_coral(getattr(view.source, layer), getattr(view.target, layer), epsilon=epsilon)
@@ -71,27 +66,29 @@ SQUASHES: dict[str, tuple[Callable[[Array], Array], tuple[float, float] | None]]
 """Functions that bound the features before their moments are taken, and the interval [a, b] that they map to."""
 
 
+@checked
 def cmd(
-    *, weight: Any = 1.0, order: int = 5, squash: str = "sigmoid", interval: tuple[float, float] = (0.0, 1.0)
+    *,
+    weight: Weight = 1.0,
+    order: Count = 5,
+    squash: Annotated[str, OneOf(SQUASHES)] = "sigmoid",
+    interval: tuple[float, float] = (0.0, 1.0),
 ) -> Method:
     """Task loss + λ · central moment discrepancy of the features (Zellinger, Grubinger, Lughofer, Natschläger,
-    Saminger-Platz, ICLR 2017, arXiv 1702.08811, definition 2).
+    Saminger-Platz, ICLR 2017, arXiv 1702.08811, definition 2), for classification and regression.
 
-    For classification and regression. The moments are those of features in [a, b], as after the paper's sigmoid layer.
-    dalib's encoders end in ReLU, so a sigmoid follows; only this term sees it.
+    The moments are those of features in [a, b], as after the paper's sigmoid layer. dalib's encoders end in ReLU, so
+    this term alone sees a sigmoid of them.
 
     Args:
         weight: λ.
         order: K, the highest moment.
-        squash: "sigmoid" ([0, 1]), "tanh" ([−1, 1]) or "none" for a net whose features are bounded already.
-        interval: (a, b) of the features when ``squash="none"``; otherwise not used.
+        squash: "sigmoid" ([0, 1]), "tanh" ([−1, 1]) or "none" for a net with bounded features.
+        interval: (a, b), a < b, of the features with ``squash="none"``; otherwise not used.
 
-    Metrics: ``loss/cmd``, the term before weighting; 0 with gradient 0 at equal moments.
-
-    Raises:
-        InputError: for another ``squash``, an order below 1, or an empty interval.
+    Metrics: ``loss/cmd`` before weighting; 0 with gradient 0 at equal moments.
     """
-    bound, fixed = choose("squash", squash, SQUASHES)
+    bound, fixed = SQUASHES[squash]
 
     def moments(view: View) -> Array:
         source, target = bound(view.source.features), bound(view.target.features)
@@ -100,13 +97,14 @@ def cmd(
     return term("cmd", moments, weight=weight)
 
 
+@checked
 def homm(
     *,
-    weight: Any = 1e4,
-    order: int = 3,
-    clustering: Any = 0.0,
-    threshold: Any = 0.9,
-    centre_rate: Any = 0.5,
+    weight: Weight = 1e4,
+    order: Count = 3,
+    clustering: Weight = 0.0,
+    threshold: Share = 0.9,
+    centre_rate: Share = 0.5,
 ) -> Method:
     """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of the centred features (Chen, Fu, Chen, Jin, Cheng, Jin, Hua,
     AAAI 2020, arXiv 1912.11976, eqs. 4 and 9).
@@ -132,9 +130,6 @@ def homm(
 
     Metrics: ``loss/homm``, the term before weighting, 0 with gradient 0 for two constant samples; with clustering
     ``loss/homm_clustering`` and ``homm/kept``, the share of target rows.
-
-    Raises:
-        InputError: for an order that is no integer ≥ 1.
     """
     clusters = not (isinstance(clustering, int | float) and clustering == 0)
 
@@ -167,8 +162,7 @@ def cluster(features: Array, labels: Array, kept: Array, centres: Array, *, rate
         centres: ``[C, d]``.
         rate: α.
 
-    Returns:
-        Scalar, whose gradient reaches the features alone, and ``[C, d]``.
+    Returns: scalar (its gradient reaches the features alone), and ``[C, d]``.
     """
     centres = jax.lax.stop_gradient(centres)
     away = features - centres.astype(features.dtype)[labels]

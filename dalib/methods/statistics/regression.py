@@ -1,9 +1,9 @@
 """Methods for regression: RSD, DARE-GRAM and disparity discrepancy."""
 
 from functools import partial
-from typing import Any
 
 from dalib import discrepancy
+from dalib.core.options import NonNegative, Positive, Share, Weight, checked
 from dalib.core.types import Array
 from dalib.discrepancy import regression_disparity
 from dalib.methods.adversarial.two_heads import adversarial_head, mdd_schedule
@@ -12,7 +12,8 @@ from dalib.methods.parts.nets import Reversal
 from dalib.methods.view import View
 
 
-def rsd(*, weight: Any = 0.001, bases_weight: Any = 0.1) -> Method:
+@checked
+def rsd(*, weight: Weight = 0.001, bases_weight: NonNegative = 0.1) -> Method:
     """Task loss + λ · (Σ sin of principal angles + β · mismatch of the bases) between the spans of the features (Chen,
     Wang, Wang, Long, ICML 2021, eqs. 5 and 7).
 
@@ -26,9 +27,7 @@ def rsd(*, weight: Any = 0.001, bases_weight: Any = 0.1) -> Method:
             TLlib.
 
     Metrics: ``loss/rsd``, the term before λ.
-
-    Raises:
-        InputError: at the first step, for batches with as many rows as features in both domains.
+    Raises an InputError at the first step, for batches with as many rows as features in both domains.
     """
 
     def between_spans(view: View) -> Array:
@@ -37,8 +36,9 @@ def rsd(*, weight: Any = 0.001, bases_weight: Any = 0.1) -> Method:
     return term("rsd", between_spans, weight=weight, needs=Needs("regression"))
 
 
+@checked
 def dare_gram(
-    *, weight: Any = 1.0, threshold: Any = 0.9, angle_weight: Any = 0.05, scale_weight: Any = 0.001
+    *, weight: Weight = 1.0, threshold: Share = 0.9, angle_weight: NonNegative = 0.05, scale_weight: NonNegative = 0.001
 ) -> Method:
     """Task loss + λ · (α · angles between inverse Gram matrices + γ · gaps between their spectra) of the features
     (Nejjar, Wang, Fink, CVPR 2023, arXiv 2303.13325).
@@ -52,9 +52,7 @@ def dare_gram(
         scale_weight: γ.
 
     Metrics: ``loss/dare_gram``, the term before λ; 0 for equal samples.
-
-    Raises:
-        InputError: at the first step, for a batch of one row.
+    Raises an InputError at the first step, for a batch of one row.
     """
 
     def between_inverses(view: View) -> Array:
@@ -69,7 +67,8 @@ def dare_gram(
     return term("dare_gram", between_inverses, weight=weight, needs=Needs("regression"))
 
 
-def dd(*, weight: Any = 1.0, margin: Any = 1.0, reversal: Reversal = mdd_schedule) -> Method:
+@checked
+def dd(*, weight: Weight = 1.0, margin: Positive = 1.0, reversal: Reversal = mdd_schedule) -> Method:
     """Task loss − λ · (mean|a_t − g_t| − γ · mean|a_s − g_s|) of an adversarial head a after gradient reversal (Zhang,
     Liu, Long, Jordan, ICML 2019, arXiv 1904.05801, section 3, with the absolute error as disparity).
 

@@ -1,11 +1,9 @@
 """Methods that match samples by optimal transport: SWD and DeepJDOT."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from dalib.core.checks import check_positive
+from dalib.core.options import Count, NonNegative, Positive, Weight, checked
 from dalib.core.types import Array
 from dalib.discrepancy import sinkhorn, sliced_wasserstein, squared_distances
 from dalib.methods.adversarial.two_heads import two_heads
@@ -13,7 +11,8 @@ from dalib.methods.base import Method, Needs, term
 from dalib.methods.view import View
 
 
-def swd(*, weight: Any = 1.0, num_directions: int = 128, heads: bool = False, repeats: int = 4) -> Method:
+@checked
+def swd(*, weight: Weight = 1.0, num_directions: Count = 128, heads: bool = False, repeats: Count = 4) -> Method:
     """Sliced Wasserstein discrepancy, squared, over fresh random directions at every step (Lee, Batra, Baig, Ulbricht,
     CVPR 2019, arXiv 1903.04064, eq. 4).
 
@@ -44,13 +43,14 @@ def swd(*, weight: Any = 1.0, num_directions: int = 128, heads: bool = False, re
     return term("swd", between_domains, weight=weight)
 
 
+@checked
 def deepjdot(
     *,
-    weight: Any = 1.0,
-    feature_weight: Any = 0.001,
-    label_weight: Any = 0.0001,
-    epsilon: Any = 0.05,
-    max_iterations: int = 200,
+    weight: Weight = 1.0,
+    feature_weight: NonNegative = 0.001,
+    label_weight: NonNegative = 0.0001,
+    epsilon: Positive = 0.05,
+    max_iterations: Count = 200,
 ) -> Method:
     """Task loss + λ · Σ_ij γ_ij (α ‖f_i − f_j‖² + λ_t · task loss(y_i, g_j)), with γ the transport plan of these costs
     over the batch, held fixed (Damodaran, Kellenberger, Flamary, Tuia, Courty, ECCV 2018, arXiv 1803.10081, section 3).
@@ -69,10 +69,7 @@ def deepjdot(
 
     Metrics: ``loss/deepjdot``, the transport cost before λ. Equal rows everywhere: a finite cost from the labels only.
 
-    Raises:
-        InputError: for ``epsilon`` or ``max_iterations`` ≤ 0.
     """
-    check_positive(epsilon=epsilon, max_iterations=max_iterations)
 
     def transport(view: View) -> Array:
         m = view.target.features.shape[0]

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dalib.core.options import Count, NonNegative, Patterns, Positive, Share, checked
 from dalib.core.types import Array, Outputs, PyTree
 from dalib.discrepancy import entropies, mean_entropy
 from dalib.methods.test_time.interface import Apply, TestTime, adaptable, check_statistics, merge, report
 
 
-def bn_norm(apply: Apply, *, prior: Any = 16.0, collapse_share: float = 0.9) -> TestTime:
+@checked
+def bn_norm(apply: Apply, *, prior: NonNegative = 16.0, collapse_share: Share = 0.9) -> TestTime:
     """Every BatchNorm uses ``N/(N+n) · source + n/(N+n) · batch`` for mean and variance (Schneider et al., NeurIPS
     2020, arXiv 2006.16971, eq. 2; Nado et al. 2020, arXiv 2006.10963 for N = 0). Test-time; nothing is trained.
 
@@ -24,8 +26,7 @@ def bn_norm(apply: Apply, *, prior: Any = 16.0, collapse_share: float = 0.9) -> 
         prior: N ≥ 0, the source statistics' worth in test examples: 0 takes the batch alone, ∞ would be the plain net.
         collapse_share: of the collapse flag.
 
-    Raises:
-        InputError: from ``init``, for a net without BatchNorm statistics.
+    Raises an InputError from ``init``, for a net without BatchNorm statistics.
     """
 
     def init(variables: PyTree) -> PyTree:
@@ -43,15 +44,16 @@ def bn_norm(apply: Apply, *, prior: Any = 16.0, collapse_share: float = 0.9) -> 
     return TestTime("bn_norm", init, step, predict)
 
 
+@checked
 def tent(
     apply: Apply,
     *,
     optimizer: optax.GradientTransformation | None = None,
-    learning_rate: Any = 1e-3,
-    source_weight: Any = 0.0,
-    iterations: int = 1,
-    skip: Sequence[str] = (),
-    collapse_share: float = 0.9,
+    learning_rate: Positive = 1e-3,
+    source_weight: Share = 0.0,
+    iterations: Count = 1,
+    skip: Patterns = (),
+    collapse_share: Share = 0.9,
 ) -> TestTime:
     """Per batch one step on mean H(p) of scale and bias; statistics are the batch's (Wang, Shelhamer, Liu, Olshausen,
     Darrell, ICLR 2021, arXiv 2006.10726, §3). Test-time.
@@ -69,8 +71,7 @@ def tent(
         skip: regular expressions of parameter paths to leave as they are.
         collapse_share: of the collapse flag.
 
-    Raises:
-        InputError: from ``init``, for a net without scales and biases to adapt.
+    Raises an InputError from ``init``, for a net without scales and biases to adapt.
     """
     optimizer = optax.adam(learning_rate, b1=0.9) if optimizer is None else optimizer
 
@@ -108,17 +109,18 @@ def _predict(apply: Apply, source_weight: Any) -> Callable[[PyTree, Array], Outp
     return lambda state, inputs: apply(state["params"], state["batch_stats"], inputs, source_weight)[0]
 
 
+@checked
 def sar(
     apply: Apply,
     *,
     optimizer: optax.GradientTransformation | None = None,
-    learning_rate: Any = 2.5e-4,
-    margin: Any = 0.4,
-    radius: Any = 0.05,
-    recover_below: Any = 0.2,
-    source_weight: Any = 0.0,
-    skip: Sequence[str] = (),
-    collapse_share: float = 0.9,
+    learning_rate: Positive = 2.5e-4,
+    margin: NonNegative = 0.4,
+    radius: NonNegative = 0.05,
+    recover_below: NonNegative = 0.2,
+    source_weight: Share = 0.0,
+    skip: Patterns = (),
+    collapse_share: Share = 0.9,
 ) -> TestTime:
     """Entropy minimisation of examples with H(p) < E₀, at the worst point of a small ball around scale and bias (Niu et
     al., ICLR 2023, arXiv 2302.12400, eqs. 2 to 5). Test-time.
@@ -142,8 +144,7 @@ def sar(
 
     Own metrics: ``reliable`` (share of the batch), ``recovered`` (boolean).
 
-    Raises:
-        InputError: from ``init``, for a net without scales and biases to adapt.
+    Raises an InputError from ``init``, for a net without scales and biases to adapt.
     """
     optimizer = optax.sgd(learning_rate, momentum=0.9) if optimizer is None else optimizer
 

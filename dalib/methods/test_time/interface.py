@@ -73,8 +73,7 @@ def adaptable(params: PyTree, *, skip: Sequence[str] = ()) -> dict[str, Array]:
         params: of a net.
         skip: regular expressions searched in the path; what matches is left out.
 
-    Raises:
-        InputError: when nothing is left to adapt.
+    Raises an InputError when nothing is left to adapt.
     """
     found: dict[str, Array] = {}
 

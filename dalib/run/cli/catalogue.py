@@ -1,6 +1,7 @@
-"""Every method in one table, generated from the code.
+"""Every method in one table, generated from the code, and the options of single ones.
 
 dalib methods                 # a table for the terminal
+dalib methods dann cdan       # their options: what each accepts, its default, what it is
 dalib methods --markdown      # with the hyper-parameters
 dalib methods --json          # one JSON list
 
@@ -15,20 +16,24 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import docstring_parser
 import jax
 import jax.numpy as jnp
+import tyro
 
 from dalib.core.checks import choose
+from dalib.core.options import options_of
 from dalib.encoders import MLP, Classifier
 from dalib.methods import NET_GROUPS, TEST_TIME, Method
 from dalib.methods.base import SUPERVISED
 from dalib.methods.classic import CLASSIC
 from dalib.run.cli.main import main
-from dalib.run.registry import METHODS
+from dalib.run.registry import ALL_METHODS, METHODS
 from dalib.train import init_state, make_optimizer
 
 
@@ -36,6 +41,8 @@ from dalib.train import init_state, make_optimizer
 class Options:
     """Options of ``dalib methods``."""
 
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Methods to show the options of; package.module:factory is one of your own."""
     markdown: bool = False
     """Print a Markdown table."""
     json: bool = False
@@ -168,6 +175,28 @@ def reference(factory: object) -> str:
     return found[1] if found else ""
 
 
+def plain(text: str) -> str:
+    """A docstring's text on one line, without markup."""
+    return re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"\1", " ".join(text.split())).replace("``", "")
+
+
+def described(name: str) -> str:
+    """The options of a method, read from its signature and docstring, as ``--options name.option=value`` takes them."""
+    factory = choose("method", name, ALL_METHODS)
+    known = docstring_parser.parse(inspect.getdoc(factory) or "").params
+    said = {own.strip(): p.description or "" for p in known for own in p.arg_name.split(",")}
+    lines = [f"{name}: {first_line(factory)}"]
+    for option in options_of(factory).values():
+        default = getattr(option.default, "__name__", json.dumps(option.default, default=str))
+        if option.default is inspect.Parameter.empty:
+            continue
+        lines.append(f"  {name}.{option.name} = {default}    {option.accepts}")
+        lines += textwrap.wrap(
+            plain(said.get(option.name, "")), 100, initial_indent="      ", subsequent_indent="      "
+        )
+    return "\n".join(lines if len(lines) > 1 else [*lines, "  no options"])
+
+
 TITLES = {
     "name": "name",
     "what": "method",
@@ -185,6 +214,9 @@ TITLES = {
 
 def show(options: Options) -> None:
     """Prints the table."""
+    if options.names:
+        print("\n\n".join(described(name) for name in options.names))
+        return
     table = rows(options.method)
     if options.json:
         print(json.dumps([row._asdict() for row in table], ensure_ascii=False, indent=1))

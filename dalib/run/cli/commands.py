@@ -26,6 +26,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "demo": Command("real digits, four methods: a table and a report in minutes", "dalib.run.cli.demo:command"),
     "adapt": Command("adapt on data of your own: folders, lists, .npz, .csv, .jsonl", "dalib.run.own.adapt:command"),
+    "select": Command("choose among runs without target labels; expected accuracy", "dalib.run.cli.select:command"),
     "report": Command("tables and one HTML page of finished runs", "dalib.report.__main__:cli"),
     "methods": Command(
         "all methods with setting, level, paper, and what tests them", "dalib.run.cli.catalogue:command"

@@ -85,7 +85,7 @@ COUNT = 20
 
 
 def photographs_check(entry: Entry, *, data_dir: Path | None = None, report: Callable[[str], Any] = print) -> Outcome:
-    """Counts the photographs whose likeliest class is their label (the index in ImageNet's usual order)."""
+    """Counts the photographs of which the likeliest class is the label (the index in ImageNet's usual order)."""
     del data_dir
     encoder: Any
     encoder, variables, preprocessing = load(entry.encoder, weights=entry.name, num_classes=entry.num_classes)
@@ -138,7 +138,7 @@ def sentences_check(entry: Entry, *, data_dir: Path | None = None, report: Calla
     encoder: Any
     encoder, variables, inputs = load(entry.encoder, weights=entry.name)
     if not isinstance(inputs, TextPreprocessing) or inputs.tokenizer is None:
-        raise input_error("name", got=entry.name, expected="weights with their tokeniser beside them")
+        raise input_error("name", got=entry.name, expected="weights with their tokeniser in the same folder")
     tokenizer = load_tokenizer(inputs.tokenizer)
     rows = encode(tokenizer, [text for triple in PAIRS for text in triple], max_length=inputs.max_length)
     features = np.asarray(jax.jit(lambda v, x: encoder.apply(v, x, train=False).features)(variables, rows))

@@ -6,7 +6,7 @@
 
 Sources and target are folders of images (one folder a class), list files (``path label`` a line), ``.npz`` archives
 with ``x`` and ``y`` (vectors, images, or series with time or channels first), or ``.jsonl`` / ``.csv`` texts with a
-label column, each as PATH or name=PATH. Nets and closed-form methods may be mixed; source-only runs beside either.
+label column, each as PATH or name=PATH. Nets and closed-form methods may be mixed; source-only runs come along.
 ``--task regression`` predicts real numbers: ``y`` floating, or a ``.csv`` of numbers with ``--label-column a,b``.
 ``--method tent`` (bn_norm, sar) adapts the
 source-only net in one pass over the target, while it predicts.
@@ -35,14 +35,16 @@ import numpy as np
 
 from dalib.data import Domain, match_classes
 from dalib.data.domain import pool, unlabelled
+from dalib.data.readers.tabular.columns import described_columns
+from dalib.data.readers.tabular.words import described
 from dalib.run.cli.extras import require
 from dalib.run.cli.main import main, typed
-from dalib.run.cli.progress import show_progress
+from dalib.run.cli.progress import say, show_progress
 from dalib.run.cli.tables import show_tables
 from dalib.run.config import OPEN, ClosedForm, Experiment, flat
-from dalib.run.grid import Grid, expand, file_name, run_methods, task_folder, tell
+from dalib.run.grid import Grid, check_jobs, expand, file_name, run_methods, task_folder, tell
 from dalib.run.own.closed_form import run_classic
-from dalib.run.own.inputs import LENGTH, View
+from dalib.run.own.inputs import View
 from dalib.run.own.options import Own, default_folder, encoder_options
 from dalib.run.own.plan import Classic, Plan, check_c, gather, plan
 from dalib.run.own.predictions import write_predictions
@@ -102,7 +104,9 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
     if view.frozen:
         facts["features"] = f"{options.encoder}, {options.weights}"
     elif view.kind == "text":
-        facts["texts"] = "tokens" if view.tokens else f"hashed words and word pairs, rows of length {LENGTH:.0f}"
+        facts["texts"] = "tokens" if view.words is None else described(view.words)
+    if view.columns is not None:
+        facts.update(described_columns(view.columns))
     return tuple({**facts, **dict(todo.protocol)}.items())
 
 
@@ -116,31 +120,31 @@ def own(options: Own) -> None:
     out = (options.out or default_folder(options)) / task
     source, target, view, encoder, examples, unit, shots = read_domains(options, todo)
     listed = experiments(options, todo, source, target, view, encoder, shots)
-    print(_described(source, target), file=sys.stderr)
+    say(_described(source, target))
     starts_of = [e for e in listed if e.name == "source_only"]
-    gather(
-        [
-            partial(check_net, name, todo.arguments.get(name, {}), e, source)
-            for name in todo.online
-            for e in starts_of[:1]
-        ]
-    )
+    # Checks come first: a test-time method that can't adapt the net must not cost the training of that net.
+    given = {name: todo.arguments.get(name, {}) for name in todo.online}
+    gather([partial(check_net, name, given[name], e, source) for name in todo.online for e in starts_of[:1]])
     jobs = []
     for experiment in listed:
         starts = experiment.needs.start == "source"
         start = out / "source_only" / f"seed-{experiment.seed}" if starts else None
         folder = out / file_name(experiment.name) / f"seed-{experiment.seed}"
         jobs.append(Job(experiment, source, target, folder, start, shots if experiment.shots else None))
+    # Nets first, source-only first of all, since others start from it. A population's pool of rows can't interleave
+    # several sources in a batch, so methods that ask for that go one by one.
     interleaved = [job for job in jobs if job.experiment.needs.interleaves]
+    check_jobs(jobs)
     with show_progress(len(jobs), max([job.experiment.steps for job in jobs], default=1)) as progress:
         plain = [job for job in jobs if job not in interleaved]
         wrong = run_methods(plain, progress, members=_members(options, view), command=command)
         wrong += run_methods(interleaved, progress, members=1, command=command)
     folders = [job.folder for job in jobs if job.folder.is_dir()]
+    # Test-time methods go on from the source-only nets that are there now.
     for name in todo.online:
         for net in starts_of:
             folder, trained = (out / each / f"seed-{net.seed}" for each in (name, "source_only"))
-            go = partial(run_test_time, name, todo.arguments.get(name, {}), net, source, target, folder)
+            go = partial(run_test_time, name, given[name], net, source, target, folder)
             folders.append(leader_first(partial(go, net_folder=trained, command=command)))
     # In closed form all of the source is trained on, but for a test of its own.
     fitted = pool(source.name, source.class_names, source.split("train")) if todo.source_tests else source
@@ -148,14 +152,14 @@ def own(options: Own) -> None:
         fit = _closed_form(options, todo, source, target, view, closed)
         folder = out / fit.name / "seed-0"
         folders.append(leader_first(partial(run_classic, fit, fitted, target, folder, command=command)))
-    bare = unlabelled(target.labels("test")).any()
-    if bare and leads():
-        write_predictions(folders, examples, match_classes(source, target, relation=options.relation).class_names, unit)
     if leads():
+        # What was predicted, or how good it is; what went wrong in single runs comes last, or it would be overlooked.
         metrics: list[str | None] = [None]
         metrics += ["root_mean_squared_error", "r2"] if options.task == "regression" else ["macro_f1"]
         metrics += ["h_score"] if options.relation in OPEN else []
-        if bare:
+        if unlabelled(target.labels("test")).any():
+            names = match_classes(source, target, relation=options.relation).class_names
+            write_predictions(folders, examples, names, unit)
             metrics = []
             print(f"no target labels: the predictions are in {out}/<method>/seed-<n>/predictions.csv")
         show_tables(folders, metrics, out / "report.html" if options.report else None)

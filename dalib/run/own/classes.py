@@ -1,11 +1,15 @@
 """Whether the places of a command fit one another: their classes, the sizes of their labels, no data given twice."""
 
+import itertools
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from dalib.core.checks import input_error
 from dalib.data.matching import RELATIONS, UNKNOWN
+from dalib.data.readers.arrays import is_sparse
 from dalib.data.readers.places import Place, Raw
 
 SHOWN = 20
@@ -14,7 +18,7 @@ Reading = tuple[Place, Raw]
 
 
 def check_numbers(readings: Sequence[Reading]) -> None:
-    """Raises an InputError for places whose labels have not equally many numbers."""
+    """Raises an InputError unless the labels of all places have equally many numbers."""
     sizes = {place.name: np.shape(raw.labels)[1:] or (1,) for place, raw in readings if raw.labels is not None}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{size[0]} in {name}" for name, size in sizes.items())
@@ -75,12 +79,35 @@ def _of_target(source: str, ours: set[str], readings: Sequence[Reading], relatio
     return faults
 
 
-def check_distinct(sources: Sequence[tuple[Place, np.ndarray | None]], others: Sequence[np.ndarray | None]) -> None:
-    """Raises an InputError for a source with the same examples as a place of the target."""
-    for place, x in sources:
-        if x is not None and any(other is not None and np.array_equal(x, other) for other in others):
-            got = f"the same data twice: {place.path} and the target"
-            raise input_error("source and target", got=got, expected="two different domains")
+def check_distinct(places: Sequence[tuple[str, Place, np.ndarray]]) -> None:
+    """Refuses two places with the same examples; labelled ones of the target may be its pool or its test, and leave it.
+
+    Args:
+        places: role, place and examples of each.
+
+    Raises:
+        InputError: naming the two.
+    """
+    for (role, place, x), (other, second, y) in itertools.combinations(places, 2):
+        leaves = other == "target-labelled" and role.startswith("target")
+        if not leaves and _equal(x, y):
+            got = f"the same data twice: --{role} {place.path} and --{other} {second.path}"
+            alone = other == "target-test" and role == "target"
+            todo = "leave --target-test out: the target itself is tested on then" if alone else ""
+            raise input_error("source and target", got=got, expected="different examples", todo=todo)
+
+
+def row_bytes(x: Any) -> list[bytes]:
+    """What each row of an array or a sparse matrix holds, to be compared."""
+    if not is_sparse(x):
+        return [np.ascontiguousarray(row).tobytes() for row in x]
+    return [x.indices[a:b].tobytes() + x.data[a:b].tobytes() for a, b in pairwise(x.indptr)]
+
+
+def _equal(x: Any, other: Any) -> bool:
+    if is_sparse(x) != is_sparse(other):
+        return False
+    return x.shape == other.shape and (x != other).nnz == 0 if is_sparse(x) else np.array_equal(x, other)
 
 
 def _names(raw: Raw) -> set[str]:

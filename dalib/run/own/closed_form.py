@@ -110,6 +110,7 @@ def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: 
         The run folder: ``config.json``, ``record.jsonl`` and ``final.npz``, or ``predictions.npz`` for a target
         without labels.
     """
+    # All is checked before the folder is made.
     target = match_classes(source, target, relation=experiment.relation)
     check_distinct(source, target)
     data = {domain.name: domain.fingerprint() for domain in (source, target)}
@@ -119,9 +120,10 @@ def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: 
     hold(folder)
     record.cut_after(-1)
     began = time.monotonic()
-    # A domain whose splits are one pool is read once.
+    # Of a domain with one pool for both splits the rows are read once.
     parts = [_rows(source, split) for split in {id(source.split(name)): name for name in ("train", "test")}.values()]
     x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    # The fit sees the target's pool without labels; what is predicted is its test.
     unread, (rows, labels) = _rows(target, "train")[0], _rows(target, "test")
     fitted = Fitted(x, unread, np.asarray, np.asarray)
     if experiment.method != "source_only":

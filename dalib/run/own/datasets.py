@@ -8,10 +8,12 @@ import numpy as np
 
 from dalib.core.checks import InputError, choose, input_error
 from dalib.data import UNLABELLED, Domain, benchmarks
+from dalib.data.readers.files.own_arrays import BY_RANK, with_channels
 from dalib.data.readers.images import ImageFiles
-from dalib.data.readers.places import Options, Place, Raw
-from dalib.data.readers.user_files import BY_RANK, pixels, read
+from dalib.data.readers.places import Place, Raw
+from dalib.data.readers.user_files import read
 from dalib.run.cli.progress import say
+from dalib.run.own.examples import reading
 from dalib.run.own.options import Own
 from dalib.run.registry import DATASETS, check_domains
 
@@ -44,9 +46,9 @@ def forget() -> None:
 def read_place(role: str, place: Place, options: Own) -> Raw:
     """Reads a place; labels of the target's pool are optional where a test is named, and so are those of a test that
     ``--no-target-labels`` leaves without."""
-    how = Options(options.kind, options.layout, options.text_column, options.label_column, options.task == "regression")
+    how = reading(options, place)
     if place.dataset is not None and how.real:
-        got = f"{place.path}, whose labels are classes"
+        got = f"{place.path}, with classes as labels"
         raise input_error(role, got=got, expected="a file with real-valued labels for --task regression")
 
     def examples(labelled: bool) -> Raw:
@@ -58,20 +60,23 @@ def read_place(role: str, place: Place, options: Own) -> Raw:
     if role == "target" and not options.target_labels:
         return examples(False)
     optional = options.target_test and (role == "target" or (role == "target-test" and not options.target_labels))
-    if not optional or (role == "target" and options.oracle):
+    if role == "target" and options.oracle:
         return examples(True)
-    if _flat_folder(place):
+    if optional and _flat_folder(place):
         return examples(False)
     try:
         return examples(True)
     except InputError as error:
         # In a folder of folders, reading on without labels could take in splits that are not meant.
-        if place.path.is_dir():
+        if role not in ("target", "target-test") or (place.path.is_dir() and not _flat_folder(place)):
             raise
         try:
             bare = examples(False)
         except InputError:
             raise error from None
+        if not optional:
+            todo = "--no-target-labels predicts it; --target-test names another part of the target, with labels"
+            raise InputError(f"{error}\n  {'or' if 'what to do' in str(error) else 'what to do'}: {todo}") from None
         say(f"{role}: read without its labels, which are optional here ({str(error).splitlines()[0]})")
         return bare
 
@@ -91,7 +96,7 @@ def read_dataset(argument: str, place: Place, data_dir: Path | None, *, labelled
         place: of a data set.
         data_dir: where its files are.
         labelled: without it labels are neither needed nor kept.
-        split: whose examples are meant.
+        split: of the domain.
 
     Raises:
         InputError: for an unknown name, bad data, or examples that no net of ``dalib adapt`` takes.
@@ -107,7 +112,7 @@ def read_dataset(argument: str, place: Place, data_dir: Path | None, *, labelled
     if kind == "text":
         inputs = list(inputs)
     elif kind == "images" and isinstance(inputs, np.ndarray):
-        inputs = pixels(f"{argument} {place.path}", inputs)
+        inputs = with_channels(f"{argument} {place.path}", inputs)
     if not labelled:
         return Raw(kind, inputs, None)
     if (np.asarray(labels) == UNLABELLED).any():

@@ -1,6 +1,7 @@
 """From what was read to domains in memory: images to tensors, texts to tokens or word vectors, scaling, splits."""
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,21 +12,22 @@ from dalib.core.types import ImagePreprocessing, TextPreprocessing
 from dalib.data import Domain, encode, from_arrays, load_tokenizer
 from dalib.data.domain import pool, random_holdout, stratified_holdout
 from dalib.data.matching import join
+from dalib.data.readers.arrays import is_sparse
 from dalib.data.readers.images import SHOWN, ImageFiles, published, read_image
-from dalib.data.readers.user_files import Raw
+from dalib.data.readers.places import Raw
+from dalib.data.readers.tabular.columns import Columns, Encoding, encode_columns, fit_columns
+from dalib.data.readers.tabular.words import Words, fit_words, word_vectors
 from dalib.data.transforms import Transform, compose, normalize, resize, rgb, to_float
 from dalib.encoders import load
 from dalib.run.own.features import Pretrained, Process, feature_function, text_features
 from dalib.run.own.options import SCALES, TARGETS
+from dalib.train.devices.processes import leads
 
 TEXT_ENCODERS = (
     *("bert_base", "bert_large", "bert_tiny", "roberta_base", "distilbert_base"),
     *("minilm_l6", "minilm_l12", "gpt2", "gpt2_medium"),
 )
-WORDS = 4096
-LENGTH = 8.0
-"""Of a text's vector. Among 1, 8, 16 and 64, by what source-only learns on held-out source reviews at the default rate:
-after 1,000 steps on one product's reviews 70 % at length 1, 81 % at length 8."""
+IMAGES_TODO = "take --frozen-features, or a smaller --size"
 
 
 class View(NamedTuple):
@@ -40,6 +42,8 @@ class View(NamedTuple):
         tokens: whether texts become token ids for a text encoder, or hashed word vectors.
         pretrained: the encoder with its weights, None without.
         frozen: replace every example by the pretrained encoder's features.
+        words: what the source tells of words, for hashed texts.
+        columns: what the source tells of the columns of tables.
     """
 
     kind: str
@@ -50,6 +54,16 @@ class View(NamedTuple):
     tokens: bool
     pretrained: Pretrained | None
     frozen: bool
+    words: Words | None = None
+    columns: Encoding | None = None
+
+
+def fitted(view: View, sources: Sequence[Raw], *, word_columns: int, missing: str) -> View:
+    """The view with what the sources, and nothing else, tell of words and of columns of tables."""
+    if view.kind == "text" and not view.tokens:
+        return view._replace(words=fit_words([text for raw in sources for text in raw.inputs], word_columns))
+    tables = [raw.inputs for raw in sources if isinstance(raw.inputs, Columns)]
+    return view._replace(columns=fit_columns(tables, missing=missing) if tables else None)
 
 
 def pretrained(encoder: str, weights: str, options: dict[str, Any]) -> Pretrained:
@@ -57,29 +71,46 @@ def pretrained(encoder: str, weights: str, options: dict[str, Any]) -> Pretraine
     return Pretrained(*load(encoder, weights=weights, **options))
 
 
-def arrays(argument: str, raw: Raw, view: View) -> np.ndarray:
-    """The examples of one place as an array ``[n, …]``, before scaling."""
+def arrays(argument: str, raw: Raw, view: View) -> Any:
+    """The examples of one place as an array ``[n, …]``, hashed texts as a sparse matrix ``[n, d]``, before scaling."""
     features = feature_function(view.pretrained) if view.frozen and view.pretrained else None
     if raw.kind == "images":
         return decode(argument, raw, _image_transform(view), features)
+    if isinstance(raw.inputs, Columns) and view.columns is not None:
+        return _noted(*encode_columns(raw.inputs, view.columns))
     if raw.kind != "text":
         return np.asarray(raw.inputs, np.float32)
-    if not view.tokens:
-        return word_vectors(raw.inputs)
+    if view.words is not None:
+        return _noted(*word_vectors(argument, raw.inputs, view.words))
     tokenizer = load_tokenizer(_tokenizer(view))
     ids = encode(tokenizer, raw.inputs, max_length=_length(view))
     return ids if features is None else text_features(features, ids, tokenizer.pad_id)
 
 
-def _check_memory(argument: str, count: int, size: int) -> None:
-    """Refuses images that would take more than half of this machine's memory, instead of being killed later."""
+def _noted(x: Any, notes: Sequence[str]) -> Any:
+    """``x``, after the notes are printed."""
+    if leads():
+        print("".join(f"{note}\n" for note in notes), end="", file=sys.stderr)
+    return x
+
+
+def check_dense(argument: str, xs: Sequence[Any]) -> None:
+    """Refuses sparse examples that methods in closed form would make dense in more than this machine's memory."""
+    sparse = [x for x in xs if is_sparse(x)]
+    # The rows as they are, those that are mapped, and the solver's copy.
+    size, count = (3 * 4 * sparse[0].shape[1] if sparse else 0), sum(x.shape[0] for x in sparse)
+    _check_memory(argument, count, size, what="texts", todo="take fewer --word-columns, or --encoder and its features")
+
+
+def _check_memory(argument: str, count: int, size: int, *, what: str = "images", todo: str = IMAGES_TODO) -> None:
+    """Refuses examples that would take more than half of this machine's memory, instead of being killed later."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if count * size > memory / 2:
         raise input_error(
             argument,
-            got=f"{count} images of {size / 2**20:.1f} MiB, {count * size / 2**30:.1f} GiB together",
+            got=f"{count} {what} of {size / 2**20:.1f} MiB, {count * size / 2**30:.1f} GiB together",
             expected=f"at most half of the {memory / 2**30:.1f} GiB of this machine",
-            todo="take --frozen-features, or a smaller --size",
+            todo=todo,
         )
 
 
@@ -113,14 +144,6 @@ def decode(argument: str, raw: Raw, transform: Transform, process: Process | Non
         more = f"\n    … and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         raise input_error(argument, got=f"{len(faults)} unreadable images:{shown}{more}", expected="readable images")
     return np.concatenate(parts)
-
-
-def word_vectors(texts: Sequence[str]) -> np.ndarray:
-    """Counts of words and word pairs hashed to 4,096 columns, rows of length 8; nothing is learnt from a domain."""
-    from sklearn.feature_extraction.text import HashingVectorizer
-
-    hashing = HashingVectorizer(n_features=WORDS, ngram_range=(1, 2), alternate_sign=False)
-    return hashing.transform(texts).toarray().astype(np.float32) * np.float32(LENGTH)
 
 
 def _image_transform(view: View) -> Transform:

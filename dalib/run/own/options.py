@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from dalib.core.files import folder_name
+from dalib.core.options import Count, Number
 from dalib.data.readers.places import place_of
 from dalib.run.config import named_values
 from dalib.run.presets.options import RunOptions
@@ -41,13 +42,28 @@ class Read:
     """vectors, images, series or text, where a file could be several. Default: as the file tells."""
     layout: str = "auto"
     """Of series: nct (channels first), ntc, or auto: the shorter of the two is the channels."""
+    maximum: tuple[str, ...] = ()
+    """Largest value that a pixel of an .npz archive can have, NUMBER for all or NAME=NUMBER for a domain. Default: 255
+    or 1, where all archives leave no doubt."""
+    root: tuple[str, ...] = ()
+    """Folder of the relative paths in list files, PATH for all or NAME=PATH for a domain. Default: the list's own."""
+    absolute_paths: bool = False
+    """Accept absolute paths in list files."""
     text_column: str = "text"
-    """Name of the texts in .jsonl and .csv."""
+    """Name of the texts in .jsonl, .csv and .tsv."""
     label_column: str = "label"
-    """Name of the labels in .jsonl and .csv."""
+    """Name of the labels in .jsonl, .csv and .tsv."""
+    categories: tuple[str, ...] = ()
+    """Columns of a table whose numbers are names of categories; columns of words are that with --kind vectors."""
+    drop_columns: tuple[str, ...] = ()
+    """Columns of a table that are left out, such as row numbers."""
+    missing: str = "refuse"
+    """Empty cells of a table: refuse, or mean to fill them with the source's mean (of categories: their shares)."""
+    word_columns: int = 16384
+    """Columns that the words and word pairs of texts are hashed to, for encoders of vectors."""
     task: str = "classification"
     """What is predicted: classification, or regression of real-valued labels (.npz with floating y [n] or [n, k], or a
-    .csv or .jsonl of numbers, whose --label-column a,b names the labels and all other columns are features)."""
+    .csv or .jsonl of numbers: --label-column a,b names the labels, all other columns are features)."""
     scale_targets: str = "none"
     """Of a regression: none, or source for labels of mean 0 and deviation 1 over the sources; scores are then in that
     unit, predictions.csv in the labels' own."""
@@ -70,12 +86,12 @@ class Own(RunOptions, Read):
     oracle: bool = False
     """Also train on the target's own labels, the upper bound; needs --target-test."""
     relation: str = "closed"
-    """How the label sets lie: closed (equal), partial (the target lacks classes of the source), open (it has others,
-    which count as one class, unknown), universal (both)."""
-    rejection: float = 0.8
+    """Of the label sets: closed (equal), partial (the target lacks classes of the source), open (it has others, which
+    count as one class, unknown), universal (both)."""
+    rejection: Annotated[float, Number(0, 1)] = 0.8
     """Open and universal: closed-set methods answer "unknown" below this probability (osbp and ovanet need none)."""
-    steps: int = 1000
-    save_every: int = 500
+    steps: Count = 1000
+    save_every: Count = 500
     population: str = "auto"
     """auto trains the runs of one method together (on a CPU not those of convolutional nets); a number limits how many;
     off trains one run after the other."""
@@ -92,15 +108,15 @@ class Own(RunOptions, Read):
     """Replace every example by the pretrained encoder's features once, and go on with vectors."""
     tokenizer: str = ""
     """Folder of a text encoder's tokeniser. Default: the one that came with the weights."""
-    max_length: int = 128
+    max_length: Count = 128
     """Tokens of a text."""
-    size: int = 32
+    size: Count = 32
     """Height and width of images for encoders without weights."""
     augment: tuple[str, ...] = ()
     """Views of training images, of both domains: crop (random resized crop), shift, flip. Default: none."""
     scale: str = "source"
     """Of vectors and series: none, source, domain, l1-domain (rows over their sum, then each domain by itself)."""
-    holdout: float = 0.2
+    holdout: Annotated[float, Number(0, 1, open_high=True)] = 0.2
     """Share of every source class that is held out to score the source; 0 trains on all of it."""
     benchmark: str = "own"
     """Name of the benchmark that the data are, for the ledger."""
@@ -131,14 +147,9 @@ ORDER = (
 )
 """The order in which options enter the hash, which the names of older folders hold fast; a new option comes last."""
 NEWER = (
-    "task",
-    "scale_targets",
-    "target_labelled",
-    "adapter",
-    "adapter_options",
-    "source_test",
-    "head",
-    "classifier_c",
+    *("task", "scale_targets", "target_labelled", "adapter", "adapter_options", "source_test", "head", "classifier_c"),
+    *("maximum", "root", "absolute_paths", "categories", "drop_columns", "missing", "word_columns"),
+    "keep",
 )
 """Options that count where they are not at their defaults only."""
 

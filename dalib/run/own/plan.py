@@ -1,10 +1,14 @@
 """What ``dalib adapt`` will do, and all that can be checked before any data is read."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from dalib.core.checks import InputError, choose, input_error
-from dalib.data.readers.user_files import KINDS, Place, place_of
+from dalib.core.options import check_fields
+from dalib.data.readers.places import KINDS, Place, place_of, told_apart
+from dalib.data.readers.tabular.columns import FILLS
+from dalib.data.readers.tabular.words import check_columns
 from dalib.encoders import HEADS
 from dalib.methods import METHODS as OWN_METHODS
 from dalib.methods import TEST_TIME
@@ -96,6 +100,12 @@ def check_method(options: Own, name: str) -> None:
     """Checks that a method is known and that the options suit it."""
     closed = closed_form(options, name)
     name = closed.method if closed else name
+    if name in CLASSIFIERS:
+        got, todo = (
+            f"{name}, which is a classifier",
+            f"source_only+{name} fits it on the source, coral+{name} adapts first",
+        )
+        raise input_error("method", got=got, expected="a method", todo=todo)
     choose("method", name, ALL_METHODS)
     if options.task == "regression":
         check_regression("source_only+classifier" if closed else name)
@@ -142,16 +152,12 @@ def _check_net(options: Own, name: str) -> None:
 
 def check_numbers(options: Own) -> None:
     """Checks ranges, and options that need or exclude one another."""
-    if options.seeds < 1:
-        raise input_error("seeds", got=options.seeds, expected="an integer ≥ 1")
     for view in options.augment:
         choose("augment", view, VIEWS)
     if options.augment and options.frozen_features:
-        raise input_error("augment", got="views beside --frozen-features", expected="one or the other")
-    if not 0 <= options.rejection <= 1:
-        raise input_error("rejection", got=options.rejection, expected="a probability in [0, 1]")
+        raise input_error("augment", got="views and --frozen-features", expected="one or the other")
     if options.oracle and options.relation in OPEN:
-        got = f"--oracle beside --relation {options.relation}"
+        got = f"--oracle and --relation {options.relation}"
         raise input_error("oracle", got=got, expected="closed or partial: its classes would be others")
     if options.frozen_features and not options.weights:
         raise input_error("frozen-features", got="no --weights", expected="a pretrained encoder")
@@ -171,7 +177,7 @@ def check_numbers(options: Own) -> None:
         raise input_error("task", got=got, expected="closed and 0 for a regression, which has no classes")
     known = [name for name in options.method if name in METHODS]
     if options.target_labelled and not any(needs_of(name).setting == "semi-supervised" for name in known):
-        expected = f"a semi-supervised method beside it: {', '.join(SEMI_SUPERVISED)}"
+        expected = f"a semi-supervised method with it: {', '.join(SEMI_SUPERVISED)}"
         raise input_error("target-labelled", got=", ".join(options.method), expected=expected)
     if options.task != "regression" and options.scale_targets != "none":
         raise input_error("scale-targets", got=options.scale_targets, expected="none without --task regression")
@@ -218,12 +224,18 @@ def check_options(options: Own) -> None:
         "task": dict.fromkeys(TASKS),
         "head": {"auto": None, **HEADS},
         "scale_targets": dict.fromkeys(TARGETS),
+        "missing": dict.fromkeys(FILLS),
     }
     checks: list[Callable[[], Any]] = [lambda n=name: check_method(options, n) for name in options.method]  # type: ignore[misc]
     checks += [lambda n=name: choose(n, getattr(options, n), tables[n]) for name in tables]  # type: ignore[misc]
     checks += [lambda: options.kind is None or choose("kind", options.kind, dict.fromkeys(KINDS))]
     checks += [lambda: options.encoder is None or choose("encoder", options.encoder, ENCODERS)]
-    checks += [lambda: check_numbers(options), lambda: protocol(options)]
+    checks += [
+        lambda: check_fields(options),
+        lambda: check_numbers(options),
+        lambda: protocol(options),
+        lambda: check_columns(options.word_columns),
+    ]
     gather(checks)
 
 
@@ -253,6 +265,7 @@ def plan(options: Own) -> Plan:
     if unused := [name for name in arguments if name not in running]:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
     sources = gather([lambda t=text: place_of("source", t) for text in options.source])  # type: ignore[misc]
+    *sources, target = told_apart([*sources, place_of("target", options.target)])
     for name in TEST_TIME:
         if fixed := [option for option in arguments.get(name, {}) if option in ("apply", "optimizer")]:
             todo = f"{name}.learning_rate=… sets the rate of the default optimiser"
@@ -260,6 +273,7 @@ def plan(options: Own) -> Plan:
     nets = [name for name, closed in found.items() if closed is None and name not in TEST_TIME]
     online = [name for name in options.method if name in TEST_TIME]
     classic = [closed for closed in found.values() if closed]
+    gather([partial(CLASSIC[c.method], **arguments.get(c.method, {})) for c in classic if c.method in CLASSIC])
     starts = any(METHODS[name](**arguments.get(name, {})).needs.start == "source" for name in nets)
     if online or (nets and (options.baseline or starts)):
         nets = ["source_only", *(name for name in nets if name != "source_only")]
@@ -273,7 +287,7 @@ def plan(options: Own) -> Plan:
         tuple(classic),
         arguments,
         tuple(sources),
-        place_of("target", options.target),
+        target,
         test,
         protocol(options),
         tuple(online),

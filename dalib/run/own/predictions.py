@@ -1,35 +1,51 @@
-"""What the examples of a target without labels were taken for, as a table that a spreadsheet opens."""
+"""``predictions.csv``: what the examples of a target without labels were taken for, in the order of the user's file."""
 
 import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dalib.core.files import write_atomically
+from dalib.data.readers.files.names import printable
 from dalib.data.readers.images import ImageFiles
 from dalib.data.readers.places import Raw
 
+FORMULA = tuple("=+-@\t\r＝＋－＠")
+"""What a spreadsheet takes for the start of a formula."""
 
-def names_of(raw: Raw) -> list[str]:
-    """What the examples of a place are called: the paths of images, elsewhere the number of the row or text, from 0."""
-    if isinstance(raw.inputs, ImageFiles):
-        return list(raw.inputs.paths)
-    return [str(i) for i in range(len(raw.inputs))]
+
+class Example(NamedTuple):
+    """One example of the target.
+
+    Attributes:
+        row: its number among the examples of its file or folder, from 1.
+        name: path of an image, in printable form; of others their number from 0.
+    """
+
+    row: int
+    name: str
+
+
+def examples_of(raw: Raw) -> list[Example]:
+    """Rows and names of the examples of a place, in its order."""
+    images = isinstance(raw.inputs, ImageFiles)
+    names = map(printable, raw.inputs.paths) if images else map(str, range(len(raw.inputs)))
+    return [Example(row, name) for row, name in enumerate(names, start=1)]
 
 
 def write_predictions(
-    folders: Sequence[Path], examples: Sequence[str], class_names: Sequence[str], unit: Any = None
+    folders: Sequence[Path], examples: Sequence[Example], class_names: Sequence[str], unit: Any = None
 ) -> list[Path]:
-    """Writes ``predictions.csv`` (example, class, probability) beside every ``predictions.npz`` in these run folders.
+    """Writes ``predictions.csv`` (example, class, probability, row) next to every ``predictions.npz`` in run folders.
 
-    Without classes it holds the predicted numbers (example, value, value 2, …).
+    Without classes it holds the predicted numbers (example, value, value 2, …, row).
 
     Args:
         folders: of finished runs; closed-form methods have no probabilities, and an empty column.
-        examples: names of the target's examples, in the order of the predictions.
+        examples: of the target, in the order of the predictions.
         class_names: of the predicted classes, "unknown" last where there is one; none for a regression.
         unit: ``(mean, deviation)`` that takes predicted numbers back to the labels' own scale.
     """
@@ -41,17 +57,30 @@ def write_predictions(
         with np.load(source, allow_pickle=False) as arrays:
             predicted = arrays["predictions"]
             sure = arrays["probabilities"].max(1) if "probabilities" in arrays.files else None
-        text = io.StringIO(newline="")
-        table = csv.writer(text)
-        if not class_names:
+        if class_names:
+            header = ["class", "probability"]
+            columns = [[class_names[i] for i in predicted], [""] * len(predicted) if sure is None else sure.tolist()]
+            columns[1] = [f"{p:.6f}" if p != "" else "" for p in columns[1]]
+        else:
             mean, spread = (0, 1) if unit is None else unit
             values = predicted * spread + mean
-            table.writerow(["example", "value", *(f"value {i + 1}" for i in range(1, values.shape[1]))])
-            table.writerows([example, *map(repr, row)] for example, row in zip(examples, values.tolist(), strict=True))
-            written.append(write_atomically(folder / "predictions.csv", text.getvalue().encode()))
-            continue
-        table.writerow(["example", "class", "probability"])
-        for i, (example, label) in enumerate(zip(examples, predicted, strict=True)):
-            table.writerow([example, class_names[label], "" if sure is None else f"{sure[i]:.6f}"])
+            header = ["value", *(f"value {i + 1}" for i in range(1, values.shape[1]))]
+            columns = [list(map(repr, column)) for column in values.T.tolist()]
+        text = io.StringIO(newline="")
+        table = csv.writer(text)
+        table.writerow(["example", *header, "row"])
+        for example, *cells in zip(examples, *columns, strict=True):
+            table.writerow([harmless(example.name), *map(harmless, cells), example.row])
         written.append(write_atomically(folder / "predictions.csv", text.getvalue().encode()))
     return written
+
+
+def harmless(cell: str) -> str:
+    """A cell that no spreadsheet runs: an apostrophe before what would be a formula; numbers stay as they are."""
+    if not cell.lstrip(" \n").startswith(FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell

@@ -7,14 +7,19 @@ import numpy as np
 
 from dalib.core.checks import InputError, input_error
 from dalib.data import Domain, match_classes
+from dalib.data.readers.images import ImageFiles
 from dalib.data.readers.places import Place, Raw
 from dalib.run.cli.progress import say
-from dalib.run.own.classes import check_classes, check_distinct, check_numbers
+from dalib.run.own.batch import check_batch
+from dalib.run.own.classes import check_classes, check_distinct, check_numbers, row_bytes
 from dalib.run.own.datasets import forget, read_place
+from dalib.run.own.examples import pixels_decided
 from dalib.run.own.inputs import (
     TEXT_ENCODERS,
     View,
     arrays,
+    check_dense,
+    fitted,
     make_shots,
     make_source,
     make_target,
@@ -25,7 +30,7 @@ from dalib.run.own.inputs import (
 )
 from dalib.run.own.options import Own, encoder_options
 from dalib.run.own.plan import ROLES, Plan
-from dalib.run.own.predictions import names_of
+from dalib.run.own.predictions import Example, examples_of
 from dalib.run.registry import ENCODERS
 
 T = TypeVar("T")
@@ -49,7 +54,7 @@ class Data(NamedTuple):
     target: Domain
     view: View
     encoder: str
-    examples: list[str]
+    examples: list[Example]
     unit: tuple[np.ndarray, np.ndarray] | None = None
     shots: Domain | None = None
 
@@ -74,31 +79,40 @@ def read_domains(options: Own, todo: Plan) -> Data:
     roles = [(role, place) for role, places in todo.places.items() for place in places]
     raws = [_try(faults, lambda r=r, p=p: read_place(r, p, options)) for r, p in roles]  # type: ignore[misc]
     forget()
+    raws = _try(faults, lambda: pixels_decided(options, [place.name for _, place in roles], raws)) or raws
     whole = [raw for raw in raws if raw is not None]
-    # Labels are compared only when all are there: half of them would give wrong differences.
-    if len(whole) == len(raws):
+    kinds = {raw.kind for raw in whole}
+    # Labels are compared only when all are there and of one kind: else the differences follow from another fault.
+    if len(whole) == len(raws) and len(kinds) == 1:
         found: dict[str, list[tuple[Place, Raw]]] = {role: [] for role in todo.places}
         for (role, place), raw in zip(roles, whole, strict=True):
             found[role].append((place, raw))
         _try(faults, lambda: _check_labels(options, found))
-    kinds = {raw.kind for raw in whole}
     if len(kinds) > 1:
         faults.append(_several_kinds(roles, raws))
     view, encoder = None, options.encoder or ""
     if len(kinds) == 1:
         encoder = encoder or DEFAULT_ENCODERS[whole[0].kind]
         view = _try(faults, lambda: _view(options, todo, whole[0].kind, encoder))
+    if len(whole) == len(raws) and options.frozen_features:
+        by_role = [(role, raw) for (role, _), raw in zip(roles, whole, strict=True)]
+        of_sources = [raw for role, raw in by_role if role == "source"]
+        _try(faults, lambda: check_batch(options, todo.nets, of_sources, dict(by_role)["target"]))
+    if view is not None and not faults:
+        told, unfitted = [raw for (role, _), raw in zip(roles, whole, strict=True) if role == "source"], view
+        more = {"word_columns": options.word_columns, "missing": options.missing}
+        view = _try(faults, lambda: fitted(unfitted, told, **more))  # type: ignore[arg-type]
     # Faults so far stop the computing of features, not the decoding of images: truncated ones are to be named too.
     seen = view if view is not None and not faults else _plain(options, kinds)
     xs: list[np.ndarray | None] = [None] * len(raws)
     for i, ((_, place), one) in enumerate(zip(roles, raws, strict=True)):
-        if one is not None and seen is not None and (not faults or one.kind == "images"):
+        if one is not None and seen is not None and (not faults or isinstance(one.inputs, ImageFiles)):
             xs[i] = _try(faults, lambda p=place, r=one: arrays(str(p.path), r, seen))  # type: ignore[misc]
     known = {place.name: x.shape[1:] for (_, place), x in zip(roles, xs, strict=True) if x is not None}
     _try(faults, lambda: same_shape(known))
-    ours = [(place, x) for (role, place), x in zip(roles, xs, strict=True) if role.startswith("source")]
-    theirs = [x for (role, _), x in zip(roles, xs, strict=True) if not role.startswith("source")]
-    _try(faults, lambda: check_distinct(ours, theirs))
+    _try(faults, lambda: check_distinct([(*pair, x) for pair, x in zip(roles, xs, strict=True) if x is not None]))
+    if todo.classic:
+        _try(faults, lambda: check_dense("method", [x for x in xs if x is not None]))
     if faults or view is None:
         raise InputError("\n".join(faults))
     parts = [Part(r, p, raw, x) for (r, p), raw, x in zip(roles, whole, xs, strict=True) if x is not None]
@@ -131,7 +145,7 @@ def _domains(options: Own, parts: Sequence[Part], view: View, encoder: str) -> D
         tests=[(xs[i], labels[i]) for i in at["source-test"]],
     )
     # The labelled examples of the target leave its pool and its test, or they would be tested on.
-    examples = [names_of(part.raw) for part in parts]
+    examples = [examples_of(part.raw) for part in parts]
     target, shots = parts[at["target"][0]].place.name, None
     for shot in at["target-labelled"]:
         shots = make_shots(f"{target}, labelled", xs[shot], labels[shot], source)
@@ -159,14 +173,14 @@ def _apart(kind: str, argument: str, xs: np.ndarray, shots: np.ndarray) -> np.nd
     Raises:
         InputError: when none is left.
     """
-    seen = {np.ascontiguousarray(x).tobytes() for x in shots}
-    kept = np.flatnonzero([np.ascontiguousarray(x).tobytes() not in seen for x in xs])
+    seen, rows = set(row_bytes(shots)), row_bytes(xs)
+    kept = np.flatnonzero([row not in seen for row in rows])
     if len(kept) == 0:
-        got = f"all {len(xs)} examples of {argument} among the labelled ones"
+        got = f"all {len(rows)} examples of {argument} among the labelled ones"
         raise input_error("target-labelled", got=got, expected="a few, and others without labels in the pool")
-    if gone := len(xs) - len(kept):
+    if gone := len(rows) - len(kept):
         what = "vectors" if kind == "vectors" else "examples"
-        say(f"{argument}: {gone} of {len(xs)} {what} are among --target-labelled and are left out")
+        say(f"{argument}: {gone} of {len(rows)} {what} are among --target-labelled and are left out")
     return kept
 
 

@@ -123,17 +123,20 @@ def run_test_time(
     experiment = replace(start, method=name, method_options=flat(options))
     config = configuration(experiment, target.class_names, fingerprints((source, target)), command=command)
     record = open_record(folder, {**config, "start": begin.record})._replace(clock=Clock())
+    # What is scored: a target without labels gets predictions alone.
     labels = target.labels("test")
     known = not unlabelled(labels).any()
     file = folder / ("final.npz" if known else "predictions.npz")
     if (end := record.end()) is not None and not faults(folder, end, file.name):
         return folder
     hold(folder)
+    # One pass, from the start: a broken-off one leaves nothing that could be gone on from.
     record.cut_after(-1)
     sample = source.split("train").__getitems__(range(start.batch_size))[0]
     variables = begin.variables(program.net, jnp.asarray(sample))
     rows = stream_of(len(labels), start.batch_size, start.seed)
     passed = go_over(make_method(name, options, program.net), variables, target, rows)
+    # Lines batch by batch, as a deployed net would be watched, and then of the whole stream.
     for i, (here, metrics) in enumerate(zip(rows, passed.metrics, strict=True), start=1):
         record.write("train", i, metrics=metrics)
         if known:

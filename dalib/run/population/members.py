@@ -221,6 +221,9 @@ def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
         split = domain.split("train")
         key = (id(split), labelled)
         if key not in offsets:
+            size = len(split) * np.asarray(split.__getitems__([0])[0]).nbytes
+            if limit is not None and size > limit:  # rows of sparse texts grow when they are read
+                raise InputError(f"the examples of {domain.name} are more than {limit / 2**20:.0f} MiB")
             x, y = split.__getitems__(range(len(split)))
             if not isinstance(x, np.ndarray) or (inputs and x.shape[1:] != inputs[0].shape[1:]):
                 raise InputError(f"the examples of {domain.name} have another shape or several")

@@ -30,12 +30,13 @@ def make_evaluation(
 
     Returns:
         None where every member has to be evaluated by itself: methods that recompute batch statistics on the target,
+        runs that keep predictions,
         test examples that are no arrays of one shape, or more than half of what the memory allows.
     """
     program = runs[0].program
     placed = (
         None
-        if program.method.hooks.calibrate
+        if program.method.hooks.calibrate or any(run.experiment.keep for run in runs)
         else [
             _place([run.labelled for run in runs]),
             _place([run.target for run in runs]),

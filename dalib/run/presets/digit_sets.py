@@ -12,7 +12,7 @@ from dalib.core.checks import choose, input_error
 from dalib.data import DIGIT_DOMAINS, Domain, from_arrays
 from dalib.data.benchmarks import load
 from dalib.data.digits import FRAME, GEOMETRIES, mnist_frame
-from dalib.data.domain import ArraySplit
+from dalib.data.readers.arrays import ArraySplit
 from dalib.run.config import Experiment
 
 CLASSES = tuple("0123456789")
@@ -86,12 +86,12 @@ class Pixels:
         return self.base.labels
 
     def fingerprint(self) -> str:
-        """That of the bytes; the number of channels stands beside it in the record."""
+        """That of the bytes; the record also has the number of channels."""
         return self.base.fingerprint()
 
 
 def stated(protocol: str, source: str, target: str, geometry: str) -> tuple[tuple[str, str], ...]:
-    """What a run record says of its data; nothing for the packaged sets, whose fingerprints say it."""
+    """What a run record says of its data; nothing for the packaged sets: their fingerprints say it."""
     if protocol == "packaged":
         return ()
     frame = choose("geometry", geometry, GEOMETRIES)

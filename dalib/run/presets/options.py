@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from dalib.core.options import Count
 from dalib.run.config import Recipe
 
 # What a protocol preset is made of; the presets themselves: :mod:`dalib.run.presets.protocols`.
@@ -25,7 +26,7 @@ class Settings(NamedTuple):
         batch_norm: convention.
         options: the method's own hyper-parameters; those of the command line come on top.
         encoder_options: of a net made for this protocol; empty leaves it as the benchmark has it.
-        bottleneck_options: beside its width.
+        bottleneck_options: other fields than its width.
         head: by name.
         head_options: its fields.
         augment: views of the training images, joined by ``+``, see :data:`dalib.methods.parts.augmentation.VIEWS`.
@@ -56,7 +57,7 @@ class Protocol(NamedTuple):
         test_view: what a test image goes through.
         selection: how the source chose its epoch. Ours always reports the last step, the source-validated pick and,
             labelled, the oracle's pick side by side.
-        seeds: runs behind a published number, 0 if the source does not say.
+        seeds: runs of a published number, 0 if the source does not say.
         departures: what dalib does otherwise.
         by_task: settings by ``source → target`` and method, in the place of ``settings``.
     """
@@ -80,7 +81,7 @@ def tllib(
     batch: int = 32,
     bottleneck: str = "linear-bn-relu",
     width: int | None = 256,
-    steps: int = 20_000,
+    steps: Count = 20_000,
     batch_norm: str = "joint",
     multiplier: float = 0.1,
     constant: bool = False,
@@ -106,17 +107,17 @@ class RunOptions:
 
     method: tuple[str, ...]
     """Methods to run, one or more."""
-    seeds: int = 3
+    seeds: Count = 3
     """Seeds 0 … seeds − 1 of each net and task; closed-form methods have no randomness."""
-    steps: int = 500
+    steps: Count = 500
     """Training steps of a run."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Examples of each domain in a step, on all devices together; their number must divide it."""
     bottleneck: str = "none"
     """Layers between encoder and head, by name."""
     batch_norm: str = "auto"
     """joint, separate, source, domain, frozen; auto takes each method's own convention."""
-    accumulate: int = 1
+    accumulate: Count = 1
     """In how many parts a batch goes through the net, to save memory: exact where all losses are means over examples,
     refused for other methods and for BatchNorm by the batch."""
     gradient_cache: bool = False
@@ -124,11 +125,11 @@ class RunOptions:
     recipe: Recipe = Recipe()
     preset: str = ""
     """Recipe, bottleneck, batch, steps and BatchNorm of a published protocol, per method: tllib, deepda, dann-paper,
-    adda-paper, mcd-paper, shot; for digits lenet, tllib-digits, shot-digits. It stands in the place of --recipe,
+    adda-paper, mcd-paper, shot; for digits lenet, tllib-digits, shot-digits. It replaces --recipe,
     --bottleneck, --batch-size, --batch-norm, --steps. Whatever it selected by, the report shows the last step, the
     validators' picks and, labelled, the oracle's."""
     preset_steps: bool = True
-    """--no-preset-steps: keep --steps beside a preset."""
+    """--no-preset-steps: keep --steps with a preset."""
     adapter: str = ""
     """Freeze the pretrained encoder and train few parameters that change its weights: lora, dora, bitfit, ia3."""
     adapter_options: tuple[str, ...] = ()
@@ -137,12 +138,15 @@ class RunOptions:
     """Hyper-parameters of methods, e.g. dann.weight=0.5 dan.estimator=biased."""
     oracle: bool = True
     """Also train on the target's labels: the upper bound, labelled as such."""
-    log_every: int = 20
+    log_every: Count = 20
     """Steps between two lines of the record; each holds means over these steps."""
-    evaluate_every: int = 100
+    evaluate_every: Count = 100
     """Steps between two evaluations, a multiple of log_every."""
-    save_every: int = 200
+    save_every: Count = 200
     """Steps between two checkpoints, a multiple of log_every."""
+    keep: int = 0
+    """For dalib select: keep predictions and features of this many examples of each split at every evaluation, 500 say
+    (6 bytes for each example and each feature or class). 0 keeps none."""
     population: str = "auto"
     """auto trains the runs of one method together, as many as fit the device; a number limits how many; off trains one
     run after the other. Numbers agree to rounding."""
@@ -186,7 +190,7 @@ NO_PROTOCOL = (
     *("data_dir", "prepared", "population", "array", "out", "report"),
 )
 """Options that say which runs are done and where; they do not change a run."""
-ADDED = ("accumulate", "gradient_cache", "adapter", "adapter_options")
+ADDED = ("accumulate", "gradient_cache", "adapter", "adapter_options", "keep")
 """Options that came later: at their defaults they leave the names of older folders as they are."""
 
 

@@ -68,3 +68,16 @@ def test_coral_changes_rows_of_length_one_as_it_changes_others():
         assert np.abs(moved - xs).max() > 0.1
         np.testing.assert_allclose(moved, CLASSIC["coral"]().fit(xs, y, xt).source, rtol=1e-9, atol=1e-9)
     assert np.abs(CLASSIC["coral"](form="paper").fit(xs, y, xt).source - xs).max() < 0.1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_transport_keeps_the_spread_of_the_target(form):
+    """With entropy 1 every source row moves to about the target's mean, and a regularised classifier sees nothing."""
+    y, source, target = rows(0)
+    xs, xt = (FORMS[form](x, source) for x in (source, target))
+
+    def share(**options) -> float:
+        moved = CLASSIC["ot"](**options).fit(xs, y, xt).source
+        return moved.var(0).sum() / xt.var(0).sum()
+
+    assert share() > 0.4 and share(entropy=1.0) < 0.05

@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dalib.core.checks import input_error
+from dalib.core.checks import choose, input_error
+from dalib.evaluate.inputs import classes_of, matrix
 
 
 class Agreement(NamedTuple):
@@ -48,14 +49,17 @@ def agreement(predictions: Any, clusters: Any) -> Agreement:
     )
 
 
-def class_agreement(features: Any, predictions: Any, num_classes: int, *, seed: int = 0) -> Agreement:
+def class_agreement(
+    features: Any, predictions: Any, num_classes: int, *, seed: int = 0, start: str = "random"
+) -> Agreement:
     """ClassAMI and its relatives: predicted classes against k-means of the rows of unit length with K = C.
 
     Args:
         features: ``[n, d]``, or logits, of target examples.
         predictions: predicted classes ``[n]``.
         num_classes: C.
-        seed: of k-means.
+        seed: of k-means from random starts.
+        start: of k-means: "random", the best of ten, or "classes", once from the mean rows of the predicted classes.
 
     Raises:
         InputError: for other shapes, features that are not finite, or fewer examples than classes.
@@ -64,11 +68,37 @@ def class_agreement(features: Any, predictions: Any, num_classes: int, *, seed: 
         Musgrave, Belongie, Lim 2022, "Three new validators and a large-scale benchmark ranking for unsupervised domain
         adaptation", arXiv 2208.07360.
     """
+    return agreement(predictions, clusters(features, predictions, num_classes, seed=seed, start=start))
+
+
+def clusters(features: Any, predictions: Any, num_classes: int, *, seed: int = 0, start: str = "random") -> np.ndarray:
+    """The clusters ``[n]`` of :func:`class_agreement`, which has the arguments."""
     from sklearn.cluster import KMeans
 
-    x = np.asarray(features, np.float64)
-    if x.ndim != 2 or len(x) < num_classes or not np.isfinite(x).all():
-        raise input_error("features", got=f"shape {x.shape}", expected=f"finite [n, d] with n ≥ {num_classes}")
+    choose("start", start, dict.fromkeys(("random", "classes")))
+    x = matrix("features", features, least=num_classes)
+    y = classes_of("predictions", predictions, classes=num_classes, rows=len(x))
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    clusters = KMeans(num_classes, n_init=10, random_state=seed).fit_predict(x)
-    return agreement(predictions, clusters)
+    if start == "random":
+        return KMeans(num_classes, n_init=10, random_state=seed).fit_predict(x)
+    member = np.eye(num_classes)[y]
+    # A class without rows starts at the origin.
+    means = member.T @ x / np.maximum(member.sum(0), 1)[:, None]
+    return KMeans(num_classes, init=means, n_init=1).fit_predict(x)
+
+
+def silhouette(features: Any, predictions: Any) -> float:
+    """Mean silhouette of the rows under their predicted classes, in [−1, 1]; NaN unless 2 … n − 1 classes occur.
+
+    Args:
+        features: ``[n, d]`` of target examples.
+        predictions: predicted classes ``[n]``.
+
+    References:
+        Rousseeuw, Silhouettes, Journal of Computational and Applied Mathematics 1987.
+    """
+    from sklearn.metrics import silhouette_score
+
+    x = matrix("features", features)
+    y = classes_of("predictions", predictions, classes=np.iinfo(np.int32).max, rows=len(x))
+    return float(silhouette_score(x, y)) if 2 <= len(np.unique(y)) < len(y) else float("nan")

@@ -1,14 +1,15 @@
 """Tables of features in files: rows and labels out of .npz archives and MATLAB files, by name."""
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dalib.core.checks import InputError, input_error
-from dalib.data.readers.user_files import Place
+from dalib.data.readers.arrays import not_finite
+from dalib.data.readers.files.npz import read_mat, read_npz
+from dalib.data.readers.places import Place
 
 ROWS = ("x", "fts", "feas", "features", "X")
 LABELS = ("y", "labels", "label", "Y")
@@ -67,29 +68,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     where = f"table {path}"
     if not path.is_file():
         raise input_error(where, got="no such file", expected="a file .npz or .mat")
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise input_error(where, got=f"a file {path.name}", expected="a file .npz or .mat")
-    return _matlab(where, path) if path.suffix == ".mat" else _numpy(where, path)
-
-
-def _numpy(where: str, path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise input_error(where, got=f"{error}", expected="an .npz archive of plain arrays") from None
-
-
-def _matlab(where: str, path: Path) -> dict[str, np.ndarray]:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        found: dict[str, Any] = loadmat(path)
-    except (MatReadError, ValueError, OSError, EOFError, NotImplementedError, TypeError) as error:
-        todo = "version 7.3 is HDF5: save with -v7"
-        raise input_error(where, got=f"{error}", expected="a MATLAB file up to version 7.2", todo=todo) from None
-    return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    return read_mat(where, path) if path.suffix.lower() == ".mat" else read_npz(where, path)[0]
 
 
 def _table(source: Source, arrays: dict[str, np.ndarray]) -> Table:
@@ -103,13 +84,18 @@ def _table(source: Source, arrays: dict[str, np.ndarray]) -> Table:
             raise input_error(where, got=got, expected=f"{what} in {' or '.join(wanted)}", todo="--x-name, --y-name")
         picked.append(arrays[there[0]])
     x, y = picked[0], picked[1].reshape(-1)
-    if x.ndim != 2 or not len(x) or not (np.issubdtype(x.dtype, np.number) or x.dtype == bool):
-        raise input_error(where, got=f"rows of shape {x.shape}, dtype {x.dtype}", expected="numbers [n, d]")
-    if len(y) != len(x) or y.dtype.kind not in "iuUf" or (y.dtype.kind == "f" and (y != np.round(y)).any()):
+    if x.ndim != 2 or not x.size or x.dtype.kind not in "iufb":
+        raise input_error(where, got=f"rows of shape {x.shape}, dtype {x.dtype}", expected="real numbers [n, d]")
+    if len(y) != len(x) or y.dtype.kind not in "iuUf" or (y.dtype.kind == "f" and not _whole(y)):
         expected = f"[{len(x)}] whole numbers or texts"
         raise input_error(where, got=f"labels of shape {y.shape}, dtype {y.dtype}", expected=expected)
-    if not np.isfinite(x).all():
-        bad = np.flatnonzero(~np.isfinite(x).all(1))
-        raise input_error(where, got=f"NaN or infinity in {len(bad)} rows, first {bad[0]}", expected="finite numbers")
+    if len(bad := not_finite(x)):
+        got = f"NaN, infinity or too large for float32 in {len(bad)} rows, first {bad[0]}"
+        raise input_error(where, got=got, expected="finite numbers")
     labels = y.astype(np.int64) if y.dtype.kind == "f" else y
     return Table(x.astype(np.float32), [str(label) for label in labels])
+
+
+def _whole(y: np.ndarray) -> bool:
+    """Whether floats are whole numbers that int64 holds."""
+    return bool((np.abs(y) < 2**53).all() and (y == np.round(y)).all())

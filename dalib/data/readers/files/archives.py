@@ -128,7 +128,7 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
 def _from_tar(archive: Path, folder: str, most: float) -> list[str]:
     with tarfile.open(archive) as packed:
         members, size = [], 0
-        for member in packed:  # one by one: what is behind the bound is not even decompressed
+        for member in packed:  # one by one: nothing after the bound is even decompressed
             members.append(member)
             size += member.size
             _bounded(archive, size, most)

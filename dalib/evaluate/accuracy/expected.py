@@ -1,0 +1,159 @@
+"""Expected accuracy of a model on the target: all estimators in one call, and what they say together."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dalib.core.checks import choose
+from dalib.evaluate.accuracy import estimators as e
+from dalib.evaluate.accuracy.calibration import source_temperature
+from dalib.evaluate.accuracy.estimate import Estimate, undefined
+from dalib.evaluate.validators.evidence import Evidence
+from dalib.evaluate.validators.registry import SOURCE, WEIGHTED
+from dalib.evaluate.validators.scoring import doubts
+
+APART = 0.1
+"""Spread of the estimates above which they count as disagreeing."""
+
+
+class Model(NamedTuple):
+    """What an estimator gets: evidence, the temperature from the source, and evidence on the other seeds."""
+
+    evidence: Evidence
+    temperature: float
+    peers: tuple[Evidence, ...] = ()
+
+    @property
+    def calibrated(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Logits of the source over the temperature, its labels, and logits of the target over the temperature."""
+        own = self.evidence
+        return own.source_logits / self.temperature, own.source_labels, own.target_logits / self.temperature
+
+
+class Estimator(NamedTuple):
+    """One estimator of the accuracy.
+
+    Attributes:
+        summary: what it does, with its premise.
+        needs: fields of :class:`~dalib.evaluate.validators.Evidence` beside ``target_logits``.
+        estimate: ``Model -> Estimate``.
+        collapse: what it makes of a confident collapse: "sees" or "blind".
+    """
+
+    summary: str
+    needs: tuple[str, ...]
+    estimate: Callable[[Model], Estimate]
+    collapse: str
+
+
+def _weighted(model: Model) -> Estimate:
+    found = e.importance_weighted(model.evidence.weights, model.evidence.wrong, seed=model.evidence.seed)
+    return found._replace(note=doubts(model.evidence.weights))
+
+
+def _seeds(model: Model) -> Estimate:
+    return e.agreement_of_seeds([own.target_logits for own in (model.evidence, *model.peers)], seed=model.evidence.seed)
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    "atc": Estimator(
+        "share above the source's threshold of sureness; sure is right equally often",
+        SOURCE,
+        lambda m: e.thresholded_confidence(*m.calibrated, seed=m.evidence.seed),
+        "blind",
+    ),
+    "doc": Estimator(
+        "source accuracy less the drop of confidence; equal over-confidence",
+        SOURCE,
+        lambda m: e.difference_of_confidences(*m.calibrated, seed=m.evidence.seed),
+        "blind",
+    ),
+    "gde": Estimator("agreement of seeds; their ensemble is calibrated", (), _seeds, "blind"),
+    "cot": Estimator(
+        "transport of predictions to the source's labels; equal class frequencies",
+        SOURCE,
+        lambda m: e.transport(*m.calibrated, seed=m.evidence.seed),
+        "sees",
+    ),
+    "nuclear": Estimator(
+        "source accuracy less the drop of the nuclear norm; balanced classes",
+        SOURCE,
+        lambda m: e.nuclear_norm(*m.calibrated, seed=m.evidence.seed),
+        "sees",
+    ),
+    "weighted": Estimator("source accuracy weighted by density ratios; covariate shift", WEIGHTED, _weighted, "blind"),
+    "label_shift": Estimator(
+        "the source's recalls under the estimated class frequencies; label shift",
+        SOURCE,
+        lambda m: e.label_shifted(
+            m.evidence.source_logits, m.evidence.source_labels, m.evidence.target_logits, seed=m.evidence.seed
+        ),
+        "blind",
+    ),
+}
+"""By name."""
+
+
+class Expected(NamedTuple):
+    """What the estimators say together.
+
+    Attributes:
+        value: their median; NaN where there is none.
+        low: the lower of their median lower end and the least of them, so that disagreement widens the interval.
+        high: the same upwards.
+        estimates: by name, those that are not defined included.
+        warning: that they disagree, or that the model has collapsed; empty if nothing is to be said.
+    """
+
+    value: float
+    low: float
+    high: float
+    estimates: dict[str, Estimate]
+    warning: str = ""
+
+
+def expected_accuracy(
+    evidence: Evidence, *, peers: Sequence[Evidence] = (), names: Sequence[str] | None = None
+) -> Expected:
+    """Predicts the accuracy on the target from what is known without its labels.
+
+    Of a model that has collapsed only the estimators that see it are read, and importance weighting is not where the
+    density ratios say little.
+
+    Args:
+        evidence: on the model, at best with held-out source examples and features.
+        peers: evidence on the same method's other seeds, on the same target examples.
+        names: of :data:`ESTIMATORS`; None for all.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    chosen = {name: choose("estimator", name, ESTIMATORS) for name in (ESTIMATORS if names is None else names)}
+    known = not evidence.lacks(SOURCE)
+    temperature = source_temperature(evidence.source_logits, evidence.source_labels) if known else 1.0
+    model = Model(evidence, temperature, tuple(peers))
+    found = {}
+    for name, estimator in chosen.items():
+        lacking = evidence.lacks(estimator.needs)
+        found[name] = undefined("not kept: " + ", ".join(lacking)) if lacking else estimator.estimate(model)
+    collapsed = evidence.spread.collapsed
+    read = {
+        name: estimate
+        for name, estimate in found.items()
+        if np.isfinite(estimate.value) and not estimate.note and not (collapsed and chosen[name].collapse == "blind")
+    }
+    if not read:
+        none = float("nan")
+        return Expected(none, none, none, found, f"collapsed: {collapsed}" if collapsed else "no estimator applies")
+    values, lows, highs = (np.array([getattr(x, end) for x in read.values()]) for end in ("value", "low", "high"))
+    low, high = min(np.median(lows), values.min()), max(np.median(highs), values.max())
+    return Expected(float(np.median(values)), float(low), float(high), found, _warning(read, collapsed))
+
+
+def _warning(read: dict[str, Estimate], collapsed: str) -> str:
+    least, most = (pick(read, key=lambda name: read[name].value) for pick in (min, max))
+    parts = [f"collapsed: {collapsed}"] if collapsed else []
+    if read[most].value - read[least].value > APART:
+        parts.append(f"estimators disagree: {read[least].value:.2f} ({least}) to {read[most].value:.2f} ({most})")
+    return "; ".join(parts)

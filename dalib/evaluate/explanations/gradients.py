@@ -1,0 +1,86 @@
+"""Explanations from gradients: integrated gradients of any input, Grad-CAM of a convolutional net's maps.
+
+A score is a pure function ``inputs [n, ...] -> [n]``, each example's by itself, and in evaluation mode.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from dalib.core.checks import input_error
+
+Score = Callable[[Array], Array]
+
+
+def check_score(score: Score, inputs: Any, name: str = "inputs") -> Array:
+    """Returns floating inputs, if the score gives one number an example.
+
+    Raises:
+        InputError: for integer inputs, no examples, or a score of another shape.
+    """
+    x = jnp.asarray(inputs)
+    if x.ndim < 2 or not len(x) or not jnp.issubdtype(x.dtype, jnp.floating):
+        todo = "convert images to floats; of tokens explain the embeddings"
+        raise input_error(name, got=f"{x.dtype}{list(x.shape)}", expected="floating [n, ...] with n ≥ 1", todo=todo)
+    found = jax.eval_shape(score, x)
+    if found.shape != x.shape[:1]:
+        raise input_error("score", got=f"shape {found.shape}", expected=f"{x.shape[:1]}, one number an example")
+    return x
+
+
+def integrated_gradients(score: Score, inputs: Any, *, baseline: Any = 0.0, steps: int = 32) -> Array:
+    """How much each entry adds to the score, on the straight way from a baseline.
+
+    Completeness: attributions of an example sum to ``score(input) − score(baseline)``, up to the rule's error. Check
+    it, and take more steps where it is missed.
+
+    Args:
+        score: see the module.
+        inputs: ``[n, ...]``.
+        baseline: of the inputs' shape, or broadcast to it: black, the mean, a blurred image, an empty text.
+        steps: points of Gauss and Legendre's rule; exact for scores that are polynomials of degree 2 · steps.
+
+    Returns:
+        ``[n, ...]``.
+
+    References:
+        Sundararajan, Taly, Yan, Axiomatic Attribution for Deep Networks, ICML 2017, arXiv 1703.01365.
+    """
+    x = check_score(score, inputs)
+    if steps < 1:
+        raise input_error("steps", got=steps, expected="a number ≥ 1")
+    start = jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape)
+    points, weights = np.polynomial.legendre.leggauss(steps)
+    slope = jax.grad(lambda z: jnp.sum(score(z)))
+
+    def add(total: Array, at: tuple[Array, Array]) -> tuple[Array, None]:
+        point, weight = at
+        return total + weight * slope(start + point * (x - start)), None
+
+    rule = (jnp.asarray((points + 1) / 2, x.dtype), jnp.asarray(weights / 2, x.dtype))
+    return (x - start) * jax.lax.scan(add, jnp.zeros_like(x), rule)[0]
+
+
+def grad_cam(score_of_maps: Score, maps: Any) -> Array:
+    """Where a layer's maps speak for the score: the positive part of their sum, weighted by mean gradients.
+
+    Args:
+        score_of_maps: the rest of the net, from maps ``[n, h, w, c]`` (or ``[n, t, c]`` of series) to ``[n]``.
+        maps: the layer's output.
+
+    Returns:
+        ``[n, h, w]`` (``[n, t]``), ≥ 0, at the resolution of the maps; not scaled.
+
+    References:
+        Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, Grad-CAM, ICCV 2017, arXiv 1610.02391.
+    """
+    x = check_score(score_of_maps, maps, "maps")
+    if x.ndim < 3:
+        raise input_error("maps", got=f"shape {x.shape}", expected="[n, h, w, c] or [n, t, c]")
+    slope = jax.grad(lambda z: jnp.sum(score_of_maps(z)))(x)
+    weights = slope.mean(tuple(range(1, x.ndim - 1)), keepdims=True)
+    return jnp.maximum(jnp.sum(weights * x, axis=-1), 0)

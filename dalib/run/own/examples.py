@@ -1,0 +1,45 @@
+"""How the places of a command are read, and what is decided for the images of all of them together."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dalib.data.readers.files.maximum import to_bytes
+from dalib.data.readers.places import Options, Place, Raw, by_name, maxima
+from dalib.run.own.options import Own
+from dalib.train.devices.processes import leads
+
+
+def reading(options: Own, place: Place) -> Options:
+    """How the files of a place are read."""
+    columns = (options.text_column, options.label_column)
+    root = by_name("root", options.root, [place.name], others=True).get(place.name, "")
+    return Options(
+        *(options.kind, options.layout, *columns, options.task == "regression"),
+        root=Path(root).expanduser() if root else None,
+        absolute_paths=options.absolute_paths,
+        categories=options.categories,
+        drop=options.drop_columns,
+    )
+
+
+def pixels_decided(options: Own, names: Sequence[str], raws: Sequence[Raw | None]) -> list[Raw | None]:
+    """What was read, with all images as bytes by one decision on their range; prints it and the readers' notes.
+
+    Args:
+        options: of the command.
+        names: of the domains.
+        raws: what was read of each; None for what could not be read.
+
+    Raises:
+        InputError: as :func:`dalib.data.readers.files.maximum.to_bytes`; bad values or names in --maximum or --root.
+    """
+    by_name("root", options.root, names)
+    stated = maxima(options.maximum, names)
+    which = [i for i, raw in enumerate(raws) if raw is not None and raw.kind == "images"]
+    done = to_bytes([(names[i], raws[i].inputs) for i in which], stated)  # type: ignore[union-attr]
+    if leads():
+        notes = dict.fromkeys(note for raw in raws if raw is not None for note in raw.notes)
+        print("".join(f"{line}\n" for line in (*notes, done.decision) if line), end="", file=sys.stderr)
+    images = dict(zip(which, done.inputs, strict=True))
+    return [raw._replace(inputs=images[i]) if raw is not None and i in images else raw for i, raw in enumerate(raws)]
