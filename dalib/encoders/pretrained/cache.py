@@ -72,5 +72,5 @@ def _unwritable(folder: Path, error: OSError) -> Exception:
         "DALIB_CACHE",
         got=f"{folder}, which can't be written ({error.strerror})",
         expected="a folder with permission to write",
-        todo="set DALIB_CACHE to another folder that you may write to, or mend the permissions",
+        todo="set DALIB_CACHE to a folder that you may write to, or mend the permissions",
     )
