@@ -3,21 +3,31 @@
 A leaf module: every room may import it.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dalib.core.checks import input_error
+from dalib.core.checks import InputError, input_error
+
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE}
+
+
+class StorageError(OSError):
+    """A full or failing disk; the message names the file, what is kept and how to go on."""
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary path in the same folder, whose file takes the place of ``path`` when the block ends well.
+    """Gives a temporary path in the same folder; its file takes the place of ``path`` when the block ends well.
 
     After an error, or a kill at any moment, ``path`` is what it was. What killed processes left of the same file is
     removed first.
+
+    Raises:
+        StorageError: when the disk is full or fails, or the folder is gone.
     """
     path = Path(path)
     for old in leftovers(path.parent, path.name):
@@ -28,8 +38,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in DISK and path.parent.is_dir():
+            raise
+        reason = error.strerror if path.parent.is_dir() else "its folder is gone"
+        raise StorageError(
+            f"file: {path} can't be written ({reason})\n  kept: what was there before"
+            "\n  what to do: make room or mend the disk; the same command goes on from there"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -37,6 +56,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
 
     Raises:
         InputError: as :func:`check_file_path`.
+        StorageError: as :func:`replacing`.
     """
     path = check_file_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +99,28 @@ def check_file_path(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def read_text(path: Path, what: str) -> str:
+    """The UTF-8 text of a file that must be there.
+
+    Raises:
+        InputError: about ``what``, for a folder, a file that can't be read, or bytes that are not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8: {error.reason} at byte {error.start}"
+        raise InputError(f"{what}: {path} can't be read ({reason})\n  expected: a text file in UTF-8") from None
+
+
+def checksum(path: Path) -> dict[str, object]:
+    """``{"bytes", "sha256"}`` of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}
+
+
 def leftovers(folder: Path, name: str = "*") -> list[Path]:
-    """Temporary files of :func:`replacing` in ``folder`` whose process is gone."""
+    """Temporary files of :func:`replacing` in ``folder`` that a process which is gone has left."""
     return [p for p in folder.glob(f".{name}.*.tmp") if not _alive(p.name.split(".")[-2])]
 
 

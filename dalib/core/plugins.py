@@ -117,7 +117,7 @@ def import_object(argument: str, spec: str) -> Any:
 def fault(argument: str, spec: str, error: BaseException) -> InputError:
     """The error for code of another package that failed: what it said, and where."""
     frames = traceback.extract_tb(error.__traceback__)
-    # Where their own code stands: importlib and this file are on the way to it.
+    # Folders of their own code: importlib and this file are on the way to it.
     theirs = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
     place = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
     if isinstance(error, SyntaxError):

@@ -1,5 +1,6 @@
 """What made a number: versions of packages and the commit of the code."""
 
+import functools
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -12,15 +13,21 @@ PACKAGES = ("dalib-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 
 def provenance() -> dict[str, Any]:
     """Versions of the packages that decide the numbers, and the git commit of the working folder, if any."""
-    versions = {}
-    for name in PACKAGES:
+    return {"versions": dict(_versions()), "git": _git_commit()}
+
+
+@functools.cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    def version(name: str) -> str:
         try:
-            versions[name] = metadata.version(name)
+            return metadata.version(name)
         except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return {"versions": versions, "git": _git_commit()}
+            return "not installed"
+
+    return tuple((name, version(name)) for name in PACKAGES)
 
 
+@functools.cache  # of the code that was imported, whatever happens to the folder later
 def _git_commit() -> str | None:
     """The commit of the folder that holds the package, with ``+`` appended when files differ from it."""
     root = Path(str(dalib.__file__)).resolve().parents[1]

@@ -17,16 +17,15 @@ import jax
 import numpy as np
 
 from dalib.core.checks import InputError
-from dalib.core.files import leftovers, write_atomically
+from dalib.core.files import StorageError as StorageError
+from dalib.core.files import leftovers, read_text, write_atomically
+from dalib.core.locks import NAME as LOCK
+from dalib.core.locks import hold, lost, releasing
 from dalib.core.provenance import provenance
 
 FORMAT = 1
-CONFIG, LINES = "config.json", "record.jsonl"
+CONFIG, LINES, STRETCHES = "config.json", "record.jsonl", "stretches.jsonl"
 TIMED = ("train", "end")
-
-
-class StorageError(OSError):
-    """A full or failing disk; the message names the file, what is kept and how to go on."""
 
 
 class Clock:
@@ -65,10 +64,16 @@ class Record(NamedTuple):
         """Appends one line, whole or not at all, and hands it to the operating system.
 
         Raises:
-            StorageError: when the disk is full or fails; the lines before stay.
+            StorageError: when the disk is full or fails, the record was deleted, or another process has taken the
+                folder over; the lines before stay.
         """
         if not self.writes:
             return
+        if lost(self.folder):
+            raise StorageError(
+                f"run folder: {self.folder} was taken over by another process, since this one gave no sign of life"
+                "\n  kept: all up to then; this process ends, the other goes on"
+            )
         if self.clock is not None and event in TIMED:
             fields["seconds"] = self.clock()
         line = json.dumps({"event": event, "step": int(step), **fields}, default=_plain, allow_nan=True)
@@ -78,9 +83,13 @@ class Record(NamedTuple):
         """All complete lines; a last line cut off by a kill is left out."""
         return read_lines(self.path)[0]
 
+    def end(self) -> dict[str, Any] | None:
+        """The "end" line of a run that has ended."""
+        return next((e for e in self.events() if e["event"] == "end"), None)
+
     def finished(self) -> bool:
         """Whether the run has ended."""
-        return any(e["event"] == "end" for e in self.events())
+        return self.end() is not None
 
     def check_writable(self) -> None:
         """Raises an InputError when nothing can be written here; to be called before hours of training, not after."""
@@ -107,7 +116,15 @@ class Record(NamedTuple):
         if self.writes:
             device = {"platform": jax.default_backend(), "device": jax.local_devices()[0].device_kind}
             line = json.dumps({"from": [0, *steps][-1], **fields, **device, **provenance()}, default=_plain)
-            _append(self.folder / "stretches.jsonl", (line + "\n").encode())
+            _append(self.folder / STRETCHES, (line + "\n").encode(), os.O_CREAT)
+
+    def last_stretch(self) -> dict[str, Any]:
+        """What the last start of the run noted; ``{}`` before the first, or where it can't be read."""
+        try:
+            lines = (self.folder / STRETCHES).read_bytes().split(b"\n")[:-1]
+            return dict(json.loads(lines[-1]))
+        except (OSError, ValueError, TypeError, IndexError):
+            return {}
 
     def lines(self) -> int:
         """The number of complete lines."""
@@ -118,7 +135,7 @@ class Record(NamedTuple):
         self._rewrite(self.events()[:lines])
 
     def cut_after(self, step: int) -> None:
-        """Drops every event behind ``step`` (they will happen again) and a half-written last line, atomically."""
+        """Drops every event after ``step`` (they will happen again) and a half-written last line, atomically."""
         self._rewrite([e for e in self.events() if e["step"] <= step and e["event"] != "end"])
 
     def _rewrite(self, events: list[dict[str, Any]]) -> None:
@@ -147,42 +164,61 @@ def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
     """
     path = folder / CONFIG
     config = json.loads(json.dumps({"format": FORMAT, **config}, default=_plain))
-    if path.exists():
-        try:
-            old = json.loads(path.read_text(encoding="utf-8"))
-            differences = _differences(old, config)
-        except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"run folder: {path} is not a run's configuration ({error})\n  what to do: choose another "
-                "--out, or move that folder away"
-            ) from None
-        if differences:
-            raise InputError(
-                f"run folder: {folder} was made by another configuration:\n"
-                + "\n".join(f"  {d}" for d in differences)
-                + "\n  what to do: choose another --out, or give the same options again; nothing there was changed"
-            )
-        return Record(folder)
-    # A run killed while its configuration was being written has left nothing else.
-    if folder.exists() and set(folder.iterdir()) - set(leftovers(folder, path.name)):
-        raise InputError(
-            f"run folder: {folder} exists, is not empty and has no config.json"
-            "\n  expected: a new folder or one of a run\n  what to do: choose another --out"
-        )
+    if not path.exists():
+        _found(folder, config)
+    text = read_text(path, "run folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(config, indent=1, sort_keys=True).encode())
-    except OSError as error:
+        differences = _differences(json.loads(text), config)
+    except (ValueError, AttributeError, RecursionError) as error:
+        reason = error if isinstance(error, json.JSONDecodeError) else "no object with names"
         raise InputError(
-            f"run folder: {folder} can't be written ({error.strerror})\n  expected: a folder with room and permission "
-            "to write\n  what to do: choose another --out, or mend the disk"
+            f"run folder: {path} is not a run's configuration ({reason})\n  what to do: choose another "
+            "--out, or move that folder away"
         ) from None
+    if differences:
+        raise InputError(
+            f"run folder: {folder} was made by another configuration:\n"
+            + "\n".join(f"  {d}" for d in differences)
+            + "\n  what to do: choose another --out, or give the same options again; nothing there was changed"
+        )
     return Record(folder)
 
 
-def _append(path: Path, data: bytes) -> None:
-    """Appends all of ``data`` in one write, or leaves the file as it was."""
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+def _found(folder: Path, config: Mapping[str, Any]) -> None:
+    """Makes a run folder, locked until its configuration is written: two processes may want to make it."""
+    try:
+        # A run killed while its configuration was being written has left nothing else, and no line.
+        ours = {LINES, *(p.name for p in leftovers(folder, CONFIG))}
+        if folder.exists() and any(p.name not in ours and not p.name.startswith(LOCK) for p in folder.iterdir()):
+            raise InputError(
+                f"run folder: {folder} exists, is not empty and has no config.json"
+                "\n  expected: a new folder or one of a run\n  what to do: choose another --out"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with releasing():
+            hold(folder)
+            if not (folder / CONFIG).exists():
+                _append(folder / LINES, b"", os.O_CREAT)
+                write_atomically(folder / CONFIG, json.dumps(config, indent=1, sort_keys=True).encode())
+    except OSError as error:
+        raise InputError(
+            f"run folder: {folder} can't be written ({error.strerror or error})\n  expected: a folder with room and "
+            "permission to write\n  what to do: choose another --out, or mend the disk"
+        ) from None
+
+
+def _append(path: Path, data: bytes, create: int = 0) -> None:
+    """Appends all of ``data`` in one write, or leaves the file as it was; makes no new one unless told."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | create, 0o644)
+    except OSError as error:
+        # A new file would begin in the middle, and nobody would notice.
+        gone = isinstance(error, FileNotFoundError)
+        raise StorageError(
+            f"run record: {path} can't be written ({'it was deleted meanwhile' if gone else error.strerror})"
+            f"\n  kept: {'what else is there' if gone else 'what was there before'}"
+            "\n  what to do: put it back, or move this run folder away; then give the same command again"
+        ) from error
     try:
         before = os.fstat(file).st_size
         try:
@@ -203,7 +239,7 @@ def _append(path: Path, data: bytes) -> None:
 def read_lines(
     path: Path, damaged: Callable[[Path, int, Exception], InputError] | None = None
 ) -> tuple[list[dict[str, Any]], bool]:
-    """All complete lines of a ``record.jsonl``, and whether a kill has left a half one behind them.
+    """All complete lines of a ``record.jsonl``, and whether a kill has left half a line after them.
 
     Args:
         path: the file; without it there are no lines.
@@ -211,25 +247,39 @@ def read_lines(
     """
     if not path.exists():
         return [], False
-    lines, found = path.read_bytes().split(b"\n"), []
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(
+            f"run record: {path} can't be read ({error.strerror})\n  expected: a file with one JSON object a line"
+        ) from None
+    found = []
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
-            found.append(json.loads(line))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            if number == len(lines):
+            found.append(_event(json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            # What a kill cut off is no JSON; a whole line of something else was put there by somebody.
+            if number == len(lines) and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
                 return found, True
             raise (damaged or _damaged)(path, number, error) from None
     return found, False
 
 
+def _event(entry: Any) -> dict[str, Any]:
+    """An object with the name of an event and a step, as every line must be."""
+    if not (isinstance(entry, dict) and isinstance(entry.get("event"), str) and type(entry.get("step")) is int):
+        raise ValueError(f"no event with a step: {entry!r:.60}")
+    return entry
+
+
 def _damaged(path: Path, number: int, reason: Exception) -> InputError:
-    del reason
+    what = "not JSON" if isinstance(reason, json.JSONDecodeError | UnicodeDecodeError) else "no line of a record"
     return InputError(
-        f"run record: line {number} of {path} is not JSON; the file was changed by hand or the disk is damaged"
+        f"run record: line {number} of {path} is {what}; the file was changed by hand or the disk is damaged"
         f"\n  kept: everything; {number - 1} lines before it are whole"
-        "\n  what to do: delete that line and all behind it: the run goes on from a checkpoint before it, if there is "
+        "\n  what to do: delete that line and all after it: the run goes on from a checkpoint before it, if there is "
         "one; or move this run folder away and run again"
     )
 

@@ -3,7 +3,7 @@
 A run folder holds ``config.json`` (the full configuration and its surroundings), ``record.jsonl`` (one JSON object per
 logged step, evaluation and the end) and ``final.npz`` (confusion matrix and features of the last step). Reading is
 strict: a foreign or damaged file is an error that names it. Only one thing is forgiven, the half-written last line
-that a killed run leaves behind; such a run has no ``end`` and so counts as unfinished.
+that a killed run leaves; such a run has no ``end`` and so counts as unfinished.
 """
 
 import json
@@ -48,11 +48,11 @@ class End(NamedTuple):
 
 
 class Final(NamedTuple):
-    """What a run left behind at its last step.
+    """Arrays that a run wrote at its last step.
 
     Attributes:
-        confusion: ``[C, C]`` counts on the target's test split, rows true, columns predicted; None for a regression,
-            whose labels and predictions are ``[k, q]`` and ``[m, q]`` real numbers.
+        confusion: ``[C, C]`` counts on the target's test split, rows true, columns predicted; None for a regression:
+            its labels and predictions are ``[k, q]`` and ``[m, q]`` real numbers.
         features_source: ``[k, d]``, with ``labels_source`` ``[k]``.
         features_target: ``[m, d]``, with ``labels_target`` ``[m]`` and ``predictions_target`` ``[m]``.
     """
@@ -198,7 +198,7 @@ def _damaged_line(path: Path, number: int, error: Exception) -> InputError:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise _damaged(path, error, "a run's configuration as JSON") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         got = config.get("format", "none") if isinstance(config, dict) else type(config).__name__
@@ -238,7 +238,7 @@ def _read_record(path: Path) -> tuple[tuple[Training, ...], tuple[Evaluation, ..
                 evaluations[key] = Evaluation(*key, bool(entry["oracle"]), _metrics(entry["metrics"]))
             elif kind == "end":
                 end = End(step, float(entry["seconds"]), int(entry.get("together", 1)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise _damaged_line(path, number, error) from error
     ordered = tuple(training[s] for s in sorted(training)), tuple(evaluations[k] for k in sorted(evaluations))
     steps = [e.step for events in ordered for e in events]
@@ -278,7 +278,7 @@ def _read_final(path: Path, *, num_classes: int) -> Final:
 
 
 def _checked_numbers(path: Path, final: Final) -> Final:
-    """What a regression left behind, if its arrays belong together."""
+    """The arrays of a regression, if they belong together."""
     shapes = {name: array.shape for name, array in final._asdict().items() if array is not None}
     (k, *_), (m, *_) = final.features_source.shape, final.features_target.shape
     lengths = [len(final.labels_source) == k, len(final.labels_target) == m, len(final.predictions_target) == m]

@@ -97,7 +97,7 @@ class Task(NamedTuple):
         loss: ``(Outputs, labels) -> [n]``, the supervised loss of each example.
         quality: ``(Outputs, labels) -> metrics`` of a training batch, for the record.
         predict: ``Outputs -> predictions``, ``[n, ...]``.
-        counts: ``(Outputs, labels, mask [n]) -> tree of sums`` over the rows whose mask is True; the counts of two
+        counts: ``(Outputs, labels, mask [n]) -> tree of sums`` over the rows where the mask is True; the counts of two
             batches add up to those of both.
         metrics: ``counts -> {name: number}``.
         rows: ``(Outputs, labels or None, key) -> (Outputs, labels or None)`` with features ``[N, d]`` and logits

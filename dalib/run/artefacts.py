@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dalib.core.checks import InputError, input_error
-from dalib.core.files import write_atomically
+from dalib.core.files import checksum, write_atomically
 from dalib.core.provenance import provenance
 from dalib.core.types import Array, PyTree
 from dalib.data import Domain
@@ -120,8 +120,8 @@ def write_outcome(
     kind: str = "classification",
     mesh: Mesh | None = None,
     writes: bool = True,
-) -> None:
-    """Writes :func:`outcome_file` and ``weights.safetensors``.
+) -> dict[str, Any]:
+    """Writes :func:`outcome_file` and ``weights.safetensors``; gives the checksum of each for the record's end.
 
     Args:
         folder: the run folder.
@@ -139,11 +139,35 @@ def write_outcome(
         data = _numbers(predictors, source, target, mesh, labelled)
     else:
         data = _final(predictors, source, target, mesh) if labelled else _predictions(predictors[1], target, mesh)
-    if writes:
-        write_atomically(folder / outcome_file(labelled), data)
-        save_variables(folder / "weights.safetensors", variables)
-        if on_target is not None:
-            save_variables(folder / TARGET_FILE, on_target)
+    if not writes:
+        return {}
+    files = [folder / outcome_file(labelled), folder / "weights.safetensors"]
+    write_atomically(files[0], data)
+    save_variables(files[1], variables)
+    if on_target is not None:
+        files.append(folder / TARGET_FILE)
+        save_variables(files[2], on_target)
+    return {file.name: checksum(file) for file in files}
+
+
+def faults(folder: Path, end: Mapping[str, Any], outcome: str = "") -> list[str]:
+    """What is wrong with the files of a finished run: missing, or not those that its record's "end" line describes.
+
+    Args:
+        folder: the run folder.
+        end: that line; runs of before it had checksums are only asked for ``outcome``.
+        outcome: name of the file with the result, if it is known.
+    """
+    found = []
+    for name, wanted in (end.get("files") or ({outcome: {}} if outcome else {})).items():
+        file = folder / name
+        if not file.is_file():
+            found.append(f"{name} is missing")
+        elif wanted and file.stat().st_size != wanted["bytes"]:
+            found.append(f"{name} has {file.stat().st_size} of {wanted['bytes']} bytes")
+        elif wanted and checksum(file) != wanted:
+            found.append(f"{name} has another checksum")
+    return found
 
 
 def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain, mesh: Mesh | None) -> bytes:

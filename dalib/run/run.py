@@ -1,5 +1,6 @@
 """One run from its description to its record: every benchmark file calls :func:`run_experiment`."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.core.checks import input_error
+from dalib.core.locks import hold, release, releasing
 from dalib.core.types import Batch
 from dalib.data import Domain, check_distinct, match_classes, paired_stream
 from dalib.data.matching import parts_of
 from dalib.encoders import load
 from dalib.methods import Method
-from dalib.run.artefacts import configuration, fingerprints, outcome_file, read_start, write_outcome
+from dalib.run.artefacts import configuration, faults, fingerprints, outcome_file, read_start, write_outcome
 from dalib.run.config import Experiment
 from dalib.run.evaluation import Evaluation, make_inference
 from dalib.run.preflight.trace import check_step
@@ -61,8 +63,8 @@ class Run(NamedTuple):
         evaluate: ``state -> events``.
         events: ``(logits of source, of target) -> events``: the same from given logits ``[n, C]`` of the test splits.
         refresh: ``state -> state``, the method's look at the whole target; None if it takes none.
-        finish: ``(state, together=1) -> None``: writes what the end of a run leaves behind; ``together`` is the number
-            of runs that were trained at once, whose common wall-clock time each of them records.
+        finish: ``(state, together=1) -> None``: writes what a run leaves at its end; ``together`` is the number
+            of runs that were trained at once; each of them records their common wall-clock time.
         seen: ``() -> scores by name`` of the last evaluation, for the display; empty before there is one.
     """
 
@@ -127,9 +129,17 @@ def run_experiment(
     """
     check_rows(experiment.batch_size, run_mesh())
     given = Given(method, net)
-    opened = open_run(experiment, source, target, folder, given=given, start=start, shots=shots, command=command)
-    if opened is None:
-        return folder
+    with releasing():
+        opened = open_run(experiment, source, target, folder, given=given, start=start, shots=shots, command=command)
+        if opened is not None:
+            opened.finish(_trained(opened, shots, report))
+            report(experiment.steps, accuracies([opened]))
+    return folder
+
+
+def _trained(opened: Run, shots: Domain | None, report: Callable[[int, str], None]) -> TrainState:
+    """The state of a run at its last step."""
+    experiment, record, mesh = opened.experiment, opened.record, opened.program.mesh
     interleaved = opened.program.method.needs.interleaves and experiment.role != "oracle"
     labelled = parts_of(opened.labelled) if interleaved else opened.labelled
     stream = paired_stream(
@@ -142,19 +152,18 @@ def run_experiment(
         process_index=process_index(),
         process_count=process_count(),
     )
-    mesh = opened.program.mesh
 
     def batches(start: int) -> Iterator[Batch]:
         return (put_batch(batch, mesh) for batch in stream.batches(start))
 
-    with open_checkpoints(folder / "checkpoints") as checkpoints, deferred() as stop:
-        opened.record.stretch(checkpoints.steps(), devices=1 if mesh is None else mesh.size, processes=process_count())
-        state = run(
+    with open_checkpoints(record.folder / "checkpoints") as checkpoints, deferred() as stop:
+        record.stretch(checkpoints.steps(), devices=1 if mesh is None else mesh.size, processes=process_count())
+        return run(
             opened.program.step,
             replicate(opened.initial(), mesh),
             batches,
             total_steps=experiment.steps,
-            record=opened.record,
+            record=record,
             checkpoints=checkpoints,
             evaluate=opened.evaluate,
             cadence=opened.cadence,
@@ -163,9 +172,6 @@ def run_experiment(
             refresh_every=opened.program.method.hooks.refresh_every,
             stop=stop,
         )
-    opened.finish(state)
-    report(experiment.steps, accuracies([opened]))
-    return folder
 
 
 def domains_of(experiment: Experiment, source: Domain, target: Domain) -> tuple[Domain, Domain]:
@@ -232,6 +238,36 @@ def _check_domains(experiment: Experiment, labelled: Domain, target: Domain, sho
             raise input_error("batch_size", got=experiment.batch_size, expected=f"at most {size}, all of {domain.name}")
 
 
+def _ended(record: Record, steps: int, outcome: str) -> bool:
+    """Whether a run has ended and left all it should; one that has not is locked for this process.
+
+    Raises:
+        InputError: when another process writes it, or it has ended, its files were damaged since, and no checkpoint
+            is left to make them from.
+    """
+
+    def look() -> bool:
+        end = record.end()
+        found = [] if end is None else faults(record.folder, end, outcome)
+        if end is not None and not found:
+            return True
+        hold(record.folder)
+        if found and not (record.folder / "checkpoints" / str(steps)).is_dir():
+            raise input_error(
+                "run folder",
+                got=f"{record.folder}, a finished run of which {', '.join(found)}",
+                expected="its files as they were, or its last checkpoint to make them from",
+                todo="restore them, or move this folder away to run it again",
+            )
+        if found:
+            print(f"{record.folder}: {', '.join(found)}; made again from the checkpoint", file=sys.stderr)
+            return False
+        return record.finished()  # it may have ended while this process waited for the lock
+
+    # Process 0 decides for all: a network disk may show the others an older state.
+    return bool(leaders(leader_first(lambda: leads() and look())))
+
+
 def check_run(
     experiment: Experiment,
     source: Domain,
@@ -280,8 +316,7 @@ def open_run(
     config = configuration(experiment, target.class_names, fingerprints(domains), command=command) | extra
     record = leader_first(lambda: open_record(folder, config))._replace(writes=leads(), clock=Clock())
     evaluation = Evaluation(experiment, source, target, program.mesh)
-    # Process 0 decides for all: a network disk may show the others an older state.
-    if leaders(record.finished() and (folder / outcome_file(evaluation.known)).exists()):
+    if _ended(record, experiment.steps, outcome_file(evaluation.known)):
         return None
     infer = make_inference(program, labelled, target)
 
@@ -304,7 +339,7 @@ def open_run(
         return evaluation.of(*predictors)
 
     def finish(state: TrainState, together: int = 1) -> None:
-        write_outcome(
+        files = write_outcome(
             folder,
             predictors=infer.predictors(state),
             variables=infer.variables(state),
@@ -315,7 +350,8 @@ def open_run(
             mesh=program.mesh,
             writes=leads(),
         )
-        record.write("end", experiment.steps, together=together)
+        record.write("end", experiment.steps, together=together, files=files)
+        release(folder)
 
     return Run(
         experiment=experiment,

@@ -3,6 +3,9 @@
 import contextlib
 import logging
 import os
+import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +15,13 @@ from orbax.checkpoint import v1 as ocp
 
 from dalib.core.checks import InputError
 from dalib.core.records import StorageError
-from dalib.train.devices.processes import any_process, leaders
+from dalib.train.devices.processes import any_process, leaders, leads
 
 logger = logging.getLogger(__name__)
+
+DELETED = ".deleted"
+METADATA = "_CHECKPOINT_METADATA"
+"""Orbax's file with the notes; without it a checkpoint would seem to have none."""
 
 Notes = dict[str, Any]
 Check = Callable[[int, Notes], None]
@@ -32,7 +39,7 @@ class Checkpoints(NamedTuple):
         save: ``(step, state, notes={}) -> None``; blocks until the checkpoint is complete on disk. ``notes`` are JSON
             and become part of it.
         restore: ``(state, check=...) -> state or None``: the newest checkpoint with the structure, shapes, dtypes and
-            shardings of the given state (whose values don't matter); None when there is none yet. ``check(step,
+            shardings of the given state (only its form matters); None when there is none yet. ``check(step,
             notes)`` may raise to have one passed over.
         steps: the steps on disk, ascending.
         load: ``(step, state) -> state``: the checkpoint of that step, or whatever error its damage raises.
@@ -54,8 +61,9 @@ class Checkpoints(NamedTuple):
 def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
     """Opens ``folder`` for saving and restoring, keeping the last ``keep`` checkpoints.
 
-    A checkpoint is written under a temporary name and renamed when complete, so a run killed while saving goes on from
-    the one before it. A damaged newest checkpoint is passed over with a warning when an older one is whole.
+    A checkpoint is written under a temporary name and renamed when complete, and renamed again before it is deleted: a
+    kill leaves no half one under its name. A damaged newest checkpoint is passed over with a warning when an older one
+    is whole.
 
     Raises:
         InputError: when the folder can't be made or written to; on restore, when checkpoints exist and none can be
@@ -72,8 +80,11 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
             f"checkpoints: {folder} can't be written ({error.strerror})\n  expected: a folder with permission to write"
             "\n  what to do: choose another --out, or mend its permissions"
         ) from None
-    policy = ocp.training.preservation_policies.LatestN(keep)
-    checkpointer = ocp.training.Checkpointer(folder, preservation_policy=policy, cleanup_tmp_directories=True)
+    if leads():
+        for half in folder.glob(f"*{DELETED}"):
+            shutil.rmtree(half, ignore_errors=True)
+    with _silence():
+        checkpointer = ocp.training.Checkpointer(folder, cleanup_tmp_directories=True)
     unsaved: list[int] = []
 
     def steps() -> list[int]:
@@ -91,6 +102,17 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
             ) from error
         if not saved:
             raise RuntimeError(f"checkpoint: orbax saved nothing at step {step}; there are {steps()} in {folder}")
+        delete(steps()[:-keep])
+
+    def delete(gone: Sequence[int]) -> None:
+        if not gone:
+            return
+        if leads():
+            for step in gone:
+                _remove(folder / str(step))
+        any_process(False)  # the others look again once it is done
+        with _silence():
+            checkpointer.reload()
 
     def load(step: int, state: Any) -> Any:
         abstract = jax.tree.map(_abstract, state)
@@ -99,11 +121,12 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
         return loaded
 
     def notes(step: int) -> Notes:
+        if not (folder / str(step) / METADATA).is_file():
+            raise FileNotFoundError(f"{METADATA} is not there")
         return dict(checkpointer.checkpointables_metadata(step).custom_metadata or {})
 
     def drop_after(step: int) -> None:
-        for later in (s for s in steps() if s > step):
-            checkpointer.delete(later)
+        delete([s for s in steps() if s > step])
 
     def restore(state: Any, check: Check = _no_objection) -> Any:
         found = restore_together([opened], [state], [check])
@@ -149,9 +172,10 @@ def restore_together(
         step = int(leaders(shared[i] if i < len(shared) else -1))
         problem, loaded = "", []
         try:
-            for folder, state, check in zip(folders, states, checks, strict=True):
-                check(step, folder.notes(step))
-                loaded.append(folder.load(step, state))
+            with _silence():
+                for folder, state, check in zip(folders, states, checks, strict=True):
+                    check(step, folder.notes(step))
+                    loaded.append(folder.load(step, state))
         except Exception as error:  # orbax raises many kinds for damaged files
             problem = _first_line(error)
         # Several processes go on from the same checkpoint, or all from the one before it.
@@ -159,7 +183,8 @@ def restore_together(
             problems.append(f"  step {step}: {problem or 'another process could not read it'}")
             continue
         if problems:
-            logger.warning("passed over damaged checkpoints in %s:\n%s", where, "\n".join(problems))
+            found = "; ".join(problem.strip() for problem in problems)
+            logger.warning("going on from step %d; damaged checkpoints in %s were passed over: %s", step, where, found)
         return step, loaded
     if problems:
         raise InputError(
@@ -171,8 +196,35 @@ def restore_together(
     return None
 
 
+def _remove(checkpoint: Path) -> None:
+    """Deletes a checkpoint: first its name, then its files in any order."""
+    aside = checkpoint.with_name(checkpoint.name + DELETED)
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(checkpoint, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps orbax and its threads from printing what is wrong with a checkpoint; the error that comes out says it."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    before, hook, other = [one.disabled for one in loggers], sys.excepthook, sys.unraisablehook
+    for one in loggers:
+        one.disabled = True
+    sys.excepthook, sys.unraisablehook = lambda *_: None, lambda _: None
+    try:
+        yield
+    except BaseException:
+        time.sleep(0.1)  # a thread of its reader may still be at it
+        raise
+    finally:
+        for one, was in zip(loggers, before, strict=True):
+            one.disabled = was
+        sys.excepthook, sys.unraisablehook = hook, other
+
+
 def _complete(folder: Path) -> list[int]:
-    """The steps whose folders stand under their final names."""
+    """The steps that have a folder under its final name."""
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
 
 
@@ -198,5 +250,5 @@ def _first_line(error: BaseException) -> str:
     """What went wrong at the bottom: orbax wraps the reason in errors about its handlers."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200] if text else ''}"
+    text = str(error).strip().split(" [tensorstore_spec")[0].splitlines()
+    return f"{type(error).__name__}: {text[0][:160] if text else ''}"

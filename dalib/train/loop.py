@@ -22,6 +22,7 @@ from dalib.core.checks import input_error
 from dalib.core.records import Record
 from dalib.core.types import Batch, Metrics
 from dalib.train.checkpoint import Checkpoints
+from dalib.train.devices.peers import note_step
 from dalib.train.state import TrainState
 from dalib.train.step import Step
 from dalib.train.termination import Place, Preempted, Stop, by_member, find_places, joined, never, save_place
@@ -104,7 +105,7 @@ def fit(
 
     stopping = stop()
     while True:
-        # Evaluate first: a checkpoint of the cadence then has the evaluation's lines behind it.
+        # Evaluate first: a checkpoint of the cadence then knows the evaluation's lines.
         if any(due) and not stopping:
             stopping = not _evaluate(engine, states, number, members, due)
         if number % cadence.save == 0 or number == total_steps:
@@ -116,7 +117,7 @@ def fit(
             except Preempted:
                 stopping = True
         if stopping:
-            # A state behind a NaN is not worth saving, so the metrics since the last line are checked now.
+            # A state after a NaN is not worth saving, so the metrics since the last line are checked now.
             if pending:
                 _means(pending, number, members)
             save()
@@ -124,10 +125,11 @@ def fit(
             raise Preempted(f"saved {count}at step {number} of {total_steps}")
         if number == total_steps:
             return states
-        # Train. Nothing here waits for the device, but for one that has fallen AHEAD calls behind.
+        # Train. Nothing here waits for the device, but for one that is AHEAD calls late.
         until = min(engine.until(number), total_steps)
         states, metrics = engine.advance(states, number, until)
         number = until
+        note_step(number)
         pending.append(metrics)
         if len(pending) > AHEAD:
             jax.block_until_ready(pending[-1 - AHEAD])

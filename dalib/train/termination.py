@@ -41,7 +41,7 @@ class Preempted(Exception):
 
 
 class Place(NamedTuple):
-    """Where a run stands.
+    """The place of a run in its steps and its record.
 
     Attributes:
         step: steps taken.
@@ -152,7 +152,7 @@ _state = {"deferred": False, "asked": False}
 
 @contextmanager
 def on_sigterm() -> Iterator[None]:
-    """Inside this context SIGTERM is handled as above; behind it as before. Does nothing outside the main thread."""
+    """Inside this context SIGTERM is handled as above; after it as before. Does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -201,7 +201,7 @@ def unless_asked(predict: Callable[..., T]) -> Callable[..., T]:
 def _handle(number: int, frame: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if not _state["deferred"]:
-        # Not print: the signal may have come in the middle of one, whose buffer can't be entered twice.
+        # Not print: the signal may have come in the middle of one, and its buffer can't be entered twice.
         os.write(2, b"\nterminated; the same command goes on where it was\n")
         raise SystemExit(0)
     _state["asked"] = True

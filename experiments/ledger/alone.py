@@ -1,4 +1,4 @@
-"""Runs of ours that no published number stands beside: one table a protocol, methods by tasks."""
+"""Runs of ours without a published number to compare with: one table a protocol, methods by tasks."""
 
 import json
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ class Together(NamedTuple):
 def alone(numbers: Iterable[Number], runs: Iterable[Run]) -> list[Together]:
     """The finished runs that no number is compared with, by protocol.
 
-    Source-only comes first, whether a number stands beside it or not, the oracle last.
+    Source-only comes first, whether it has a published number or not, the oracle last.
     """
     numbers, tables = list(numbers), dict[tuple[str, str], list[tuple[Key, Tasks, bool]]]()
     for key, tasks in groups_of(runs).items():

@@ -120,7 +120,7 @@ LAST_RULES = ("last", "fixed hyper-parameters")
 
 
 class Entry(NamedTuple):
-    """A published number and one configuration of ours beside it, or none.
+    """A published number and one configuration of ours to compare with it, or none.
 
     Attributes:
         number: what was published.
@@ -158,7 +158,7 @@ def entries(numbers: Iterable[Number], runs: Iterable[Run]) -> list[Entry]:
 
 
 def fits(number: Number, key: Key) -> bool:
-    """Whether runs of a configuration may stand beside a number."""
+    """Whether runs of a configuration may be compared with a number."""
     same = (number.benchmark, number.method, number.setting) == (key.benchmark, key.method, key.setting)
     forms = not (number.variant and key.variant) or number.variant == key.variant
     return (
@@ -171,7 +171,7 @@ def fits(number: Number, key: Key) -> bool:
 
 
 def _on_features(number: Number, key: Key) -> bool:
-    """A number that names no classifier is a net's; only what was made on features may stand beside one that does."""
+    """A published number without a classifier came from a network; compare it with networks only, and vice versa."""
     return bool(key.classifier) == bool(number.classifier or number.backbone == "features")
 
 
@@ -206,7 +206,7 @@ def _entry(number: Number, tasks: Tasks) -> Entry | None:
 
 
 def verdict(number: Number, ours: Interval, seeds: int) -> str:
-    """Where ours lies: ``inside`` when the published band and our interval meet, else ``above`` or ``below``."""
+    """Where ours is: ``inside`` when the published band and our interval meet, else ``above`` or ``below``."""
     spread = 0.0 if math.isnan(number.spread) else number.spread
     half = 0.0 if math.isnan(ours.half_width) else ours.half_width
     distance = ours.mean - number.value

@@ -33,7 +33,7 @@ class Number(NamedTuple):
         metric: ``accuracy``, ``mean_class_accuracy``, ``class_accuracy:<class>``, ``h_score`` or ``error``.
         value: in %, as printed.
         spread: the printed ±, nan where there is none.
-        decimals: printed digits behind the point.
+        decimals: printed digits after the point.
         title: of the paper or repository.
         place: where the source is to be found.
         where: table of the source.
@@ -79,12 +79,15 @@ def load(path: Path = PATH) -> list[Number]:
     try:
         with path.open("rb") as file:
             content = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"published numbers: {path.name} can't be read ({error})") from None
     numbers: list[Number] = []
     faults: list[str] = []
     sources, seen = content.get("source", {}), set()
-    for table in content.get("table", []):
+    tables = content.get("table", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in [*tables, sources]):
+        raise InputError(f"published numbers: {path.name} has no list of tables [[table]]")
+    for table in tables:
         name = str(table.get("id"))
         faults += [f"{name}: the id stands twice"] * (name in seen)
         seen.add(name)
@@ -95,10 +98,11 @@ def load(path: Path = PATH) -> list[Number]:
                 faults += found
                 if not found:
                     numbers += _numbers(table, row, sources[row["source"]])
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             faults.append(f"{name}: {error!r}")
     if faults or not numbers:
-        listed = "\n".join(f"  {fault}" for fault in faults) or "  no table"
+        listed = "\n".join(f"  {fault}" for fault in faults[:20]) or "  no table"
+        listed += f"\n  … and {len(faults) - 20} more" * (len(faults) > 20)
         raise InputError(f"published numbers: {path.name} is wrong in {max(len(faults), 1)} places:\n{listed}")
     whole: dict[tuple[str, str], tuple[str, ...]] = {}
     for number in numbers:

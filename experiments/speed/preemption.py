@@ -22,6 +22,7 @@ The last line is one JSON object. Results: RESULTS.md beside this file.
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,7 +61,7 @@ class Benchmark:
     seed: int = 0
     """Of the moments."""
     out: Path | None = None
-    """Folder of the runs, which stay there; default: a temporary one, removed at the end."""
+    """Folder of the runs, which stay there; default: a temporary one, removed at the end if all was equal."""
 
 
 def command(benchmark: Benchmark, mode: str, out: Path) -> list[str]:
@@ -209,15 +210,19 @@ def main(benchmark: Benchmark) -> dict[str, Any]:
     if min(benchmark.kills, benchmark.terms) < 0 or benchmark.steps < 20 or not benchmark.modes:
         raise input_error("kills, terms, steps", got=benchmark, expected="≥ 0, ≥ 0, ≥ 20, and one mode or more")
     results = {}
-    with tempfile.TemporaryDirectory(prefix="preemption-") as temporary:
+    temporary = Path(tempfile.mkdtemp(prefix="preemption-"))
+    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    try:
         for i, mode in enumerate(benchmark.modes):
             kills, terms = (len(range(i, n, len(benchmark.modes))) for n in (benchmark.kills, benchmark.terms))
-            folder = (benchmark.out or Path(temporary)) / mode.replace(" ", "-")
+            folder = (benchmark.out or temporary) / mode.replace(" ", "-")
             if folder.exists():
                 raise input_error("out", got=f"{folder}, which exists", expected="a folder without runs of this")
             folder.mkdir(parents=True)
-            say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
             results[mode] = under_fire(benchmark, mode, folder, kills=kills, terms=terms, say=say)
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}\n  the runs are in {benchmark.out or temporary}") from error
+    shutil.rmtree(temporary)
     print(
         f"{'':>12}" + "".join(f"{place:>20}" for place in PLACES) + f"{'SIGTERM':>9}{'starts':>8}{'rounds':>8}{'s':>8}"
     )

@@ -1,10 +1,10 @@
 """Where a run was when it was killed, read off its folder; and whether two folders of runs are equal.
 
-A folder says it all, since it stands still after a kill:
+A folder says it all, since nothing in it changes after a kill:
 
 ================== ==================================================================================================
 start-up           since this start nothing is new in any run that has not ended, and no checkpoint is being written
-checkpoint write   a temporary folder of orbax lies in ``checkpoints/``
+checkpoint write   a temporary folder of orbax is in ``checkpoints/``
 evaluation         the last line belongs to a step that is evaluated, and the lines of that evaluation are not all there
 end of run         all lines and the checkpoint of the last step are there, but not "end"
 step               anything else: on the way from one line to the next
@@ -140,7 +140,7 @@ def compare(straight: Path, killed: Path) -> None:
     _same("runs", set(a), set(b))
     for name in a:
         one, other = straight / name, killed / name
-        _same(f"{name}: record", *(_events(folder / "record.jsonl") for folder in (one, other)))
+        _same_lines(f"{name}: record", *(_events(folder / "record.jsonl") for folder in (one, other)))
         for file in ("weights.safetensors", "final.npz"):
             _same(f"{name}: {file}", (one / file).read_bytes(), (other / file).read_bytes())
         last = max(a[name].checkpoints)
@@ -149,7 +149,7 @@ def compare(straight: Path, killed: Path) -> None:
         _same(f"{name}: arrays of the checkpoint", set(left), set(right))
         for leaf in left:
             _same(f"{name}: {leaf}", *((x.dtype, x.shape, x.tobytes()) for x in (left[leaf], right[leaf])))
-        _same(f"{name}: files", {p.name for p in one.iterdir()}, {p.name for p in other.iterdir()})
+        _same(f"{name}: files", {p.name for p in one.iterdir()}, {p.name for p in other.iterdir()} - {".lock"})
         stray = [p.name for p in (other / "checkpoints").iterdir() if not p.name.isdigit()]
         _same(f"{name}: stray files among the checkpoints", stray, [])
 
@@ -170,6 +170,16 @@ def _arrays(folder: Path) -> dict[str, np.ndarray]:
 
     leaves = jax.tree_util.tree_leaves_with_path(ocp.load(folder.resolve()))
     return {jax.tree_util.keystr(path): plain(x) for path, x in leaves}
+
+
+def _same_lines(what: str, a: list[dict[str, Any]], b: list[dict[str, Any]]) -> None:
+    """Names the first line that differs, and within it the first field."""
+    for number, (one, other) in enumerate(zip(a, b, strict=False), 1):
+        flat = [{**line, **line.get("metrics", {})} for line in (one, other)]
+        for key in sorted(flat[0].keys() | flat[1].keys()):
+            where = f"line {number}, {one.get('event')} of step {one.get('step')}, {key}"
+            _same(f"{what}: {where}", *(line.get(key) for line in flat))
+    _same(f"{what}: number of lines", len(a), len(b))
 
 
 def _same(what: str, a: Any, b: Any) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from dalib.run.cli.progress import Progress
 from dalib.run.config import Experiment, Recipe
 from dalib.run.population.members import Job, run_jobs
 from dalib.run.population.scores import make_evaluation
-from dalib.run.run import open_run
+from dalib.run.run import accuracies, open_run
 from dalib.train import Preempted, stack_members
 
 
@@ -114,3 +115,12 @@ def test_a_member_that_ended_before_a_kill_changes_nothing_of_the_others(tmp_pat
             assert (tmp_path / "killed" / str(seed) / file).read_bytes() == (
                 tmp_path / "straight" / str(seed) / file
             ).read_bytes()
+
+
+def test_scores_of_runs_that_go_on_together_are_means_over_those_that_have_them():
+    cadence = SimpleNamespace(evaluate=20)
+    seen = [{"source accuracy": 0.5, "target accuracy": 0.25}, {"target accuracy": 0.75}, {}]  # the second: an oracle
+    runs = [SimpleNamespace(seen=lambda scores=scores: scores, cadence=cadence) for scores in seen]
+    assert accuracies(runs) == "source accuracy 0.500, target accuracy 0.500"
+    assert accuracies(runs, 40) == "source accuracy 0.500, target accuracy 0.500 at step 20"
+    assert accuracies(runs[2:]) == ""

@@ -103,6 +103,7 @@ def test_a_run_whose_disk_was_full_goes_on_to_the_same_end(tmp_path, finished):
 def test_folders_that_can_not_be_written_are_refused_before_training(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     record = open_record(tmp_path / "a", CONFIG)
+    record.path.unlink()
     record.path.mkdir()
     with pytest.raises(InputError, match="record.jsonl can't be written"):
         record.check_writable()
@@ -170,7 +171,7 @@ def test_what_a_kill_leaves_of_a_file_is_removed(tmp_path):
     folder.mkdir()
     (folder / f".config.json.{gone.pid}.tmp").write_text('{"form')
     record = open_record(folder, CONFIG)
-    assert [p.name for p in folder.iterdir()] == ["config.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "record.jsonl"]
     (folder / f".final.npz.{gone.pid}.tmp").write_text("half")
     (folder / f".other.{os.getppid()}.tmp").write_text("another process is at it")
     assert [p.name for p in leftovers(folder)] == [f".final.npz.{gone.pid}.tmp"]

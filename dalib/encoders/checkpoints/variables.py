@@ -1,5 +1,6 @@
 """A net's variables as one safetensors file: arrays by path, nothing that could be executed."""
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +21,9 @@ def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
     """Writes a tree of arrays (``{"params": ..., "batch_stats": ...}``) to a safetensors file, atomically.
 
     Names join to ``params/encoder/conv1/kernel``; one with a slash in it, or a folder that does not exist, is an
-    InputError.
+    InputError; a full or failing disk is a StorageError.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = Path(path)
@@ -29,7 +31,10 @@ def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
         raise input_error("path", got=path, expected="a file in a folder that exists", todo=f"make {path.parent}")
     arrays = {name: np.ascontiguousarray(jax.device_get(x)) for name, x in flatten(variables).items()}
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata={"format": "dalib variables 1"})
+        try:
+            save_file(arrays, temporary, metadata={"format": "dalib variables 1"})
+        except SafetensorError as error:  # its form of an OSError
+            raise OSError(errno.EIO, str(error)) from error
 
 
 def load_variables(path: str | os.PathLike[str], like: PyTree, *, without: Sequence[str] = ()) -> PyTree:

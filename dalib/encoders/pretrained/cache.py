@@ -17,6 +17,21 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dalib"
 
 
+def made(folder: Path) -> Path:
+    """A folder of the cache, made if need be, that can be written.
+
+    Raises:
+        InputError: when it can't.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(None, "no permission to write, or a read-only disk")
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    return folder
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of a folder's files, in hexadecimal digits."""
     if path.is_dir():
@@ -52,15 +67,10 @@ def temporary_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def made(folder: Path) -> Path:
-    """A folder of the cache, made if need be; one that cannot be is an InputError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from None
-    return folder
-
-
 def _unwritable(folder: Path, error: OSError) -> Exception:
-    got, todo = f"{folder} ({error.strerror})", "set DALIB_CACHE to a folder that you may write to"
-    return input_error("DALIB_CACHE", got=got, expected="a folder for the cache", todo=todo)
+    return input_error(
+        "DALIB_CACHE",
+        got=f"{folder}, which can't be written ({error.strerror})",
+        expected="a folder with permission to write",
+        todo="set DALIB_CACHE to a folder that you may write to, or mend the permissions",
+    )

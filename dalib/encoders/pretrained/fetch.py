@@ -168,7 +168,7 @@ def _get(entry: Entry, origin: Origin, folder: Path) -> tuple[Path, list[Path]]:
         members = [read_member(archive, name, folder / "members" / Path(name).name) for name in origin.companions]
         return read_member(archive, origin.member, folder / "members" / entry.file), members
     # A part that broke off must outlive this call: it waits in a folder of its own.
-    path = cache_folder() / "downloads" / entry.file
+    path = made(cache_folder() / "downloads") / entry.file
     download(origin.url, path, sha256=entry.sha256, prefix=entry.sha256_prefix)
     moved = folder / entry.file
     os.replace(path, moved)

@@ -76,18 +76,21 @@ def read_manifest(path: Path) -> dict[str, Entry]:
     """Reads a manifest; another format, unknown or missing fields, or a name that occurs twice are an InputError."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise input_error("manifest", got=f"{path}: {error}", expected="a readable manifest.toml") from None
     if content.get("format") != FORMAT:
         raise input_error("manifest", got=f"format {content.get('format')!r}", expected=f"format {FORMAT}")
     entries: dict[str, Entry] = {}
-    for raw in content["weights"]:
+    listed = content.get("weights")
+    if not isinstance(listed, list) or not all(isinstance(raw, dict) for raw in listed):
+        raise input_error("manifest", got=f"{path}, with no tables weights", expected="one table [[weights]] each")
+    for raw in listed:
         name = raw.get("name", "?")
         try:
             origins = tuple(_origin(origin) for origin in raw.pop("origins"))
             inputs = _preprocessing(raw.pop("preprocessing"), content.get("preprocessing", {}))
             entry = Entry(**raw, origins=origins, preprocessing=inputs)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise input_error("manifest", got=f"entry {name!r}: {error}", expected="the fields of its README") from None
         if name in entries:
             raise input_error("manifest", got=f"two entries named {name!r}", expected="unique names")

@@ -71,6 +71,16 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit status: 2 for an unknown command or bad input.
     """
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # what reads the output has seen enough (head, less)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
     name, rest = (arguments[0], list(arguments[1:])) if arguments else ("--help", [])
     if name in ("-h", "--help", "help"):
         print(help_text())
@@ -92,9 +102,6 @@ def run(arguments: Sequence[str]) -> int:
                 raise
             print(f"\nerror: {reason}", file=sys.stderr)
             return 2
-        except BrokenPipeError:  # what reads the output has seen enough (head, less)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import tyro
 
 from dalib.core.checks import InputError, choose
+from dalib.core.locks import releasing
 from dalib.core.platform import keep_memory
 from dalib.run.cli.extras import as_missing
 from dalib.train import NonFiniteError, Preempted, StorageError
-from dalib.train.devices import processes
+from dalib.train.devices import peers, processes
 from dalib.train.termination import on_sigterm
 
 T = TypeVar("T")
@@ -26,8 +27,9 @@ def main(
     """Parses a command line into ``options``, calls ``function``, and turns input errors into exit status 2.
 
     A package that is missing is one, where an extra of ``dalib-jax`` has it.
-    A loss that is not finite or a full disk ends with status 1, an interrupt with 130, SIGTERM with 0 as soon as the
-    run under way has saved (:mod:`dalib.train.termination`); all say how to go on. Memory that is freed stays with the
+    A loss that is not finite, a full disk or the death of another process ends with status 1, an interrupt with 130.
+    SIGTERM ends with 0 as soon as the run under way has saved (:mod:`dalib.train.termination`). All say how to go on.
+    Memory that is freed stays with the
     process (:func:`dalib.core.platform.keep_memory`) unless ``DALIB_KEEP_MEMORY=0``. One of several processes
     (:func:`dalib.train.devices.processes.initialize`) joins the others first; process 0 alone prints what comes out.
 
@@ -43,6 +45,7 @@ def main(
             if not processes.leads():
                 quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
             quiet.enter_context(on_sigterm())
+            quiet.enter_context(releasing())
             function(parsed)
         processes.from_each(0)  # whoever ends while others are at work ends them
     except InputError as error:
@@ -54,6 +57,8 @@ def main(
         print(f"\nerror: {reason}", file=sys.stderr)
         return 2
     except (NonFiniteError, StorageError) as error:
+        if isinstance(error, StorageError) and processes.process_count() > 1:
+            peers.end(1, f"\nstopped: {error}")  # the others have other disks, and would wait for this one
         print(f"\nstopped: {error}", file=sys.stderr)
         return 1
     except Preempted as reason:
@@ -62,6 +67,10 @@ def main(
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except Exception:
+        if processes.process_count() == 1:
+            raise
+        peers.failed()
     return 0
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from dalib.core.checks import input_error
-from dalib.core.files import write_atomically
+from dalib.core.files import checksum, write_atomically
+from dalib.core.locks import hold, release
 from dalib.data import UNLABELLED, Domain, check_distinct, match_classes
 from dalib.evaluate.scores import Scores, confusion_matrix
 from dalib.methods.classic import CLASSIC, Fitted, nearest_neighbour
-from dalib.run.artefacts import configuration
+from dalib.run.artefacts import configuration, faults
 from dalib.run.config import ClosedForm
 from dalib.train import open_record
 
@@ -114,8 +115,9 @@ def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: 
     check_distinct(source, target)
     data = {domain.name: domain.fingerprint() for domain in (source, target)}
     record = open_record(folder, configuration(experiment, source.class_names, data, command=command))
-    if record.finished():
+    if (end := record.end()) is not None and not faults(folder, end):
         return folder
+    hold(folder)
     record.cut_after(-1)
     began = time.monotonic()
     # Of a domain with one pool for both splits the rows are read once.
@@ -138,7 +140,7 @@ def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: 
     file = io.BytesIO()
     if (labels == UNLABELLED).any():
         np.savez_compressed(file, predictions=predicted)
-        write_atomically(folder / "predictions.npz", file.getvalue())
+        written = write_atomically(folder / "predictions.npz", file.getvalue())
     else:
         classes = len(source.class_names)
         counts = confusion_matrix(labels, predicted, classes)
@@ -154,8 +156,10 @@ def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: 
             labels_target=labels[pick[1]],
             predictions_target=predicted[pick[1]],
         )
-        write_atomically(folder / "final.npz", file.getvalue())
-    record.write("end", 0, seconds=round(time.monotonic() - began, 3))
+        written = write_atomically(folder / "final.npz", file.getvalue())
+    files = {written.name: checksum(written)}
+    record.write("end", 0, seconds=round(time.monotonic() - began, 3), files=files)
+    release(folder)
     return folder
 
 

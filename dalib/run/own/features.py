@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import dalib
+from dalib.core.files import StorageError
 from dalib.core.types import PyTree
-from dalib.encoders.pretrained.cache import cache_folder
+from dalib.encoders.pretrained.cache import cache_folder, made
 
 BLOCK = 64
 TOKENS = 32
@@ -49,7 +50,7 @@ def feature_function(model: Pretrained) -> Process:
     Shorter blocks are filled up to :data:`BLOCK` rows, so that one program serves all.
     """
     apply = jax.jit(lambda variables, x: model.encoder.apply(variables, x, train=False).features)
-    folder = cache_folder() / "features" / fingerprint(model)[:16]
+    folder = made(cache_folder() / "features" / fingerprint(model)[:16])
 
     def process(block: np.ndarray) -> np.ndarray:
         block = np.ascontiguousarray(block)
@@ -61,10 +62,15 @@ def feature_function(model: Pretrained) -> Process:
         filled = np.concatenate([block, np.repeat(block[:1], BLOCK - len(block), axis=0)])
         found = np.asarray(apply(model.variables, jnp.asarray(filled)), np.float32)[: len(block)]
         # Nothing waits for the disk: what a crash leaves torn is made again.
-        folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{name}.{os.getpid()}.npy"
-        np.save(temporary, found)
-        os.replace(temporary, file)
+        try:
+            np.save(temporary, found)
+            os.replace(temporary, file)
+        except OSError as error:
+            raise StorageError(
+                f"features: {file} can't be written ({error.strerror})\n  kept: the features that are there"
+                "\n  what to do: make room in the cache, or set DALIB_CACHE to another folder"
+            ) from error
         return found
 
     return process

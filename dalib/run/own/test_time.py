@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.core.checks import InputError, input_error
-from dalib.core.files import write_atomically
+from dalib.core.files import checksum, write_atomically
+from dalib.core.locks import hold, release
 from dalib.core.records import Clock
 from dalib.core.types import Array, Outputs, PyTree
 from dalib.data import Domain, check_distinct, match_classes
@@ -19,7 +20,7 @@ from dalib.encoders import Net
 from dalib.evaluate.scores import Scores, confusion_matrix
 from dalib.evaluate.selection import unlabelled_events
 from dalib.methods import TEST_TIME, Method, Needs, TestTime
-from dalib.run.artefacts import PICTURE_ROWS, configuration, fingerprints, packed, read_start
+from dalib.run.artefacts import PICTURE_ROWS, configuration, faults, fingerprints, packed, read_start
 from dalib.run.config import Experiment, flat
 from dalib.run.evaluation import predictions
 from dalib.run.program import Program, make_program
@@ -126,8 +127,9 @@ def run_test_time(
     labels = target.labels("test")
     known = not unlabelled(labels).any()
     file = folder / ("final.npz" if known else "predictions.npz")
-    if record.finished() and file.exists():
+    if (end := record.end()) is not None and not faults(folder, end, file.name):
         return folder
+    hold(folder)
     # One pass, from the start: a broken-off one leaves nothing that could be gone on from.
     record.cut_after(-1)
     sample = source.split("train").__getitems__(range(start.batch_size))[0]
@@ -148,7 +150,8 @@ def run_test_time(
         record.write("evaluate", len(rows), **event)
     data = final_arrays(passed, labels, source, program, variables) if known else {}
     write_atomically(file, packed({**data, **left_over(passed, rows)}))
-    record.write("end", len(rows))
+    record.write("end", len(rows), files={file.name: checksum(file)})
+    release(folder)
     return folder
 
 

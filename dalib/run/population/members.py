@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalib.core.checks import InputError, input_error
+from dalib.core.locks import releasing
 from dalib.data import UNLABELLED, Domain, stream_rows
 from dalib.data.domain import as_labels
 from dalib.run.cli.progress import Progress
@@ -64,6 +65,9 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, members: int | None, co
         progress: display.
         members: at most so many runs at once; None for as many as fit, 1 for the one-by-one loop.
         command: the command line, for the records.
+
+    Raises:
+        InputError: also when another process is at one of the run folders.
     """
     if process_count() > 1:
         if members != 1 and leads():
@@ -73,29 +77,35 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, members: int | None, co
         if members == 1 or len(group) == 1 or group[0].shots is not None:
             one_by_one(group, progress, command)
             continue
-        opened = [open_run(*job[:4], start=job.start, command=command) for job in group]
-        if not any(opened):
-            progress.start(_title(group), 0, len(group))
-            progress.end("done")
-            continue
-        try:
-            pool, rows = pool_of(group)
-            most = members_that_fit(group, pool, min(members or len(group), len(group)))
-        except InputError as error:
-            _say(f"{_title(group)}: one by one, since they can't be a population: {error}")
-            one_by_one(group, progress, command)
-            continue
-        # As equal parts as can be, so that few sizes are compiled.
-        for part in np.array_split(np.arange(len(group)), -(-len(group) // most)):
-            here = [group[i] for i in part]
-            runs = [run for i in part if (run := opened[i]) is not None]
-            own = [rows[i] for i in part if opened[i] is not None]
-            progress.start(_title(here), 0, len(here))
-            if runs and not run_together(runs, pool, own, progress, group=len(part)):
-                _say(f"{_title(here)}: one by one, since some of them are under way and others are not")
-                for job in here:
-                    run_experiment(*job[:4], start=job.start, command=command, report=progress.step)
-            progress.end("done")
+        with releasing():
+            _run_group(group, progress, members, command)
+
+
+def _run_group(group: Sequence[Job], progress: Progress, members: int | None, command: str) -> None:
+    """Runs of one program: as few populations as fit; all folders are locked before the first one trains."""
+    opened = [open_run(*job[:4], start=job.start, command=command) for job in group]
+    if not any(opened):
+        progress.start(_title(group), 0, len(group))
+        progress.end("done")
+        return
+    try:
+        pool, rows = pool_of(group)
+        most = members_that_fit(group, pool, min(members or len(group), len(group)))
+    except InputError as error:
+        _say(f"{_title(group)}: one by one, since they can't be a population: {error}")
+        one_by_one(group, progress, command)
+        return
+    # As equal parts as can be, so that few sizes are compiled.
+    for part in np.array_split(np.arange(len(group)), -(-len(group) // most)):
+        here = [group[i] for i in part]
+        runs = [run for i in part if (run := opened[i]) is not None]
+        own = [rows[i] for i in part if opened[i] is not None]
+        progress.start(_title(here), 0, len(here))
+        if runs and not run_together(runs, pool, own, progress, group=len(part)):
+            _say(f"{_title(here)}: one by one, since some of them are under way and others are not")
+            for job in here:
+                run_experiment(*job[:4], start=job.start, command=command, report=progress.step)
+        progress.end("done")
 
 
 def one_by_one(jobs: Sequence[Job], progress: Progress, command: str) -> None:
@@ -117,7 +127,7 @@ def run_together(
         pool: the examples.
         rows: of each run.
         progress: display.
-        group: how many runs there were before some ended; used when the others lack nothing but their ends.
+        group: how many runs there were before some ended.
 
     Returns:
         False, with nothing done, when the runs are at different places: some under way, some new, with no checkpoint in
@@ -130,13 +140,11 @@ def run_together(
         checkpoints = [stack.enter_context(open_checkpoints(run.record.folder / "checkpoints")) for run in runs]
         if (common := common_steps(checkpoints)) is None:
             return False
-        # A kill among the members' ends leaves some ended and all trained. The rest goes on at the size that was
-        # trained: in a smaller program an evaluation that was put off would round differently.
-        members = max(group, len(runs)) if total in common else len(runs)
+        members, seats = _seats(runs, common, group)
         population = first.program.population(members)
-        for run in runs:
-            devices = 1 if population.mesh is None else population.mesh.size
-            run.record.stretch(common, devices=devices, processes=1, together=members)
+        devices = 1 if population.mesh is None else population.mesh.size
+        for run, seat in zip(runs, seats, strict=True):
+            run.record.stretch(common, devices=devices, processes=1, together=members, seat=seat)
 
         def refresh(i: int, state: Any) -> Any:
             look = runs[i].refresh
@@ -157,8 +165,9 @@ def run_together(
             records=[run.record for run in runs],
             checkpoints=checkpoints,
             evaluate=lambda i, state: runs[i].evaluate(state),
-            evaluate_together=make_evaluation(runs, members),
+            evaluate_together=make_evaluation(runs, members, seats),
             members=members,
+            seats=seats,
             cadence=first.cadence,
             refresh=refresh if first.refresh else None,
             refresh_every=first.program.method.hooks.refresh_every,
@@ -170,6 +179,28 @@ def run_together(
         run.finish(state, together=members)
     progress.step(total, accuracies(runs))
     return True
+
+
+def _seats(runs: Sequence[Run], common: Sequence[int], group: int) -> tuple[int, list[int]]:
+    """How large the program is, and where in it each run sits: as they were when they were last trained.
+
+    A kill among the members' ends, or a damaged checkpoint, leaves some ended and others to go on. In a program of
+    another size, or at another place in it, their sums would round differently.
+
+    Args:
+        runs: those that have not ended.
+        common: steps of which all have a checkpoint.
+        group: how many runs there were before some ended.
+    """
+    alone = len(runs), list(range(len(runs)))
+    if not common:
+        return alone
+    last = [run.record.last_stretch() for run in runs]
+    size, seats = last[0].get("together"), [note.get("seat", -1) for note in last]
+    if all(note.get("together") == size for note in last) and seats == sorted(set(seats)) and 0 <= seats[0]:
+        return size or 0, seats
+    # Of before seats were noted: all that were left sat in front, in a program for all once training was over.
+    return (max(group, len(runs)), alone[1]) if runs[0].experiment.steps in common else alone
 
 
 def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
@@ -223,7 +254,7 @@ def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
 
 
 def _hidden(domain: Domain) -> float:
-    """What stands in the place of labels that must not be seen."""
+    """The value in the place of labels that must not be seen."""
     return UNLABELLED if domain.class_names else np.nan
 
 

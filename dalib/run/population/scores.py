@@ -18,12 +18,15 @@ MEMBER_ROWS = 50
 """Examples of each member in a batch of the program; divides EVALUATION_ROWS."""
 
 
-def make_evaluation(runs: Sequence[Run], members: int = 0) -> Callable[[TrainState], list[list[dict[str, Any]]]] | None:
+def make_evaluation(
+    runs: Sequence[Run], members: int = 0, seats: Sequence[int] | None = None
+) -> Callable[[TrainState], list[list[dict[str, Any]]]] | None:
     """``states of all members -> events of each run``, as each run's ``evaluate`` gives them up to rounding.
 
     Args:
         runs: the members.
         members: how many the program is for, if that is more than the runs.
+        seats: the place of each run in the program, as in :func:`dalib.train.run_members`.
 
     Returns:
         None where every member has to be evaluated by itself: methods that recompute batch statistics on the target,
@@ -41,6 +44,7 @@ def make_evaluation(runs: Sequence[Run], members: int = 0) -> Callable[[TrainSta
     )
     if placed is None or placed[0] is None or placed[1] is None:
         return None
+    seats = list(range(len(runs))) if seats is None else list(seats)
     sides = list(zip(("source", "target"), placed, strict=True))
 
     def evaluate(states: TrainState) -> list[list[dict[str, Any]]]:
@@ -49,11 +53,12 @@ def make_evaluation(runs: Sequence[Run], members: int = 0) -> Callable[[TrainSta
         for domain, side in sides:
             assert side is not None
             inputs, rows, lengths = side
-            filled = np.concatenate([rows, np.repeat(rows[-1:], whole - len(rows), 0)])
+            filled = np.repeat(rows[-1:], whole, 0)
+            filled[seats] = rows
             logits = unless_asked(program.predict_members(domain, max(members, len(runs))))(states, inputs, filled)
-            # Rows and batches that only fill up come last.
-            flat = np.asarray(logits).reshape(whole, -1, logits.shape[-1])
-            predicted.append([x[:n] for x, n in zip(flat, lengths, strict=False)])
+            # Rows that only fill up come last.
+            flat = np.asarray(logits).reshape(whole, -1, logits.shape[-1])[seats]
+            predicted.append([x[:n] for x, n in zip(flat, lengths, strict=True)])
         return [run.events(*both) for run, *both in zip(runs, *predicted, strict=True)]
 
     return evaluate

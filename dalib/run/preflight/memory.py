@@ -23,7 +23,7 @@ class Memory(NamedTuple):
             temporaries). On a CPU only the second counts temporaries; on a TPU either was seen to be the larger.
         aliased: bytes of the state that are written in place, because the state is donated.
         state: what should be aliased: all arguments but the batch.
-        code: of the program itself, which lies in the same memory and is not part of the peak.
+        code: of the program itself, which is in the same memory and is not part of the peak.
     """
 
     parameters: int

@@ -76,7 +76,7 @@ class Step(NamedTuple):
 
 
 def experiment_of(plan: Plan) -> Experiment:
-    """The experiment whose step a plan compiles; an unknown name raises an InputError with the nearest ones."""
+    """The experiment that a plan compiles the step of; an unknown name raises an InputError with the nearest ones."""
     dtype = choose("dtype", plan.dtype, DTYPES)
     method = choose("method", plan.method, METHODS)(**plan.method_options)
     narrow = {} if dtype == "float32" else {"dtype": dtype}

@@ -29,7 +29,7 @@ class Instruction(NamedTuple):
         name: of its result.
         operation: ``fusion``, ``all-reduce-start`` …
         result: the type of its result, a tuple's in brackets.
-        text: the operation and all behind it.
+        text: the operation and all after it.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Instruction(NamedTuple):
 
     @property
     def operands(self) -> list[str]:
-        """Names of the instructions whose results it takes."""
+        """Names of the instructions that it takes results of."""
         inside = _bracketed(self.text[len(self.operation) :])
         return _OPERAND.findall(inside)
 
@@ -76,7 +76,7 @@ def called(instruction: Instruction) -> list[str]:
 
 
 def reached(program: Program, name: str = "", *, in_loop: bool = False) -> Iterator[tuple[Instruction, bool]]:
-    """Every instruction that runs, with whether it stands in a loop (where it comes once, however often it runs)."""
+    """Every instruction that runs, with whether it is in a loop (where it comes once, however often it runs)."""
     for instruction in program.computations.get(name or program.entry, ()):
         yield instruction, in_loop
         if not instruction.operation.endswith(("-done", "-update")):
@@ -141,7 +141,7 @@ def _bracketed(text: str) -> str:
 
 
 def _split_result(text: str) -> tuple[str, str]:
-    """``(result type, rest)`` of what stands behind an instruction's ``=``."""
+    """``(result type, rest)`` of what follows an instruction's ``=``."""
     if not text.startswith("("):
         result, _, rest = text.partition(" ")
         return result, rest.strip()
@@ -175,7 +175,7 @@ class Collective(NamedTuple):
     Attributes:
         instructions: how many there are.
         bytes: of their results, on one device.
-        in_loops: how many of them stand in the body of a loop, where they run once a turn and are counted once here.
+        in_loops: how many of them are in the body of a loop, where they run once a turn and are counted once here.
     """
 
     instructions: int = 0
@@ -198,7 +198,7 @@ def collectives(program: Program) -> dict[str, Collective]:
 # Bytes that a compiled program moves through a device's main memory, read from its HLO text.
 #
 # The compiler's own "bytes accessed" counts on-chip memory too, and more of it the better a program uses that memory.
-# Here an operation reads its operands and writes its results, each where its layout says that it lies, and only main
+# Here an operation reads its operands and writes its results, each where its layout puts it, and only main
 # memory counts. Axes are filled up to whole tiles. A slice counts as large as it is, not as what it is cut from, but a
 # fusion that slices inside counts the whole operand; what a loop does counts once. Where a program keeps nothing on the
 # chip (ResNet-50 and DANN with quick effort) the two counts agreed to 0.01 %: 20.35 GB.
@@ -214,7 +214,7 @@ def main_memory_bytes(program: Program, *, padded: bool = True) -> int:
 
     Args:
         program: as parsed.
-        padded: count axes filled up to whole tiles, as they lie in memory; False counts the elements alone.
+        padded: count axes filled up to whole tiles, as they are in memory; False counts the elements alone.
     """
     total, waiting = 0, [program.entry]
     seen: set[str] = set()

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from dalib.core.checks import InputError, input_error
 from dalib.core.types import PyTree
+from dalib.train.devices import peers
 from dalib.train.devices.sharding import make_mesh, replicated
 
 WAYS = ("off", "tpu", "slurm")
@@ -56,7 +57,7 @@ def from_slurm(environment: Mapping[str, str]) -> Processes:
     """The processes of one Slurm job step: the first node coordinates, at a port that follows from the job's number.
 
     Raises:
-        InputError: outside of ``srun``, whose variables are missing then.
+        InputError: outside of ``srun``: its variables are missing then.
     """
     wanted = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID")
     missing = [name for name in wanted if not environment.get(name)]
@@ -118,7 +119,8 @@ def initialize(
     Asked for are, in this order: the three arguments; the variables ``DALIB_COORDINATOR`` (``host:port`` of process 0),
     ``DALIB_PROCESSES`` and ``DALIB_PROCESS``; ``DALIB_DISTRIBUTED=slurm``, where Slurm's variables say the same; and
     ``DALIB_DISTRIBUTED=tpu`` on the workers of a TPU slice, which know each other. Otherwise the process stays alone.
-    Does nothing when it has joined already.
+    Does nothing when it has joined already. If one of them dies later, the others end within ``DALIB_PEER_TIMEOUT``
+    seconds (:mod:`dalib.train.devices.peers`); the workers of a TPU slice see to that themselves.
 
     Args:
         coordinator: ``host:port`` of process 0, where the others find it.
@@ -143,10 +145,18 @@ def initialize(
             jax.distributed.initialize()
         else:
             # Left to itself, jax takes one device a process under Slurm; here a process takes all that it sees.
+            patience = peers.seconds(environment.get("DALIB_PEER_TIMEOUT", ""))
+            address, bind = peers.join(found.coordinator, found.processes, found.process, patience)
             jax.distributed.initialize(
-                found.coordinator, found.processes, found.process, cluster_detection_method="deactivate"
+                address,
+                found.processes,
+                found.process,
+                cluster_detection_method="deactivate",
+                coordinator_bind_address=bind,
             )
-    except (RuntimeError, ValueError) as error:
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, OSError) as error:
         raise input_error(
             "distributed",
             got=f"no connection ({str(error).splitlines()[0]})",
@@ -179,7 +189,7 @@ def from_each(value: float) -> np.ndarray:
 
 
 def leaders(value: float) -> float:
-    """Process 0's number. All must call it; for what each would read off a shared disk, which may lag behind."""
+    """Process 0's number. All must call it; for what each would read off a shared disk, which may be late."""
     return float(from_each(value)[0])
 
 

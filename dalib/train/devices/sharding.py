@@ -1,6 +1,6 @@
 """One mesh with a ``data`` axis: batches split over it; the state replicated, or split over it as well.
 
-Splitting the state changes where it lies between steps, not what a step computes: inside the step each part is gathered
+Splitting the state changes where it is kept between steps, not what a step computes: a step gathers each part
 where it is used, and asked for again in the backward pass instead of being kept; its gradient comes back as a sum that
 is left split (Rajbhandari, Rasley, Ruwase, He, ZeRO, SC 2020, arXiv 1910.02054, stage 3). How far a compiler follows is
 its own affair: XLA's for CPUs gathers once, keeps the whole part, and sums gradients whole before it splits them.
@@ -26,7 +26,7 @@ GATHERED = "gathered"
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A one-dimensional mesh of all devices (or those given), axis ``data``, of the Auto kind.
 
-    The devices of a process lie beside one another, so that its rows of a batch are one piece: on a TPU slice they
+    The devices of a process follow one another, so that its rows of a batch are one piece: on a TPU slice they
     need not follow one another in ``jax.devices()``.
     """
     found = jax.devices() if devices is None else devices

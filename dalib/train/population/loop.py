@@ -12,7 +12,7 @@ from dalib.core.records import Record
 from dalib.core.types import Metrics
 from dalib.train.checkpoint import Checkpoints
 from dalib.train.loop import DEFAULT_CADENCE, Cadence, Engine, Events, Member, check_cadence, fit
-from dalib.train.population.members import Pool, Population, Rows, member_of, pad_rows, stack_members
+from dalib.train.population.members import Pool, Population, Rows, member_of, stack_members
 from dalib.train.state import TrainState
 from dalib.train.termination import Stop, find_places, never
 
@@ -30,6 +30,7 @@ def run_members(
     evaluate_together: Callable[[TrainState], Sequence[Events]] | None = None,
     hyper: Sequence[Any] | None = None,
     members: int = 0,
+    seats: Sequence[int] | None = None,
     cadence: Cadence = DEFAULT_CADENCE,
     refresh: Callable[[int, TrainState], TrainState] | None = None,
     refresh_every: int = 500,
@@ -53,9 +54,11 @@ def run_members(
         checkpoints: open checkpoint folders.
         evaluate: ``(member, state) -> events``.
         evaluate_together: ``states -> events of each``, of all members at once; None asks ``evaluate`` for one after
-            the other. The stacked states may be more than the members (the last one repeated, to fill the devices).
+            the other. The stacked states may be more than the members (the last one repeated in the empty seats).
         hyper: for each member what ``step_of`` of the population gets.
         members: at least so many are in the program; the last one is repeated.
+        seats: the place of each member in the program, ascending; None seats them one after the other. Members that go
+            on without some of those that they began with keep their seats: elsewhere sums may round differently.
         cadence: how often to log, evaluate and save.
         refresh: ``(member, state) -> state`` before step 0 and every ``refresh_every`` steps.
         refresh_every: steps between two refreshes.
@@ -75,17 +78,27 @@ def run_members(
     for argument, given in {"rows": rows, "records": records, "checkpoints": checkpoints, "names": names}.items():
         if len(given) != count:
             raise input_error(argument, got=f"{len(given)} for {count} members", expected="one for each member")
+    seats = list(range(count)) if seats is None else list(seats)
+    if len(seats) != count or seats != sorted(set(seats)):
+        raise input_error("seats", got=seats, expected=f"{count} places in the program, ascending")
     places, states = find_places(states, records, checkpoints, names)
-    stacked, whole = _stacked(population, states, max(members, count))
+    devices = 1 if population.mesh is None else population.mesh.size
+    whole = -(-max(members, seats[-1] + 1) // devices) * devices
+    # Who sits where; the last one also wherever nobody does.
+    sitting = [seats.index(seat) if seat in seats else count - 1 for seat in range(whole)]
+    stacked = stack_members([states[i] for i in sitting], population.mesh)
     del states  # the stacked copy is the one that is trained
     own_hyper = [{}] * count if hyper is None else list(hyper)
-    own_hyper += own_hyper[-1:] * (whole - count)
-    hypers = stack_members([jax.tree.map(jnp.asarray, h) for h in own_hyper], population.mesh)
+    hypers = stack_members([jax.tree.map(jnp.asarray, own_hyper[i]) for i in sitting], population.mesh)
 
     def advance(states: TrainState, start: int, stop: int) -> tuple[TrainState, Metrics]:
         parts = [own(start, stop) for own in rows]
-        taken = pad_rows(Rows(*(np.stack(side) for side in zip(*parts, strict=True))), whole)
-        return population.advance(states, pool, taken, hypers)
+        taken = Rows(*(np.stack([side[i] for i in sitting]) for side in zip(*parts, strict=True)))
+        states, metrics = population.advance(states, pool, taken, hypers)
+        return states, metrics if seats == list(range(count)) else _take(metrics, np.asarray(seats))
+
+    def member(states: TrainState, i: int) -> TrainState:
+        return member_of(states, seats[i])
 
     def until(number: int) -> int:
         every = [cadence.log] if refresh is None else [cadence.log, refresh_every]
@@ -94,15 +107,17 @@ def run_members(
     def events(states: TrainState, due: list[int]) -> Iterator[Events]:
         together = None if evaluate_together is None else evaluate_together(states)
         for i in due:
-            yield evaluate(i, member_of(states, i)) if together is None else together[i]
+            yield evaluate(i, member(states, i)) if together is None else together[i]
 
     def look(states: TrainState) -> TrainState:
         assert refresh is not None
-        fresh = [refresh(i, member_of(states, i)) for i in range(count)]
-        return stack_members([*fresh, *(member_of(states, i) for i in range(count, whole))], population.mesh)
+        fresh = {seat: refresh(i, member(states, i)) for i, seat in enumerate(seats)}
+        return stack_members(
+            [fresh[seat] if seat in fresh else member_of(states, seat) for seat in range(whole)], population.mesh
+        )
 
     stacked = fit(
-        Engine(advance, until, member_of, events, None if refresh is None else look),
+        Engine(advance, until, member, events, None if refresh is None else look),
         stacked,
         places,
         [Member(*own) for own in zip(records, checkpoints, names, strict=True)],
@@ -112,12 +127,9 @@ def run_members(
         report=report,
         stop=stop,
     )
-    return [member_of(stacked, i) for i in range(count)]
+    return [member(stacked, i) for i in range(count)]
 
 
-def _stacked(population: Population, states: Sequence[TrainState], count: int) -> tuple[TrainState, int]:
-    """The members as one tree, with the last repeated up to ``count`` and to fill the devices; and their number."""
-    devices = 1 if population.mesh is None else population.mesh.size
-    whole = -(-count // devices) * devices
-    extra = [jax.tree.map(jnp.copy, states[-1]) for _ in range(whole - len(states))]
-    return stack_members([*states, *extra], population.mesh), whole
+@jax.jit
+def _take(tree: Metrics, at: np.ndarray) -> Metrics:
+    return {name: values[at] for name, values in tree.items()}

@@ -4,7 +4,7 @@ A member is a run: a seed, or a value of a hyper-parameter. All members draw fro
 examples a step takes is worked out on the host (:func:`dalib.data.stream_rows`), so a member sees the very batches of
 the one-by-one loop. Its numbers are those of the loop up to the rounding of differently ordered sums: a matrix product
 of several members is compiled to other instructions than that of one. As a rule that stays near 1e-6 for a hundred
-steps. But a ReLU or a maximum whose arguments agree to rounding may take the other side, which moves parameters by 1e-3
+steps. But a ReLU or a maximum of arguments that agree to rounding may take the other side. It moves parameters by 1e-3
 in one step, and from there the two are as far apart as any two roundings of one run (seen in 1 of 10 digit runs of 50
 steps on a CPU; the means in the records of the other nine agreed to 2e-6).
 """
@@ -135,7 +135,7 @@ def augmented(step: Step, augment: Callable[[Batch, Array], Batch]) -> Step:
     """
 
     def changed(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        # Beside the keys of the step's own draws, which are fold_in(key, step).
+        # Apart from the keys of the step's own draws, which are fold_in(key, step).
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), AUGMENTATION)
         return step(state, augment(batch, key))
 
@@ -147,7 +147,7 @@ AUGMENTATION = 2**31 - 1
 
 
 def stack_members(members: Sequence[PyTree], mesh: Mesh | None = None) -> PyTree:
-    """One tree whose leaves have an axis of members in front; split over ``mesh`` if one is given."""
+    """One tree with an axis of members in front of every leaf; split over ``mesh`` if one is given."""
     stacked = _stack(list(members))
     return stacked if mesh is None else jax.device_put(stacked, NamedSharding(mesh, PartitionSpec("data")))
 
@@ -260,8 +260,3 @@ def memory_limit() -> int | None:
     except (OSError, StopIteration, ValueError):
         return None
     return int(MEMORY_SHARE * total)
-
-
-def pad_rows(rows: Rows, members: int) -> Rows:
-    """Repeats the last member until there are ``members``."""
-    return jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], members - len(x), 0)]), rows)

@@ -15,8 +15,8 @@ checkpoint is due. Sweeps of seeds, weights and learning rates that are short en
 
     states, metrics, scores = jax.jit(jax.vmap(of_member))(keys, learning_rates, weights)
 
-On a CPU give such members a net with ``dalib.encoders.population_form(net)``: a convolution whose kernel ``vmap`` has
-batched is slow there.
+On a CPU give such members a net with ``dalib.encoders.population_form(net)``: convolutions with kernels that ``vmap``
+has batched are slow there.
 """
 
 from collections.abc import Callable
@@ -122,7 +122,7 @@ def make_predict_members(method: Method, forward: Forward, domain: str, *, mesh:
     :func:`dalib.train.make_predict` gives for each member by itself, up to rounding.
 
     Args:
-        method: whose predictions they are; one without ``calibrate``, whose statistics depend on the data.
+        method: whose predictions they are; one without ``calibrate``, which makes statistics depend on the data.
         forward: the net, on a CPU with ``dalib.encoders.population_form(net)``.
         domain: "source" or "target": whose batch statistics normalise.
         mesh: as in :func:`dalib.train.make_population`.
