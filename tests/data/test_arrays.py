@@ -106,7 +106,7 @@ X, Y = np.zeros((4, 2)), np.array([0, 1, 0, 1])
         ({"train": (X[:0], Y[:0])}, None, r"shape \(0, 2\)"),
         ({"train": (np.array(["a"] * 4), Y)}, None, "dtype <U1"),
         ({"train": (X, Y)}, ["a", "a"], "repeated a"),
-        ({"train": (X, Y)}, "ab", "a sequence of names"),
+        ({"train": (X, Y)}, "ab", "class_names: got 'ab'(.|\n)*a list, each entry a word"),
         ({"train": X}, None, "pair"),
         ({}, ["a"], "splits"),
         ({"train": (X, None)}, None, "no labels"),

@@ -1,6 +1,6 @@
 """What ``dalib adapt`` will do, and all that can be checked before any data is read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -255,10 +255,20 @@ def _complete(arguments: dict[str, dict[str, Any]], nets: list[str], sources: in
             arguments.setdefault(name, {}).setdefault("sources", sources)
 
 
+def _check_objects(texts: Sequence[str]) -> None:
+    """Raises an InputError for options of test-time methods that are objects, which no text can name."""
+    for text in texts:
+        name, _, option = text.partition("=")[0].rpartition(".")
+        if name in TEST_TIME and option in ("apply", "optimizer"):
+            todo = f"{name}.learning_rate=… sets the rate of the default optimiser"
+            raise input_error("options", got=f"{name}.{option}", expected="numbers and words", todo=todo)
+
+
 def plan(options: Own) -> Plan:
     """Checks everything that can be checked without reading data; all faults are named at once."""
     check_population(options.population)
     check_options(options)
+    _check_objects(options.options)
     arguments = method_options(options.options, ALL_METHODS)
     found = {name: closed_form(options, name) for name in options.method}
     running = {closed.method if closed else name for name, closed in found.items()}
@@ -266,10 +276,6 @@ def plan(options: Own) -> Plan:
         raise input_error("options", got=f"options of {', '.join(unused)}", expected="options of the methods being run")
     sources = gather([lambda t=text: place_of("source", t) for text in options.source])  # type: ignore[misc]
     *sources, target = told_apart([*sources, place_of("target", options.target)])
-    for name in TEST_TIME:
-        if fixed := [option for option in arguments.get(name, {}) if option in ("apply", "optimizer")]:
-            todo = f"{name}.learning_rate=… sets the rate of the default optimiser"
-            raise input_error("options", got=f"{name}.{fixed[0]}", expected="numbers and words", todo=todo)
     nets = [name for name, closed in found.items() if closed is None and name not in TEST_TIME]
     online = [name for name in options.method if name in TEST_TIME]
     classic = [closed for closed in found.values() if closed]
