@@ -1,14 +1,11 @@
-"""The seam of all methods: what a method is, and how its losses become the updates of a step.
+"""The seam of all methods: a method, its losses, and the updates that a step makes of them.
 
-A loss is a function of one argument, a :class:`~dalib.methods.view.View`. There are three levels, each reachable
-without the next:
+A loss is a pure function of one argument, a :class:`~dalib.methods.view.View`. There are three levels:
 
 1. a *term* ``view -> scalar`` (or ``(scalar, metrics)``) becomes a method by :func:`term`;
-2. a *penalty* ``view -> (scalar, view, metrics)`` may own parameters and states and make further passes; it is added
-   to the loss of the main update;
-3. several :class:`Update`\\ s in one step, each with its own loss and the parameter groups that it trains.
-
-All functions are pure.
+2. a *penalty* ``view -> (scalar, view, metrics)`` may own parameters and states and make further passes; it joins the
+main update;
+3. an :class:`Update` has its own loss and the parameter groups that it trains.
 """
 
 from __future__ import annotations
@@ -56,12 +53,12 @@ class Update(NamedTuple):
 
     Attributes:
         name: prefix of its metrics when a method has several updates.
-        loss: what it minimises.
-        trains: names of the parameter groups that it changes; ``*`` ends a prefix (``dann/*``), alone it is everything.
-        repeats: how often it is done in one step, each time with fresh randomness.
-        joins: whether it is the main update: penalties are added to its loss. A method has exactly one.
+        loss: minimised.
+        trains: parameter groups that it changes; ``*`` ends a prefix (``dann/*``), alone it means everything.
+        repeats: times per step, each with fresh randomness.
+        joins: whether penalties are added to its loss. Exactly one update of a method does: the main one.
         gradient: ``(value_and_grad, trained groups) -> ((loss, (states, metrics)), gradients)``; None calls the
-            function once. Sharpness-aware minimisation calls it twice.
+            function once, sharpness-aware minimisation twice.
     """
 
     name: str
@@ -73,7 +70,7 @@ class Update(NamedTuple):
 
 
 def supervised_loss(view: View) -> tuple[Array, View, Metrics]:
-    """Mean task loss on the source of a common pass over both domains."""
+    """Mean task loss on the source, of a common pass over both domains."""
     view = view.pair()
     value = view.task.loss(view.source, view.labels).mean()
     return value, view, {"loss/task": value, **view.task.quality(view.source, view.labels)}
@@ -82,14 +79,13 @@ def supervised_loss(view: View) -> tuple[Array, View, Metrics]:
 def trained_groups(update: Update, params: Params) -> tuple[str, ...]:
     """The groups of ``params`` that ``update`` trains, in their order there.
 
-    A net may lack a bottleneck, and on features that are given an encoder with parameters.
-
-    Raises an InputError when another name of ``update.trains`` matches no group, or none of them does.
+    Raises an InputError when a name matches no group, or none of them does.
     """
 
     def matches(pattern: str, group: str) -> bool:
         return group.startswith(pattern[:-1]) if pattern.endswith("*") else group == pattern
 
+    # A net may lack a bottleneck, and on given features an encoder with parameters: those two may be missing.
     for pattern in update.trains:
         if not pattern.endswith("*") and pattern not in params and pattern not in ("encoder", "bottleneck"):
             raise unknown_name(f"group trained by update {update.name!r}", pattern, params)
@@ -109,22 +105,21 @@ def nothing(key: Array, spec: Spec) -> tuple[Params, PyTree]:
 
 
 class Needs(NamedTuple):
-    """What a method needs from a run, read by the engine before anything is trained.
+    """Requirements on a run, read by the engine before anything is trained.
 
     Attributes:
         setting: a name of :data:`SETTINGS`.
-        sources: source domains interleaved in a batch; 1 for one.
-        start: "scratch", or "source" for a method that starts from the variables of a net trained on the source
-            (``init_state(..., variables=...)``).
+        sources: source domains interleaved in a batch.
+        start: "scratch", or "source" to start from a net trained on the source (``init_state(..., variables=...)``).
         batch_norm: the BatchNorm convention of the method's reference implementation.
-        per_example: whether every loss is a sum of means over the examples of each domain and leaves the states as
-            they are, so that the gradients of equal parts of a batch have the whole batch's as their mean
-            (:mod:`dalib.train.accumulate`). False says nothing and is always right.
-        extra_outputs: logits of the net beyond the source's classes, such as one for "unknown".
-        rejects: whether its predictions have a column for "unknown" by themselves.
+        per_example: whether every loss is a sum of means over each domain's examples and leaves the states alone. Then
+            gradients of equal parts of a batch average to the whole batch's (:mod:`dalib.train.accumulate`). False is
+            always right.
+        extra_outputs: logits beyond the source's classes, such as one for "unknown".
+        rejects: whether predictions have a column for "unknown" by themselves.
         target_rows: whether it uses ``batch.target.rows`` and ``Spec.target_size``.
-        classes: whether it reads the logits as class probabilities, or the labels as classes. A regression has neither.
-        head: name of the layer that gives logits in the method's paper; a run may choose another.
+        classes: whether it reads logits as class probabilities, or labels as classes; a regression has neither.
+        head: the layer that gives logits in the method's paper; a run may choose another.
     """
 
     setting: str = "closed"
@@ -145,7 +140,7 @@ class Needs(NamedTuple):
 
     @property
     def relations(self) -> tuple[str, ...]:
-        """Relations of the label sets of source and target that the method is made for."""
+        """Relations of the label sets that the method is made for."""
         own = {"partial": ("partial",), "open": ("open",), "universal": ("open", "universal")}
         return own.get(self.setting, ("closed", "partial", "open", "universal"))
 
@@ -155,13 +150,12 @@ class Hooks(NamedTuple):
 
     Attributes:
         after_step: ``view -> states`` after the last update (moving averages).
-        refresh: ``(params, states, look) -> states`` at the start and then every ``refresh_every`` steps, outside the
-            compiled step (pseudo-label centroids, class weights); see :class:`Look`.
+        refresh: ``(params, states, look) -> states`` at the start and every ``refresh_every`` steps, outside the
+            compiled step (pseudo-label centroids, class weights).
         refresh_every: steps between two refreshes.
-        calibrate: ``(params, states, recompute) -> states`` before an evaluation; ``recompute()`` gives the batch
+        calibrate: ``(params, states, recompute) -> states`` before an evaluation; ``recompute()`` gives batch
             statistics over the whole unlabelled target training set. Training goes on from the states before it.
-        evaluate: ``(params, states) -> (params, states)`` that an evaluation takes instead of the trained ones
-            (averages of parameters and batch statistics), see :func:`evaluated`.
+        evaluate: ``(params, states) -> (params, states)`` for an evaluation, such as averages; see :func:`evaluated`.
         predict: ``(params, outputs, forward) -> logits`` at evaluation; None means the head's logits.
         gradients: ``(update's name, gradients, view) -> gradients`` of every update, before the optimiser.
     """
@@ -181,9 +175,8 @@ class Method(NamedTuple):
     Attributes:
         name: prefixes metrics and, in :func:`combine`, parameter groups.
         init: ``(key, spec) -> (own parameter groups, own state)``.
-        penalties: added to the loss of the main update, weighted already.
-        updates: done one after the other; the one that ``joins`` is the main update. The default trains everything on
-            the supervised loss.
+        penalties: added to the main update's loss, weighted already.
+        updates: done in turn; the default trains everything on the supervised loss.
         needs: what a run must give it.
         hooks: rarely used functions.
     """
@@ -197,21 +190,20 @@ class Method(NamedTuple):
 
 
 def evaluated(method: Method, params: Params, states: States) -> tuple[Params, States]:
-    """Parameters and states that predict at an evaluation; what calibrates, scores or saves a net takes these."""
+    """Parameters and states that predict at an evaluation; whoever calibrates, scores or saves a net takes these."""
     return (params, states) if method.hooks.evaluate is None else method.hooks.evaluate(params, states)
 
 
 @checked
 def term(name: str, function: Term, *, weight: Weight = 1.0, needs: Needs = Needs()) -> Method:  # noqa: B008
-    """Makes a method of a term: ``task loss + weight · term``.
+    """Make a method of a term: ``task loss + weight · term``, with the metric ``loss/<name>``, the term before
+    weighting.
 
     Args:
         name: the method's name.
         function: ``view -> scalar``, or ``view -> (scalar, metrics)``.
-        weight: trade-off λ; a number, a traced scalar, or a function ``view -> scalar``.
+        weight: λ; a number, a traced scalar, or a function ``view -> scalar``.
         needs: what a run must give it.
-
-    Returns: a method; its metrics hold ``loss/<name>``, the term before weighting.
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
@@ -225,12 +217,12 @@ def term(name: str, function: Term, *, weight: Weight = 1.0, needs: Needs = Need
 
 
 def weigh(weight: Any, view: View) -> Array:
-    """The value of a weight at this step: a number, an array, or a function of the view."""
+    """The value of a weight at this step."""
     return weight(view) if callable(weight) else weight
 
 
 def joined_loss(method: Method, update: Update, view: View) -> tuple[Array, View, Metrics]:
-    """The loss of one update; the main update's with the method's penalties.
+    """The loss of one update; the main update's includes the method's penalties.
 
     Penalties see the rows of the task (:attr:`Task.rows`) as ``view.source``, ``view.target`` and ``view.labels``.
     """
@@ -243,10 +235,12 @@ def joined_loss(method: Method, update: Update, view: View) -> tuple[Array, View
             "could join; return the view of view.pair(), or set joins=False"
         )
     key = jax.random.fold_in(view.key, 1)
+    # A fixed number of rows for every task, so that penalties need neither masks nor dynamic shapes.
     source, labels = view.task.rows(after.source, after.labels, jax.random.fold_in(key, ROWS))
     target, _ = view.task.rows(after.target, None, jax.random.fold_in(key, ROWS + 1))
     seen = after._replace(key=key, source=source, target=target, labels=labels)
     for i, penalty in enumerate(method.penalties):
+        # The first penalty keeps the key as it is: its draws are those of the method alone.
         own = seen if i == 0 else seen._replace(key=jax.random.fold_in(key, i))
         more, seen, found = penalty(own)
         value, metrics = value + more, {**metrics, **found}

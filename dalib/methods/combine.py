@@ -11,21 +11,20 @@ from dalib.methods.view import NET_GROUPS, Spec, States, View
 
 
 def combine(*methods: Method, name: str | None = None, batch_norm: str | None = None) -> Method:
-    """The sum of methods: one main loss, all penalties, and all further updates in the order of the arguments.
+    """Sum methods: one main loss, all penalties, and all further updates in the order of the arguments.
 
-    Parameter groups and states are kept apart by the methods' names (``dann/discriminator``), randomness by position.
-    The main loss is the supervised one unless one of them brings another (MCD's A, SHOT's without labels). Updates of a
-    method that come before its main one come before the sum's, the others after it. If one of them starts from a
-    trained source net, the sum does.
+    Names keep parameter groups and states apart (``dann/discriminator``), positions the randomness. The main loss is
+    the supervised one unless a method brings another (MCD's A, SHOT's without labels). Updates before a method's main
+    one come before the sum's, the others after it. The sum starts from a trained source net if any method does.
 
     Args:
         *methods: one or more methods with different names; rename by ``method._replace(name=...)``.
         name: of the result; default: the names joined by ``+``.
         batch_norm: BatchNorm convention of the sum; None takes the one that all methods ask for.
 
-    Raises an InputError on equal names, when two methods both replace the supervised loss, when two bring a
-    ``predict``, ``evaluate`` or ``calibrate`` of their own, for different settings that exclude each other, or for
-    different BatchNorm conventions without ``batch_norm``.
+    Raises an InputError on equal names, on two methods that both replace the supervised loss or bring ``predict``,
+    ``evaluate`` or ``calibrate``, on settings that exclude each other, and on different BatchNorm conventions without
+    ``batch_norm``.
     """
     if not methods:
         raise input_error("methods", got="none", expected="one or more methods")
@@ -37,6 +36,7 @@ def combine(*methods: Method, name: str | None = None, batch_norm: str | None = 
             "methods", got=", ".join(names), expected="different names", todo="rename one: method._replace(name=...)"
         )
     leader = _leader(methods)
+    # These replace something that a run has once, so two of them cannot add up.
     for what in ("predict", "calibrate", "evaluate"):
         owners = [m.name for m in methods if getattr(m.hooks, what)]
         if len(owners) > 1:
@@ -48,6 +48,7 @@ def combine(*methods: Method, name: str | None = None, batch_norm: str | None = 
         params: Params = {}
         state: dict[str, PyTree] = {}
         for i, m in enumerate(methods):
+            # Folded by position: a method draws the same numbers whatever follows it.
             own, state[m.name] = m.init(jax.random.fold_in(key, i), spec)
             params |= {f"{m.name}/{group}": value for group, value in own.items()}
         return params, state
@@ -63,10 +64,7 @@ def combine(*methods: Method, name: str | None = None, batch_norm: str | None = 
 
 
 def main_of(method: Method) -> Update:
-    """The update of a method that penalties join.
-
-    Raises an InputError unless there is exactly one.
-    """
+    """The one update that penalties join; raises an InputError unless there is exactly one."""
     found = [u for u in method.updates if u.joins]
     if len(found) != 1:
         names = ", ".join(u.name for u in method.updates)
@@ -123,18 +121,20 @@ def _updates(methods: tuple[Method, ...], leader: Method | None) -> tuple[Update
     before: list[Update] = []
     after: list[Update] = []
     for m in methods:
+        # Order matters: a critic trained before the net must stay before it.
         at = m.updates.index(main_of(m))
         before += [_lift(m, u, m is leader) for u in m.updates[:at]]
         after += [_lift(m, u, m is leader) for u in m.updates[at + 1 :]]
     if leader is None:
         return (*before, SUPERVISED, *after)
     main = _lift(leader, main_of(leader), True)
+    # The main update also trains what its penalties own, such as a discriminator.
     joined = tuple(f"{m.name}/*" for m in methods if m is not leader and not _trained_elsewhere(m))
     return (*before, main._replace(trains=main.trains + joined), *after)
 
 
 def _trained_elsewhere(method: Method) -> bool:
-    """Whether a method's own groups are for its further updates: the main one then leaves them alone."""
+    """Whether a method's own groups are for its further updates only."""
     main = main_of(method)
     return len(method.updates) > 1 and "*" not in main.trains and not set(main.trains) - set(NET_GROUPS)
 
@@ -153,6 +153,7 @@ def _lift(method: Method, update: Update, leads: bool) -> Update:
 
 
 def _needs(methods: tuple[Method, ...], batch_norm: str | None) -> Needs:
+    # "closed" fits every setting; of the others a sum has one at most.
     settings = [m.needs.setting for m in methods if m.needs.setting != "closed"]
     if len(set(settings)) > 1:
         owners = ", ".join(f"{m.name} ({m.needs.setting})" for m in methods if m.needs.setting != "closed")
@@ -183,7 +184,7 @@ def _needs(methods: tuple[Method, ...], batch_norm: str | None) -> Needs:
 
 
 def _hooks(methods: tuple[Method, ...]) -> Hooks:
-    """Hooks that add up (after_step, refresh, gradients) are called in turn; of the others there is one at most."""
+    """Hooks that add up (after_step, refresh, gradients) are called in turn; a sum has one at most of the others."""
 
     def after_step(view: View) -> States:
         for m in methods:
@@ -211,6 +212,7 @@ def _hooks(methods: tuple[Method, ...]) -> Hooks:
     if any(m.hooks.gradients for m in methods):
         hooks = hooks._replace(gradients=gradients)
     if refreshing := [m for m in methods if m.hooks.refresh]:
+        # One clock: a run refreshes outside the compiled step, at one interval.
         every = {m.hooks.refresh_every for m in refreshing}
         if len(every) > 1:
             owners = ", ".join(f"{m.name} ({m.hooks.refresh_every})" for m in refreshing)
@@ -224,7 +226,7 @@ def _hooks(methods: tuple[Method, ...]) -> Hooks:
 
 
 def _single(method: Method) -> dict[str, Any]:
-    """The hooks of which a sum has one at most, as the sum's."""
+    """The hooks that a sum may have once, seen from the sum."""
     own = method.hooks
 
     def predict(params: Params, outputs: Outputs, forward: Any) -> Array:

@@ -1,6 +1,6 @@
 """Functions that take a method and return one: averages, sharpness-aware steps, schedules, views of the inputs.
 
-A transformer wraps a whole method, a sum included, and keeps its name. It works inside a sum and around one.
+A transformer wraps a whole method, a sum included, and keeps its name; it works inside a sum and around one.
 """
 
 from collections.abc import Callable
@@ -26,17 +26,15 @@ DOMAINS = ("source", "target")
 
 @checked
 def averaged(method: Method, *, decay: Share = 0.999, warmup: bool = True) -> Method:
-    """Evaluates an exponential average of the net's parameters and batch statistics instead of the trained ones.
+    """Evaluate an exponential average of the net's parameters and batch statistics instead of the trained ones.
 
-    After each step the average is ``d · average + (1 − d) · net``. Training itself does not see it.
+    After each step the average is ``d · average + (1 − d) · net``. Training does not see it.
 
     Args:
-        method: any method, a sum included. Its own groups, such as a second head, are not averaged.
+        method: any method that evaluates no other parameters. Its own groups, such as a second head, are not averaged.
         decay: d.
-        warmup: whether d is at most t/(t + 1) in step t, so that the average starts as the plain mean of all steps'
-            nets (Tarvainen, Valpola, NIPS 2017, arXiv 1703.01780, their code).
-
-    Raises an InputError for a method that evaluates other parameters already.
+        warmup: whether d is at most t/(t + 1) in step t: the average starts as the plain mean of all steps' nets
+            (Tarvainen, Valpola, NIPS 2017, arXiv 1703.01780, their code).
     """
     if method.hooks.evaluate is not None:
         raise InputError(
@@ -57,6 +55,7 @@ def averaged(method: Method, *, decay: Share = 0.999, warmup: bool = True) -> Me
         d = jnp.minimum(decay, view.step / (view.step + 1)) if warmup else decay
         now = {"params": {g: view.params[g] for g in average["params"]}, "model": _by_domain(view.states.model)}
         mixed = jax.tree.map(lambda old, new: jnp.asarray(d * old + (1 - d) * new, old.dtype), average, now)
+        # The wrapped method's hook comes last and sees its own state only.
         view = view.keep({**view.state, "average": mixed})
         if method.hooks.after_step is None:
             return view.states
@@ -64,6 +63,7 @@ def averaged(method: Method, *, decay: Share = 0.999, warmup: bool = True) -> Me
 
     def evaluate(params: Params, states: States) -> tuple[Params, States]:
         average = states.method["average"]
+        # A run with one shared set evaluates the target's statistics.
         model = {slot: average["model"]["target" if slot == "shared" else slot] for slot in states.model}
         return {**params, **average["params"]}, states._replace(model=model)
 
@@ -75,21 +75,20 @@ def averaged(method: Method, *, decay: Share = 0.999, warmup: bool = True) -> Me
 def sharp(
     method: Method, *, radius: NonNegative = 0.05, groups: tuple[str, ...] = NET_GROUPS, penalties: bool = True
 ) -> Method:
-    """Takes the main update's gradient at the worst point of a small ball around the parameters (SAM).
+    """Take the main update's gradient at the worst point of a small ball around the parameters (SAM).
 
-    With g the gradient for ``groups``, they move by ``radius · g / ‖g‖`` and the gradient there trains the net (Foret
-    et al., ICLR 2021, arXiv 2010.01412, eqs. 2 and 3). SDAT moves the net and not the discriminator, by the gradient
-    of the task loss alone: ``sharp(dann(), penalties=False)`` (Rangwani et al., ICML 2022, arXiv 2206.08213, §4). A
-    step costs two gradients, with the same randomness. Loss, metrics and the method's state are those of the second
-    point; batch statistics those of the parameters themselves.
+    With g the gradient for ``groups``, they move by ``radius · g / ‖g‖``, and the gradient there trains the net (Foret
+    et al., ICLR 2021, arXiv 2010.01412, eqs. 2 and 3). SDAT moves the net and not the discriminator, by the gradient of
+    the task loss alone: ``sharp(dann(), penalties=False)`` (Rangwani et al., ICML 2022, arXiv 2206.08213, §4). A step
+    costs two gradients, with the same randomness.
 
     Args:
-        method: any method, a sum included. In a sum the gradient has the penalties of all its methods.
+        method: any method, a sum included, without a ``gradient`` of its own. A sum's gradient has all penalties.
         radius: ρ ≥ 0.
-        groups: parameter groups that are moved. A sum names its methods' groups with a prefix, ``dann/discriminator``.
-        penalties: whether the ball's worst point is that of the loss with its penalties.
+        groups: parameter groups that move. A sum names its methods' groups with a prefix, ``dann/discriminator``.
+        penalties: whether the worst point is that of the loss with its penalties.
 
-    Raises an InputError for a method with a ``gradient`` of its own; in the first step, when no trained group is named.
+    Raises an InputError in the first step when no trained group is named.
     """
     main = main_of(method)
     if main.gradient is not None:
@@ -99,12 +98,14 @@ def sharp(
         moving = [g for g in trained if g in groups]
         if not moving:
             raise unknown_name("group moved by sharp", groups[0] if groups else "", trained)
+        # First gradient: only its direction and the batch statistics at the true parameters are kept.
         (_, (before, _)), slope = value_and_grad(trained, penalties=penalties)
         norm = optax.tree.norm({g: slope[g] for g in moving})
         scale = radius / jnp.where(norm > 0, norm, 1)
         worst = dict(trained)
         for g in moving:
             worst[g] = jax.tree.map(lambda w, s: (w + scale * s).astype(w.dtype), trained[g], slope[g])
+        # Second gradient: loss, metrics and the method's state come from here.
         (value, (states, metrics)), gradients = value_and_grad(worst)
         return (value, (states._replace(model=before.model), metrics)), gradients
 
@@ -115,13 +116,11 @@ def sharp(
 @checked
 @checked
 def scheduled(method: Method, weight: Weight) -> Method:
-    """Multiplies a method's penalties by a schedule; their metrics stay as they are.
+    """Multiply a method's penalties by a schedule; their metrics stay as they are.
 
     Args:
-        method: any method with penalties.
+        method: any method with penalties; without any an InputError is raised.
         weight: a number, or a function of the view such as :func:`dalib.methods.dann_schedule`.
-
-    Raises an InputError for a method without penalties.
     """
     if not method.penalties:
         raise input_error("scheduled", got=f"method {method.name!r} without penalties", expected="one with penalties")
@@ -137,9 +136,9 @@ def scheduled(method: Method, weight: Weight) -> Method:
 
 
 def augmented(method: Method, augment: Augment) -> Method:
-    """Gives every update a fresh random view of all examples; evaluation, calibration and looks see the inputs.
+    """Give every update a fresh random view of all examples; evaluation, calibration and looks see the inputs.
 
-    It works inside the compiled step, so it serves single runs and populations alike.
+    It works inside the compiled step, so it serves single runs and populations.
 
     Args:
         method: any method; one that makes views of its own makes them of these views.

@@ -1,4 +1,4 @@
-"""What a method is shown: the view of a loss, the sizes it is made for, and a look at whole training sets.
+"""The data that a method sees: the view of a loss, the sizes for its own parameters, and a look at whole training sets.
 
 All are data and pure functions. Hyper-parameters may be traced arrays, so that a run can be ``vmap``ped over them.
 """
@@ -18,7 +18,8 @@ NET_GROUPS = ("encoder", "bottleneck", "head")
 
 
 class States(NamedTuple):
-    """What a step carries besides parameters: ``model`` (batch statistics by domain) and ``method`` (its own state)."""
+    """Values that a step carries besides parameters: ``model`` (batch statistics by domain) and ``method`` (its own
+    state)."""
 
     model: PyTree
     method: PyTree
@@ -37,11 +38,10 @@ class Forward(NamedTuple):
 
     Attributes:
         pair: ``(params, model_state, batch, key) -> (Pass, model_state)``, both domains in training mode.
-        one: ``(params, model_state, inputs, domain, key, train) -> (Outputs, model_state)``; ``domain`` is
-            "source" or "target" and decides which batch statistics are meant. With ``train=False`` the model
-            state comes back unchanged.
-        head: ``(head_params, features, key) -> logits``, the classifier's head alone in training mode (a second
-            head has the same form); ``key=None`` means evaluation.
+        one: ``(params, model_state, inputs, domain, key, train) -> (Outputs, model_state)``; ``domain``, "source" or
+            "target", chooses the batch statistics. ``train=False`` leaves the model state unchanged.
+        head: ``(head_params, features, key) -> logits`` of the head, or a second one of its form; ``key=None`` means
+            evaluation.
     """
 
     pair: Callable[[Params, PyTree, Batch, Array], tuple[Pass, PyTree]]
@@ -53,16 +53,16 @@ class View(NamedTuple):
     """All that a loss may see. New facts become new fields and break no method.
 
     Attributes:
-        batch: the training batch: inputs, source labels, and which rows of each domain it holds.
+        batch: inputs, source labels, and which rows of each domain it holds.
         params: the net's parameter groups and the method's own, under the method's own names.
-        states: batch statistics and the method's own state. A loss returns changed ones in the view it hands back.
-        net: the net's passes, see :class:`Forward`; :meth:`pair`, :meth:`again` and :meth:`head` call them.
-        task: what is predicted, with its loss per example.
+        states: batch statistics and the method's own state. A loss returns changed ones in its view.
+        net: the net's passes; :meth:`pair`, :meth:`again` and :meth:`head` call them.
+        task: the task, with its loss per example.
         key: randomness of this loss at this step.
         step: ``[]`` int32, steps taken before this one.
         progress: ``[]`` float32 in [0, 1], ``step / total steps``.
-        source, target: outputs of the common pass over both domains; None before it.
-        labels: ``[n]`` of the source rows in ``source``; None before the common pass.
+        source, target: outputs of the common pass; None before it.
+        labels: ``[n]`` of the rows in ``source``; None before the common pass.
     """
 
     batch: Batch
@@ -92,10 +92,9 @@ class View(NamedTuple):
         return self._replace(states=self.states._replace(method=state))
 
     def pair(self, batch: Batch | None = None) -> View:
-        """Makes the common training pass over both domains with this view's key, and shows its outputs.
+        """Make the common training pass over both domains with this view's key, and show its outputs.
 
-        Args:
-            batch: what goes through the net in place of the view's batch, such as augmented inputs.
+        ``batch``, such as one of augmented inputs, goes through the net in place of the view's.
         """
         view = self if batch is None else self._replace(batch=batch)
         outputs, model = self.net.pair(self.params, self.states.model, view.batch, self.key)
@@ -119,17 +118,15 @@ class View(NamedTuple):
         train: bool = True,
         **more: Any,
     ) -> tuple[Outputs, View]:
-        """Makes a further pass through the net.
+        """Make a further pass; return its outputs, and this view with the batch statistics after it.
 
         Args:
             inputs: ``[n, ...]``.
-            domain: "source" or "target": which batch statistics are meant.
+            domain: "source" or "target", the batch statistics that are meant.
             key: of the dropout; None for none.
             params: other parameters than this view's, such as a teacher's.
-            train: whether in training mode; False leaves the batch statistics unchanged.
+            train: training mode; False leaves the batch statistics unchanged.
             **more: of :attr:`Forward.one`, such as ``by_batch``.
-
-        Returns: the outputs, and this view with the batch statistics after the pass.
         """
         params = self.params if params is None else params
         outputs, model = self.net.one(params, self.states.model, inputs, domain, key, train, **more)
@@ -145,14 +142,14 @@ class View(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """What a method may know when it makes its own parameters and state.
+    """Facts from which a method makes its own parameters and state.
 
     Attributes:
         num_classes: C, the columns of the logits.
         outputs: an :class:`Outputs` of ``jax.ShapeDtypeStruct`` for one source batch.
         params: the net's initial parameters (for copies: teachers, frozen source encoders).
         init_head: ``key -> params`` of one more head of the classifier's form.
-        batch_stats: the net's initial batch statistics, which belong to ``params``; empty without BatchNorm.
+        batch_stats: the initial batch statistics that belong to ``params``; empty without BatchNorm.
         target_size: examples of the target's training split, for memory banks; 0 if not known.
     """
 

@@ -27,24 +27,23 @@ from dalib.methods.view import Spec, View
 def wdgrl(
     *, weight: Weight = 1.0, gradient_penalty: NonNegative = 10.0, critic_steps: Count = 5, hidden: Widths = (100,)
 ) -> Method:
-    """The encoder minimises a critic's estimate of the Wasserstein-1 distance between the domains' features.
+    """Minimise a critic's estimate of the Wasserstein-1 distance between the domains' features.
 
-    It serves classification and regression. Each step first makes ``critic_steps`` updates ``critic``, which minimise
-    ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²`` of fixed features; h are the rows of both batches and
-    random points between them. The update ``task`` then trains encoder and head on task loss + λ · (mean w(f_s) −
-    mean w(f_t)), with the critic held fixed. Rows are paired as they come (the shorter domain goes round again), so a
+    It serves classification and regression (Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1). A step
+    makes ``critic_steps`` updates ``critic``, which minimise ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²``
+    of fixed features; h are the rows of both batches and random points between them. The update ``task`` trains encoder
+    and head on task loss + λ · (mean w(f_s) − mean w(f_t)), with the critic fixed. Rows are paired as they come, so a
     step depends on the order of the rows within a batch.
+
+    Metrics: ``critic/loss/critic``, ``critic/wdgrl/gradient_norm`` (mean over h, near 1 for a trained critic),
+    ``task/loss/wdgrl`` (at best W(1 + W/2γ), as the penalty is soft; 0 for equal features).
 
     Args:
         weight: λ; it belongs to a scale of features. The authors' code has 0.01 for digits, 0.1 for Office-Caltech.
         gradient_penalty: γ.
-        critic_steps: critic updates in a step; 5, and 10 for Office-Caltech, in the authors' code.
+        critic_steps: critic updates in a step; the authors' code has 5, and 10 for Office-Caltech.
         hidden: widths of the critic; one layer of 100 in the authors' code. It has no BatchNorm: the penalty is on
             gradients of single rows.
-
-    Metrics: ``critic/loss/critic``, ``critic/wdgrl/gradient_norm`` (mean over h, near 1 when the critic is trained),
-    ``task/loss/wdgrl`` (the distance's estimate W(1 + W/2γ) at best, as the penalty is soft; 0 for equal features).
-    Source: Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1.
     """
     net = Discriminator(tuple(hidden))
 
@@ -83,9 +82,10 @@ def wdgrl(
 
 
 def between(source: Array, target: Array, key: Array) -> Array:
-    """A random point on the line between each pair of rows. ``[n, d], [m, d] -> [max(n, m), d]``."""
+    """A random point on the line between each pair of rows, ``[n, d], [m, d] -> [max(n, m), d]``."""
     n, m = source.shape[0], target.shape[0]
     if n != m:
+        # The shorter domain goes round again.
         rows = jnp.arange(max(n, m))
         source, target = source[rows % n], target[rows % m]
     share = jax.random.uniform(key, (max(n, m), 1), jnp.float32).astype(source.dtype)
@@ -118,34 +118,30 @@ def adda(
 ) -> Method:
     """Stage 2 of ADDA: the target encoder learns to look like the frozen source encoder.
 
-    Stage 1 is a ``source_only`` run; its variables are this run's initial ones (``init_state(..., variables=...)``).
-    They are the frozen source net, kept in the method's state with its own running statistics and evaluated without
-    dropout. They are also the start of the target encoder, the groups ``encoder`` and ``bottleneck``. The head is
-    never trained again (unless ``layer`` says so), and there is no task loss. Only its start ties the target encoder
-    to the classes, so it may drift, and early checkpoints may be the better ones. Predictions are the target encoder's
-    under the source head, on source inputs as well.
+    Source: Tzeng, Hoffman, Saenko, Darrell, CVPR 2017, arXiv 1702.05464, eq. 9. Stage 1 is a ``source_only`` run; its
+    variables are this run's initial ones (``init_state(..., variables=...)``). They are the frozen source net, kept in
+    the method's state, and the start of the target's ``encoder`` and ``bottleneck``. The head stays as it is, and there
+    is no task loss. Only its start ties the target encoder to the classes, so it may drift; early checkpoints may be
+    better. The target encoder predicts source inputs as well.
 
-    The frozen net's statistics are a copy: they stay what stage 1 made them under every BatchNorm convention. The
-    convention decides about the target encoder's alone; with "domain", the default, these are the target's own.
-    Give the target encoder a net without dropout. The source net runs without, so the discriminator would learn to see
-    dropout.
+    The BatchNorm convention decides about the target encoder's statistics alone; with "domain", the default, they are
+    the target's own. Give the target encoder a net without dropout: the source net runs without, so the discriminator
+    would learn to see it.
+
+    Metrics: ``discriminator/loss/domain`` (half a mean over each domain, ln 2 at equilibrium),
+    ``discriminator/adda/domain_accuracy``, ``encoder/loss/adda``; with "tllib" the same without prefixes.
 
     Args:
         weight: of the encoder's loss; with ``variant="tllib"``, of the domain loss.
-        variant: "paper" makes two updates a step: ``discriminator`` on the domain loss of both encoders' features,
-            then ``encoder`` (with the bottleneck) on ``BCE(D(f_t), source)``, inverted labels. "tllib" makes one update
-            of both on the domain loss with reversed target features; TLlib's published rows named ADDA are this.
-        layer: what the discriminator sees: "features", or "logits" as in the authors' code for digits. With "logits"
-            the copy that becomes the target net includes the last layer: the group ``head`` is trained with the
-            encoder, and the frozen source net keeps its own.
+        variant: "paper" makes two updates: ``discriminator`` on the domain loss of both encoders' features, then
+            ``encoder`` (with the bottleneck) on ``BCE(D(f_t), source)``, inverted labels. "tllib" makes one update of
+            both with reversed target features, as TLlib's published rows named ADDA.
+        layer: the discriminator's input: "features", or "logits" as in the authors' digit code. With "logits" the group
+            ``head`` is trained with the encoder; the frozen source net keeps its own.
         reversal: of ``variant="tllib"``, a function of the view or a number; up to 2 there.
         hidden: widths of the discriminator; 500 and 500 in the paper, 1024 and 1024 in TLlib.
         norm: BatchNorm in the discriminator, over each domain's rows alone.
         dropout: rate in the discriminator.
-
-    Metrics: ``discriminator/loss/domain`` (half a mean over each domain, ln 2 at equilibrium),
-    ``discriminator/adda/domain_accuracy``, ``encoder/loss/adda``; with "tllib" the same without prefixes.
-    Source: Tzeng, Hoffman, Saenko, Darrell, CVPR 2017, arXiv 1702.05464, eq. 9.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
@@ -160,6 +156,7 @@ def adda(
         return seen
 
     def source_outputs(view: View) -> Outputs:
+        # A copy of stage 1's statistics, which no BatchNorm convention touches.
         frozen = view.with_model({"shared": view.state["source_stats"]})
         outputs, _ = frozen.again(
             view.batch.source.inputs, "source", key=None, params=view.state["source_net"], train=False
@@ -179,12 +176,14 @@ def adda(
         keys = jax.random.split(view.key)
         target, after = view.again(view.batch.target.inputs, key=keys[0])
         logits = discriminate(net, view.params["discriminator"], rows(target), keys[1])
+        # Inverted labels: the target calls itself source, which has a steep slope where reversal has none.
         loss = optax.sigmoid_binary_cross_entropy(logits, jnp.ones_like(logits)).mean()
         return weigh(weight, view) * loss, after.show(source_outputs(view), target), {"loss/adda": loss}
 
     def reversal_loss(view: View) -> tuple[Array, View, Metrics]:
         keys = jax.random.split(view.key, 3)
         target, after = view.again(view.batch.target.inputs, key=keys[0])
+        # Source features are fixed, so only the target's need a reversal.
         source = source_outputs(view)
         reversed_features, coefficient = reverse_by(reversal, view, rows(target))
         of_source = discriminate(net, view.params["discriminator"], rows(source), keys[1])

@@ -29,17 +29,16 @@ def dann(
 ) -> Method:
     """Task loss + λ · domain loss of reversed features (Ganin et al., JMLR 2016, arXiv 1505.07818, eq. 10–18).
 
-    The reversal's coefficient acts on the features' path only. The discriminator learns at full rate from the first
-    step, while the encoder's adversarial gradient ramps up from exactly 0.
+    The coefficient acts on the features' path only: the discriminator learns at full rate from the first step, while
+    the encoder's adversarial gradient ramps up from exactly 0. Metrics: ``loss/dann`` (ln 2 at equilibrium),
+    ``dann/domain_accuracy`` (0.5 there), ``dann/reversal``.
 
     Args:
-        weight: λ of the whole domain loss; it slows the discriminator as well. Leave at 1 for the paper.
+        weight: λ of the whole domain loss; it slows the discriminator as well. 1 in the paper.
         reversal: the reversal's coefficient: a function of the view or a number.
         hidden: widths of the discriminator.
         norm: BatchNorm in the discriminator over both domains' rows together (TLlib has it, the paper does not).
         dropout: rate in the discriminator.
-
-    Metrics: ``loss/dann`` (ln 2 at equilibrium), ``dann/domain_accuracy`` (0.5 at equilibrium), ``dann/reversal``.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
@@ -71,8 +70,8 @@ def multilinear_map(features: Array, p: Array) -> Array:
 
 
 def randomized_map(features: Array, p: Array, maps: PyTree) -> Array:
-    """``(f R_f) ⊙ (p R_g) / √R`` of each row. ``[n, d], [n, C] -> [n, R]``; estimates inner products of
-    :func:`multilinear_map`."""
+    """``(f R_f) ⊙ (p R_g) / √R`` of each row, ``[n, d], [n, C] -> [n, R]``; estimates :func:`multilinear_map`'s
+    products."""
     return (features @ maps["features"]) * (p @ maps["predictions"]) * maps["features"].shape[1] ** -0.5
 
 
@@ -95,21 +94,20 @@ def cdan(
 ) -> Method:
     """Task loss + λ · domain loss of the reversed product of features and predictions.
 
-    The discriminator sees ``p ⊗ f`` with the predictions p held fixed: its reversed gradient reaches the features
-    alone, never the head. One-hot predictions make it one discriminator per class.
+    Source: Long, Cao, Wang, Jordan, NeurIPS 2018, arXiv 1705.10667, section 3. The discriminator sees ``p ⊗ f`` with
+    the predictions p fixed: its reversed gradient reaches the features, never the head. One-hot predictions make it one
+    discriminator per class. Metrics: ``loss/cdan`` (ln 2 at equilibrium), ``cdan/domain_accuracy`` (0.5 there),
+    ``cdan/reversal``.
 
     Args:
         weight: λ of the whole domain loss.
         entropy: CDAN+E: each row's loss is weighted by ``1 + e^{−H(p)}``, without gradient (the authors' code also
             reverses a gradient through H; TLlib does not).
         normalisation: of CDAN+E's weights: "per_domain" (the authors) or "joint" (TLlib's published rows).
-        randomized: width R of the random maps for large C·d (the paper takes them above 4096, R = 1024); None for the
-            full product. The maps never change; they are part of the method's state and of checkpoints.
+        randomized: width R of fixed random maps for large C·d (the paper: above 4096, R = 1024); None for the full
+            product. The maps are part of the method's state and of checkpoints.
         reversal: the reversal's coefficient: a function of the view or a number.
         hidden, norm, dropout: of the discriminator, as in :func:`dann`.
-
-    Metrics: ``loss/cdan`` (ln 2 at equilibrium), ``cdan/domain_accuracy`` (0.5 at equilibrium), ``cdan/reversal``.
-    Source: Long, Cao, Wang, Jordan, NeurIPS 2018, arXiv 1705.10667, section 3.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
@@ -127,6 +125,7 @@ def cdan(
 
     def product(outputs: Outputs, maps: PyTree) -> Array:
         assert outputs.logits is not None
+        # Fixed predictions: with a gradient the head could please the discriminator by its own logits.
         p = jax.lax.stop_gradient(jax.nn.softmax(outputs.logits))
         return randomized_map(outputs.features, p, maps) if randomized else multilinear_map(outputs.features, p)
 
@@ -156,13 +155,11 @@ def cdan(
 def spectral_penalty(*, weight: Weight = 2e-4, count: Count = 1) -> Method:
     """Task loss + β · sum of the ``count`` largest squared singular values of each domain's features.
 
-    It is the penalty of :func:`bsp` without an adversary, for sums of one's own.
+    It is :func:`bsp`'s penalty without an adversary. Metrics: ``loss/spectral``, the term before weighting.
 
     Args:
         weight: β, see :func:`bsp`.
         count: k, at most the number of rows and of features.
-
-    Metrics: ``loss/spectral``, the term before weighting.
     """
 
     def spectral(view: View) -> Array:
@@ -177,19 +174,16 @@ def bsp(
 ) -> Method:
     """DANN + BSP: task loss + λ · (domain loss of reversed features + β · :func:`spectral_penalty`'s term).
 
-    The penalty keeps a few leading directions from carrying all that transfers. It is a sum over the batch, so β
-    belongs to a batch size: TLlib's 2e-4 (1e-4 for digits) to 32 rows per domain (128). At equal singular values the
-    gradient is one of the subgradients; features of 0 give 0.
+    It keeps a few leading directions from carrying all that transfers (Chen, Wang, Long, Wang, ICML 2019, eq. 6). At
+    equal singular values the gradient is one of the subgradients; features of 0 give 0. Metrics: those of the
+    adversary, and ``loss/spectral`` before β.
 
     Args:
         weight: λ of everything but the task loss.
-        strength: β.
-        count: k, how many singular values of each domain.
+        strength: β of a sum over the batch, so it belongs to a batch size: TLlib's 2e-4 (1e-4 for digits) to 32 rows
+            per domain (128).
+        count: k, singular values of each domain; more than its rows or features raise an InputError at the first step.
         adversary: the adversarial method, ``weight=... -> Method``: ``cdan`` gives the paper's CDAN + BSP.
-
-    Metrics: those of the adversary, and ``loss/spectral``, the penalty before β.
-    Raises an InputError at the first step, when ``count`` exceeds the rows or features.
-    Source: Chen, Wang, Long, Wang, ICML 2019, eq. 6.
     """
 
     def spectral_weight(view: View) -> Any:
@@ -208,18 +202,17 @@ def confusion(
 ) -> Method:
     """Task loss + λ · confusion, the cross-entropy between a discriminator's output and a coin.
 
-    Each step makes two updates: ``discriminator`` on the domain loss of fixed features, then ``task`` on everything
-    else, with the discriminator held fixed. Reversal would send the encoder past indifference to swapped domains;
-    confusion is least, ln 2, at indifference. The paper's second part, soft labels from a few labelled target examples,
-    is not included.
+    Source: Tzeng, Hoffman, Darrell, Saenko, ICCV 2015, arXiv 1510.02192, section 3.1. A step makes two updates:
+    ``discriminator`` on the domain loss of fixed features, then ``task`` with the discriminator fixed. Confusion is
+    least, ln 2, at indifference; reversal would send the encoder past it to swapped domains. The paper's soft labels
+    from a few labelled target examples are not included.
+
+    Metrics: ``discriminator/loss/domain`` and ``discriminator/confusion/domain_accuracy`` (ln 2 and 0.5 at
+    equilibrium), ``task/loss/confusion`` (≥ ln 2).
 
     Args:
         weight: λ; the paper's is 0.01.
         hidden, norm, dropout: of the discriminator, as in :func:`dann`; no hidden layer, (), in the paper.
-
-    Metrics: ``discriminator/loss/domain`` and ``discriminator/confusion/domain_accuracy`` (ln 2 and 0.5 at
-    equilibrium), ``task/loss/confusion`` (≥ ln 2).
-    Source: Tzeng, Hoffman, Darrell, Saenko, ICCV 2015, arXiv 1510.02192, section 3.1.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 

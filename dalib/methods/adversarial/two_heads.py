@@ -19,22 +19,19 @@ from dalib.methods.view import Forward, Spec, View
 
 @checked
 def mcd(*, weight: Weight = 1.0, repeats: Count = 4, balance: NonNegative = 0.0) -> Method:
-    """Two heads that disagree about the target, and an encoder that makes them agree.
+    """Train two heads to disagree about the target, and an encoder to make them agree.
 
-    A step has three updates. A trains everything on the source's task loss of both heads. B trains the heads on the
-    task loss minus λ times their discrepancy on the target. C trains the encoder (with its bottleneck) on λ times the
-    discrepancy, ``repeats`` times. The discrepancy is the mean over examples and classes of |p₁ − p₂| (eq. 9).
-    Prediction is the mean of both heads' logits.
+    Source: Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560, §3.2. A trains everything on the source's task
+    loss of both heads. B trains the heads on the task loss minus λ times their discrepancy on the target. C trains the
+    encoder (with its bottleneck) on λ times the discrepancy. The discrepancy is the mean over examples and classes of
+    |p₁ − p₂| (eq. 9); the prediction is the mean of both heads' logits. Metrics: ``A/loss/task``,
+    ``A/accuracy/source``, ``B/loss/mcd``, ``C/loss/mcd`` (0 when the heads agree).
 
     Args:
         weight: λ of the discrepancy; the paper's is 1, TLlib has 10 (Office-31), 30 (Office-Home) and 120 (DomainNet).
-        repeats: k, how often C is done.
+        repeats: k, C's updates in a step.
         balance: weight of ``−mean_k ln(p̄_k + 1e-6)`` of each head on the target, in A and B. 0 in the paper, 0.01 in
             TLlib.
-
-    Metrics: ``A/loss/task``, ``B/loss/mcd``, ``C/loss/mcd`` (0 when the heads agree), ``A/accuracy/source`` and more by
-    update.
-    Source: Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560, §3.2.
     """
 
     def discrepancy(logits_1: Array, logits_2: Array, key: Array) -> Array:
@@ -67,6 +64,7 @@ def two_heads(
     def both(view: View) -> tuple[View, tuple[Array, Array], Any, Any, Array]:
         """The common pass, the source's logits by both heads, task loss, task loss with balance, discrepancy."""
         view = view.pair()
+        # Every update makes its own pass: the one before it has changed the parameters.
         keys = jax.random.split(jax.random.fold_in(view.key, 1), 3)
         source = heads(view, view.source, keys[0])
         target = heads(view, view.target, keys[1])
@@ -118,22 +116,21 @@ def mdd_schedule(time: Any) -> Array:
 def mdd(
     *, weight: Weight = 1.0, margin: Positive = 4.0, reversal: Reversal = mdd_schedule, shift: NonNegative | None = None
 ) -> Method:
-    """Task loss − λ · margin disparity of an adversarial head after gradient reversal (Zhang, Liu, Long, Jordan,
-    ICML 2019, arXiv 1904.05801, eqs. 26 to 30).
+    """Task loss − λ · margin disparity of an adversarial head after gradient reversal (Zhang, Liu, Long, Jordan, ICML
+    2019, arXiv 1904.05801, eqs. 26 to 30).
 
     The adversary (group ``adversary``, of the head's form) learns to agree with the head's pseudo-labels on the source,
-    γ-fold, and to disagree on the target; the encoder undoes it by the reversed gradient. The pseudo-labels are
-    arg-maxima, so only the task loss trains the head itself. The logarithm of 1 − p is exact and finite also for
-    one-hot logits.
+    γ-fold, and to disagree on the target; the reversed gradient makes the encoder undo it. Pseudo-labels are
+    arg-maxima, so only the task loss trains the head. Metrics: ``loss/mdd``, minus the disparity (the adversary
+    minimises it, ≥ 0), ``mdd/reversal``.
 
     Args:
         weight: λ of the whole disparity, the adversary's learning included.
         margin: γ; 4 in the paper (TLlib: 2 for ImageNet-Sketch).
-        reversal: the reversal's coefficient: a function of the view or a number. The paper's ramp to 0.1 is
-            in iterations and equals the default in a run of 10,000 steps.
-        shift: 1e-6 for TLlib's logarithm, ``ln(min(1 − p + 1e-6, 1))``; None for the exact one.
-
-    Metrics: ``loss/mdd``, minus the disparity (what the adversary minimises, ≥ 0), ``mdd/reversal``.
+        reversal: coefficient, a function of the view or a number. The paper's ramp to 0.1 is in iterations and equals
+            the default in a run of 10,000 steps.
+        shift: 1e-6 for TLlib's logarithm, ``ln(min(1 − p + 1e-6, 1))``; None for the exact one, finite also for one-hot
+            logits.
     """
     disparity = partial(margin_disparity, margin=margin, shift=shift)
     needs = Needs(per_example=True, classes=True)
@@ -148,8 +145,8 @@ def adversarial_head(
     reversal: Reversal,
     needs: Needs,
 ) -> Method:
-    """A second head that maximises ``disparity(source, source_adversary, target, target_adversary)`` of the outputs of
-    both heads, and an encoder that minimises it through gradient reversal."""
+    """A second head that maximises ``disparity(source, source_adversary, target, target_adversary)`` of both heads'
+    outputs, and an encoder that minimises it through gradient reversal."""
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
         return {"adversary": spec.init_head(key)}, {}
@@ -163,6 +160,7 @@ def adversarial_head(
 
         source, coefficient = adversary(view.source.features, keys[0])
         target, _ = adversary(view.target.features, keys[1])
+        # Minus: the adversary descends on it, and the reversal turns the encoder's sign.
         value = -disparity(view.source.logits, source, view.target.logits, target)
         return value, {f"{name}/reversal": coefficient}
 
