@@ -51,7 +51,7 @@ KERNELS = {"linear": linear, "primal": primal, "rbf": rbf}
 
 
 def check_components(*, dim: int, regularization: float, kernel: str, gamma: float | None) -> None:
-    """The doors that TCA and JDA share."""
+    """Checks that TCA and JDA share."""
     check_count(dim=dim)
     check_positive(regularization=regularization)
     choose("kernel", kernel, KERNELS)
@@ -71,27 +71,24 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 
 def components(features: np.ndarray, differences: np.ndarray, *, dim: int, regularization: float) -> np.ndarray:
-    """Directions ``[r, k]`` along which the domains agree and the examples differ.
-
-    The leading generalised eigenvectors of ``(ΦᵀHΦ, ΦᵀMΦ + λI)``, which are the trailing ones of the papers' pair
-    taken the other way round: this order has a positive definite right side, even where the features are degenerate.
+    """Directions ``[r, k]`` along which the domains agree and the examples differ; equal examples raise an InputError.
 
     Args:
         features: Φ ``[N, r]`` of both domains.
         differences: E ``[N, b]`` with ``M = E Eᵀ / ‖E Eᵀ‖_F``; each column is the difference of two means.
         dim: k; lowered to the number of directions along which the examples vary.
         regularization: λ > 0.
-
-    Raises:
-        InputError: if all examples are equal.
     """
     from scipy.linalg import eigh
 
     gaps = features.T @ differences / np.sqrt(np.linalg.norm(differences.T @ differences))
     centred = features - features.mean(axis=0)
+    # Leading vectors of (ΦᵀHΦ, ΦᵀMΦ + λI), the trailing ones of the papers' pair: this order has a positive definite
+    # right side, even for degenerate features.
     values, vectors = eigh(centred.T @ centred, gaps @ gaps.T + regularization * np.eye(features.shape[1]))
     values, vectors = values[::-1][:dim], vectors[:, ::-1][:, :dim]
     scale = max(values[0], 0.0) + np.square(features).sum() / regularization
+    # Directions below rounding are noise: the examples do not vary along them.
     rank = int((values > features.shape[1] * np.finfo(np.float64).eps * scale).sum())
     if rank == 0:
         raise input_error("xs, xt", got="equal rows throughout", expected="features that vary")
@@ -99,7 +96,7 @@ def components(features: np.ndarray, differences: np.ndarray, *, dim: int, regul
 
 
 def _span(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Singular values ``[r]`` and right singular vectors ``[r, d]`` of ``x``, without those of rank none."""
+    """Singular values ``[r]`` and right singular vectors ``[r, d]`` of ``x`` up to its numerical rank."""
     _, spread, directions = np.linalg.svd(x, full_matrices=False)
     rank = max(int((spread > max(x.shape) * np.finfo(np.float64).eps * spread[0]).sum()), 1)
     return spread[:rank], directions[:rank]
@@ -115,9 +112,9 @@ def tca(
 ) -> Shallow:
     """TCA: components that keep the variance of both samples and lose the difference of their means (the MMD).
 
-    The trailing generalised eigenvectors A of ``(K M Kᵀ + λI, K H Kᵀ)`` with ``M = e eᵀ/‖e eᵀ‖_F``,
-    ``e = (1/n_s, −1/n_t)``, H centring; mapped rows are ``K A``. (The paper leaves M without its norm, the tables of
-    Office-Caltech divide by it.)
+    Mapped rows are ``K A`` with A the trailing generalised eigenvectors of ``(K M Kᵀ + λI, K H Kᵀ)``, ``M = e eᵀ/‖e
+    eᵀ‖_F``, ``e = (1/n_s, −1/n_t)``, H centring. The paper leaves M without its norm; the tables of Office-Caltech
+    divide by it. The paper's tables classify by 1-NN. Source: Pan, Tsang, Kwok, Yang, IEEE TNN 2011.
 
     Args:
         dim: components kept; lowered to the rank if that is less, see ``info["dim"]``.
@@ -125,15 +122,6 @@ def tca(
         kernel: ``"linear"``, ``"primal"`` (penalty on the projection instead of the dual coefficients), ``"rbf"``.
         gamma: of the rbf kernel; None is 1 / median squared distance of the pooled rows.
         unit_rows: brings every row to length 1 before and after, as the published tables do.
-
-    Returns:
-        A :class:`Shallow`, setting: closed set, no labels. Base classifier of the paper's tables: 1-NN.
-
-    Raises:
-        InputError: a hyper-parameter out of range, an unknown kernel; at the fit, all rows of both domains equal.
-
-    References:
-        Pan, Tsang, Kwok, Yang, Domain Adaptation via Transfer Component Analysis, IEEE TNN 2011.
     """
     check_components(dim=dim, regularization=regularization, kernel=kernel, gamma=gamma)
 
@@ -166,32 +154,20 @@ def jda(
     unit_rows: bool = True,
     classify: Classify = nearest_neighbour,
 ) -> Shallow:
-    """JDA: TCA with a further difference of means for every class, the target's classes being its own predictions.
+    """JDA: TCA with a further difference of means for every class; predictions serve as the target's classes.
 
-    ``M = C·M₀ + Σ_c M_c`` over ``‖·‖_F``, where ``M_c`` compares the source rows of class c with the target rows that
-    are predicted as c. Predictions start from none (the first round is TCA) and are renewed after every round. A class
-    that is not predicted is left out of that round. (The authors' programme keeps its source half, which pulls the
-    class to the origin.)
+    ``M = C·M₀ + Σ_c M_c`` over ``‖·‖_F``; ``M_c`` compares source rows of class c with target rows predicted as c. The
+    first round is TCA; predictions are renewed after every round. A class that is not predicted is left out of that
+    round, where the authors' programme keeps its source half, which pulls the class to the origin. ``info["changed"]``
+    counts the predictions that changed in each of ``info["rounds"]`` rounds; fitting stops when none did. Source: Long,
+    Wang, Ding, Sun, Yu, ICCV 2013, algorithm 1.
 
     Args:
         dim: components kept; lowered to the rank if that is less, see ``info["dim"]``.
         regularization: λ; 1 for Office-Caltech and other objects, 0.1 for digits and faces in the paper.
-        iterations: T ≥ 1 rounds; T = 10 in the paper. The last is taken, whatever its score.
+        iterations: T ≥ 1 rounds; 10 in the paper. The last is taken, whatever its score.
         kernel, gamma, unit_rows: as in :func:`tca`.
         classify: ``(mapped source [n, k], labels [n], mapped target [m, k]) -> labels [m]``, the base classifier.
-
-    Returns:
-        A :class:`Shallow`, setting: closed set, with source labels. ``info["changed"]``: how many target predictions
-        changed in each round, ``info["rounds"]`` their number (it stops early when none changed: the next round would
-        repeat the last).
-
-    Raises:
-        InputError: a hyper-parameter out of range, an unknown kernel; at the fit, no labels, a classifier that returns
-            another shape, or all rows of both domains equal.
-
-    References:
-        Long, Wang, Ding, Sun, Yu, Transfer Feature Learning with Joint Distribution Adaptation, ICCV 2013,
-        algorithm 1.
     """
     check_components(dim=dim, regularization=regularization, kernel=kernel, gamma=gamma)
     check_count(iterations=iterations)
@@ -207,6 +183,7 @@ def jda(
         changed: list[int] = []
         for _ in range(iterations):
             differences = class_differences(labels, predicted, len(samples.xt))
+            # The kernel stays the same over the rounds; only the class differences are made anew.
             axes = components(embedded, differences, dim=dim, regularization=regularization)
             mapped = before(embedded @ axes)
             renewed = np.asarray(classify(mapped[:n], labels, mapped[n:]))
@@ -215,6 +192,7 @@ def jda(
                 raise input_error("classify", got=shape, expected=f"({len(samples.xt)},), one a target row")
             changed.append(len(renewed) if predicted is None else int((renewed != predicted).sum()))
             predicted = renewed
+            # The next round would repeat this one.
             if changed[-1] == 0:
                 break
 
@@ -228,8 +206,8 @@ def jda(
 
 
 def class_differences(labels: np.ndarray, predicted: np.ndarray | None, m: int) -> np.ndarray:
-    """E ``[n + m, 1 + b]`` with ``C·M₀ + Σ_c M_c = E Eᵀ``: the overall difference of means and the b of the classes
-    that are predicted."""
+    """E ``[n + m, 1 + b]`` with ``C·M₀ + Σ_c M_c = E Eᵀ``: the overall difference, and those of the b predicted
+    classes."""
     classes = np.unique(labels)
     n = len(labels)
     columns = [np.sqrt(len(classes)) * mean_difference(n, m)]

@@ -1,7 +1,8 @@
 """The seam of the classic methods: features of both domains in, mapped features or weights out.
 
-They run once, on the host, in float64, and know nothing of nets or steps. A method is a :class:`Shallow`; a factory
-(``coral(epsilon=1.0)``) holds its hyper-parameters; ``fit`` returns a :class:`Fitted`.
+They run once, on the host, in float64, and know nothing of nets or steps. A factory (``coral(epsilon=1.0)``) holds the
+hyper-parameters of a :class:`Shallow` for the closed set; its ``fit`` returns a :class:`Fitted`. Hyper-parameters out
+of range raise an InputError at once, unsuitable samples at the fit.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,10 +18,10 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Fitted(NamedTuple):
-    """What fitting gave: a classifier trained on the mapped source rows is meant for the mapped target rows.
+    """Result of a fit: train a classifier on the mapped source rows and use it on the mapped target rows.
 
-    The axes of a learnt subspace are defined up to their sign, and up to rotation where eigenvalues are equal;
-    distances and inner products of mapped rows are not affected.
+    The axes of a learnt subspace are defined up to sign, and up to rotation at equal eigenvalues; distances and inner
+    products of mapped rows are not affected.
 
     Attributes:
         source: ``[n, k]``, the mapped source rows of the fit, in the dtype that they came in.
@@ -28,7 +29,7 @@ class Fitted(NamedTuple):
         transform_source: maps further source rows ``[·, d]``; equals ``source`` on the rows of the fit.
         transform_target: maps further target rows ``[·, d]``.
         weights: ``[n]`` importance weights of the source rows, float64, mean 1; None where the method has none.
-        info: what the method found out (dimension kept, iterations, convergence …), plain Python values.
+        info: findings (dimension kept, iterations, convergence …), plain Python values.
     """
 
     source: np.ndarray
@@ -44,9 +45,8 @@ class Shallow(NamedTuple):
 
     Attributes:
         name: as in the table ``CLASSIC``.
-        fit: ``(xs [n, d], ys [n] or None, xt [m, d]) -> Fitted``; n and m may differ. Only methods with
-            ``needs_labels`` look at ``ys``; target labels have no place.
-        needs_labels: whether ``ys`` must be given.
+        fit: ``(xs [n, d], ys [n] or None, xt [m, d]) -> Fitted``; n and m may differ; target labels have no place.
+        needs_labels: whether ``ys`` must be given; other methods ignore it.
     """
 
     name: str
@@ -65,9 +65,8 @@ class Samples(NamedTuple):
 def checked(xs: Any, ys: Any, xt: Any, *, needs_labels: bool = False) -> Samples:
     """The inputs of a fit as float64 arrays.
 
-    Raises:
-        InputError: on other shapes or dtypes, different widths, NaN or inf, labels that are not one integer ≥ 0 a
-            source row, or no labels where the method needs them.
+    Raises an InputError on other shapes or dtypes, different widths, NaN or inf, labels that are not one integer ≥ 0 a
+    source row, or no labels where the method needs them.
     """
     check_samples(xs=xs, xt=xt)
     if ys is None and needs_labels:
@@ -92,7 +91,7 @@ def fitted(
     weights: np.ndarray | None = None,
     info: Mapping[str, Any] = NOTHING,
 ) -> Fitted:
-    """Wraps float64 maps: the result takes and returns the caller's dtype and checks the width of further rows.
+    """Wrap float64 maps: the result takes and returns the caller's dtype and checks the width of further rows.
 
     ``source`` is the image of the rows of the fit, where that is known better than by ``map_source(xs)``.
     """
@@ -153,11 +152,7 @@ def nearest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def nearest_neighbour(xs: np.ndarray, ys: np.ndarray, xt: np.ndarray) -> np.ndarray:
-    """1-NN: labels ``[m]`` of ``xt`` ``[m, d]`` from the nearest of ``xs`` ``[n, d]`` with labels ``ys`` ``[n]``.
-
-    Raises:
-        InputError: on samples of different widths, or labels of another length than the source rows.
-    """
+    """1-NN: labels ``[m]`` of ``xt`` ``[m, d]`` from the nearest of ``xs`` ``[n, d]`` with labels ``ys`` ``[n]``."""
     xs, ys, xt = np.asarray(xs, np.float64), np.asarray(ys), np.asarray(xt, np.float64)
     if xs.ndim != 2 or xt.ndim != 2 or xs.shape[1] != xt.shape[1] or len(ys) != len(xs) or not len(xt):
         shapes = f"shapes {xs.shape}, {ys.shape}, {xt.shape}"
@@ -166,4 +161,5 @@ def nearest_neighbour(xs: np.ndarray, ys: np.ndarray, xt: np.ndarray) -> np.ndar
 
 
 def _parts(x: np.ndarray) -> Iterator[np.ndarray]:
+    # In parts, so that memory stays at ROWS · m however many rows there are.
     return (x[start : start + ROWS] for start in range(0, len(x), ROWS))

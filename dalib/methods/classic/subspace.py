@@ -9,18 +9,14 @@ from dalib.methods.classic.shallow import Fitted, Map, Shallow, check_count, che
 
 
 class Basis(NamedTuple):
-    """Mean ``[d]`` and orthonormal directions ``[d, r]`` of a sample, by falling variance, without those of none."""
+    """Mean ``[d]`` and orthonormal directions ``[d, r]`` of a sample, by falling variance, up to its rank."""
 
     mean: np.ndarray
     directions: np.ndarray
 
 
 def principal_basis(name: str, x: np.ndarray) -> Basis:
-    """PCA of the rows of ``x`` ``[n, d]``, cut at their numerical rank.
-
-    Raises:
-        InputError: if all rows are equal, so that there is no direction.
-    """
+    """PCA of the rows of ``x`` ``[n, d]``, cut at their numerical rank; equal rows raise an InputError."""
     mean = x.mean(axis=0)
     _, spread, directions = np.linalg.svd(x - mean, full_matrices=False)
     # Relative to the entries themselves, not to the spread: subtracting the mean leaves rounding of their size.
@@ -34,7 +30,7 @@ def principal_basis(name: str, x: np.ndarray) -> Basis:
 
 
 def principal_bases(xs: np.ndarray, xt: np.ndarray, dim: int) -> tuple[Basis, Basis]:
-    """Bases of both domains of one dimension: ``dim``, or the smaller of the two ranks if that is less."""
+    """Bases of both domains of one dimension: ``dim``, or the smaller rank if that is less."""
     source, target = principal_basis("xs", xs), principal_basis("xt", xt)
     dim = min(dim, source.directions.shape[1], target.directions.shape[1])
     return (
@@ -46,22 +42,12 @@ def principal_bases(xs: np.ndarray, xt: np.ndarray, dim: int) -> tuple[Basis, Ba
 def sa(*, dim: int = 40) -> Shallow:
     """Subspace alignment: the source's principal basis turned onto the target's, ``x P_s P_sᵀ P_t`` against ``x P_t``.
 
-    Each domain is centred by its own mean, as its PCA is.
+    Each domain is centred by its own mean. Source: Fernando, Habrard, Sebban, Tuytelaars, ICCV 2013, algorithm 1. (The
+    SA rows in the DANN paper chose ``dim`` on target labels.)
 
     Args:
-        dim: columns of P_s and P_t. The paper picks it by a stability bound and source cross-validation; 20 to 80 is
-            usual, 40 the (geometric) middle of that. More than the rank of the centred samples is lowered to the
-            rank; ``info["dim"]`` says what it was.
-
-    Returns:
-        A :class:`Shallow`, setting: closed set, no labels.
-
-    Raises:
-        InputError: ``dim`` is no integer ≥ 1; at the fit, a domain with equal rows throughout.
-
-    References:
-        Fernando, Habrard, Sebban, Tuytelaars, Unsupervised Visual Domain Adaptation Using Subspace Alignment,
-        ICCV 2013, algorithm 1. (The SA rows in the DANN paper chose ``dim`` on target labels.)
+        dim: columns of P_s and P_t, lowered to the rank of the centred samples (``info["dim"]``). The paper picks it by
+            a stability bound and source cross-validation; 20 to 80 is usual, 40 the geometric middle of that.
     """
     check_count(dim=dim)
 
@@ -84,23 +70,13 @@ def gfk(*, dim: int = 20) -> Shallow:
     """Geodesic flow kernel ``x G x'ᵀ`` with ``G = ∫₀¹ Φ(t) Φ(t)ᵀ dt``, Φ the geodesic from the source's principal
     subspace to the target's.
 
-    Both domains are mapped by one matrix F ``[d, 2·dim]`` with ``G = F Fᵀ``, so that inner products of mapped rows are
-    the kernel and their Euclidean distances its distance: 1-NN on mapped rows is the paper's classifier. Bases are by
-    PCA (centred); the rows themselves are not centred, so standardise each domain first.
+    One matrix F ``[d, 2·dim]`` with ``G = F Fᵀ`` maps both domains: inner products of mapped rows are the kernel, and
+    1-NN on them is the paper's classifier. Bases are by centred PCA; rows are not centred, so standardise each domain
+    first. Equal subspaces give the projection onto them; ``info["angles"]`` are the principal angles in radians,
+    ascending. Source: Gong, Shi, Sha, Grauman, CVPR 2012, section 3.
 
     Args:
-        dim: of the subspaces; 10 to 20 in the paper, by the task. More than the rank of the centred samples is lowered
-            to the rank; ``info["dim"]`` says what it was.
-
-    Returns:
-        A :class:`Shallow`, setting: closed set, no labels. Equal subspaces give the projection onto them.
-        ``info["angles"]``: the principal angles in radians, ascending.
-
-    Raises:
-        InputError: ``dim`` is no integer ≥ 1; at the fit, a domain with equal rows throughout.
-
-    References:
-        Gong, Shi, Sha, Grauman, Geodesic Flow Kernel for Unsupervised Domain Adaptation, CVPR 2012, section 3.
+        dim: of the subspaces, lowered to the rank of the centred samples (``info["dim"]``); 10 to 20 in the paper.
     """
     check_count(dim=dim)
 
@@ -139,28 +115,18 @@ FORMS = ("relative", "paper")
 
 
 def coral(*, epsilon: float = 1.0, form: str = "relative") -> Shallow:
-    """CORAL: source features whitened and re-coloured with the target's covariance,
-    ``x ← μ_s + (x − μ_s) (C_s + ε v_s I)^{−½} (C_t + ε v_t I)^{½}``; the target stays as it is.
+    """CORAL: source features whitened and re-coloured with the target's covariance, ``x ← μ_s + (x − μ_s) (C_s + ε v_s
+    I)^{−½} (C_t + ε v_t I)^{½}``; the target stays as it is.
 
-    Covariances have divisor n − 1, v is a domain's mean variance, and the source keeps its mean. So the result follows
-    the units of the features. Of z-scores per domain v is 1 and μ is 0, and both forms are the paper's, which
-    standardises first; its base classifier is a linear SVM.
-
-    No matrix ``[d, d]`` is made where a domain has fewer rows than columns.
+    Covariances have divisor n − 1, v is a domain's mean variance, and the source keeps its mean, so the result follows
+    the units of the features. On z-scores per domain both forms are the paper's, which standardises first; its base
+    classifier is a linear SVM. Constant features have zero covariance: finite. A domain of one row raises an
+    InputError. Source: Sun, Feng, Saenko, AAAI 2016, arXiv 1511.05547, algorithm 1.
 
     Args:
         epsilon: ε > 0, 1 in the paper.
         form: ``"relative"``, or ``"paper"``: ``x (C_s + εI)^{−½} (C_t + εI)^{½}``. There ε is in units of a variance
             (on rows of length 1 it outweighs every variance, and nothing happens), and a mean far from 0 is moved.
-
-    Returns:
-        A :class:`Shallow`, setting: closed set, no labels. Constant features have zero covariance: finite.
-
-    Raises:
-        InputError: ε ≤ 0, an unknown form; at the fit, fewer than 2 rows in a domain.
-
-    References:
-        Sun, Feng, Saenko, Return of Frustratingly Easy Domain Adaptation, AAAI 2016, arXiv 1511.05547, algorithm 1.
     """
     check_positive(epsilon=epsilon)
     choose("form", form, dict.fromkeys(FORMS))
@@ -187,17 +153,15 @@ def mean_variance(x: np.ndarray) -> float:
 
 
 def covariance_power(x: np.ndarray, exponent: float, *, ridge: float) -> Map:
-    """``rows → rows (C + ridge I)^exponent``, C the covariance of ``x`` ``[n, d]``.
-
-    With n < d only the n-dimensional span of the rows is touched: ``(C + r I)^p = r^p I + X̃ᵀ U f(λ) Uᵀ X̃``, where
-    ``X̃ X̃ᵀ = U λ Uᵀ`` for the centred rows over √(n − 1), and ``f(λ) = ((λ + r)^p − r^p) / λ``.
-    """
+    """``rows → rows (C + ridge I)^exponent``, C the covariance of ``x`` ``[n, d]``; no matrix ``[d, d]`` for n < d."""
     centred = (x - x.mean(axis=0)) / np.sqrt(len(x) - 1)
     if len(x) >= x.shape[1]:
         values, vectors = np.linalg.eigh(centred.T @ centred)
         # Rounding leaves eigenvalues below 0 where the covariance is singular, and a small ridge would not cover them.
         matrix = (vectors * (np.maximum(values, 0) + ridge) ** exponent) @ vectors.T
         return lambda rows: rows @ matrix
+    # Only the span of the n rows changes: (C + rI)^p = r^p I + X̃ᵀ U f(λ) Uᵀ X̃ with X̃ X̃ᵀ = U λ Uᵀ for the centred
+    # rows X̃ over √(n − 1), and f(λ) = ((λ + r)^p − r^p) / λ.
     values, vectors = np.linalg.eigh(centred @ centred.T)
     values = np.maximum(values, 0)
     # As λ → 0 the quotient has the limit p r^(p − 1); the difference itself would lose all digits before.

@@ -19,8 +19,7 @@ class Plan(NamedTuple):
         plan: ``[n, m]`` ≥ 0; rows sum to 1/n, columns to 1/m (within the tolerance for entropic plans).
         converged: whether the tolerance was reached.
         iterations: outer iterations made; 1 for an exact plan.
-        gap: upper bound of ``objective(plan) − minimum``; 0 for an exact plan. For a Sinkhorn plan the L1 error of the
-            row sums instead.
+        gap: upper bound of ``objective(plan) − minimum``, 0 if exact; for a Sinkhorn plan the L1 error of the row sums.
     """
 
     plan: np.ndarray
@@ -32,8 +31,7 @@ class Plan(NamedTuple):
 def exact_plan(cost: np.ndarray) -> Plan:
     """Earth mover's plan ``min ⟨P, C⟩`` of a cost ``[n, m]``.
 
-    n = m is an assignment (Hungarian method, O(n³)). Otherwise a linear programme with n·m variables: fine for some
-    hundred rows, slow from about a thousand on.
+    n = m is an assignment, O(n³). Otherwise a linear programme with n·m variables, slow from about a thousand rows on.
     """
     from scipy.optimize import linear_sum_assignment, linprog
     from scipy.sparse import eye_array, kron, vstack
@@ -56,7 +54,7 @@ def exact_plan(cost: np.ndarray) -> Plan:
 def sinkhorn_plan(cost: np.ndarray, *, entropy: float, tolerance: float = 1e-9, max_iterations: int = 2000) -> Plan:
     """``min ⟨P, C⟩ + ε KL(P | a bᵀ)`` by log-domain Sinkhorn iterations; ε = ``entropy`` > 0 in units of the cost.
 
-    The float64 twin, for the host, of :func:`dalib.discrepancy.sinkhorn`. Stops when the row sums are within
+    It is the float64 twin, for the host, of :func:`dalib.discrepancy.sinkhorn`; it stops at row sums within
     ``tolerance`` of 1/n in L1.
     """
     check_positive(entropy=entropy, tolerance=tolerance, max_iterations=max_iterations)
@@ -87,21 +85,15 @@ def group_lasso_plan(
 ) -> Plan:
     """``min ⟨P, C⟩ + ε KL(P | a bᵀ) + η Σ_j Σ_c ‖P[I_c, j]‖₂``: a target example should take from few classes.
 
-    ``I_c`` are the source rows of class c. The problem is convex; generalised conditional gradient linearises the group
-    term, so that every iteration is one Sinkhorn plan and a line search. Stops when the duality gap, an upper bound of
-    the distance from the minimum, is below ``tolerance``.
+    ``I_c`` are the source rows of class c. Source: Courty, Flamary, Tuia, Rakotomamonjy, TPAMI 2017, arXiv 1507.00504.
 
     Args:
         cost: ``[n, m]``.
         labels: ``[n]`` integers.
         entropy: ε > 0.
         group: η ≥ 0; 0 is the Sinkhorn plan.
-        tolerance: > 0, in units of the cost.
+        tolerance: > 0, largest duality gap, in units of the cost.
         max_iterations: of the outer loop.
-
-    References:
-        Courty, Flamary, Tuia, Rakotomamonjy, Optimal Transport for Domain Adaptation, TPAMI 2017, arXiv 1507.00504
-        (class regularisation with a group lasso, solved by generalised conditional gradient).
     """
     check_positive(tolerance=tolerance, max_iterations=max_iterations)
     if not group >= 0:
@@ -116,10 +108,13 @@ def group_lasso_plan(
     plan, converged, gap, iterations = current.plan, False, np.inf, 0
     value = objective(plan)
     while iterations < max_iterations:
+        # Generalised conditional gradient: linearise the group term alone, so that each round is one Sinkhorn plan and
+        # a line search.
         norms = np.sqrt(members @ (plan * plan))[index]
         slope = cost + group * np.divide(plan, norms, out=np.zeros_like(plan), where=norms > 0)
         inner = solve(slope)
         step = inner.plan - plan
+        # The duality gap bounds the distance from the minimum, as the problem is convex.
         gap = float(-(slope * step).sum() + entropy * (_divergence(plan) - _divergence(inner.plan)))
         iterations += 1
         if gap <= tolerance:
@@ -169,11 +164,13 @@ COST_SCALES: dict[str, Callable[[np.ndarray], np.floating]] = {
 
 
 def ot(*, plan: str = "group_lasso", entropy: float = 0.02, group: float = 0.1, cost_scale: str = "max") -> Shallow:
-    """OT-DA: every source example moves to the mean of the target examples that a transport plan P gives it,
-    ``x_i ← n Σ_j P_ij x_j``; the target stays as it is.
+    """OT-DA: each source example moves to the mean of the target examples that a plan P gives it, ``x_i ← n Σ_j P_ij
+    x_j``.
 
-    The cost is the squared Euclidean distance over ``cost_scale``; weights are uniform. A further source row moves as
-    its nearest row of the fit does (its displacement is added); of equal rows in the fit the first counts.
+    The target stays as it is. The cost is the squared Euclidean distance over ``cost_scale``; weights are uniform. A
+    further source row moves as its nearest row of the fit does (its displacement is added); of equal rows the first
+    counts. ``info`` has the plan's ``converged``, ``iterations`` and ``gap``. Equal features everywhere give cost 0 and
+    the uniform plan. Source: Courty, Flamary, Tuia, Rakotomamonjy, TPAMI 2017, arXiv 1507.00504.
 
     Args:
         plan: ``"group_lasso"`` (entropy and class groups, with source labels), ``"sinkhorn"`` (entropy alone) or
@@ -183,17 +180,6 @@ def ot(*, plan: str = "group_lasso", entropy: float = 0.02, group: float = 0.1, 
             the source shrinks towards the target's mean and only directions are left.
         group: η ≥ 0 of the class groups, which keep examples of different classes from one target example.
         cost_scale: ``"max"``, ``"mean"``, ``"median"`` or ``"none"``: the unit of ``entropy`` and ``group``.
-
-    Returns:
-        A :class:`Shallow`, setting: closed set, with source labels for ``"group_lasso"``. ``info``: ``converged``,
-        ``iterations`` and ``gap`` of the plan. Equal features everywhere give cost 0 and the uniform plan: finite.
-
-    Raises:
-        InputError: an unknown plan or scale, numbers out of range; at the fit, no labels for the class groups.
-
-    References:
-        Courty, Flamary, Tuia, Rakotomamonjy, Optimal Transport for Domain Adaptation, TPAMI 2017, arXiv 1507.00504
-        (barycentric mapping, group-lasso regularisation; further rows move with their nearest one).
     """
     choose("plan", plan, dict.fromkeys(PLANS))
     choose("cost_scale", cost_scale, COST_SCALES)

@@ -1,4 +1,8 @@
-"""Weights of source examples by importance: KLIEP, uLSIF and the odds of a classifier."""
+"""Weights of source examples by importance: KLIEP, uLSIF and the odds of a classifier.
+
+All serve covariate shift without labels. They leave features alone and give ``weights`` of mean 1 for weighted training
+on the source, with ``info["effective_sample_size"]``. Equal features everywhere give equal weights.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,10 +23,9 @@ from dalib.methods.classic.shallow import (
 
 
 def effective_sample_size(weights: np.ndarray) -> float:
-    """``(Σw)² / Σw²``, between 1 and n: how many equally weighted examples the weights ``[n]`` are worth.
+    """``(Σw)² / Σw²``, between 1 and n: the number of equally weighted examples that the weights ``[n]`` are worth.
 
-    Raises:
-        InputError: on other shapes, negative or non-finite weights, or a sum of 0.
+    Raises an InputError on other shapes, negative or non-finite weights, or a sum of 0.
     """
     weights = np.asarray(weights, np.float64)
     if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
@@ -32,11 +35,8 @@ def effective_sample_size(weights: np.ndarray) -> float:
 
 
 def weighted(xs: Any, xt: Any, weights: np.ndarray, info: Mapping[str, Any]) -> Fitted:
-    """The result of a weighting method: features as they are, weights of mean 1, ``info["effective_sample_size"]``.
-
-    Raises:
-        InputError: if all weights are 0: no source example is where the target is.
-    """
+    """The result of a weighting method; weights that are all 0, no source example where the target is, raise an
+    InputError."""
     if not (np.isfinite(weights).all() and weights.sum() > 0):
         raise input_error(
             "xs, xt",
@@ -90,29 +90,16 @@ def kliep(
     """KLIEP: ``w(x) = Σ_l α_l exp(−‖x − c_l‖²/2σ²)`` that maximises the mean of ``log w`` over the target, with mean 1
     over the source and α ≥ 0; the centres c_l are target rows.
 
-    The problem is convex. With each basis function divided by its source mean, α is on the simplex and the
-    expectation-maximisation step of mixture weights climbs without a step size; it stops when the certificate
-    ``max_l mean_j (φ_l / w)(x_j) − 1``, an upper bound of what is missing of the maximum, is below ``tolerance``.
+    ``info``: ``bandwidth``, ``converged``, ``gap``. Source: Sugiyama, Nakajima, Kashima, von Bünau, Kawanabe, NIPS
+    2007.
 
     Args:
         bandwidth: σ; None is the median distance of all rows to the centres. (The paper selects it by likelihood
             cross-validation on the unlabelled target.)
         centres: at most so many, drawn from the target; 100 in the paper.
-        tolerance: > 0.
+        tolerance: > 0, of the gap to the maximum.
         max_iterations: ≥ 1.
         seed: of the draw, where the target has more rows than ``centres``.
-
-    Returns:
-        A :class:`Shallow` that leaves features alone and gives ``weights``, for weighted training on the source.
-        Setting: closed set under covariate shift, no labels. ``info``: ``effective_sample_size``, ``bandwidth``,
-        ``converged``, ``gap``. Equal features everywhere give equal weights.
-
-    Raises:
-        InputError: hyper-parameters out of range.
-
-    References:
-        Sugiyama, Nakajima, Kashima, von Bünau, Kawanabe, Direct Importance Estimation with Model Selection and Its
-        Application to Covariate Shift Adaptation, NIPS 2007.
     """
     check_count(centres=centres, max_iterations=max_iterations)
     check_positive(tolerance=tolerance)
@@ -129,9 +116,12 @@ def kliep(
         of_source, of_target = of_source - log_mean, of_target - log_mean
         # Each target row in units of its largest entry: the certificate is a ratio within rows.
         basis = np.exp(of_target - of_target.max(axis=1, keepdims=True))
+        # Convex: with each basis function over its source mean, α is on the simplex, and the EM step of mixture weights
+        # climbs without a step size.
         mixture, gap = np.full(len(at), 1 / len(at)), np.inf
         for _ in range(max_iterations):
             growth = (basis / (basis @ mixture)[:, None]).mean(axis=0)
+            # A certificate: max_l mean_j (φ_l / w)(x_j) − 1 bounds what is missing of the maximum.
             gap = float(growth.max() - 1)
             if gap <= tolerance:
                 break
@@ -147,23 +137,15 @@ def kliep(
 
 
 def ulsif(*, bandwidth: float | None = None, regularization: float = 0.1, centres: int = 100, seed: int = 0) -> Shallow:
-    """uLSIF: ``w(x) = Σ_l α_l exp(−‖x − c_l‖²/2σ²)`` fitted to ``p_t/p_s`` by regularised least squares, in closed
-    form: ``α = max(0, (Ĥ + λI)⁻¹ ĥ)``, Ĥ the second moments of the basis on the source, ĥ its means on the target.
+    """uLSIF: ``w(x) = Σ_l α_l exp(−‖x − c_l‖²/2σ²)`` fitted to ``p_t/p_s`` by regularised least squares, ``α = max(0,
+    (Ĥ + λI)⁻¹ ĥ)``: Ĥ the basis's second moments on the source, ĥ its means on the target.
+
+    Domains so far apart that every weight is 0 raise an InputError. ``info``: ``bandwidth``. Source: Kanamori, Hido,
+    Sugiyama, JMLR 2009.
 
     Args:
         bandwidth, centres, seed: as in :func:`kliep`. (The paper selects σ and λ by leave-one-out on unlabelled data.)
         regularization: λ > 0.
-
-    Returns:
-        A :class:`Shallow` that leaves features alone and gives ``weights`` (mean 1), for weighted training on the
-        source. Setting: closed set under covariate shift, no labels. ``info``: ``effective_sample_size``,
-        ``bandwidth``. Equal features everywhere give equal weights.
-
-    Raises:
-        InputError: hyper-parameters out of range; at the fit, domains so far apart that every weight is 0.
-
-    References:
-        Kanamori, Hido, Sugiyama, A Least-squares Approach to Direct Importance Estimation, JMLR 2009.
     """
     check_count(centres=centres)
     check_positive(regularization=regularization)
@@ -182,27 +164,15 @@ def ulsif(*, bandwidth: float | None = None, regularization: float = 0.1, centre
 
 
 def odds(*, regularization: float = 1.0) -> Shallow:
-    """Discriminator odds: ``w(x) = (n_s/n_t) · P(target | x) / P(source | x)`` of a ridge logistic regression between
-    the domains.
+    """Discriminator odds: ``w(x) = (n_s/n_t) · P(target | x) / P(source | x)`` of a ridge logistic regression.
 
-    Features are z-scored over the pooled rows inside. Do not z-score them per domain before: domains of equal means
-    cannot be told apart by a linear function, and all weights come out as 1. The weights are exponentials of a linear
-    function, so a nearly separable pair of domains puts all weight on few examples: read
-    ``info["effective_sample_size"]``.
+    Features are z-scored over the pooled rows inside. Do not z-score them per domain before: a linear function cannot
+    tell domains of equal means apart, and all weights come out as 1. Nearly separable domains put all weight on few
+    examples: read ``info["effective_sample_size"]`` and ``info["domain_accuracy"]`` (of the discriminator on its own
+    data). Source: Bickel, Brückner, Scheffer, ICML 2007.
 
     Args:
         regularization: λ > 0 of ``Σ log-loss + ½ λ ‖w‖²`` (the offset is free), 1 as is usual for this form.
-
-    Returns:
-        A :class:`Shallow` that leaves features alone and gives ``weights`` (mean 1), for weighted training on the
-        source. Setting: closed set under covariate shift, no labels. ``info``: ``effective_sample_size``,
-        ``domain_accuracy`` (of the discriminator on its own data). Equal features everywhere give equal weights.
-
-    Raises:
-        InputError: λ ≤ 0, or the optimisation failed.
-
-    References:
-        Bickel, Brückner, Scheffer, Discriminative Learning for Differing Training and Test Distributions, ICML 2007.
     """
     check_positive(regularization=regularization)
 

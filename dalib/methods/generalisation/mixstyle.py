@@ -19,10 +19,9 @@ PLACES = ("layer2_0", "layer3_0", "conv2")
 
 
 def style(x: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of each example, with kept axes and without gradient.
+    """Mean and standard deviation of each example, with kept axes and without gradient; 1e-6 is added to the variance.
 
-    They are over all axes but the first and the last (an image's pixels, a text's tokens), so one of each a channel.
-    For vectors ``[n, d]`` they are over the last axis, one of each a row. The variance has divisor n and 1e-6 added.
+    They are one a channel (over pixels or tokens, divisor n), or one a row for vectors ``[n, d]``.
     """
     axes = tuple(range(1, x.ndim - 1)) or (1,)
     mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
@@ -32,14 +31,13 @@ def style(x: Array) -> tuple[Array, Array]:
 def partners(key: Array, n: int, sources: int) -> Array:
     """For each of n interleaved rows a row ``[n]`` of another domain; every row is a partner exactly once.
 
-    With one domain, a random permutation.
-
-    Raises an InputError when n is not a multiple of the number of domains.
+    With one domain, a random permutation. Raises an InputError when n is not a multiple of the number of domains.
     """
     if n % sources:
         raise input_error("batch", got=f"{n} rows for {sources} source domains", expected=f"a multiple of {sources}")
     within, shift = jax.random.split(key)
     rows = jax.vmap(lambda k: jax.random.permutation(k, n // sources))(jax.random.split(within, sources)).T
+    # One shift for all domains keeps it a permutation; within a domain rows are shuffled.
     step = jax.random.randint(shift, (), 1, sources, jnp.int32) if sources > 1 else 0
     domain = (jnp.arange(sources) + step) % sources
     return (rows * sources + domain[None]).reshape(n)
@@ -50,10 +48,10 @@ def mix_styles(key: Array, x: Array, *, sources: int = 2, probability: Any = 0.5
 
     Args:
         key: of the partners, the λ and the coin that decides about the whole batch.
-        x: ``[n, ..., channels]``, rows of several domains interleaved.
+        x: ``[n, ..., channels]``, rows of ``sources`` domains interleaved.
         sources: number of domains.
         probability: of mixing; otherwise x comes back as it was.
-        alpha: α of the Beta distribution.
+        alpha: α.
     """
     keys = jax.random.split(key, 3)
     mean, deviation = style(x)
@@ -69,9 +67,10 @@ def mix_styles(key: Array, x: Array, *, sources: int = 2, probability: Any = 0.5
 
 @contextmanager
 def mixing(mix: Callable[[int, Array], Array], places: Sequence[tuple[str, ...]]) -> Iterator[None]:
-    """Inside this context ``mix(i, x)`` is applied to the input of the module at ``places[i]``, on any Linen net."""
+    """Apply ``mix(i, x)`` to the input of the module at ``places[i]`` inside this context, on any Linen net."""
 
     def hook(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        # By interception, so that no encoder has to know of MixStyle.
         if context.method_name == "__call__" and context.module.path in places:
             args = (mix(places.index(context.module.path), args[0]), *args[1:])
         return call(*args, **kwargs)
@@ -88,28 +87,24 @@ def mixstyle(
     before: Sequence[str] | None = None,
     sources: Count = 2,
 ) -> Method:
-    """Domain generalisation: task loss of source rows. Their feature statistics are mixed across domains inside the
-    encoder (Zhou, Yang, Qiao, Xiang, ICLR 2021, arXiv 2104.02008, section 2).
+    """Domain generalisation: task loss of source rows with feature statistics mixed across domains inside the encoder
+    (Zhou, Yang, Qiao, Xiang, ICLR 2021, arXiv 2104.02008, section 2).
 
-    It acts inside the encoder without a change to the net: it mixes the inputs of named modules in the source's
-    training pass, nowhere else. The paper mixes after the first two stages of a ResNet, which are the inputs of
-    ``layer2_0`` and ``layer3_0``. **Nets without any of these places** (vectors, texts) are mixed once, at the
-    encoder's features, with one mean and deviation a row; that is our extension, not the paper's, and a weak one.
+    It mixes the inputs of named modules, in the source's training pass only; the paper mixes after the first two stages
+    of a ResNet (``layer2_0`` and ``layer3_0``). **Nets without any of these places** (vectors, texts) are mixed once,
+    at the encoder's features, with one mean and deviation a row: our extension, and a weak one.
 
     Sources are interleaved (:mod:`dalib.methods.parts.domains`); a row's partner is of another domain (the paper's
     variant with domain labels), with ``sources=1`` any row (its random shuffle). Only penalties of combined methods use
-    the target's pass. Partners are drawn by row, so results depend on the order of rows.
+    the target's pass. Results depend on the order of rows. Metrics: ``loss/task`` (of mixed features),
+    ``accuracy/source``.
 
     Args:
         probability: with which a batch is mixed at each place.
         alpha: α of Beta(α, α); 0.1 in the paper.
-        before: names of the encoder's modules; their inputs are mixed; None takes those of :data:`PLACES` that the
-            encoder has.
-        sources: k, the number of source domains.
-
-    Metrics: ``loss/task`` (of mixed features), ``accuracy/source``.
-    Raises an InputError for a name in ``before`` that the encoder does not have, or (when traced) a batch that does not
-    divide by the number of sources.
+        before: the encoder's modules with mixed inputs; None takes those of :data:`PLACES` that it has, another name
+            raises an InputError.
+        sources: k, the number of source domains; it must divide the batch.
     """
 
     def places(params: Params) -> list[tuple[str, ...]]:

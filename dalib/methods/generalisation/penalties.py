@@ -21,16 +21,10 @@ from dalib.methods.view import Layer, Spec, View
 
 
 def weight_after(weight: Any, view: View, *, steps: Any, before: float = 1.0) -> Array:
-    """The weight, but at most ``before`` in the first ``steps`` steps.
+    """The weight, but at most ``before`` in the first ``steps`` steps (0 for none).
 
-    DomainBed's switch for invariance penalties: weight 1, then λ. It also starts Adam anew at the switch, as the
-    gradient's scale jumps there; dalib's optimiser runs on.
-
-    Args:
-        weight: λ; a number, a traced scalar, or a function of the view.
-        view: of the loss.
-        steps: length of the warm-up; 0 for none.
-        before: largest weight during it.
+    It is DomainBed's switch for invariance penalties: weight 1, then λ. DomainBed also starts Adam anew there, as the
+    gradient's scale jumps; dalib's optimiser runs on.
     """
     value = jnp.asarray(weigh(weight, view))
     return jnp.where(view.step < steps, jnp.minimum(value, before), value)
@@ -40,16 +34,10 @@ def weight_after(weight: Any, view: View, *, steps: Any, before: float = 1.0) ->
 
 
 def scale_gradients(logits: Array, labels: Array, task_loss: Callable[[Array, Array], Array]) -> Array:
-    """Derivative of each row's loss of ``w · logits`` with respect to w, at w = 1.
+    """Derivative ``[n]`` of each row's loss of ``w · logits`` with respect to w, at w = 1; logits ``[n, C]``.
 
-    For the cross-entropy it is ``Σ_k p_k g_k − g_y``; by forward mode it serves any task loss.
-
-    Args:
-        logits: ``[n, C]``.
-        labels: ``[n]``.
-        task_loss: ``(logits, labels) -> [n]``.
-
-    Returns: ``[n]``.
+    For the cross-entropy it is ``Σ_k p_k g_k − g_y``; forward mode serves any ``task_loss``, ``(logits, labels) ->
+    [n]``.
     """
     return jax.jvp(lambda z: task_loss(z, labels), (logits,), (logits,))[1]
 
@@ -60,10 +48,7 @@ def squared(gradients: Array) -> Array:
 
 
 def split(gradients: Array) -> Array:
-    """Product of the means over even and odd rows: unbiased, and may be negative.
-
-    Raises an InputError for a domain of fewer than 2 rows.
-    """
+    """Product of the means over even and odd rows: unbiased, may be negative; a domain needs 2 rows."""
     if gradients.shape[0] < 2:
         raise input_error(
             "batch", got=f"{gradients.shape[0]} rows of a source domain", expected="at least 2 for form='split'"
@@ -85,15 +70,15 @@ def irm(
     """Domain generalisation: mean task loss + λ · mean over domains of the squared gradient with respect to a scale of
     the logits (IRMv1; Arjovsky, Bottou, Gulrajani, Lopez-Paz, 2019, arXiv 1907.02893, section 3).
 
+    Metrics: ``loss/irm``, the mean over domains before weighting.
+
     Args:
-        weight: λ. 100 after 500 steps of 1 is DomainBed's default; TLlib has 1. Use a weight of its own for each data
-            set: the published ones span five orders of magnitude.
+        weight: λ. 100 after 500 steps of 1 is DomainBed's default; TLlib has 1. Choose it per data set: published ones
+            span five orders of magnitude.
         warmup_steps: until then λ is at most 1, see :func:`~dalib.methods.generalisation.penalties.weight_after`.
         form: "square", the definition, as in the authors' Coloured MNIST code; "split" as in the paper's appendix,
             DomainBed and TLlib: unbiased for minibatches, depends on the order of rows.
         sources: k, the number of source domains.
-
-    Metrics: ``loss/irm``, the mean over domains before weighting.
     """
     penalise = FORMS[form]
 
@@ -112,14 +97,13 @@ def vrex(*, weight: Weight = 10.0, warmup_steps: NonNegative = 500, sources: Sev
     """Domain generalisation: mean task loss + λ · variance of the domains' task losses (Krueger et al., ICML 2021,
     arXiv 2003.00688, section 3).
 
-    The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference).
+    The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference). Metrics: ``loss/vrex``,
+    the variance; ``vrex/worst``, the largest domain loss.
 
     Args:
         weight: λ (β in the paper). 10 after 500 steps of 1 is DomainBed's default; TLlib has 3 after 500 steps.
         warmup_steps: until then λ is at most 1, see :func:`~dalib.methods.generalisation.penalties.weight_after`.
         sources: k, the number of source domains.
-
-    Metrics: ``loss/vrex``, the variance; ``vrex/worst``, the largest domain loss.
     """
 
     def variance(view: View) -> tuple[Array, Metrics]:
@@ -137,14 +121,12 @@ def groupdro(*, rate: NonNegative = 0.01, sources: Several = 2) -> Method:
     """Domain generalisation: task loss ``Σ_k q_k ℓ_k`` with ``q_k ← q_k e^{η ℓ_k} / Σ`` before every step (Sagawa, Koh,
     Hashimoto, Liang, ICLR 2020, arXiv 1911.08731, algorithm 1).
 
-    The method's state holds ``ln q``, normalised at every step, so that no run is too long for it.
+    Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``groupdro/worst`` (largest domain loss),
+    ``groupdro/largest_weight`` (1/k to 1).
 
     Args:
         rate: η; 0.01 in the paper, DomainBed and TLlib. 0 is the mean over domains.
         sources: k, the number of source domains.
-
-    Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``groupdro/worst`` (largest domain loss),
-    ``groupdro/largest_weight`` (1/k to 1).
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -155,6 +137,7 @@ def groupdro(*, rate: NonNegative = 0.01, sources: Several = 2) -> Method:
         view = view.pair()
         losses = domain_losses(view, sources)
         old = view.state["log_weights"]
+        # In logarithms and normalised at every step, so that no run is too long for it.
         new = jax.nn.log_softmax(old + (rate * jax.lax.stop_gradient(losses)).astype(old.dtype))
         value = (jnp.exp(new) * losses).sum()
         metrics = {
@@ -179,12 +162,9 @@ def coral_dg(
     Args:
         weight: λ; 1 in DomainBed and TLlib, for their form of the distance on features.
         layer: "features" (DomainBed, TLlib) or "logits".
-        tllib_form: DomainBed's and TLlib's distance, ``mean((Δμ)²) + mean((ΔC)²)``, which is the one that was proposed
-            for domain generalisation; False takes Deep CORAL's ``‖ΔC‖²_F / 4d²``.
-        sources: k, the number of source domains.
-
-    Raises an InputError when traced, for a batch that does not divide by the sources or leaves a domain a single row,
-    which has no covariance.
+        tllib_form: DomainBed's and TLlib's ``mean((Δμ)²) + mean((ΔC)²)``, proposed for domain generalisation; False
+            takes Deep CORAL's ``‖ΔC‖²_F / 4d²``.
+        sources: k, the number of source domains; each needs 2 rows of a batch for a covariance.
     """
 
     def between_pairs(view: View) -> Array:

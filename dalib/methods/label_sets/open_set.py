@@ -18,22 +18,16 @@ from dalib.methods.view import Forward, Spec, View
 
 
 def append_unknown(logits: Array, margin: Array) -> Array:
-    """Logits ``[n, C + 1]`` with an unknown class at the end that wins exactly where ``margin`` < 0.
-
-    Args:
-        logits: ``[n, C]`` of the known classes.
-        margin: ``[n]``, how much the best known class is preferred to none.
-    """
+    """Logits ``[n, C + 1]`` with an unknown class at the end that wins exactly where ``margin`` ``[n]`` < 0."""
     return jnp.concatenate([logits, (logits.max(-1) - margin)[:, None]], axis=1)
 
 
 @checked
 def with_rejection(method: Method, *, threshold: Share = 0.8) -> Method:
-    """Adds one predicted class: unknown where the largest softmax probability is below ``threshold``.
+    """Add one predicted class: unknown where the largest softmax probability is below ``threshold``.
 
-    The baseline of open-set adaptation around source-only or DANN (TLlib: 0.8; its Office-31 commands 0.9). Training is
-    unchanged; only the prediction has C + 1 columns, in which the C known ones are as before.
-
+    The baseline of open-set adaptation around source-only or DANN (TLlib: 0.8; its Office-31 commands 0.9). Training
+    and the C known columns are unchanged.
     """
 
     def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
@@ -50,15 +44,10 @@ def with_rejection(method: Method, *, threshold: Share = 0.8) -> Method:
 
 
 def unknown_cross_entropy(logits: Array, *, boundary: float | Array = 0.5) -> Array:
-    """``−t · mean ln p_unknown − (1 − t) · mean ln(1 − p_unknown)``, the last class being the unknown one.
+    """``−t · mean ln p_unknown − (1 − t) · mean ln(1 − p_unknown)`` of logits ``[n, C + 1]``, t = ``boundary`` in (0,
+    1).
 
-    In log space: finite for any logits, where TLlib adds 1e-6 inside both logarithms.
-
-    Args:
-        logits: ``[n, C + 1]``.
-        boundary: t in (0, 1).
-
-    Returns: scalar, least (ln 2 for t = ½) where p_unknown = t.
+    It is least (ln 2 for t = ½) where p_unknown = t, and finite for any logits; TLlib adds 1e-6 inside both logarithms.
     """
     unknown = jax.nn.log_softmax(logits)[:, -1]
     known = log_one_minus_probability(logits, jnp.full(logits.shape[:1], logits.shape[1] - 1))
@@ -74,19 +63,18 @@ def osbp(
 ) -> Method:
     """Open-set adaptation: the head pulls the target's unknown probability to t, the encoder pushes it away from t.
 
-    **The net has C + 1 outputs**: ``num_classes`` counts the unknown class, which is the last one; source labels are in
-    [0, C) and target examples of private classes are evaluated as class C (see :mod:`dalib.evaluate.scores`). The
-    task loss is over all C + 1 outputs. Target features pass a gradient reversal on their way to the head; a head with
-    dropout draws it anew for this pass. Setting: the target has the source's classes and others.
+    Source: Saito, Yamamoto, Ushiku, Harada, ECCV 2018, arXiv 1804.10427, section 3. **The net has C + 1 outputs**:
+    ``num_classes`` counts the unknown class, the last one; source labels are in [0, C), target examples of private
+    classes are evaluated as class C (:mod:`dalib.evaluate.scores`). The task loss is over all C + 1 outputs. Target
+    features pass a gradient reversal before the head; a head with dropout draws it anew for this pass.
+
+    Metrics: ``loss/osbp``, ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share of target rows
+    predicted as unknown), ``osbp/reversal``.
 
     Args:
         weight: λ of the adversarial term; 1 in the paper.
         boundary: t, where the head pulls the unknown probability to.
         reversal: the reversal's coefficient, a number (1 in the paper and TLlib) or a function of the view.
-
-    Metrics: ``loss/osbp``, ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share of target rows
-    predicted as unknown), ``osbp/reversal``.
-    Source: Saito, Yamamoto, Ushiku, Harada, ECCV 2018, arXiv 1804.10427, section 3.
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
@@ -109,13 +97,10 @@ def osbp(
 
 
 def one_vs_all_loss(logits: Array, labels: Array) -> Array:
-    """``[n]``: ``−ln p_y − min over j ≠ y of ln(1 − p_j)`` with ``p = sigmoid(logits)``, hard negative sampling.
+    """``[n]``: ``−ln p_y − min over j ≠ y of ln(1 − p_j)`` with ``p = sigmoid(logits)``, one binary logit ``[n, C]`` a
+    class.
 
-    Only the own class and the nearest other one learn from an example.
-
-    Args:
-        logits: ``[n, C]``, one binary logit a class, positive for "of this class".
-        labels: ``[n]``.
+    Hard negative sampling: only the own class and the nearest other one learn from an example.
     """
     own = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
     positive = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
@@ -130,26 +115,23 @@ def binary_entropy(logits: Array) -> Array:
 
 @checked
 def ovanet(*, weight: Weight = 1.0, source: NonNegative = 0.5, entropy: NonNegative = 0.1) -> Method:
-    """Universal adaptation with one-vs-all heads.
+    """Universal adaptation with one-vs-all heads (Saito, Saenko, OVANet, ICCV 2021, arXiv 2104.03344, section 3).
 
     The penalty is ``λ · (a · mean one_vs_all_loss(source) + b · mean binary_entropy(target))``. Each class's binary
-    head learns from the source what is not of this class, and the target's rows are drawn to either side of every
-    head. The usual head says which class is the likeliest; where that class's binary head disagrees (p < ½) the
-    prediction is "unknown". It needs no threshold and trains nothing adversarial, so it is dalib's universal method.
-    UAN's threshold would have to be chosen without target labels. Setting: closed, partial, open or both at once.
+    head learns from the source what is not of this class; target rows are drawn to either side of every head. Where the
+    binary head of the likeliest class disagrees (p < ½) the prediction is "unknown". It needs no threshold and no
+    adversary, so it is dalib's universal method: UAN's threshold would need target labels. The target may be closed,
+    partial, open or both at once.
 
     **Predictions have C + 1 columns**, the last being unknown, while the net and ``num_classes`` have C. The binary
     heads are one linear layer with one logit a class; the authors' has two outputs a class and normalises its rows.
+    Metrics: ``loss/ovanet`` (source), ``loss/open_entropy`` (target), ``ovanet/unknown`` (share of target rows
+    predicted as unknown).
 
     Args:
         weight: λ of both terms.
-        source: a; ½ in the authors' code, which averages its positive and negative parts (the paper's equation adds
-            them: 1).
+        source: a; ½ in the authors' code, which averages its positive and negative parts (the paper adds them: 1).
         entropy: b; 0.1 in the paper. It multiplies the mean over rows and classes.
-
-    Metrics: ``loss/ovanet`` (one-vs-all, source), ``loss/open_entropy`` (target), ``ovanet/unknown`` (share of target
-    rows predicted as unknown).
-    Source: Saito, Saenko, OVANet, ICCV 2021, arXiv 2104.03344, section 3.
     """
     heads = nn.Dense
 

@@ -26,27 +26,19 @@ SCALES: dict[str, Callable[[Array], Array]] = {"max": jnp.max, "mean": jnp.mean}
 
 
 def class_weights(logits: Array, *, temperature: float | Array = 1.0, divide_by: str = "max") -> Array:
-    """PADA's class weights: mean target prediction of each class, over the largest or the mean of them.
+    """PADA's class weights ``[C]``: the target's mean predictions ``[N, C]``, over their largest or their mean; no
+    gradient.
 
-    Args:
-        logits: ``[N, C]`` of the whole target.
-        temperature: T of ``softmax(logits / T)``; below 1 it sharpens the predictions.
-        divide_by: a name of :data:`SCALES`.
-
-    Returns: ``[C]``, without gradient: in (0, 1] with "max", of mean 1 with "mean".
+    A ``temperature`` below 1 sharpens the predictions; ``divide_by`` is a name of :data:`SCALES`.
     """
     mean = jax.nn.softmax(jax.lax.stop_gradient(logits) / temperature).mean(0)
     return mean / SCALES[divide_by](mean)
 
 
 def importance_weights(domain_logits: Array) -> Array:
-    """IWAN's example weights: the discriminator's probability of "target", over its batch mean.
+    """IWAN's example weights ``[n]`` ≥ 0: the discriminator's probability of "target" over its batch mean, no gradient.
 
-    Args:
-        domain_logits: ``[n]`` of source rows; positive means source.
-
-    Returns: ``[n]`` ≥ 0 with a mean near 1 (the mean has 1e-5 added, as in TLlib), without gradient. All 0 when the
-    discriminator is certain of every row.
+    Logits are positive for source. The mean has 1e-5 added, as in TLlib: all weights are 0 when every row is certain.
     """
     target = jax.nn.sigmoid(-jax.lax.stop_gradient(domain_logits))
     return target / (target.mean() + 1e-5)
@@ -72,15 +64,15 @@ def pada(
 ) -> Method:
     """Partial adaptation: γ of the label's class weights the task loss and the source half of DANN's loss.
 
-    γ is the mean prediction on the whole target training set, in evaluation mode; it is made anew every
-    ``refresh_every`` steps and constant between. A wrong γ early on confirms itself: until the first
-    ``warmup_refreshes`` looks are over, all classes weigh 1. Setting: the target's classes are among the source's.
+    γ is the mean prediction on the whole target training set, in evaluation mode, made anew every ``refresh_every``
+    steps. The target's classes are among the source's. The paper's equations have T = 1 and divide γ by its largest
+    entry and the losses by the number of rows. The authors' code divides γ by its mean: weights average 1 over the
+    classes, up to C for a single one. TLlib has T = 0.1, the largest entry, ``divide_by_weights`` and
+    ``balance_target``; its γ is 1 in the first 500 steps, as here. Source: Cao, Ma, Long, Wang, ECCV 2018, arXiv
+    1808.04205, section 3.
 
-    The paper's equations have T = 1, divide γ by its largest entry (``divide_by="max"``) and the losses
-    by the number of rows. The authors' code divides γ by its mean (``divide_by="mean"``: weights average 1 over the
-    classes, up to C for a single one). TLlib has T = 0.1 and the largest entry, divides the task loss by its sum of
-    weights (``divide_by_weights``) and gives target rows the mean weight of the batch's source rows
-    (``balance_target``); its γ is 1 in the first 500 steps, as here.
+    Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``loss/pada``, ``pada/domain_accuracy``, ``pada/reversal``,
+    ``pada/kept_classes`` (Σγ, the effective number of classes).
 
     Args:
         weight: λ of the weighted domain loss; the task loss stays weighted by γ at 0.
@@ -89,13 +81,10 @@ def pada(
         divide_by_weights: task loss over Σγ instead of n; 0 where that sum is 0.
         balance_target: target rows weigh the mean of the source rows' γ instead of 1.
         refresh_every: steps between two looks at the target.
-        warmup_refreshes: the first so many looks, one before step 0 included, leave γ = 1.
+        warmup_refreshes: the first so many looks, one before step 0 included, leave γ = 1: a wrong γ early on confirms
+            itself.
         reversal: the reversal's coefficient, a function of the view or a number.
         hidden, norm, dropout: of the discriminator, as in :func:`~dalib.methods.dann`.
-
-    Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``loss/pada``, ``pada/domain_accuracy``, ``pada/reversal``,
-    ``pada/kept_classes`` (Σγ, the effective number of classes).
-    Source: Cao, Ma, Long, Wang, ECCV 2018, arXiv 1808.04205, section 3.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 
@@ -164,15 +153,18 @@ def iwan(
     norm: bool = False,
     dropout: Rate = 0.0,
 ) -> Method:
-    """Partial adaptation with importance-weighted adversarial nets.
+    """Partial adaptation with importance-weighted adversarial nets (Zhang, Ding, Li, Ogunbona, CVPR 2018, arXiv
+    1803.09210, section 3).
 
-    A first discriminator D learns domains on features that it does not change; source rows that it takes for target get
-    large weights ``w = (1 − D(f_s)) / mean``. A second one D₀ is DANN's, with source rows weighted by w. The loss is
-    ``task + λ · (a · L_D0(w) + b · L_D + c · mean H(p_t))``. Setting: the target's classes are among the source's.
+    A discriminator D learns domains on features that it does not change; source rows that it takes for target get large
+    weights ``w = (1 − D(f_s)) / mean``. A second one D₀ is DANN's, with source rows weighted by w. The loss is ``task +
+    λ · (a · L_D0(w) + b · L_D + c · mean H(p_t))``. The target's classes are among the source's. The factors are
+    TLlib's (3, 1.5 · 3, 0.1). As there both domains share the encoder (the paper adapts a copy of a frozen source
+    encoder), and with ``norm`` the weights depend on the batch.
 
-    The factors are TLlib's (3, 1.5 · 3, 0.1). As in TLlib both domains share the encoder, whereas the
-    paper adapts a copy of a frozen source encoder. With ``norm`` D normalises by its batch, so the weights depend on
-    the batch, as in TLlib.
+    Metrics: ``loss/iwan`` (D₀, ln 2 at equilibrium of equal weights), ``loss/iwan_weigher`` (D), ``loss/entropy``,
+    ``iwan/domain_accuracy``, ``iwan/weigher_accuracy``, ``iwan/reversal``, ``iwan/effective_rows`` (``(Σw)²/(n Σw²)``,
+    1 for equal weights, 0 if all are 0).
 
     Args:
         weight: λ of the whole penalty. At 0 the discriminators do not learn either.
@@ -181,11 +173,6 @@ def iwan(
         entropy: c, of the target's entropy.
         reversal: the reversal's coefficient, a function of the view or a number.
         hidden, norm, dropout: of both discriminators, as in :func:`~dalib.methods.dann`.
-
-    Metrics: ``loss/iwan`` (D₀, ln 2 at equilibrium of equal weights), ``loss/iwan_weigher`` (D), ``loss/entropy``,
-    ``iwan/domain_accuracy``, ``iwan/weigher_accuracy``, ``iwan/reversal``, ``iwan/effective_rows`` (``(Σw)²/(n Σw²)``,
-    1 for equal weights, and 0 if all weights are 0).
-    Source: Zhang, Ding, Li, Ogunbona, CVPR 2018, arXiv 1803.09210, section 3.
     """
     net = Discriminator(tuple(hidden), norm=norm, dropout=dropout)
 

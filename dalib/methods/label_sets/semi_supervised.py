@@ -18,27 +18,22 @@ SHOTS = 0x5407
 def mme(*, weight: Weight = 0.1, alternate: bool = False, sources: Count = 2) -> Method:
     """Semi-supervised adaptation: the head maximises the entropy of the unlabelled target, the encoder minimises it.
 
-    **Where the labelled target examples are.** The target of a batch never carries labels. The few labelled target
-    examples (shots) come in one of two ways. They are the batch's third stream, ``batch.shots``: then the task loss is
-    half the source's mean and half the shots', as in the authors' code. Or they are a source domain of their own,
-    interleaved with the true source half and half by :func:`dalib.data.paired_stream`. The unlabelled target must not
-    contain the shots.
+    Source: Saito, Kim, Sclaroff, Darrell, Saenko, ICCV 2019, arXiv 1904.06487, section 3. **The few labelled target
+    examples (shots)** come in one of two ways. As the third stream ``batch.shots``, the task loss is half the source's
+    mean and half the shots', as in the authors' code. Or they are a source domain, interleaved half and half by
+    :func:`dalib.data.paired_stream`. The unlabelled target must not contain them.
 
     The paper's head takes features at unit length and divides by a temperature of 0.05, ``head="cosine"``
-    (:class:`dalib.encoders.classifier.CosineHead`); ``dalib adapt`` takes it by default. Any head works here; with a
-    linear one the entropy depends on the features' length too, and the encoder can lower it by longer features alone.
+    (:class:`dalib.encoders.classifier.CosineHead`); ``dalib adapt`` takes it by default. With a linear head the encoder
+    can lower the entropy by longer features alone. Metrics: ``loss/mme``, the target's entropy; ``mme/accuracy_shots``,
+    of ``batch.shots`` or the last of 2 or more domains.
 
     Args:
         weight: λ; 0.1 in the paper.
         alternate: two updates a step, labelled and then entropy with a forward pass of its own, as in the authors' code
-            (its "update" keeps the momentum of both in one optimiser, as dalib's does); False adds the two gradients.
-        sources: domains interleaved in the labelled rows: 2 with shots among them, 1 without. Without ``batch.shots``
-            it serves the metrics; all labelled rows count equally.
-
-    Metrics: ``loss/mme``, the target's entropy; ``mme/accuracy_shots``, of ``batch.shots`` or, without them, of the
-    last of 2 or more domains.
-    Raises an InputError when traced, for a batch that does not divide by the domains.
-    Source: Saito, Kim, Sclaroff, Darrell, Saenko, ICCV 2019, arXiv 1904.06487, section 3.
+            (one optimiser keeps both momenta, as dalib's does); False adds the two gradients.
+        sources: domains interleaved in the labelled rows, which must divide them: 2 with shots among them, 1 without.
+            Without ``batch.shots`` it serves the metrics; all labelled rows count equally.
     """
 
     def labelled(view: View) -> tuple[Array, View, Metrics]:

@@ -19,18 +19,13 @@ from dalib.methods.view import Forward, Spec, View
 
 
 def moment_distance(sources: list[Array], target: Array, *, dassl_form: bool = False) -> Array:
-    """Distance of the first two moments among k sources and the target.
+    """Distance of the first two moments among k sources ``[n_i, d]`` and the target ``[m, d]``; gradient 0 at equal
+    moments.
 
     The paper's: ``Σ_{m=1,2} [mean over sources of ‖E s_i^m − E t^m‖ + mean over pairs of ‖E s_i^m − E s_j^m‖]`` with
-    raw moments E x^m, elementwise powers and Euclidean norms (not squared). Dassl's: the mean over all source–target
-    and source–source pairs together, of the means and of the variances (divisor n − 1), averaged over the two moments.
-
-    Args:
-        sources: k samples ``[n_i, d]``; of a single one only the distance to the target counts.
-        target: ``[m, d]``.
-        dassl_form: Dassl's number.
-
-    Returns: scalar ≥ 0. 0 with gradient 0 where moments are equal.
+    raw moments, elementwise powers and norms that are not squared. ``dassl_form``: the mean over all pairs together, of
+    the means and of the variances (divisor n − 1), averaged over the two moments. A single source has only its distance
+    to the target.
     """
 
     def second(x: Array) -> Array:
@@ -60,24 +55,19 @@ def m3sda(
 ) -> Method:
     """Multi-source adaptation: moment matching, and MCD's three updates with two heads a source.
 
-    A step has three updates. A trains everything on the task loss of each source's two heads (mean over sources, sum
-    over the two) plus λ times the moment distance of the features. B trains the heads on the task loss minus μ times
-    the two heads' discrepancy on the target (mean over sources). C trains the encoder on μ times the discrepancy,
-    ``repeats`` times. The prediction is the mean of all heads' probabilities. The net's head is the first of source
-    0's. Sources are interleaved (:mod:`dalib.methods.parts.domains`).
+    Source: Peng, Bai, Xia, Huang, Saenko, Wang, ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for
+    M³SDA-β. A trains everything on the task loss of each source's two heads (mean over sources, sum over the two) plus
+    λ times the features' moment distance. B trains the heads on the task loss minus μ times the two heads' discrepancy
+    on the target (mean over sources). C trains the encoder on μ times the discrepancy. The mean of all heads'
+    probabilities predicts; the net's head is the first of source 0's. Metrics: of A ``loss/task``, ``accuracy/source``,
+    ``loss/m3sda`` (moment distance); of B and C ``loss/discrepancy``.
 
     Args:
         weight: λ of the moment distance; 0.5 is Dassl's.
         discrepancy: μ of the heads' discrepancy.
-        repeats: how often C is done.
+        repeats: C's updates in a step.
         dassl_form: Dassl's moment distance instead of the paper's, see :func:`moment_distance`.
-        sources: k, the number of source domains; 1 is allowed.
-
-    Metrics: of A ``loss/task``, ``accuracy/source``, ``loss/m3sda`` (moment distance); of B and C
-    ``loss/discrepancy``.
-    Raises an InputError when traced, for a batch that does not divide by the sources.
-    Source: Peng, Bai, Xia, Huang, Saenko, Wang, ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for
-    M³SDA-β.
+        sources: k ≥ 1 source domains, interleaved (:mod:`dalib.methods.parts.domains`); k must divide the batch.
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -158,25 +148,20 @@ def mfsan(
     ramp: Weight = dann_schedule,
     sources: Several = 2,
 ) -> Method:
-    """Multi-source adaptation in two stages of alignment.
+    """Multi-source adaptation in two stages of alignment (Zhu, Zhuang, Wang, AAAI 2019, arXiv 2201.01003, section 3).
 
-    Each source i has a projection h_i and a head, which learn on its rows and align it with the target:
-    ``mean_i CE_i + r(p) · λ · [mean_i MMD²(h_i(s_i), h_i(t)) + μ · mean over i < j of mean|p_i(t) − p_j(t)|]``.
-    The MMD is the biased one with five kernels and the mean distance of distinct rows, the authors' code's. The
-    prediction is the mean of the heads' probabilities. Branches are stacked and run as one ``vmap``; the first one's
-    head is the net's. Sources are interleaved (:mod:`dalib.methods.parts.domains`).
-
-    The authors train one source an iteration (the weights are theirs for it) and have a convolutional projection.
+    Each source i has a projection h_i and a head, which learn on its rows and align it with the target: ``mean_i CE_i +
+    r(p) · λ · [mean_i MMD²(h_i(s_i), h_i(t)) + μ · mean over i < j of mean|p_i(t) − p_j(t)|]``. The MMD is biased, with
+    five kernels and the mean distance of distinct rows, as in the authors' code. The mean of the heads' probabilities
+    predicts; the first branch has the net's head. The authors train one source an iteration (the weights are theirs for
+    it) and have a convolutional projection. Metrics: ``loss/task``, ``accuracy/source``, ``loss/mfsan`` (mean MMD²),
+    ``loss/disagreement``, ``mfsan/ramp``.
 
     Args:
         weight: λ. At 0 it is source-only training of branches, which is not that of the plain classifier.
         disagreement: μ of the heads' disagreement.
         ramp: r, a function of the view or a number.
-        sources: k ≥ 2, the number of source domains.
-
-    Metrics: ``loss/task``, ``accuracy/source``, ``loss/mfsan`` (mean MMD²), ``loss/disagreement``, ``mfsan/ramp``.
-    Raises an InputError when traced, for a batch that does not divide by the sources.
-    Source: Zhu, Zhuang, Wang, AAAI 2019, arXiv 2201.01003, section 3.
+        sources: k ≥ 2 source domains, interleaved (:mod:`dalib.methods.parts.domains`); k must divide the batch.
     """
     projection = Projection()
 
@@ -197,6 +182,7 @@ def mfsan(
         view = view.pair()
         keys = jax.random.split(jax.random.fold_in(view.key, 1))
         heads = with_first(view.params["head"], view.params["heads"])
+        # Branches are stacked and run as one vmap; every branch also sees all target rows.
         source = project(view.params, stack_domains(view.source.features, sources))
         target = project(view.params, view.target.features)
         labels = stack_domains(view.labels, sources)

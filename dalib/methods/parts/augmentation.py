@@ -1,7 +1,7 @@
 """Random views of a batch inside the compiled step: pure functions ``(key, inputs [n, ...]) -> inputs [n, ...]``.
 
-What is drawn for an example depends on the key and on the example itself, never on its place in the batch, so a step
-does not depend on the order of its rows or their place on devices. Two equal examples of one batch get equal views.
+A draw depends on the key and the example, never on its place in the batch: the order of rows and their place on devices
+do not matter. Two equal examples of one batch get equal views.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ also take ``[n]`` keys."""
 
 
 def row_keys(key: Array, inputs: Array) -> Array:
-    """A key per example, ``[n]``, made of ``key`` and a hash of the example; keys ``[n]`` are returned as they are.
+    """A key per example, ``[n]``, of ``key`` and a hash of the example; keys ``[n]`` are returned as they are.
 
     A view of a view must draw from the keys of the original rows: rounding in the first would change the hash.
     """
@@ -76,6 +76,7 @@ def random_rotation(key: Array, inputs: Array, *, degrees: Any = 10.0) -> Array:
     def turn(image: Array, angle: Array) -> Array:
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         middle = (sides - 1) / 2
+        # The inverse rotation: for each pixel of the view, the place in the image that it shows.
         places = [cos * rows + sin * columns + middle[0], cos * columns - sin * rows + middle[1]]
         planes = [map_coordinates(image[..., c], places, order=1, mode="nearest") for c in range(image.shape[-1])]
         return jnp.stack(planes, axis=-1)
@@ -110,22 +111,21 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     size: int = 0,
 ) -> Array:
-    """Resizes a random rectangle of each image ``[n, h, w, c]`` to the whole, or to ``size``, bilinearly.
+    """Resize a random rectangle of each image ``[n, h, w, c]`` to the whole, or to ``size``, bilinearly.
 
     Args:
         key: randomness.
         inputs: floating images.
-        scale: the rectangle's share of the area is uniform in this interval.
-        ratio: its width over height, in units of the image's own, is log-uniform in this interval; a side that would
-            be longer than the image's is cut to it.
+        scale: interval of the rectangle's uniform share of the area; 8 % to 100 % in Szegedy et al., 2015, section 6.
+        ratio: interval of its log-uniform width over height, in units of the image's own (3/4 to 4/3 there); a side
+            longer than the image's is cut to it.
         size: height and width of the views; 0 is those of the images.
-
-    Source: Szegedy et al., "Going deeper with convolutions", 2015, section 6 (sizes 8 % to 100 %, ratios 3/4 to 4/3).
     """
     _check_images(inputs)
     share = draw_rows(jax.random.uniform, key, inputs, (4,), dtype=jnp.float32)
     area = scale[0] + (scale[1] - scale[0]) * share[:, 0]
     aspect = jnp.exp(jnp.log(ratio[0]) + (jnp.log(ratio[1]) - jnp.log(ratio[0])) * share[:, 1])
+    # Sides and starts are shares of the image, so that one formula serves every shape.
     sides = jnp.minimum(jnp.sqrt(jnp.stack([area / aspect, area * aspect], 1)), 1.0)
     starts = share[:, 2:] * (1 - sides)
     if size:
@@ -154,10 +154,9 @@ def brightness_contrast(key: Array, inputs: Array, *, strength: Any = 0.4) -> Ar
 
 
 def cutout(key: Array, inputs: Array, *, fraction: Any = 0.5) -> Array:
-    """Paints a rectangle of each image ``[n, h, w, c]``, ``fraction`` of its sides, in the image's mean colour.
+    """Paint a rectangle of each image ``[n, h, w, c]``, ``fraction`` of its sides, in the image's mean colour.
 
-    The rectangle's centre is anywhere in the image, so part of it may be outside (DeVries, Taylor 2017, arXiv
-    1708.04552).
+    Its centre is anywhere, so part of it may be outside (DeVries, Taylor 2017, arXiv 1708.04552).
     """
     _check_images(inputs)
     _, height, width, _ = inputs.shape
@@ -170,8 +169,7 @@ def cutout(key: Array, inputs: Array, *, fraction: Any = 0.5) -> Array:
 
 def default_weak(key: Array, inputs: Array, *, flip: bool = False, noise: Any = 0.1) -> Array:
     """The weak view by kind of input: images are shifted by up to an eighth (and mirrored if ``flip``), other floats
-    get normal noise of deviation ``noise`` (for standardised vectors), integers (tokens) stay as they are.
-    """
+    get normal noise of deviation ``noise`` (for standardised vectors), integers (tokens) stay."""
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         return identity(key, inputs)
     if inputs.ndim != 4:
@@ -183,8 +181,7 @@ def default_weak(key: Array, inputs: Array, *, flip: bool = False, noise: Any = 
 
 def default_strong(key: Array, inputs: Array, *, flip: bool = False, noise: Any = 0.3) -> Array:
     """The strong view by kind of input: images get the weak view, brightness and contrast, and cutout; other floats
-    normal noise of deviation ``noise``; integers (tokens) stay as they are.
-    """
+    normal noise of deviation ``noise``; integers (tokens) stay."""
     if not jnp.issubdtype(inputs.dtype, jnp.floating) or inputs.ndim != 4:
         return default_weak(key, inputs, noise=noise)
     keys = _split(key, inputs, 3)

@@ -15,13 +15,10 @@ from dalib.methods.view import View
 
 
 def together(*samples: Array) -> Array:
-    """Rows of several samples in one array ``[n_1 + n_2 + …, ...]``, for one pass through a net.
+    """Join the rows of several samples ``[n_i, ...]`` in one array, for one pass through a net.
 
-    Equal numbers are interleaved, so that every example stays on its device when batches are split over several.
-    Unequal ones are concatenated, which re-deals the rows between devices.
-
-    Args:
-        *samples: ``[n_i, ...]`` each.
+    Equal numbers are interleaved, so that every example stays on its device when a batch is split over several. Unequal
+    ones are concatenated, which re-deals the rows between devices.
     """
     sizes = {x.shape[0] for x in samples}
     if len(sizes) > 1:
@@ -30,7 +27,7 @@ def together(*samples: Array) -> Array:
 
 
 def apart(rows: Array, n: int) -> tuple[Array, Array]:
-    """Takes apart what came of two samples of :func:`together`, the first of ``n`` rows, in their order."""
+    """Undo :func:`together` of two samples, the first of ``n`` rows, in their order."""
     if rows.shape[0] != 2 * n:
         return rows[:n], rows[n:]
     pairs = rows.reshape(n, 2, *rows.shape[1:])
@@ -38,10 +35,7 @@ def apart(rows: Array, n: int) -> tuple[Array, Array]:
 
 
 def split_domains(x: Any, sources: int) -> list[Any]:
-    """Takes interleaved rows apart: a tree of arrays ``[n, ...]`` to k trees of ``[n/k, ...]``.
-
-    Raises an InputError when n is not a multiple of the number of domains.
-    """
+    """Take interleaved rows apart: a tree of arrays ``[n, ...]`` to k trees of ``[n/k, ...]``; k must divide n."""
 
     def part(a: Any, i: int) -> Any:
         if a.shape[0] % sources:

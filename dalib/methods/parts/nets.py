@@ -23,14 +23,10 @@ Reversal = Weight
 
 @jax.custom_vjp
 def reverse_gradient(x: PyTree, coefficient: Array | float = 1.0) -> PyTree:
-    """Identity; its gradient is multiplied by ``-coefficient``.
+    """Identity with its gradient, for an array or a tree of them, multiplied by ``-coefficient`` (λ ≥ 0, scalar).
 
-    The coefficient is an argument and not closed over, so that it may be traced: one compiled step serves a whole
-    schedule. It gets no gradient itself.
-
-    Args:
-        x: an array or a tree of arrays.
-        coefficient: λ ≥ 0, scalar.
+    The coefficient is an argument, so that it may be traced: one compiled step serves a whole schedule. It gets no
+    gradient.
     """
     del coefficient
     return x
@@ -48,10 +44,7 @@ reverse_gradient.defvjp(_forward, _backward)
 
 
 def reverse_by(reversal: Reversal, time: Any, x: PyTree) -> tuple[Any, Array]:
-    """``(reversed x, coefficient)`` with the coefficient that ``reversal`` has at this step.
-
-    ``x`` is an array or a tree of arrays, all of one dtype.
-    """
+    """``(reversed x, coefficient)`` with the coefficient of ``reversal`` at this step; ``x`` is a tree of one dtype."""
     coefficient = jnp.asarray(reversal(time) if callable(reversal) else reversal, jax.tree.leaves(x)[0].dtype)
     return reverse_gradient(x, coefficient), coefficient
 
@@ -59,9 +52,7 @@ def reverse_by(reversal: Reversal, time: Any, x: PyTree) -> tuple[Any, Array]:
 def dann_schedule(time: Any, *, gamma: float = 10.0, low: float = 0.0, high: float = 1.0) -> Array:
     """λ_p = 2/(1 + e^(−γp)) − 1, scaled to [low, high]; 0 at p = 0 and 0.9999 at p = 1 (Ganin et al. 2016, §5.2).
 
-    Args:
-        time: anything with ``progress``, such as a :class:`~dalib.core.types.Time` or a view.
-        gamma, low, high: γ and the range.
+    ``time`` is anything with ``progress``, such as a :class:`~dalib.core.types.Time` or a view.
     """
     return ramp(time.progress, gamma=gamma, low=low, high=high)
 
@@ -76,11 +67,8 @@ def iteration_schedule(
 ) -> Array:
     """The ramp in iterations: ``2(high−low)/(1 + e^(−α·step/steps)) − (high−low) + low`` (TLlib's warm start).
 
-    It equals :func:`dann_schedule` with γ = 10 for a run of 10,000 steps (α 1, ``steps`` 1000).
-
-    Args:
-        time: anything with ``step``.
-        alpha, low, high, steps: α, the range, and the iterations of one unit.
+    ``time`` is anything with ``step``. α 1 and ``steps`` 1000 equal :func:`dann_schedule` with γ = 10 in a run of
+    10,000 steps.
     """
     return ramp(jnp.asarray(time.step) / steps, gamma=alpha, low=low, high=high)
 
@@ -101,13 +89,11 @@ class RowNorm(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Multi-layer perceptron to one logit per row: positive means source.
-
-    Source has label 1 and target 0 everywhere in dalib.
+    """Multi-layer perceptron to one logit per row: positive means source (label 1 everywhere in dalib, target 0).
 
     Attributes:
         hidden: widths of the hidden layers; () gives a linear discriminator.
-        norm: BatchNorm (:class:`RowNorm`) after each hidden layer.
+        norm: :class:`RowNorm` after each hidden layer.
         dropout: rate after each hidden layer.
     """
 
@@ -148,17 +134,11 @@ def domain_loss(
     source_weights: Array | None = None,
     target_weights: Array | None = None,
 ) -> tuple[Array, Array]:
-    """Binary cross-entropy of domain logits, half a mean over each domain, and the balanced accuracy.
+    """Binary cross-entropy of domain logits ``[n]`` and ``[m]``, half a mean over each domain, and the balanced
+    accuracy.
 
-    At equilibrium the loss is ln 2 = 0.6931 and the accuracy 0.5; an accuracy of 1 says that the discriminator wins.
-
-    Args:
-        source: ``[n]`` logits of source rows (label 1).
-        target: ``[m]`` logits of target rows (label 0).
-        source_weights: ``[n]`` factors of the rows' losses; their mean is over n, **not** over the sum of weights.
-        target_weights: ``[m]``, likewise.
-
-    Returns: ``(loss, accuracy)``, scalars; the accuracy counts every row once.
+    At equilibrium the loss is ln 2 = 0.6931 and the accuracy 0.5; at 1 the discriminator wins. Weights are factors of
+    the rows' losses: means are over n and m, **not** over the sum of weights; the accuracy counts every row once.
     """
     of_source = optax.sigmoid_binary_cross_entropy(source, jnp.ones_like(source))
     of_target = optax.sigmoid_binary_cross_entropy(target, jnp.zeros_like(target))
@@ -186,14 +166,8 @@ def with_first(first: PyTree, others: PyTree) -> PyTree:
 
 
 def apply_heads(forward: Forward, heads: PyTree, features: Array, key: Array | None) -> Array:
-    """Every head on its own features: ``[k, n, d] -> [k, n, C]``; a head with dropout draws its own.
-
-    Args:
-        forward: of the net.
-        heads: stacked parameters, leaves ``[k, ...]``.
-        features: ``[k, n, d]``, or ``[n, d]`` for the same rows to all heads.
-        key: None means evaluation.
-    """
+    """Every head on its own features: ``[k, n, d]`` (or ``[n, d]`` for all) to ``[k, n, C]``; ``key=None`` means
+    evaluation."""
     count = jax.tree.leaves(heads)[0].shape[0]
     axis = 0 if features.ndim == 3 else None
     if key is None:

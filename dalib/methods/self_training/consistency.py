@@ -16,20 +16,15 @@ from dalib.methods.view import View
 
 
 def teach(view: View, *, weak: Augment, strong: Augment, teacher: Params | None = None) -> tuple[Array, Array, View]:
-    """Passes the strong view of the target through the net, and its weak view through a teacher, both in training mode.
+    """Pass the target's strong view through the net and its weak view through a teacher, both in training mode.
 
-    The running statistics keep the strong pass, then the weak pass if the net teaches itself; never another teacher's.
-
-    Args:
-        view: of a penalty; its key is folded here.
-        weak, strong: views for the teacher and for the net.
-        teacher: parameters of the teacher; None for a net that teaches itself.
-
-    Returns: the net's logits on the strong view ``[m, C]``, the teacher's on the weak view ``[m, C]`` without gradient,
-    and the view after both passes.
+    The running statistics keep the strong pass, then the weak one if the net teaches itself (``teacher`` None); never
+    another teacher's. Returns the logits ``[m, C]`` of both, the teacher's without gradient, and the view after both
+    passes.
     """
     keys = [jax.random.fold_in(view.key, 2 + i) for i in range(4)]
     inputs = view.batch.target.inputs
+    # Both passes are in training mode: evaluation statistics would lag the net that is taught.
     student, view = view.again(strong(keys[0], inputs), "target", key=keys[3])
     taught, after = view.again(weak(keys[1], inputs), "target", key=keys[2], params=teacher)
     assert student.logits is not None and taught.logits is not None
@@ -37,12 +32,7 @@ def teach(view: View, *, weak: Augment, strong: Augment, teacher: Params | None 
 
 
 def sigmoid_ramp(time: Any, *, until: Any = 1.0) -> Array:
-    """exp(−5 (1 − t)²) with t = progress / until, at most 1: from 0.0067 to 1 (Laine, Aila, ICLR 2017, §3.1).
-
-    Args:
-        time: anything with ``progress``, such as a view.
-        until: the progress at which the ramp reaches 1.
-    """
+    """exp(−5 (1 − t)²) with t = progress / until, at most 1: from 0.0067 to 1 (Laine, Aila, ICLR 2017, §3.1)."""
     return jnp.exp(-5 * jnp.square(1 - jnp.clip(time.progress / until, 0, 1)))
 
 
@@ -56,19 +46,18 @@ def fixmatch(
     """Task loss + λ · mean over all target rows of 1[max p^weak > τ] · CE(g^strong, argmax p^weak) (Sohn et al., 2020,
     NeurIPS, arXiv 2001.07685, eqs. 3 and 4). It also serves semi-supervised learning.
 
-    The labels have no gradient. Both views are further passes; BatchNorm normalises each pass by its own batch, as in
-    TLlib. The paper takes τ 0.95, λ 1, seven times as many unlabelled rows, and averaged weights (0.999) at evaluation;
-    TLlib's form for adaptation takes τ 0.9 and as many rows of each domain. The method confirms its own mistakes:
-    choose the checkpoint with a validator. Random numbers and running statistics differ from those of runs before it
-    was a penalty.
+    Both views are further passes, each normalised by its own batch, as in TLlib. The paper takes τ 0.95, λ 1, seven
+    times as many unlabelled rows, and averaged weights (0.999) at evaluation; TLlib's form for adaptation takes τ 0.9
+    and as many rows of each domain. The method confirms its own mistakes: choose the checkpoint with a validator.
+    Random numbers and running statistics differ from those of runs before it was a penalty. Metrics: ``loss/fixmatch``
+    (0 when no row is kept), ``fixmatch/kept`` (share of the rows).
 
     Args:
         weight: λ.
         threshold: τ.
-        weak: view ``(key, inputs) -> inputs`` that makes the labels; ``identity`` if the stream is augmented already.
+        weak: view ``(key, inputs) -> inputs`` that makes the labels, without gradient; ``identity`` if the stream
+            augments.
         strong: view that is trained.
-
-    Metrics: ``loss/fixmatch`` (0 when no row is kept), ``fixmatch/kept`` (share of the rows).
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
@@ -92,15 +81,13 @@ FORMS = {
 def soft_label_loss(
     logits: Array, teacher: Array, *, threshold: Any = 0.7, temperature: Any = 0.85, form: str = "tllib"
 ) -> Array:
-    """KL(softmax(teacher) ‖ softmax(logits)) over the rows with max softmax(teacher) ≥ τ.
+    """KL(softmax(teacher) ‖ softmax(logits)) over the rows with max softmax(teacher) ≥ τ; 0 when no row is kept.
 
     Args:
         logits, teacher: ``[n, C]`` on the strong and on the weak view; the teacher gets no gradient.
         threshold: τ.
         temperature: T > 0, of the student ("tllib") or of the teacher ("paper").
         form: "tllib" or "paper", which also decides what the mean is over.
-
-    Returns: scalar ≥ 0; 0 when no row is kept. Raises an InputError for another form, or T ≤ 0.
     """
     choose("form", form, FORMS)
     check_positive(temperature=temperature)
@@ -127,7 +114,8 @@ def uda(
 
     The defaults are TLlib's: T 0.85 on the strong view, mean over the rows kept. The paper sharpens the weak view's
     prediction and divides by all rows: ``uda(form="paper", temperature=0.4, threshold=0.8)``. Passes, BatchNorm and
-    random numbers: as in :func:`fixmatch`.
+    random numbers: as in :func:`fixmatch`. Metrics: ``loss/uda`` (0 when no row is kept), ``uda/kept`` (share of the
+    rows).
 
     Args:
         weight: λ.
@@ -135,8 +123,6 @@ def uda(
         temperature: T.
         form: "tllib" or "paper".
         weak, strong: views of the labels and of the net.
-
-    Metrics: ``loss/uda`` (0 when no row is kept), ``uda/kept`` (share of the rows).
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
@@ -162,11 +148,12 @@ def cc_loss(
     weak: Augment = default_weak,
     strong: Augment = default_strong,
 ) -> Method:
-    """Task loss + λ · (‖M(sg weak) − M(strong)‖²_F / C · kept/n + μ · MCC(strong)), the consistency of class confusion
-    matrices, with MCC, as TLlib has it (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699 for M).
+    """Task loss + λ · (‖M(sg weak) − M(strong)‖²_F / C · kept/n + μ · MCC(strong)): consistency of class confusion
+    matrices with MCC, as TLlib has it (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699 for M).
 
-    TLlib runs all views in one pass over the mixture. Here both views are further passes, as in :func:`fixmatch`, and
-    MCC is taken on the strong view, the one with a gradient. Defaults are TLlib's: T 2.5, τ 0.95 (DomainNet 0.7).
+    TLlib runs all views in one pass over the mixture. Here both are further passes, as in :func:`fixmatch`, and MCC is
+    of the strong view, the one with a gradient. Defaults are TLlib's: T 2.5, τ 0.95 (DomainNet 0.7). Metrics:
+    ``loss/cc_loss`` (the consistency; 0 when no row is kept), ``loss/mcc``, ``cc_loss/kept``.
 
     Args:
         weight: λ of both.
@@ -175,8 +162,6 @@ def cc_loss(
         threshold: τ of the weak view's largest probability at temperature T.
         epsilon: inside the logarithm of the certainty weights; TLlib has 1e-5.
         weak, strong: views without and with gradient.
-
-    Metrics: ``loss/cc_loss`` (the consistency; 0 when no row is kept), ``loss/mcc``, ``cc_loss/kept``.
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:

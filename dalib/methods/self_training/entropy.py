@@ -17,13 +17,12 @@ def entmin(*, weight: Weight = 0.1, epsilon: NonNegative = 0.0) -> Method:
     """Task loss + λ · mean H(p_t) (Grandvalet, Bengio, NIPS 2004, eq. 6). It also serves semi-supervised learning.
 
     Alone it may put all target examples into one class: watch for ``loss/entmin`` near 0 with a falling validation
-    score. Add it to an alignment method with a λ of 0.01 to 0.1, or take :func:`dalib.methods.im`.
+    score. Add it to an alignment method with λ from 0.01 to 0.1, or take :func:`dalib.methods.im`. Metrics:
+    ``loss/entmin`` in nats, from 0 (one-hot, with finite gradients) to ln C (uniform).
 
     Args:
         weight: λ.
         epsilon: added inside the logarithm; TLlib has 1e-5 there, the paper nothing.
-
-    Metrics: ``loss/entmin`` in nats, from 0 (one-hot) to ln C (uniform). One-hot logits have finite gradients.
     """
 
     needs = Needs(per_example=True, classes=True)
@@ -38,14 +37,12 @@ def im(*, weight: Weight = 1.0, diversity: NonNegative = 1.0) -> Method:
     """Task loss + λ · (mean H(p_t) − δ · H(p̄_t)) (Krause, Perona, Gomes, NIPS 2010, eq. 3; Shi, Sha, ICML 2012).
 
     A part of SHOT too. It presumes target classes of about equal frequency; p̄ is the mean over the global batch.
+    Metrics in nats: ``loss/im`` (from −ln C, at best, to ln C for δ = 1), ``im/entropy`` = mean H(p), ``im/diversity``
+    = H(p̄).
 
     Args:
         weight: λ.
-        diversity: δ of the entropy of the mean prediction; 1 in the papers, 0 for partial adaptation, where classes
-            lack.
-
-    Metrics: ``loss/im`` (from −ln C, at best, to ln C for δ = 1), ``im/entropy`` = mean H(p) and ``im/diversity`` =
-    H(p̄), in nats. One-hot logits have finite gradients.
+        diversity: δ; 1 in the papers, 0 for partial adaptation, where classes lack.
     """
 
     def information(view: View) -> tuple[Array, Metrics]:
@@ -64,14 +61,13 @@ def mcc(*, weight: Weight = 1.0, temperature: Positive = 2.5, epsilon: NonNegati
     """Task loss + λ · MCC(g_t) (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699, eqs. 3 to 8), in the paper for
     closed, partial and several-source adaptation.
 
-    The weight ``1 + e^{−H(p)}`` of a row has no gradient. The paper and TLlib: T 2.5 (VisDA 3; DomainNet 2 with λ 10).
+    The weight ``1 + e^{−H(p)}`` of a row has no gradient. Metrics: ``loss/mcc``, from 0 to (C − 1)/C. A class without
+    any mass counts as wholly confused, 1/C: the limit.
 
     Args:
-        weight: λ.
-        temperature: T of ``p = softmax(g_t / T)``.
+        weight: λ; 10 for DomainNet.
+        temperature: T of ``p = softmax(g_t / T)``; the paper and TLlib have 2.5 (VisDA 3, DomainNet 2).
         epsilon: added inside the logarithm of the weights' entropy; TLlib has 1e-5, the paper nothing.
-
-    Metrics: ``loss/mcc``, from 0 to (C − 1)/C. A class without any mass counts as wholly confused, 1/C: the limit.
     """
 
     def confusion(view: View) -> Array:
@@ -94,16 +90,14 @@ def bnm(*, weight: Weight = 1.0, fast: bool = False, scale: Annotated[str, OneOf
     """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui, Wang, Zhuo, Li, Huang, Tian, CVPR 2020, arXiv 2003.12237, eq. 11), in
     the paper for closed and open sets and for semi-supervised learning.
 
-    A large nuclear norm means certain and diverse predictions. Its gradient is U Vᵀ, finite also at singular values of
-    0 (more classes than the batch predicts).
+    A large nuclear norm means certain and diverse predictions. Its gradient U Vᵀ is finite also at singular values of
+    0. Metrics: ``loss/bnm``, negative, at least −√(min(n, C) / n) with "rows".
 
     Args:
         weight: λ.
-        fast: FBNM instead, the sum of the min(n, C) largest column norms over n: no eigendecomposition (Cui et al.
-            2021, arXiv 2107.06154).
+        fast: FBNM, the sum of the min(n, C) largest column norms over n: no eigendecomposition (Cui et al. 2021, arXiv
+            2107.06154).
         scale: "rows" for the paper's 1/n; "mean" for the mean singular value (DeepDA), n / min(n, C) times as large.
-
-    Metrics: ``loss/bnm``, negative, at least −√(min(n, C) / n) with "rows".
     """
 
     def norm(view: View) -> Array:
@@ -119,17 +113,15 @@ def afn(*, weight: Weight = 0.05, step: NonNegative = 1.0, entropy: NonNegative 
     """Task loss + λ · Σ over both domains of mean (‖f‖ − sg(‖f‖ + Δ))² + γ · mean H(p_t) (Xu, Li, Yang, Lin, ICCV 2019,
     arXiv 1811.07456, eqs. 6 and 7), in the paper for closed and partial sets.
 
-    The value of the norm term is always 2Δ²; only its gradient means anything, so look at the norms in the metrics.
-    Each domain is normalised by its own batch, as in the authors' code and TLlib. Their bottleneck, 1000 wide with a
-    dropout that keeps the norm, belongs to the net.
+    The norm term is always 2Δ²; only its gradient means anything, so look at the norms. A row of zeros gets none. Each
+    domain is normalised by its own batch, as in the authors' code and TLlib. Their bottleneck, 1000 wide with a dropout
+    that keeps the norm, belongs to the net. Metrics: ``loss/afn`` (2Δ²), ``afn/norm_source`` and ``afn/norm_target``
+    (mean ‖f‖), ``afn/entropy``.
 
     Args:
         weight: λ.
         step: Δ, 1 in the paper (VisDA 0.3).
         entropy: γ of an entropy term on the target, 0 for none; 0.1 is used on Office-31.
-
-    Metrics: ``loss/afn`` (2Δ²), ``afn/norm_source`` and ``afn/norm_target`` (mean ‖f‖), ``afn/entropy``. A row of zeros
-    gets no gradient.
     """
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
@@ -152,14 +144,13 @@ def pseudo_label(*, weight: Weight = 1.0, threshold: Share = 0.95) -> Method:
     """Task loss + λ · mean over all target rows of 1[max p > τ] · CE(g_t, argmax p), labels held fixed (Lee, ICML
     Workshops 2013, eqs. 14 and 15, for semi-supervised learning).
 
-    The mean over all rows, not over those kept, makes the term fade in by itself. τ is TLlib's. Lee keeps all rows and
-    ramps λ up: ``threshold=0, weight=lambda view: 3 * jnp.clip((view.step - 100) / 500, 0, 1)``.
+    The mean over all rows makes the term fade in by itself. Metrics: ``loss/pseudo_label`` (0 when no row is kept),
+    ``pseudo_label/kept`` (share of the rows).
 
     Args:
         weight: λ.
-        threshold: τ.
-
-    Metrics: ``loss/pseudo_label`` (0 when no row is kept), ``pseudo_label/kept`` (share of the rows).
+        threshold: τ; TLlib's. Lee keeps all rows and ramps λ up: ``threshold=0, weight=lambda view: 3 *
+            jnp.clip((view.step - 100) / 500, 0, 1)``.
     """
 
     def loss(view: View) -> tuple[Array, Metrics]:

@@ -23,10 +23,6 @@ def adversarial_perturbation(
 ) -> Array:
     """The perturbation of norm ``radius`` that changes each prediction most, by power iteration.
 
-    Near x, KL(p(x) ‖ p(x + r)) = ½ rᵀ Jᵀ(diag p − p pᵀ)J r; each iteration multiplies by that matrix. The authors
-    approximate the product by a gradient at a tiny distance ξ = 1e-6, a difference that float32 mostly loses; here it
-    is exact.
-
     Args:
         logits_of: ``x -> logits [n, C]``.
         x: ``[n, ...]``.
@@ -38,6 +34,8 @@ def adversarial_perturbation(
     """
     direction = _unit(start)
     for _ in range(iterations):
+        # Near x, KL(p(x) ‖ p(x + r)) = ½ rᵀ Jᵀ(diag p − p pᵀ)J r. The authors approximate the product by a gradient at
+        # a distance ξ = 1e-6, a difference that float32 mostly loses; here it is exact.
         logits, change = jax.jvp(logits_of, (x,), (direction,))
         p = jax.nn.softmax(logits)
         fisher = p * (change - jnp.sum(p * change, axis=1, keepdims=True))
@@ -64,18 +62,16 @@ def vat(*, weight: Weight = 1.0, source: Weight = 0.0, radius: NonNegative = 3.5
     """Task loss + λ · VAT(target) + λ_s · VAT(source) (Miyato, Maeda, Koyama, Ishii, TPAMI 2018, arXiv 1704.03976, eqs.
     5 to 8). It is for semi-supervised learning, and a part of VADA.
 
-    Inputs that are integers (tokens) cannot be moved a little: for them the features are perturbed, before the head.
-    Passes are in training mode with one dropout mask for all and leave the running statistics alone; each domain is
-    normalised by its own batch. Since it became a penalty its random numbers differ from those of older runs.
+    Integers (tokens) cannot be moved a little: for them the features are perturbed, before the head. Passes are in
+    training mode with one dropout mask for all and leave the running statistics alone; each domain is normalised by its
+    own batch. Since it became a penalty its random numbers differ from those of older runs. Metrics: ``loss/vat``
+    (target), ``vat/source``, mean KL in nats; 0 for constant predictions.
 
     Args:
         weight: λ on the target.
         source: λ_s on the source.
-        radius: ε in the units of the inputs; 3.5 is VADA's for 32×32×3 images in [−1, 1]. It belongs to the scale of
-            the data: set it.
+        radius: ε in the units of the inputs, to be set for the data; 3.5 is VADA's for 32×32×3 images in [−1, 1].
         iterations: of the power method; 1 in the papers.
-
-    Metrics: ``loss/vat`` (target), ``vat/source``, mean KL in nats. Constant predictions give 0.
     """
 
     def smoothness(view: View, domain: str, number: int) -> Array:
@@ -125,9 +121,9 @@ def vada(
     """Task loss + λ_d · DANN + λ_s · VAT(source) + λ_t · (VAT(target) + mean H(p_t)) (Shu, Bui, Narui, Ermon, ICLR
     2018, arXiv 1802.08735, eq. 9).
 
-    A sum of :func:`dann`, :func:`vat` and :func:`entmin`, with their metrics. The authors train the discriminator by an
-    update of its own, at full rate. Here DANN's reversal with the constant coefficient λ_d gives the same gradients in
-    one update. There is no ``weight``: the three terms have their own.
+    A sum of :func:`dann`, :func:`vat` and :func:`entmin`, with their metrics and weights of their own. The authors
+    train the discriminator by an update of its own, at full rate; here the reversal with the constant coefficient λ_d
+    gives the same gradients in one update.
 
     Args:
         adversarial: λ_d, on the features' path only.
@@ -135,8 +131,6 @@ def vada(
         target: λ_t.
         radius: ε of VAT, see there; it belongs to the scale of the inputs.
         hidden: widths of the discriminator.
-
-    Metrics: those of the three, ``loss/dann``, ``dann/domain_accuracy``, ``loss/vat``, ``vat/source``, ``loss/entmin``.
     """
     return combine(
         dann(reversal=adversarial, hidden=hidden),

@@ -23,14 +23,9 @@ def directions(features: Array) -> Array:
 
 
 def nearest_centroid(features: Array, centroids: Array, valid: Array) -> Array:
-    """The valid class with the centroid of largest cosine with each feature.
+    """The valid class ``[n]`` with the centroid ``[C, d + 1]`` of largest cosine with each feature ``[n, d]``.
 
-    Args:
-        features: ``[n, d]``.
-        centroids: ``[C, d + 1]``, see :func:`class_centroids`.
-        valid: ``[C]`` booleans; the result means nothing if there is none.
-
-    Returns: ``[n]`` integers.
+    The result means nothing where none is ``valid``, ``[C]`` booleans.
     """
     norms = safe_norm(centroids)
     units = centroids / jnp.where(norms > 0, norms, 1)[:, None]
@@ -41,15 +36,15 @@ def nearest_centroid(features: Array, centroids: Array, valid: Array) -> Array:
 def class_centroids(features: Array, logits: Array, *, min_count: int = 0) -> tuple[Array, Array]:
     """SHOT's two rounds: centroids weighted by the predictions, an assignment, centroids of the assigned.
 
+    Source: Liang, Hu, Feng, ICML 2020, arXiv 2002.08546, eqs. 5 and 6, and its code since 2022-06 for the second round.
+
     Args:
         features: ``[N, d]`` of the whole target.
         logits: ``[N, C]``.
-        min_count: classes with at most this many examples (predicted in the first round, assigned in the second) get
-            no centroid; 0 drops classes that are never predicted, 10 is used for partial adaptation.
+        min_count: classes with at most this many examples (predicted in the first round, assigned in the second) get no
+            centroid; 0 drops classes that are never predicted, 10 is used for partial adaptation.
 
-    Returns: Centroids ``[C, d + 1]`` and which of them are valid, ``[C]`` booleans. If every class is too small the
-    largest stays valid, so that there is always one.
-    Source: Liang, Hu, Feng, ICML 2020, arXiv 2002.08546, eqs. 5 and 6, and its code since 2022-06 for the second round.
+    Returns: ``[C, d + 1]``, and the valid ones, ``[C]`` booleans. If every class is too small the largest stays valid.
     """
     rows, classes = directions(features), logits.shape[1]
 
@@ -151,10 +146,8 @@ def adabn() -> Method:
     """Source-only training; before an evaluation the batch statistics are recomputed over the whole unlabelled target
     training set (Li, Wang, Shi, Liu, Hou, 2016, arXiv 1603.04779, algorithm 1).
 
-    Only the target's statistics are replaced: source examples go on being normalised by the source's. Training
-    continues from the statistics before the evaluation.
-
-    Raises an InputError from ``init``, for a net without BatchNorm.
+    Source examples go on being normalised by the source's statistics, and training continues from those before the
+    evaluation. A net without BatchNorm raises an InputError from ``init``.
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:

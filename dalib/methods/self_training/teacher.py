@@ -15,11 +15,9 @@ from dalib.methods.view import NET_GROUPS, Spec, States, View
 
 
 def teacher_params(params: Params, state: PyTree) -> Params:
-    """``params`` with the net's groups replaced by the teacher's.
+    """``params`` with the net's groups replaced by the teacher's in ``state``, :func:`mean_teacher`'s own state.
 
-    Args:
-        params: of a run of :func:`mean_teacher`.
-        state: its method state; in a sum, ``state.method["mean_teacher"]``.
+    In a sum that is ``state.method["mean_teacher"]``.
     """
     return {**params, **state["teacher"]}
 
@@ -38,19 +36,19 @@ def mean_teacher(
     strong: Augment = default_weak,
 ) -> Method:
     """Task loss + λ · ramp · (mean over all target rows of 1[max p_T > τ] · ‖p − sg p_T‖²/C + β · kept · class balance)
-    (Tarvainen, Valpola, NIPS 2017, arXiv 1703.01780; French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208, §3).
-    It is also for semi-supervised learning.
+    (Tarvainen, Valpola, NIPS 2017, arXiv 1703.01780; French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208, §3). It
+    is also for semi-supervised learning.
 
     The teacher's weights are ``decay · teacher + (1 − decay) · student`` after each step, from the student's initial
-    ones. It sees its own view, in training mode (by the batch, with dropout), and its pass leaves the running
-    statistics alone: there is one set, the student's, and an evaluation of the teacher uses it.
+    ones. It sees its own view, in training mode (by the batch, with dropout). The one set of running statistics is the
+    student's, and an evaluation of the teacher uses it.
 
     The defaults are those of French et al. and their code: λ 3, τ 0.968 in place of a ramp, squares averaged over the C
-    classes, β 0.005 on the balance summed over them, the teacher evaluated. TLlib has τ 0.8, β 0.01, squares summed and
-    the balance averaged (``tllib_form``), and evaluates the student. With its low threshold, and views that hardly
-    differ, the teacher holds the net to its first predictions. BatchNorm normalises each pass by its own batch, in
-    both. The consistency does not sharpen: take views as different as the classes bear. Since it became a penalty its
-    random numbers and running statistics differ from those of older runs.
+    classes, β 0.005 on the balance summed over them, the teacher evaluated. TLlib has τ 0.8, β 0.01, ``tllib_form``,
+    and evaluates the student; its low threshold, with views that hardly differ, holds the net to its first predictions.
+    The consistency does not sharpen: take views as different as the classes bear. Since it became a penalty its random
+    numbers and running statistics differ from those of older runs. Metrics: ``loss/mean_teacher`` (the consistency; 0
+    when no row is kept), ``mean_teacher/balance``, ``mean_teacher/kept``.
 
     Args:
         weight: λ.
@@ -60,13 +58,9 @@ def mean_teacher(
         tllib_form: squares summed over the classes and the balance averaged: the factors C and 1/C.
         evaluate: "teacher" or "student": the weights that predict at an evaluation.
         ramp: factor of λ, a number or a function of the view, e.g.
-        :func:`dalib.methods.self_training.consistency.sigmoid_ramp`.
+            :func:`dalib.methods.self_training.consistency.sigmoid_ramp`.
         weak: the teacher's view.
         strong: the student's view; the papers draw both from one distribution.
-
-    Metrics: ``loss/mean_teacher`` (the consistency; 0 when no row is kept), ``mean_teacher/balance``,
-    ``mean_teacher/kept``.
-
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -131,15 +125,16 @@ def adamatch(
     argmax q) (Berthelot, Roelofs, Sohn, Carlini, Kurakin, ICLR 2022, arXiv 2106.04732, §3). It is also for
     semi-supervised learning and several sources.
 
-    * Logit interpolation: source logits are ``u · g(pass over the source alone) + (1 − u) · g(joint pass)`` with u
-      uniform for each logit. Running statistics come from the joint pass only.
-    * Distribution alignment: ``q ∝ p^weak_t · (E[p_s] + 1e-6) / (E[p_t] + 1e-6)``, with E[p_s] an exponential average
-      and E[p_t] a mean over the last batches, both from 1/C and both including this batch.
+    * Logit interpolation: source logits are ``u · g(source alone) + (1 − u) · g(joint pass)``, u uniform for each
+      logit.
+    * Distribution alignment: ``q ∝ p^weak_t · (E[p_s] + 1e-6) / (E[p_t] + 1e-6)``, E[p_s] an exponential average,
+      E[p_t] a mean over the last batches, both from 1/C and including this batch.
     * Relative threshold: ``c_τ = c · mean of max p^weak_s``.
 
-    q and c_τ have no gradient. There is no ``weight``: without the target term this is still not the plain task loss,
-    since the source is seen in two views. The paper also takes three target rows for a source row, SGD at
-    0.03 with cosine decay and an average of the weights at evaluation.
+    There is no ``weight``: the source in two views is not the plain task loss even without the target term. The paper
+    also takes three target rows for a source row, SGD at 0.03 with cosine decay and averaged weights at evaluation.
+    Metrics: ``loss/task``, ``loss/adamatch`` (before μ; 0 when no row is kept), ``adamatch/kept``,
+    ``adamatch/threshold`` (c_τ), ``adamatch/weight`` (μ).
 
     Args:
         target_weight: μ, a number or a function of the view; the default rises to 1 at half of the run.
@@ -148,9 +143,6 @@ def adamatch(
         window: batches in E[p_t].
         weak: weak view, of both domains.
         strong: strong view, of both domains.
-
-    Metrics: ``loss/task``, ``loss/adamatch`` (before μ; 0 when no row is kept), ``adamatch/kept``,
-    ``adamatch/threshold`` (c_τ), ``adamatch/weight`` (μ).
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:

@@ -23,13 +23,12 @@ def ddc(*, weight: Weight = 0.25) -> Method:
     """Task loss + λ · ‖mean of source features − mean of target features‖² (Tzeng, Hoffman, Zhang, Saenko, Darrell,
     2014, arXiv 1412.3474, eq. 1 and 2; the distance squared).
 
-    It matches only means; the scale grows with the square of the features. The paper aligns an adaptation layer of
-    256 units after the encoder: the classifier's bottleneck.
+    It matches only means; the scale grows with the square of the features. The paper aligns an adaptation layer of 256
+    units after the encoder: the classifier's bottleneck. Metrics: ``loss/ddc`` before weighting; 0 with gradient 0 at
+    equal means.
 
     Args:
         weight: λ; the paper's is 0.25.
-
-    Metrics: ``loss/ddc``, the term before weighting; 0 with gradient 0 at equal means.
     """
     return term("ddc", lambda v: linear_mmd2(v.source.features, v.target.features), weight=weight)
 
@@ -41,8 +40,8 @@ def ddc(*, weight: Weight = 0.25) -> Method:
 def dan(*, weight: Weight = 1.0, estimator: Estimator = "unbiased") -> Method:
     """Task loss + λ · MK-MMD² of the features (Long, Cao, Wang, Jordan, ICML 2015, arXiv 1502.02791, eq. 4).
 
-    Five Gaussian kernels around the mean squared distance, summed with equal weights. The paper learns the weights by a
-    quadratic programme; re-implementations do not.
+    Five Gaussian kernels around the mean squared distance have equal weights, as in re-implementations; the paper
+    learns them by a quadratic programme.
 
     Args:
         weight: λ.
@@ -59,20 +58,16 @@ def jan(*, weight: Weight = 1.0, adversarial: bool = False, estimator: Estimator
     """Task loss + λ · joint MMD² of features and softmax outputs (Long, Zhu, Wang, Jordan, ICML 2017, arXiv 1605.06636,
     eq. 9).
 
-    Five adaptive kernels on the features are multiplied by one of fixed width on the predictions; the gradient reaches
-    the head through the predictions. With equal rows everywhere the term is constant, gradient 0.
-
-    JAN-A (``adversarial=True``) puts a linear map of each layer before the kernels, starting as the identity. The
-    features minimise the joint MMD of the mapped layers. The maps (group ``theta``) maximise it, by gradient reversal
-    on both sides of each map.
+    Five adaptive kernels on the features are multiplied by one of fixed width on the predictions; through these the
+    gradient reaches the head. Equal rows everywhere give a constant, gradient 0. Metrics: ``loss/jan`` before
+    weighting.
 
     Args:
         weight: λ.
-        adversarial: JAN-A.
-        estimator: of :func:`dalib.discrepancy.joint_mmd2`. "unbiased" and "linear" may be negative. TLlib's script
-            runs "linear" and adds 2/(n − 1), which has no gradient and is left out here.
-
-    Metrics: ``loss/jan``, the term before weighting.
+        adversarial: JAN-A: a linear map of each layer before the kernels, the identity at first. The features minimise
+            the joint MMD of the mapped layers; the maps (group ``theta``) maximise it.
+        estimator: of :func:`dalib.discrepancy.joint_mmd2`. "unbiased" and "linear" may be negative. TLlib's script runs
+            "linear" and adds 2/(n − 1), which has no gradient and is left out here.
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -105,17 +100,15 @@ def jan(*, weight: Weight = 1.0, adversarial: bool = False, estimator: Estimator
 
 @checked
 def dsan(*, weight: Weight = 0.5, ramp: Reversal = dann_schedule) -> Method:
-    """Task loss + λ · ramp(progress) · local MMD² of the features (Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He,
-    TNNLS 2020, arXiv 2106.09388, eqs. 6 to 8).
+    """Task loss + λ · ramp(progress) · local MMD² of the features (Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He, TNNLS
+    2020, arXiv 2106.09388, eqs. 6 to 8).
 
     Source rows count for their labels, target rows for each class by its predicted probability, without gradient. A
-    batch in which no class has both a source row and a predicted target row gives 0.
+    batch in which no class has both gives 0. Metrics: ``loss/dsan``, before weight and ramp.
 
     Args:
         weight: λ; the authors' is 0.5.
         ramp: factor as a function of the view, 2/(1 + e^(−10p)) − 1; or a number, 1 for none.
-
-    Metrics: ``loss/dsan``, the local MMD² before weight and ramp.
     """
 
     def factor(view: View) -> Any:

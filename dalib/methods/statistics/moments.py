@@ -18,11 +18,8 @@ from dalib.methods.view import Layer, Spec, View
 def deep_coral(*, weight: Weight = 1.0, layer: Layer = "logits", mean_term: bool = False) -> Method:
     """Task loss + λ · ‖C_s − C_t‖²_F / 4d² (Sun, Saenko, ECCV-W 2016, arXiv 1607.01719, eq. 1 and 6).
 
-    The paper aligns the last layer and chooses λ so that both losses end at the same order. With 1/4d², λ must grow
-    with d² when another layer is aligned.
-
     Args:
-        weight: λ.
+        weight: λ, such that both losses end at the same order. With 1/4d² it must grow with d² for another layer.
         layer: "logits" as in the paper (d = C), or "features" as in later libraries.
         mean_term: adds ‖μ_s − μ_t‖²/d and drops the factor 1/4, as TLlib computes it.
     """
@@ -38,18 +35,16 @@ def log_coral(*, weight: Weight = 1.0, layer: Layer = "features", epsilon: Posit
     """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang, Li, Dai, Van Gool, ICCV-W 2017, arXiv 1707.09842;
     Morerio, Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4).
 
-    Unlike Deep CORAL it sees relative differences of variances, small directions included. It costs two
-    eigendecompositions of ``[d, d]``: use it for bottlenecks of up to some hundreds. Morerio et al. choose λ by the
-    smallest entropy of the target predictions; ``combine(log_coral(), entmin())`` adds that entropy to the loss.
+    It sees relative differences of variances, small directions included, and costs two eigendecompositions of ``[d,
+    d]``: d up to some hundreds. Metrics: ``loss/log_coral`` before weighting; 0 with gradient 0 for two constant
+    samples. A batch of one row raises an InputError.
 
     Args:
-        weight: λ.
+        weight: λ; Morerio et al. choose it by the smallest entropy of the target predictions, which
+            ``combine(log_coral(), entmin())`` adds to the loss.
         layer: "features" or "logits".
-        epsilon: ε relative to the mean variance; without it, fewer rows than features have no logarithm. In float32 the
-            error of the gradient grows as 1/ε.
-
-    Metrics: ``loss/log_coral`` before weighting; 0 with gradient 0 for two constant samples.
-    Raises an InputError when traced, for a batch of one row.
+        epsilon: ε relative to the mean variance; without it fewer rows than features have no logarithm. In float32 the
+            gradient's error grows as 1/ε.
     """
 
     def distance(view: View) -> Array:
@@ -77,16 +72,14 @@ def cmd(
     """Task loss + λ · central moment discrepancy of the features (Zellinger, Grubinger, Lughofer, Natschläger,
     Saminger-Platz, ICLR 2017, arXiv 1702.08811, definition 2), for classification and regression.
 
-    The moments are those of features in [a, b], as after the paper's sigmoid layer. dalib's encoders end in ReLU, so
-    this term alone sees a sigmoid of them.
+    The moments are of features in [a, b], as after the paper's sigmoid layer. dalib's encoders end in ReLU, so this
+    term alone sees a sigmoid of them. Metrics: ``loss/cmd`` before weighting; 0 with gradient 0 at equal moments.
 
     Args:
         weight: λ.
         order: K, the highest moment.
         squash: "sigmoid" ([0, 1]), "tanh" ([−1, 1]) or "none" for a net with bounded features.
         interval: (a, b), a < b, of the features with ``squash="none"``; otherwise not used.
-
-    Metrics: ``loss/cmd`` before weighting; 0 with gradient 0 at equal moments.
     """
     bound, fixed = SQUASHES[squash]
 
@@ -106,31 +99,28 @@ def homm(
     threshold: Share = 0.9,
     centre_rate: Share = 0.5,
 ) -> Method:
-    """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of the centred features (Chen, Fu, Chen, Jin, Cheng, Jin, Hua,
-    AAAI 2020, arXiv 1912.11976, eqs. 4 and 9).
+    """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of the centred features (Chen, Fu, Chen, Jin, Cheng, Jin, Hua, AAAI
+    2020, arXiv 1912.11976, eqs. 4 and 9).
 
-    A polynomial kernel gives all d^p moments; the authors' code draws a sample of them from order 4 up. The value is
-    small and λ large: 1e4 belongs to order 3, 1e7 to order 4. Means are not matched, as each sample is centred at its
-    own. The features should be bounded and of both signs: the authors warn against ReLU in the adapted layer and use
-    tanh.
+    A polynomial kernel gives all d^p moments; the authors' code samples them from order 4 up. Means are not matched, as
+    each sample is centred at its own. The authors warn against ReLU in the adapted layer and use tanh: features bounded
+    and of both signs.
 
-    The paper's best rows add a clustering of the target features, ``λ_c · mean over target rows of 1[max p > η] ·
-    ‖f − c_ŷ‖²`` with ŷ the predicted class and centres c held fixed in the gradient. After each step the centre of
-    class k moves by ``α · Σ (f − c_k) / (1 + n_k)`` over the n_k rows that are kept and predicted as k; centres start
-    at 0.
+    The paper's best rows add a clustering of the target features, ``λ_c · mean over target rows of 1[max p > η] · ‖f −
+    c_ŷ‖²``, ŷ the predicted class, centres c fixed. After each step centre k moves by ``α · Σ (f − c_k) / (1 + n_k)``
+    over the n_k rows kept for it, from 0. Metrics: ``loss/homm`` before weighting, 0 with gradient 0 for two constant
+    samples; with clustering ``loss/homm_clustering`` and ``homm/kept``, the share of target rows.
 
     Args:
-        weight: λ.
+        weight: λ, large as the value is small: 1e4 belongs to order 3, 1e7 to order 4.
         order: p ≥ 1.
         clustering: λ_c, a number, a traced scalar or a function of the view; 0 for none. The authors' digit script
             divides the term by C as well, has 0.1, and switches it on late (step 30,000): early predictions make wrong
             clusters.
         threshold: η; 0.9 in the authors' digit script at first, 0.92 later.
         centre_rate: α.
-
-    Metrics: ``loss/homm``, the term before weighting, 0 with gradient 0 for two constant samples; with clustering
-    ``loss/homm_clustering`` and ``homm/kept``, the share of target rows.
     """
+    # A literal 0 costs no state; a traced 0 does, as its value is not known here.
     clusters = not (isinstance(clustering, int | float) and clustering == 0)
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -153,16 +143,10 @@ def homm(
 
 
 def cluster(features: Array, labels: Array, kept: Array, centres: Array, *, rate: Any) -> tuple[Array, Array]:
-    """Mean over all rows of ``kept · ‖f − c_label‖²``, and the centres after a step towards the rows kept.
+    """Mean over rows ``[n, d]`` of ``kept · ‖f − c_label‖²``, and the centres ``[C, d]`` after a step towards the rows
+    kept.
 
-    Args:
-        features: ``[n, d]``.
-        labels: ``[n]`` integers.
-        kept: ``[n]`` factors of the rows, 0 or 1.
-        centres: ``[C, d]``.
-        rate: α.
-
-    Returns: scalar (its gradient reaches the features alone), and ``[C, d]``.
+    ``kept`` holds factors 0 or 1, ``rate`` is α; the gradient reaches the features alone.
     """
     centres = jax.lax.stop_gradient(centres)
     away = features - centres.astype(features.dtype)[labels]

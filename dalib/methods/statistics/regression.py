@@ -17,17 +17,13 @@ def rsd(*, weight: Weight = 0.001, bases_weight: NonNegative = 0.1) -> Method:
     """Task loss + λ · (Σ sin of principal angles + β · mismatch of the bases) between the spans of the features (Chen,
     Wang, Wang, Long, ICML 2021, eqs. 5 and 7).
 
-    It turns subspaces and leaves the scale of the features alone. Equal subspaces give 0,
-    with a finite gradient at the kink of the bases' mismatch. Needs fewer rows than features in at least one domain's
-    batch.
+    It turns subspaces and leaves the features' scale alone. Equal subspaces give 0, with a finite gradient at the
+    mismatch's kink. At least one domain needs fewer rows than features, or the first step raises an InputError.
+    Metrics: ``loss/rsd`` before λ.
 
     Args:
         weight: λ; the authors' scripts have 0.001.
-        bases_weight: β of the bases mismatch; 0.1 in the authors' scripts (0.01 for one of the dSprites tasks) and in
-            TLlib.
-
-    Metrics: ``loss/rsd``, the term before λ.
-    Raises an InputError at the first step, for batches with as many rows as features in both domains.
+        bases_weight: β; 0.1 in TLlib and the authors' scripts (0.01 for one of the dSprites tasks).
     """
 
     def between_spans(view: View) -> Array:
@@ -43,16 +39,14 @@ def dare_gram(
     """Task loss + λ · (α · angles between inverse Gram matrices + γ · gaps between their spectra) of the features
     (Nejjar, Wang, Fink, CVPR 2023, arXiv 2303.13325).
 
-    Least squares solves with the inverse Gram matrix, so this aligns that matrix and not the features.
+    Least squares solves with the inverse Gram matrix, so this aligns that matrix and not the features. Metrics:
+    ``loss/dare_gram`` before λ; 0 for equal samples. A batch of one row raises an InputError.
 
     Args:
         weight: λ of the whole term; 1 leaves the paper's α and γ as they are.
         threshold: share of the spectrum that the pseudo-inverse keeps.
         angle_weight: α.
         scale_weight: γ.
-
-    Metrics: ``loss/dare_gram``, the term before λ; 0 for equal samples.
-    Raises an InputError at the first step, for a batch of one row.
     """
 
     def between_inverses(view: View) -> Array:
@@ -72,15 +66,14 @@ def dd(*, weight: Weight = 1.0, margin: Positive = 1.0, reversal: Reversal = mdd
     """Task loss − λ · (mean|a_t − g_t| − γ · mean|a_s − g_s|) of an adversarial head a after gradient reversal (Zhang,
     Liu, Long, Jordan, ICML 2019, arXiv 1904.05801, section 3, with the absolute error as disparity).
 
-    The head's outputs g ``[n, k]`` are the predictions of :func:`dalib.tasks.regression`. g counts as fixed here, so
-    only the task loss trains the head.
+    The head's outputs g ``[n, k]`` are the predictions of :func:`dalib.tasks.regression`, fixed here: only the task
+    loss trains the head. Metrics: ``loss/dd``, minus the disparity (what the adversary minimises; of either sign),
+    ``dd/reversal``.
 
     Args:
         weight: λ of the whole disparity.
         margin: γ; 1 in TLlib's regression benchmarks.
         reversal: the reversal's coefficient: a function of the view or a number.
-
-    Metrics: ``loss/dd``, minus the disparity (what the adversary minimises; of either sign), ``dd/reversal``.
     """
     disparity = partial(regression_disparity, margin=margin)
     needs = Needs("regression", per_example=True)

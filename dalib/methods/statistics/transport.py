@@ -16,18 +16,15 @@ def swd(*, weight: Weight = 1.0, num_directions: Count = 128, heads: bool = Fals
     """Sliced Wasserstein discrepancy, squared, over fresh random directions at every step (Lee, Batra, Baig, Ulbricht,
     CVPR 2019, arXiv 1903.04064, eq. 4).
 
-    ``heads=True`` is the paper's method: MCD's three updates with this distance between the
-    softmax outputs of two heads on the target. The default aligns the features of the two domains by it: task loss +
-    λ · distance, one update.
+    The default adds λ · distance between the domains' features to the task loss, in one update. Metrics: ``loss/swd``
+    before weighting (with ``heads``: ``B/loss/swd``, ``C/loss/swd``, as :func:`mcd`); 0 for equal samples in any order.
 
     Args:
         weight: λ.
         num_directions: M.
-        heads: between two heads instead of between domains.
-        repeats: with ``heads``, how often the encoder's update is done in a step.
-
-    Metrics: ``loss/swd`` before weighting (with ``heads``: ``B/loss/swd``, ``C/loss/swd``, as :func:`mcd`); 0 for equal
-    samples, whatever the order of their rows.
+        heads: the paper's method: MCD's three updates, with this distance between two heads' softmax outputs on the
+            target.
+        repeats: with ``heads``, the encoder's updates in a step.
     """
     if heads:
 
@@ -55,10 +52,10 @@ def deepjdot(
     """Task loss + λ · Σ_ij γ_ij (α ‖f_i − f_j‖² + λ_t · task loss(y_i, g_j)), with γ the transport plan of these costs
     over the batch, held fixed (Damodaran, Kellenberger, Flamary, Tuia, Courty, ECCV 2018, arXiv 1803.10081, section 3).
 
-    It serves regression as well: the label cost is the task's loss. The gradient trains the encoder by both costs
-    and the head by the second. The paper's plan is exact; this one is entropic, which blurs it by ε and solves inside
-    the compiled step. Transport over a batch couples classes that are absent from one side: use large batches (the
-    paper's 500) with the source balanced over the classes.
+    It serves regression as well: the label cost is the task's loss. Both costs train the encoder, the second the head.
+    The paper's plan is exact; this one is entropic, which blurs it by ε and solves inside the compiled step. A batch's
+    transport couples classes that are absent from one side: use large batches (the paper's 500) with the source
+    balanced over classes. Metrics: ``loss/deepjdot`` before λ; at equal rows a finite cost from the labels only.
 
     Args:
         weight: λ of the whole transport cost.
@@ -66,9 +63,6 @@ def deepjdot(
         label_weight: λ_t.
         epsilon: entropic regularisation relative to the mean cost of the batch.
         max_iterations: of Sinkhorn's algorithm, which stops earlier when the plan's margins are right.
-
-    Metrics: ``loss/deepjdot``, the transport cost before λ. Equal rows everywhere: a finite cost from the labels only.
-
     """
 
     def transport(view: View) -> Array:
@@ -79,6 +73,7 @@ def deepjdot(
 
         apart = squared_distances(view.source.features, view.target.features)
         cost = feature_weight * apart + label_weight * jax.vmap(of_label)(view.labels)
+        # The envelope theorem: the plan is fixed in the gradient, which comes through the cost alone.
         fixed = jax.lax.stop_gradient(cost)
         spread = fixed.mean()
         strength = epsilon * jnp.where(spread > 0, spread, 1)

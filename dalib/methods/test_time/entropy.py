@@ -16,17 +16,16 @@ from dalib.methods.test_time.interface import Apply, TestTime, adaptable, check_
 
 @checked
 def bn_norm(apply: Apply, *, prior: NonNegative = 16.0, collapse_share: Share = 0.9) -> TestTime:
-    """Every BatchNorm uses ``N/(N+n) · source + n/(N+n) · batch`` for mean and variance (Schneider et al., NeurIPS
-    2020, arXiv 2006.16971, eq. 2; Nado et al. 2020, arXiv 2006.10963 for N = 0). Test-time; nothing is trained.
+    """Every BatchNorm uses ``N/(N+n) · source + n/(N+n) · batch`` for mean and (biased) variance (Schneider et al.,
+    NeurIPS 2020, arXiv 2006.16971, eq. 2; Nado et al. 2020, arXiv 2006.10963 for N = 0).
 
-    Each batch is normalised anew, so there is nothing to reset. The batch's variance is the biased one.
+    Nothing is trained, so there is nothing to reset. A net without BatchNorm statistics raises an InputError from
+    ``init``.
 
     Args:
         apply: see :mod:`dalib.methods.test_time.interface`.
         prior: N ≥ 0, the source statistics' worth in test examples: 0 takes the batch alone, ∞ would be the plain net.
         collapse_share: of the collapse flag.
-
-    Raises an InputError from ``init``, for a net without BatchNorm statistics.
     """
 
     def init(variables: PyTree) -> PyTree:
@@ -56,10 +55,11 @@ def tent(
     collapse_share: Share = 0.9,
 ) -> TestTime:
     """Per batch one step on mean H(p) of scale and bias; statistics are the batch's (Wang, Shelhamer, Liu, Olshausen,
-    Darrell, ICLR 2021, arXiv 2006.10726, §3). Test-time.
+    Darrell, ICLR 2021, arXiv 2006.10726, §3).
 
     The step returns the outputs before the batch's (last) update: one pass, as the authors do it. Small batches and
-    batches of one class make it collapse; see ``collapsed``. It also adapts LayerNorm and GroupNorm, less well.
+    batches of one class make it collapse; see ``collapsed``. It also adapts LayerNorm and GroupNorm, less well. A net
+    without scales and biases raises an InputError from ``init``.
 
     Args:
         apply: see :mod:`dalib.methods.test_time.interface`.
@@ -70,8 +70,6 @@ def tent(
         iterations: steps per batch, 1 in the paper.
         skip: regular expressions of parameter paths to leave as they are.
         collapse_share: of the collapse flag.
-
-    Raises an InputError from ``init``, for a net without scales and biases to adapt.
     """
     optimizer = optax.adam(learning_rate, b1=0.9) if optimizer is None else optimizer
 
@@ -123,13 +121,13 @@ def sar(
     collapse_share: Share = 0.9,
 ) -> TestTime:
     """Entropy minimisation of examples with H(p) < E₀, at the worst point of a small ball around scale and bias (Niu et
-    al., ICLR 2023, arXiv 2302.12400, eqs. 2 to 5). Test-time.
+    al., ICLR 2023, arXiv 2302.12400, eqs. 2 to 5).
 
-    Chosen over EATA, of the same authors: SAR needs nothing but the stream, where EATA wants in-distribution examples
-    for its Fisher weights, and it notices its own collapse: when the moving average (0.9) of its loss falls under
-    ``recover_below``, parameters, optimiser and average go back to the start (in the authors' code the average stays).
-    A batch without any reliable example leaves all as it is. The paper finds LayerNorm and GroupNorm steadier than
-    BatchNorm, and its code leaves the last stage alone (``skip=("layer4",)`` for a ResNet).
+    Chosen over EATA, of the same authors, which wants in-distribution examples for its Fisher weights; SAR needs only
+    the stream and notices its own collapse. When the moving average (0.9) of its loss falls under ``recover_below``,
+    parameters, optimiser and average go back to the start (in the authors' code the average stays). A batch without any
+    reliable example leaves all as it is. The paper finds LayerNorm and GroupNorm steadier than BatchNorm. Metrics:
+    ``reliable`` (share of the batch), ``recovered`` (boolean). Errors are those of :func:`tent`.
 
     Args:
         apply: see :mod:`dalib.methods.test_time.interface`.
@@ -139,12 +137,9 @@ def sar(
         radius: ρ of the ball.
         recover_below: e_m in nats, chosen for ImageNet's 1000 classes; 0 never recovers.
         source_weight: share of the stored statistics in each BatchNorm.
-        skip: regular expressions of parameter paths to leave as they are.
+        skip: regular expressions of parameter paths to leave as they are; the paper's code leaves the last stage alone
+            (``("layer4",)`` for a ResNet).
         collapse_share: of the collapse flag.
-
-    Own metrics: ``reliable`` (share of the batch), ``recovered`` (boolean).
-
-    Raises an InputError from ``init``, for a net without scales and biases to adapt.
     """
     optimizer = optax.sgd(learning_rate, momentum=0.9) if optimizer is None else optimizer
 
@@ -157,7 +152,7 @@ def sar(
 
     def step(state: PyTree, inputs: Array):
         def loss(trained: dict[str, Array], among: Array | None):
-            """Mean entropy of the reliable rows (``among`` those given), who they are, and the outputs."""
+            """Mean entropy of the reliable rows (``among`` those given), which rows they are, and the outputs."""
             outputs = predict({**state, "params": merge(state["params"], trained)}, inputs)
             assert outputs.logits is not None
             rows = entropies(outputs.logits)
@@ -168,6 +163,7 @@ def sar(
 
         trained = adaptable(state["params"], skip=skip)
         slope = jax.grad(loss, has_aux=True)
+        # First pass: the way uphill, and the predictions that are returned.
         ascent, (reliable, outputs) = slope(trained, None)
         norm = optax.tree.norm(ascent)
         step_up = radius / jnp.where(norm > 0, norm, 1)
@@ -176,10 +172,12 @@ def sar(
         changes, moments = optimizer.update(gradients, state["optimizer"], trained)
         moved = optax.apply_updates(trained, changes)
 
+        # A row must be reliable at both points; without any, all stays as it was.
         any_left = still.any()
         previous = state["average"]
         updated = jnp.where(previous < 0, value, 0.9 * previous + 0.1 * value).astype(previous.dtype)
         average = jnp.where(any_left, updated, previous)
+        # A near-zero average says that one class takes all: start over.
         recovered = (average >= 0) & (average < recover_below)
 
         def choose(new: Array, old: Array, first: Array) -> Array:

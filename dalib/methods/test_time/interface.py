@@ -1,14 +1,12 @@
 """The seam of test-time methods: a net adapts to a stream of test batches, one batch at a time, without labels.
 
-These are no :class:`dalib.methods.Method`: there is no source, no training run and no schedule. ``init`` makes the
-state from a trained net's variables and ``step`` predicts a batch and adapts. Both are pure and can be jitted. To
-reset, call ``init`` with the original variables again: parameters, statistics and optimiser are all in the state, so
-nothing of the past remains. Never resetting is the continual mode, a reset before each batch the episodic one;
-:func:`dalib.train.predict.adapt` runs either.
+They are no :class:`dalib.methods.Method`: there is no source, no training run and no schedule. ``init`` makes the state
+from a trained net's variables; ``step`` predicts a batch and adapts. Both are pure and can be jitted. Calling ``init``
+again with the original variables resets everything. Never resetting is the continual mode, a reset before each batch
+the episodic one; :func:`dalib.train.predict.adapt` runs either.
 
-Normalisation is the caller's: methods are given ``apply(params, batch_stats, inputs, source_weight) -> (Outputs,
-moments)`` from :func:`dalib.train.predict.make_apply`. There every BatchNorm uses ``source_weight`` times the stored
-statistics plus ``1 − source_weight`` times those of the batch.
+The caller normalises: :func:`dalib.train.predict.make_apply` gives ``apply``, in which every BatchNorm uses
+``source_weight`` times the stored statistics plus ``1 − source_weight`` times those of the batch.
 """
 
 import re
@@ -36,12 +34,10 @@ class TestTime(NamedTuple):
     Attributes:
         name: as in the table of test-time methods.
         init: ``variables {"params", "batch_stats"} -> state``.
-        step: ``(state, inputs [n, ...]) -> (state, Outputs, metrics)``; the outputs are those before the update, of the
-            batch's own pass. The metrics are ``entropy`` (mean, nats),
-            ``histogram`` (``[C]`` int32, how often each class is predicted), ``collapsed`` (``[]`` boolean, see
-            :func:`report`), and the method's own scalars.
-        predict: ``(state, inputs) -> Outputs``, without adapting: with the state that ``step`` gives back, the
-            predictions after the batch's update.
+        step: ``(state, inputs [n, ...]) -> (state, Outputs, metrics)``; the outputs are those before the update. The
+            metrics are :func:`report`'s and the method's own scalars.
+        predict: ``(state, inputs) -> Outputs`` without adapting: with ``step``'s state, the predictions after the
+            update.
         needs: of a run; only its setting says something here.
     """
 
@@ -53,10 +49,11 @@ class TestTime(NamedTuple):
 
 
 def report(outputs: Outputs, *, collapse_share: float = 0.9) -> Metrics:
-    """What every step reports of its predictions.
+    """Metrics of every step: ``entropy`` (mean, nats), ``histogram`` (``[C]`` int32 of predicted classes),
+    ``collapsed``.
 
-    ``collapsed`` says that one class takes more than ``collapse_share`` of a batch of two or more. It cannot tell a
-    collapse from a stream that is sorted by class; both are what entropy minimisation by batch statistics fails on.
+    ``collapsed`` (``[]`` boolean): one class takes more than ``collapse_share`` of a batch of two or more. It cannot
+    tell a collapse from a stream sorted by class; entropy minimisation by batch statistics fails on both.
     """
     logits = outputs.logits
     assert logits is not None
@@ -69,11 +66,7 @@ def report(outputs: Outputs, *, collapse_share: float = 0.9) -> Metrics:
 def adaptable(params: PyTree, *, skip: Sequence[str] = ()) -> dict[str, Array]:
     """Scale and bias of every normalisation layer (Batch, Layer, Group), by their path ``encoder/bn1/scale``.
 
-    Args:
-        params: of a net.
-        skip: regular expressions searched in the path; what matches is left out.
-
-    Raises an InputError when nothing is left to adapt.
+    ``skip`` holds regular expressions searched in the path. Raises an InputError when nothing is left to adapt.
     """
     found: dict[str, Array] = {}
 
