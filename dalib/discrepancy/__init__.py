@@ -1,4 +1,7 @@
-"""Discrepancies: pure functions of two samples ``[n, d]`` and ``[m, d]`` to a scalar; n and m may differ."""
+"""Discrepancies: pure functions of two samples ``[n, d]`` and ``[m, d]`` to a scalar of float32 or wider.
+
+n and m may differ. Other shapes, dtypes or ranges than those stated raise an InputError, in every module here.
+"""
 
 from dalib.discrepancy.conditional_mmd import class_mmd2 as class_mmd2
 from dalib.discrepancy.conditional_mmd import joint_mmd2 as joint_mmd2

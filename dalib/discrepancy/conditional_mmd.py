@@ -36,22 +36,18 @@ def class_mmd2(
 ) -> Array:
     """Local MMD²: the biased MMD² between the two domains' samples of each class, averaged over the shared classes.
 
-    A source row counts for its label, a target row for every class in proportion to its predicted probability:
-    ``mean_c [w_cᵀ K_xx w_c + v_cᵀ K_yy v_c − 2 w_cᵀ K_xy v_c]`` with ``w_c`` uniform over the rows of class c and
-    ``v_c`` proportional to ``p_c``. A class is shared if it has a source row and is the argmax of a target row.
+    ``mean_c [w_cᵀ K_xx w_c + v_cᵀ K_yy v_c − 2 w_cᵀ K_xy v_c]`` with ``w_c`` uniform over the source rows of class c
+    and ``v_c`` proportional to ``p_c``, the target rows' predicted probability. A class is shared if it has a source
+    row and is the argmax of a target row. Source: Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He, TNNLS 2020, arXiv
+    2106.09388.
 
     Args:
-        x: source features ``[n, d]``.
-        y: target features ``[m, d]``; n and m may differ.
+        x, y: features of source ``[n, d]`` and target ``[m, d]``.
         x_labels: integers ``[n]`` in [0, C). A row with a label outside counts for no class.
         y_probabilities: ``[m, C]`` predictions (softmax outputs); without gradient.
-        bandwidth: as in :func:`~dalib.discrepancy.mmd.mmd2`; the authors' kernels are the default.
-        multipliers: factors of σ², one kernel each; kernels are summed.
-        tile: as in :func:`~dalib.discrepancy.mmd.mmd2`.
+        bandwidth, multipliers, tile: as in :func:`~dalib.discrepancy.mmd.mmd2`; the authors' kernels are the default.
 
     Returns: scalar ≥ 0 up to rounding. 0 with gradient 0 if no class is shared.
-    Raises an InputError on other shapes or dtypes, or an unknown rule.
-    Source: Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He, TNNLS 2020, arXiv 2106.09388.
     """
     check_samples(x=x, y=y)
     check_classes(x, y, x_labels, y_probabilities)
@@ -66,6 +62,7 @@ def class_mmd2(
     if rows:
         weights = jnp.concatenate([of_x, -of_y])
         return pair_sum(gram, False, rows, parameters, (jnp.concatenate([*layers_x, *layers_y]),), weights, weights)
+    # One weighted sum over all classes at once: the columns of the weights are the classes.
     within_x = weighted_sum(of_x, gram(parameters, layers_x, layers_x), of_x)
     within_y = weighted_sum(of_y, gram(parameters, layers_y, layers_y), of_y)
     return within_x + within_y - 2 * weighted_sum(of_x, gram(parameters, layers_x, layers_y), of_y)
@@ -74,8 +71,8 @@ def class_mmd2(
 def class_weights(x_labels: Array, y_probabilities: Array) -> tuple[Array, Array]:
     """Weights ``[n, C]`` and ``[m, C]`` of the rows in each class, without gradient.
 
-    Columns of shared classes sum to ``1/√(number of shared classes)``, so that products average over them; the
-    columns of other classes are 0.
+    Columns of shared classes sum to ``1/√(number of shared classes)``, so that products average over them; others are
+    0.
     """
     classes = y_probabilities.shape[1]
     dtype = y_probabilities.dtype
@@ -127,24 +124,19 @@ def joint_mmd2(
     tllib_offset: bool = False,
     tile: int | None = None,
 ) -> Array:
-    """Squared MMD with the product of one Gaussian mixture per layer as kernel.
+    """Squared MMD with the product of one Gaussian mixture per layer as kernel: it compares the layers' joint
+    distributions.
 
-    It compares the joint distributions of the layers, not only their marginals. With the defaults the two layers are
-    ``(features, softmax(logits))``, as in JAN. TLlib adds the constant ``2/(n − 1)`` and uses ``estimator="linear"``.
+    With the defaults the layers are ``(features, softmax(logits))``, as in JAN. TLlib adds the constant ``2/(n − 1)``
+    and uses ``estimator="linear"``. A layer of equal rows contributes a constant factor. Source: Long, Zhu, Wang,
+    Jordan, ICML 2017, arXiv 1605.06636.
 
     Args:
-        x: layers of the first sample, ``[n, d_l]`` each.
-        y: the same layers of the second, ``[m, d_l]``; n and m may differ.
+        x, y: layers of each sample, ``[n, d_l]`` and ``[m, d_l]``.
         bandwidths: one rule or σ per layer, as in :func:`~dalib.discrepancy.mmd.mmd2`.
         multipliers: factors of σ² per layer, one kernel each, summed within the layer.
-        estimator: as in :func:`~dalib.discrepancy.mmd.mmd2`; all but ``"biased"`` **may be negative**.
+        estimator, tile: as in :func:`~dalib.discrepancy.mmd.mmd2`; all but ``"biased"`` **may be negative**.
         tllib_offset: adds ``2/(n − 1)``, for comparison with numbers from TLlib; needs n = m.
-        tile: as in :func:`~dalib.discrepancy.mmd.mmd2`.
-
-    Returns: scalar, float32 or wider. A layer of equal rows contributes a constant factor.
-    Raises an InputError if the numbers of layers, bandwidths and multipliers differ, the layers of a sample differ in
-    their rows, or as :func:`~dalib.discrepancy.mmd.mmd2`.
-    Source: Long, Zhu, Wang, Jordan, ICML 2017, arXiv 1605.06636.
     """
     check_layers(x, y, bandwidths=bandwidths, multipliers=multipliers)
     for factors in multipliers:

@@ -20,26 +20,22 @@ def dare_gram(
 ) -> Array:
     """DARE-GRAM: angles between the columns of the truncated inverse Gram matrices, and gaps between their spectra.
 
-    With ``Z = [1, features]``, k leading eigenvalues λ of ``ZᵀZ`` and ``G⁺`` its pseudo-inverse on them:
-    ``angle_weight · mean_c (1 − cos(G⁺_x[:, c], G⁺_y[:, c])) + scale_weight · ‖λ_x − λ_y‖ / k``. As in the authors'
-    code, k is the larger of the two counts of eigenvalues with a cumulative share within ``threshold`` (or within
-    the share of the first two, if that is larger), less one. Least squares is what a linear regressor solves, so this
-    aligns what it sees without changing the scale of the features. Costs O(n²d): no ``[d, d]`` matrix is built.
+    With ``Z = [1, features]``, k leading eigenvalues λ of ``ZᵀZ`` and ``G⁺`` its pseudo-inverse on them: ``angle_weight
+    · mean_c (1 − cos(G⁺_x[:, c], G⁺_y[:, c])) + scale_weight · ‖λ_x − λ_y‖ / k``. As in the authors' code, k is the
+    larger count of eigenvalues with a cumulative share within ``threshold`` (or that of the first two, if larger), less
+    one; its choice has no gradient. Least squares is what a linear regressor solves, so this aligns what it sees
+    without changing the features' scale. Source: Nejjar, Wang, Fink, CVPR 2023, arXiv 2303.13325.
 
     Args:
-        x: ``[n, d]``, n ≥ 2.
-        y: ``[m, d]``, m ≥ 2. If n ≠ m both spectra are scaled to (n + m)/2 rows.
+        x, y: ``[n, d]`` and ``[m, d]`` with n, m ≥ 2. If n ≠ m both spectra are scaled to (n + m)/2 rows.
         threshold: share T of the spectrum to keep.
         angle_weight: α.
         scale_weight: γ.
-
-    Returns: scalar ≥ 0, float32 or wider. The choice of k has no gradient.
-    Raises an InputError on other shapes or dtypes, or a sample of one row.
-    Source: Nejjar, Wang, Fink, CVPR 2023, arXiv 2303.13325.
     """
     check_samples(x=x, y=y)
     check_rows_for_covariance(x=x, y=y)
     x, y = _with_ones(at_least_float32(x)), _with_ones(at_least_float32(y))
+    # All below works on the rows' Gram matrices: O(n²d), and no [d, d] matrix is built.
     rank = min(x.shape[0], y.shape[0], x.shape[1])
     of_x, of_y = _spectrum(x), _spectrum(y)
     kept = jnp.minimum(jnp.maximum(_count(of_x, threshold), _count(of_y, threshold)), rank)

@@ -1,6 +1,6 @@
 """Disagreement between two predictions of the same inputs: two heads, two views, or student and teacher.
 
-Other shapes or dtypes than those stated raise an InputError.
+Logits are ``[n, C]``; others of the same inputs have the same shape.
 """
 
 import jax
@@ -14,10 +14,8 @@ from dalib.discrepancy.predictions import certainty_weights, class_confusion
 
 
 def classifier_discrepancy(logits_1: Array, logits_2: Array) -> Array:
-    """MCD's discrepancy: mean over rows and classes of ``|softmax(logits_1) − softmax(logits_2)|``.
+    """MCD's discrepancy: mean over rows and classes of ``|softmax(logits_1) − softmax(logits_2)|``, from 0 to 2/C.
 
-    Both are ``[n, C]``, of two heads on the same inputs.
-    Returns: scalar from 0 to 2/C.
     Source: Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560.
     """
     first, second = _pair(logits_1=logits_1, logits_2=logits_2)
@@ -25,13 +23,10 @@ def classifier_discrepancy(logits_1: Array, logits_2: Array) -> Array:
 
 
 def log_one_minus_probability(logits: Array, labels: Array) -> Array:
-    """``ln(1 − softmax(logits)_y)`` per row, summed over the other classes: finite however certain the prediction.
+    """``ln(1 − softmax(logits)_y)`` per row ``[n]``, summed over the other classes: finite however certain the
+    prediction.
 
-    Args:
-        logits: ``[n, C]`` with C ≥ 2.
-        labels: integers ``[n]`` in [0, C); another one names no class and has probability 0.
-
-    Returns: ``[n]``, each ≤ 0.
+    A label ``[n]`` outside [0, C) names no class and has probability 0.
     """
     check_samples(logits=logits)
     logits = at_least_float32(logits)
@@ -58,19 +53,16 @@ def margin_disparity(
     margin: float | Array = 4.0,
     shift: float | None = None,
 ) -> Array:
-    """MDD: ``−γ · CE(a_s, ŷ_s) + mean ln(1 − softmax(a_t)_{ŷ_t})`` with ``ŷ = argmax`` of the main head.
+    """MDD: ``−γ · CE(a_s, ŷ_s) + mean ln(1 − softmax(a_t)_{ŷ_t})`` with ``ŷ = argmax`` of the main head, a scalar ≤ 0.
 
-    The adversarial head a **maximises** it (a method minimises its negative, with gradient reversal).
+    The adversarial head a **maximises** it (a method minimises its negative, with gradient reversal). Source: Zhang,
+    Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
 
     Args:
         source, target: main head's logits ``[n, C]``, ``[m, C]``; only their argmax counts.
         source_adversary, target_adversary: adversarial head's logits of the same shapes.
         margin: γ.
-        shift: None takes the logarithm of the target term exactly; a number takes ``shift_log`` of 1 − p, 1e-6 in
-            TLlib.
-
-    Returns: scalar ≤ 0.
-    Source: Zhang, Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
+        shift: None takes the target term's logarithm exactly; a number takes ``shift_log`` of 1 − p, 1e-6 in TLlib.
     """
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
@@ -87,15 +79,10 @@ def margin_disparity(
 def regression_disparity(
     source: Array, source_adversary: Array, target: Array, target_adversary: Array, *, margin: float | Array = 1.0
 ) -> Array:
-    """Disparity discrepancy for regression: ``−γ · mean|a_s − sg(g_s)| + mean|a_t − sg(g_t)|``.
+    """Disparity discrepancy for regression: ``−γ · mean|a_s − sg(g_s)| + mean|a_t − sg(g_t)|``, of either sign.
 
-    Args:
-        source, target: main head's outputs ``[n, k]``, ``[m, k]``, without gradient.
-        source_adversary, target_adversary: adversarial head's outputs of the same shapes.
-        margin: γ.
-
-    Returns: scalar of either sign, a mean over rows and outputs.
-    Source: Zhang, Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
+    Main head's outputs g are ``[n, k]``, ``[m, k]``, the adversary's a likewise; γ is ``margin``. Source: as
+    :func:`margin_disparity`.
     """
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
@@ -111,18 +98,11 @@ def confident(logits: Array, *, threshold: float | Array, temperature: float | A
 
 
 def pseudo_label_loss(logits: Array, teacher: Array, *, threshold: float | Array = 0.95) -> Array:
-    """``mean over all rows of 1[max softmax(teacher) > τ] · CE(logits, argmax teacher)``.
+    """``mean over all rows of 1[max softmax(teacher) > τ] · CE(logits, argmax teacher)``; 0 when no row is kept.
 
-    Dividing by all rows, not the kept ones, makes the term fade in as the teacher grows confident. With ``teacher`` the
-    weak and ``logits`` the strong view it is FixMatch's target term.
-
-    Args:
-        logits: ``[n, C]``.
-        teacher: ``[n, C]`` on the same inputs, without gradient; may be ``logits``.
-        threshold: τ.
-
-    Returns: scalar ≥ 0; 0 when no row is kept.
-    Source: Lee, ICML Workshops 2013. Sohn et al. (FixMatch), NeurIPS 2020, arXiv 2001.07685.
+    Dividing by all rows makes the term fade in as the teacher, which has no gradient and may be ``logits``, grows
+    confident. With the weak view as ``teacher`` and the strong one as ``logits`` it is FixMatch's target term. Source:
+    Lee, ICML Workshops 2013. Sohn et al. (FixMatch), NeurIPS 2020, arXiv 2001.07685.
     """
     logits, teacher = _pair(logits=logits, teacher=teacher)
     p = jax.nn.softmax(lax.stop_gradient(teacher))
@@ -141,9 +121,9 @@ def confusion_consistency(
     """CC-loss: ``‖M(teacher) − M(logits)‖²_F / C · (kept rows) / n``, class confusion matrices of the kept rows.
 
     Args:
-        logits: ``[n, C]``, the strong view.
-        teacher: ``[n, C]``, the weak view, without gradient. It keeps the rows with a probability ≥ τ at temperature T
-            and weighs them as :func:`~dalib.discrepancy.predictions.mcc`.
+        logits: the strong view.
+        teacher: the weak view, without gradient. It keeps rows with a probability ≥ τ at temperature T and weighs them
+            as :func:`~dalib.discrepancy.predictions.mcc`.
         temperature: T > 0.
         threshold: τ.
         epsilon: inside the entropy's logarithm of the weights; TLlib's numbers have 1e-5.
@@ -164,9 +144,8 @@ def confusion_consistency(
 
 
 def squared_consistency(logits: Array, teacher: Array) -> Array:
-    """Mean over rows of ``Σ_k (softmax(logits) − softmax(teacher))²``, of two ``[n, C]``; no stop_gradient in here.
+    """Mean over rows of ``Σ_k (softmax(logits) − softmax(teacher))²``, from 0 to 2; no stop_gradient in here.
 
-    Returns: scalar from 0 to 2.
     Source: Laine, Aila, ICLR 2017, arXiv 1610.02242.
     """
     first, second = _pair(logits=logits, teacher=teacher)

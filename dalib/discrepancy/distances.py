@@ -1,7 +1,4 @@
-"""Distances between rows of two samples, and Gaussian kernels of them.
-
-Other shapes or dtypes than those stated raise an InputError.
-"""
+"""Distances between rows of two samples, and Gaussian kernels of them. Samples are ``[n_i, d]``."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,21 +13,16 @@ MEDIAN_ROWS = 4096
 
 
 def at_least_float32(x: Array) -> Array:
-    """Returns ``x`` as a jax array, widened to float32 if it is bfloat16 or float16; float32 and float64 are kept."""
+    """``x`` as a jax array, widened to float32 if it is bfloat16 or float16; float32 and float64 are kept."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
-    """Euclidean norm with gradient 0 at 0, where that of ``sqrt`` is infinite and that of ``jnp.linalg.norm`` NaN.
+    """Euclidean norm along ``axis`` (None: of all entries), with gradient 0 at 0.
 
-    The squares are of numbers scaled to at most 1, so that none overflows or vanishes.
-
-    Args:
-        x: array of any shape.
-        axis: axis to reduce; None takes the norm of all entries.
-
-    Returns: Norms, with the shape of ``x`` less ``axis``.
+    That of ``sqrt`` is infinite there, that of ``jnp.linalg.norm`` NaN. Squares are of numbers scaled to at most 1:
+    none overflows or vanishes.
     """
     largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
     scale = jnp.where(largest > 0, largest, 1)
@@ -42,7 +34,7 @@ def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
 
 
 def joint_mean(*samples: Array) -> Array:
-    """Mean ``[d]`` of all rows of all samples, without gradient; each sample is ``[n_i, d]``."""
+    """Mean ``[d]`` of all rows of all samples, without gradient."""
     rows = sum(x.shape[0] for x in samples)
     # Summing per sample instead of concatenating keeps row-sharded samples where they are.
     total = sum((jnp.sum(x, axis=0) for x in samples), start=jnp.zeros((), samples[0].dtype))
@@ -50,27 +42,21 @@ def joint_mean(*samples: Array) -> Array:
 
 
 def centred(*samples: Array) -> tuple[Array, ...]:
-    """The samples less their :func:`joint_mean`: for what does not depend on the origin, the digits far from it."""
+    """The samples less their :func:`joint_mean`, which keeps digits far from the origin."""
     centre = joint_mean(*samples)[None]
     return tuple(x - centre for x in samples)
 
 
 def squared_distances(x: Array, y: Array | None = None) -> Array:
-    """Squared Euclidean distances between all rows of ``x`` and all rows of ``y``.
+    """Squared Euclidean distances ``[n, m]`` ≥ 0 between all rows of ``x`` and all rows of ``y``.
 
-    Computed as ``|x|² + |y|² − 2xy`` on data centred at the joint mean, with the product at highest precision and the
-    result clipped at 0. Centring keeps the digits of close points far from the origin; as distances do not
-    depend on the centre, taking it without gradient leaves the gradient exact.
-
-    Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; None means ``x`` itself, and then the diagonal is exactly 0.
-
-    Returns: ``[n, m]``, float32 or wider, ≥ 0. Finite as long as the squared norms are (about 1e19 per entry in
-    float32).
+    ``y`` None means ``x`` itself, with a diagonal of exactly 0. Finite as long as the squared norms are (about 1e19 per
+    entry in float32).
     """
     if y is None:
         check_samples(x=x)
+        # Centring keeps the digits of close points far from the origin. Distances do not depend on the centre, so its
+        # stopped gradient leaves the gradient exact.
         (x,) = centred(at_least_float32(x))
         square = centred_squared_distances(x, x)
         return jnp.where(jnp.eye(x.shape[0], dtype=bool), 0, square)
@@ -88,13 +74,8 @@ def centred_squared_distances(x: Array, y: Array) -> Array:
 def mean_squared_distance(*samples: Array) -> Array:
     """Mean of the squared distances over all N² ordered pairs of the pooled rows, zero diagonal included.
 
-    Equals twice the trace of the pooled covariance (divisor N), so it costs O(Nd) and needs no pair matrix. A spread
-    that is only rounding noise of constant rows (1e-6 of their norm in float32) is returned as exactly 0.
-
-    Args:
-        *samples: one or more ``[n_i, d]`` arrays; N is the sum of the n_i.
-
-    Returns: scalar ≥ 0.
+    It equals twice the trace of the pooled covariance (divisor N): O(Nd), no pair matrix. A spread that is only
+    rounding noise of constant rows (1e-6 of their norm in float32) is exactly 0.
     """
     check_samples(**{f"sample {i}": x for i, x in enumerate(samples)})
     samples = tuple(at_least_float32(x) for x in samples)
@@ -107,16 +88,10 @@ def mean_squared_distance(*samples: Array) -> Array:
 
 
 def median_squared_distance(*samples: Array, max_rows: int = MEDIAN_ROWS) -> Array:
-    """Median of the squared distances over the N(N−1)/2 unordered pairs of the pooled rows.
+    """Median of the squared distances over the N(N−1)/2 unordered pairs of the pooled rows; N ≥ 2.
 
-    There is no closed form: it builds all pairs, so above ``max_rows`` rows in all it uses that many evenly spaced
-    rows instead (which rows then depends on their order). 0 if at least half of the pairs coincide.
-
-    Args:
-        *samples: one or more ``[n_i, d]`` arrays with N ≥ 2 rows in all.
-        max_rows: most rows to build pairs of; memory grows with its square.
-
-    Returns: scalar ≥ 0.
+    It builds all pairs, so above ``max_rows`` rows it takes that many evenly spaced ones (which then depend on the
+    order); memory grows with its square. 0 if at least half of the pairs coincide.
     """
     check_samples(**{f"sample {i}": x for i, x in enumerate(samples)})
     pooled = jnp.concatenate([at_least_float32(x) for x in samples])
@@ -177,14 +152,9 @@ BANDWIDTHS: dict[str, Callable[..., Array]] = {
 
 
 def kernel_variance(*samples: Array, bandwidth: Bandwidth = "mean") -> Array:
-    """The σ² that a kernel discrepancy of these samples uses: the number to log with its value.
+    """The σ² that a kernel discrepancy of these samples uses: the number to log with its value; without gradient.
 
-    Args:
-        *samples: ``[n_i, d]`` arrays, usually source and target.
-        bandwidth: a rule's name in :data:`BANDWIDTHS`, or σ itself.
-
-    Returns: scalar σ² without gradient. 0 when a rule meets samples of equal rows.
-    Raises an InputError on an unknown rule, a σ ≤ 0 or one that is no scalar.
+    ``bandwidth`` is a rule's name in :data:`BANDWIDTHS`, or σ > 0 itself. A rule gives 0 for samples of equal rows.
     """
     if isinstance(bandwidth, str):
         return lax.stop_gradient(choose("bandwidth", bandwidth, BANDWIDTHS)(*samples))
@@ -196,7 +166,7 @@ def kernel_variance(*samples: Array, bandwidth: Bandwidth = "mean") -> Array:
 
 
 def check_multipliers(multipliers: Multipliers) -> int:
-    """Returns the number of kernels K, after checking that ``multipliers`` is a non-empty list of numbers > 0."""
+    """The number of kernels K, after checking that ``multipliers`` is a non-empty list of numbers > 0."""
     given: Any = multipliers
     if isinstance(given, str) or not hasattr(given, "__len__"):
         raise input_error("multipliers", got=repr(multipliers), expected="a list of numbers > 0")
@@ -209,14 +179,10 @@ def check_multipliers(multipliers: Multipliers) -> int:
 
 
 def gaussian_mixture(squared: Array, *, variance: Array | float, multipliers: Multipliers = (1.0,)) -> Array:
-    """Sum of Gaussian kernels ``Σ_k exp(−squared / (2 α_k variance))``, elementwise.
+    """Sum of Gaussian kernels ``Σ_k exp(−squared / (2 α_k variance))``, elementwise; in [0, K], K at distance 0.
 
-    Args:
-        squared: squared distances, any shape.
-        variance: scalar σ². At 0 (all rows equal) every kernel is the constant 1, with gradient 0.
-        multipliers: the factors α_k, ``[K]``.
-
-    Returns: array of the shape of ``squared`` with values in [0, K]; K at distance 0.
+    At variance 0 (all rows equal) every kernel is the constant 1, with gradient 0. ``multipliers`` are the α_k,
+    ``[K]``.
     """
     factors = lax.stop_gradient(jnp.asarray(multipliers, squared.dtype))
     variance = jnp.asarray(variance, squared.dtype)
@@ -231,16 +197,10 @@ def gaussian_mixture(squared: Array, *, variance: Array | float, multipliers: Mu
 def gaussian_gram(
     x: Array, y: Array | None = None, *, bandwidth: Bandwidth = "mean", multipliers: Multipliers = (1.0,)
 ) -> Array:
-    """Gram matrix of a (mixture of) Gaussian kernels.
+    """Gram matrix ``[n, m]`` of a (mixture of) Gaussian kernels.
 
-    Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; None means ``x`` itself.
-        bandwidth: a rule's name in :data:`BANDWIDTHS` (applied to the pooled rows of ``x`` and ``y``), or σ.
-        multipliers: factors of σ², one kernel each; kernels are summed.
-
-    Returns: ``[n, m]``.
-    Raises an InputError on samples of other shapes or dtypes, an unknown rule, or widths ≤ 0.
+    ``y`` None means ``x`` itself; a rule for ``bandwidth`` applies to the pooled rows; kernels of several
+    ``multipliers`` are summed.
     """
     check_multipliers(multipliers)
     squared = squared_distances(x, y)

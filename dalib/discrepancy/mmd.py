@@ -1,7 +1,4 @@
-"""Maximum mean discrepancy: the public forms, and the estimators they share.
-
-Other shapes or dtypes than those stated raise an InputError.
-"""
+"""Maximum mean discrepancy: the public forms, and the estimators they share."""
 
 import functools
 from collections.abc import Callable
@@ -41,7 +38,7 @@ ESTIMATORS = {"biased": 1, "unbiased": 2, "linear": 2}
 
 
 def check_estimator(estimator: str, **samples: Array) -> None:
-    """Checks that ``estimator`` is known and that every sample has the rows it needs."""
+    """Check that ``estimator`` is known and that every sample has the rows it needs."""
     fewest = choose("estimator", estimator, ESTIMATORS)
     for name, x in samples.items():
         if x.shape[0] < fewest:
@@ -61,17 +58,14 @@ def tllib_constant(x: Array, y: Array) -> float:
 
 
 def estimate(combine: Combine, parameters: Any, x: Layers, y: Layers, *, estimator: str, tile: int | None) -> Array:
-    """Estimates MMD² by one of :data:`ESTIMATORS`, densely or in tiles.
+    """Estimate MMD² by one of :data:`ESTIMATORS`, densely or in tiles.
 
     Args:
         combine: the kernel; a function that closes over no traced value (these go into ``parameters``).
         parameters: pytree of widths and the like, without gradient.
-        x: layers of n rows.
-        y: the same layers with m rows.
+        x, y: the same layers of n and of m rows.
         estimator: ``"biased"``, ``"unbiased"`` or ``"linear"``.
         tile: rows of a tile, 0 for the dense form, None to choose by size (:func:`~dalib.discrepancy.tiled.tile_rows`).
-
-    Returns: scalar.
     """
     if estimator == "linear":
         return linear_time(combine, parameters, x, y)
@@ -111,6 +105,7 @@ def tiled_quadratic(
     """The quadratic estimators as one weighted sum over the pairs of the pooled rows."""
     n, m = x[0].shape[0], y[0].shape[0]
     dtype = x[0].dtype
+    # Weight of a pair by its rows' samples; with signs, so that one sweep gives all three means.
     within = [1 / (n * (n - 1)), 1 / (m * (m - 1))] if distinct else [1 / n**2, 1 / m**2]
     weights = jnp.array([[within[0], -1 / (n * m)], [-1 / (n * m), within[1]]], dtype)
     member = jnp.concatenate(
@@ -126,6 +121,7 @@ def linear_time(combine: Combine, parameters: Any, x: Layers, y: Layers) -> Arra
     longest = max(n, m)
 
     def rows(layers: Layers, shift: int, length: int) -> Layers:
+        # The shorter sample goes round again.
         index = (np.arange(length) + shift) % layers[0].shape[0]
         return tuple(layer[index] for layer in layers)
 
@@ -150,29 +146,24 @@ def mmd2(
 ) -> Array:
     """Squared maximum mean discrepancy, ``E k(x, x') + E k(y, y') − 2 E k(x, y)``, with a sum of Gaussian kernels.
 
-    Estimators:
-        - ``"biased"`` (V-statistic): means over all pairs, a row with itself included. ≥ 0 up to rounding; its
-          expectation is positive, of order 1/n, even for two samples of one distribution.
-        - ``"unbiased"`` (U-statistic): within a sample only pairs of distinct rows. **May be negative**.
-        - ``"linear"`` (linear time, high variance): neighbouring rows only, as DAN's reference code pairs them:
-          ``mean_i k(x_i, x_{i+1}) + mean_j k(y_j, y_{j+1}) − mean_l [k(x_l, y_{l+1}) + k(x_{l+1}, y_l)]`` with indices
-          modulo n and m and ``l`` running over the longer sample (the shorter one goes round again). Unbiased, may be
-          negative, and depends on the order of the rows.
+    0 with gradient 0 when all rows are equal. Source: Gretton, Borgwardt, Rasch, Schölkopf, Smola, JMLR 2012.
+
+    - ``"biased"`` (V-statistic): means over all pairs, a row with itself included. ≥ 0 up to rounding; its expectation
+      is positive, of order 1/n, even for two samples of one distribution.
+    - ``"unbiased"`` (U-statistic): within a sample only pairs of distinct rows. **May be negative**.
+    - ``"linear"`` (linear time, high variance): neighbouring rows only, as DAN's reference code pairs them: ``mean_i
+      k(x_i, x_{i+1}) + mean_j k(y_j, y_{j+1}) − mean_l [k(x_l, y_{l+1}) + k(x_{l+1}, y_l)]``, indices modulo n and m,
+      ``l`` over the longer sample. Unbiased, may be negative, depends on the order of the rows.
 
     Args:
-        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
-        bandwidth: rule for σ² on the pooled rows (``"mean"``, ``"mean_off_diagonal"``, ``"median"``) or σ itself.
+        x, y: ``[n, d]`` and ``[m, d]``; at least 2 rows for all but ``"biased"``.
+        bandwidth: rule for σ² on the pooled rows (``"mean"``, ``"mean_off_diagonal"``, ``"median"``) or σ itself;
             :func:`~dalib.discrepancy.distances.kernel_variance` tells the σ² in use.
         multipliers: factors of σ², one kernel each; kernels are summed.
         estimator: ``"biased"``, ``"unbiased"`` or ``"linear"``.
         tile: quadratic estimators only: rows of a tile, for memory O((n + m) · tile) in value and gradient; 0 builds
-            the pair matrices; None chooses: on a CPU dense up to n + m = 1024 and tiles of 256 rows above, elsewhere
-            4096 and 2048. The number is the same but for rounding. Tiles support first derivatives in reverse mode.
-
-    Returns: scalar, float32 or wider. 0 with gradient 0 when all rows are equal.
-    Raises an InputError on other shapes or dtypes, an unknown rule or estimator, or fewer than 2 rows where an
-    estimator needs pairs of distinct rows.
-    Source: Gretton, Borgwardt, Rasch, Schölkopf, Smola, A Kernel Two-Sample Test, JMLR 2012.
+            the pair matrices; None chooses by size (:func:`~dalib.discrepancy.tiled.tile_rows`). The number is the same
+            but for rounding. Tiles support first derivatives in reverse mode.
     """
     check_samples(x=x, y=y)
     check_multipliers(multipliers)
@@ -194,37 +185,24 @@ def mk_mmd(
 ) -> Array:
     """Multi-kernel MMD² of DAN: :func:`mmd2` with five adaptive kernels, summed with equal weights.
 
-    The kernel weights that the paper learns by a quadratic program are fixed at 1, as all re-implementations do.
-    TLlib adds the constant ``2/(n − 1)`` to this number, in the quadratic form (its class's default, here
-    ``"unbiased"``) and in the linear one (its training script's default, here ``"linear"``). It has no gradient and
-    no meaning; dalib's value is TLlib's without it.
+    Re-implementations fix the weights at 1; the paper learns them by a quadratic program. TLlib adds ``2/(n − 1)``, in
+    the quadratic form (its class's default, here ``"unbiased"``) and the linear one (its script's default). That
+    constant has no gradient and no meaning. Source: Long, Cao, Wang, Jordan, ICML 2015, arXiv 1502.02791.
 
     Args:
-        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
-        bandwidth: as in :func:`mmd2`.
-        multipliers: factors of σ², one kernel each.
+        x, y, bandwidth, multipliers, tile: as in :func:`mmd2`.
         estimator: as in :func:`mmd2`; ``"unbiased"`` and ``"linear"`` **may be negative**.
         tllib_offset: adds ``2/(n − 1)``, for comparison with numbers from TLlib; needs n = m.
-        tile: as in :func:`mmd2`.
-
-    Returns: scalar, float32 or wider.
-    Raises an InputError as :func:`mmd2`; also for ``tllib_offset`` with n ≠ m, which TLlib does not define.
-    Source: Long, Cao, Wang, Jordan, ICML 2015, arXiv 1502.02791.
     """
     value = mmd2(x, y, bandwidth=bandwidth, multipliers=multipliers, estimator=estimator, tile=tile)
     return value + tllib_constant(x, y) if tllib_offset else value
 
 
 def linear_mmd2(x: Array, y: Array) -> Array:
-    """Squared MMD with the linear kernel: ``‖mean x − mean y‖²``, the term of DDC.
+    """Squared MMD with the linear kernel: ``‖mean x − mean y‖²``, the term of DDC, which sees the means only.
 
-    It sees differences of the means only. (The linear-*time* estimator is ``mmd2(..., estimator="linear")``.)
-
-    Args:
-        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
-
-    Returns: scalar ≥ 0, float32 or wider.
-    Source: Tzeng, Hoffman, Zhang, Saenko, Darrell, 2014, arXiv 1412.3474 (there not squared).
+    The linear-*time* estimator is ``mmd2(..., estimator="linear")``. Source: Tzeng, Hoffman, Zhang, Saenko, Darrell,
+    2014, arXiv 1412.3474 (there not squared).
     """
     check_samples(x=x, y=y)
     x, y = centred(at_least_float32(x), at_least_float32(y))

@@ -1,7 +1,4 @@
-"""Discrepancies of moments: covariances (CORAL), central moments (CMD), higher-order moments (HoMM).
-
-Other shapes or dtypes than those stated raise an InputError.
-"""
+"""Discrepancies of moments: covariances (CORAL), central moments (CMD), higher-order moments (HoMM)."""
 
 import functools
 import math
@@ -40,20 +37,16 @@ def squared_norm(matrix: Array) -> Array:
 
 
 def coral(x: Array, y: Array, *, mean_term: bool = False, tllib_form: bool = False) -> Array:
-    """Deep CORAL: ``‖C_x − C_y‖²_F / (4d²)`` with sample covariances of divisor n − 1.
+    """Deep CORAL: ``‖C_x − C_y‖²_F / (4d²)`` with sample covariances of divisor n − 1; n, m ≥ 2.
 
-    Because of the ``1/d²`` a trade-off weight belongs to one width d. TLlib and DomainBed compute another number, the
-    mean over entries without the 4 and with the means:
-    ``mean((μ_x − μ_y)²) + mean((C_x − C_y)²) = ‖μ_x − μ_y‖²/d + 4 · (paper's value)``.
+    Because of the ``1/d²`` a trade-off weight belongs to one width d. Source: Sun, Saenko, ECCV Workshops 2016, arXiv
+    1607.01719.
 
     Args:
-        x, y: ``[n, d]`` with n ≥ 2 and ``[m, d]`` with m ≥ 2; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``.
         mean_term: adds ``‖μ_x − μ_y‖²/d`` to the paper's value.
-        tllib_form: returns TLlib's number instead (its mean term is always in).
-
-    Returns: scalar ≥ 0, float32 or wider.
-    Raises an InputError on other shapes or dtypes, or a sample of one row, which has no covariance.
-    Source: Sun, Saenko, Deep CORAL, ECCV Workshops 2016, arXiv 1607.01719.
+        tllib_form: the number of TLlib and DomainBed instead, ``mean((μ_x − μ_y)²) + mean((C_x − C_y)²) = ‖μ_x −
+            μ_y‖²/d + 4 · (paper's value)``.
     """
     check_samples(x=x, y=y)
     check_rows_for_covariance(x=x, y=y)
@@ -66,21 +59,18 @@ def coral(x: Array, y: Array, *, mean_term: bool = False, tllib_form: bool = Fal
 
 
 def log_coral(x: Array, y: Array, *, epsilon: float | Array = 1e-3, relative: bool = True) -> Array:
-    """Log-Euclidean CORAL: ``‖log(C_x + εI) − log(C_y + εI)‖²_F / (4d²)``.
+    """Log-Euclidean CORAL: ``‖log(C_x + εI) − log(C_y + εI)‖²_F / (4d²)``; n, m ≥ 2.
 
-    The εI keeps the logarithm finite when there are fewer rows than columns, and makes equal eigenvalues on the way,
-    at which the gradient is nevertheless exact. Costs two eigendecompositions, O(d³): for widths up to some hundreds.
+    The εI keeps the logarithm finite for fewer rows than columns. It makes equal eigenvalues, at which the gradient is
+    nevertheless exact. Two eigendecompositions cost O(d³): d up to some hundreds. 0 with gradient 0 when both samples
+    are constant. Source: Wang, Li, Dai, Van Gool, ICCV Workshops 2017, arXiv 1707.09842. Morerio, Cavazza, Murino, ICLR
+    2018, arXiv 1711.10288.
 
     Args:
-        x, y: ``[n, d]`` with n ≥ 2 and ``[m, d]`` with m ≥ 2; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``.
         epsilon: > 0.
-        relative: scales ε by the mean variance ``tr(C_x + C_y)/(2d)`` (without gradient), which makes the value
-            independent of the units of the features; False takes ε as it is.
-
-    Returns: scalar ≥ 0, float32 or wider. 0 with gradient 0 when both samples are constant.
-    Raises an InputError on other shapes or dtypes, a sample of one row, or ε ≤ 0.
-    Source: Wang, Li, Dai, Van Gool, ICCV Workshops 2017, arXiv 1707.09842. Morerio, Cavazza, Murino, ICLR 2018, arXiv
-    1711.10288.
+        relative: scales ε by the mean variance ``tr(C_x + C_y)/(2d)`` (without gradient), so that the value does not
+            depend on the features' units.
     """
     check_samples(x=x, y=y)
     check_rows_for_covariance(x=x, y=y)
@@ -110,17 +100,14 @@ def check_rows_for_covariance(**samples: Array) -> None:
 def cmd(x: Array, y: Array, *, order: int = 5, interval: tuple[float, float] = (0.0, 1.0)) -> Array:
     """CMD: ``‖E x − E y‖/(b − a) + Σ_{k=2..K} ‖c_k(x) − c_k(y)‖/(b − a)^k`` with central moments per coordinate.
 
-    The features are meant to be in ``[a, b]`` (after a sigmoid or tanh): unbounded ones make the high moments, and
-    with them the value, grow without limit. The norms are not squared.
+    Norms are not squared; at equal moments the gradient is 0. Source: Zellinger, Grubinger, Lughofer, Natschläger,
+    Saminger-Platz, ICLR 2017, arXiv 1702.08811.
 
     Args:
-        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``.
         order: K ≥ 1, the highest moment, static.
-        interval: (a, b) with a < b, the range of the features.
-
-    Returns: scalar ≥ 0, float32 or wider. At equal moments the gradient is 0.
-    Raises an InputError on other shapes or dtypes, an order that is no integer ≥ 1, or an empty interval.
-    Source: Zellinger, Grubinger, Lughofer, Natschläger, Saminger-Platz, ICLR 2017, arXiv 1702.08811.
+        interval: (a, b) with a < b, the range of the features (after a sigmoid or tanh); outside it the high moments
+            grow without limit.
     """
     check_samples(x=x, y=y)
     if not isinstance(order, int) or order < 1:
@@ -140,28 +127,24 @@ def cmd(x: Array, y: Array, *, order: int = 5, interval: tuple[float, float] = (
 
 
 def homm(x: Array, y: Array, *, order: int = 3, tile: int | None = None) -> Array:
-    """HoMM: ``‖E[x^{⊗p}] − E[y^{⊗p}]‖² / d^p`` of the centred samples, for any order p.
+    """HoMM: ``‖E[x^{⊗p}] − E[y^{⊗p}]‖² / d^p`` of the centred samples, for any order p; ≥ 0 up to rounding.
 
-    The tensors have d^p entries, but the squared distance is a polynomial-kernel MMD, because
-    ``⟨a^{⊗p}, b^{⊗p}⟩ = ⟨a, b⟩^p``: the cost is O((n + m)² d). Each sample is centred at its own mean, so order 1 is 0
-    and order 2 is ``‖C_x − C_y‖²_F/d²`` with covariances of divisor n. The paper's trade-off weights for this term
-    are very large (1e4 for order 3), as the value is small; its code samples entries of the tensors from order 4 up,
-    which estimates this number.
+    Each sample is centred at its own mean: order 1 is 0, order 2 ``‖C_x − C_y‖²_F/d²`` with divisor n, and samples of
+    one row give 0. The value is small, so the paper's weights are very large (1e4 for order 3); its code samples the
+    tensors' entries from order 4 up, which estimates this number. Source: Chen, Fu, Chen, Jin, Cheng, Jin, Hua, AAAI
+    2020, arXiv 1912.11976.
 
     Args:
-        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``.
         order: p ≥ 1, static.
         tile: as in :func:`~dalib.discrepancy.mmd.mmd2`.
-
-    Returns: scalar ≥ 0 up to rounding, float32 or wider. 0 for samples of one row each.
-    Raises an InputError on other shapes or dtypes, or an order that is no integer ≥ 1.
-    Source: Chen, Fu, Chen, Jin, Cheng, Jin, Hua, AAAI 2020, arXiv 1912.11976.
     """
     check_samples(x=x, y=y)
     if not isinstance(order, int) or order < 1:
         raise input_error("order", got=order, expected="an integer ≥ 1")
     x, y = at_least_float32(x), at_least_float32(y)
     x, y = x - jnp.mean(x, axis=0)[None], y - jnp.mean(y, axis=0)[None]
+    # ⟨a^{⊗p}, b^{⊗p}⟩ = ⟨a, b⟩^p: a polynomial-kernel MMD in O((n + m)² d), without the d^p entries.
     gram = functools.partial(polynomial_gram, order)
     rows = tile_rows(x.shape[0], y.shape[0], tile)
     if rows:

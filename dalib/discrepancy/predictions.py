@@ -1,9 +1,7 @@
 """Penalties on unlabelled predictions: entropies, class confusion, nuclear norms.
 
-All take logits and work with their log-softmax, so that one-hot predictions and logits of ±1e4 give finite values and
-gradients. Batch means are over the rows given: under data parallelism, over the global batch.
-
-Other shapes or dtypes than those stated raise an InputError.
+All take logits ``[n, C]`` and work with their log-softmax: one-hot predictions and logits of ±1e4 give finite values
+and gradients. Means are over the rows given: under data parallelism, over the global batch.
 """
 
 import math
@@ -19,13 +17,9 @@ from dalib.discrepancy.spectral import HIGHEST, nuclear_norm
 
 
 def entropies(logits: Array, *, epsilon: float = 0.0) -> Array:
-    """Shannon entropy of each prediction, ``H(p) = −Σ_k p_k ln p_k``, in nats.
+    """Shannon entropy of each prediction ``[n]``, ``H(p) = −Σ_k p_k ln p_k``, in nats, from 0 to ln C.
 
-    Args:
-        logits: ``[n, C]``.
-        epsilon: added inside the logarithm; TLlib's numbers have 1e-5 there, which costs 5e-5 at worst.
-
-    Returns: ``[n]``, from 0 to ln C.
+    ``epsilon`` is added inside the logarithm; TLlib's numbers have 1e-5 there, which costs 5e-5 at worst.
     """
     log_p = _log_softmax(logits)
     p = jnp.exp(log_p)
@@ -33,16 +27,15 @@ def entropies(logits: Array, *, epsilon: float = 0.0) -> Array:
 
 
 def mean_entropy(logits: Array, *, epsilon: float = 0.0) -> Array:
-    """Mean over the batch of :func:`entropies`: the term of entropy minimisation (Grandvalet, Bengio, NIPS 2004)."""
+    """Mean of :func:`entropies`: the term of entropy minimisation (Grandvalet, Bengio, NIPS 2004)."""
     return jnp.mean(entropies(logits, epsilon=epsilon))
 
 
 def mutual_information(logits: Array) -> Array:
-    """``H(p̄) − mean H(p)`` of ``[n, C]``: how certain each prediction is and how evenly the batch spreads over the
+    """``H(p̄) − mean H(p)``, from 0 to ln C: how certain predictions are, and how evenly the batch spreads over the
     classes.
 
     Information maximisation, and SHOT's first term, **minimise its negative**. It presumes roughly balanced classes.
-    Returns: scalar from 0 to ln C.
     Source: Krause, Perona, Gomes, NIPS 2010. Liang, Hu, Feng, ICML 2020, arXiv 2002.08546.
     """
     log_mean = _log_mean_probability(_log_softmax(logits))
@@ -52,23 +45,20 @@ def mutual_information(logits: Array) -> Array:
 def class_confusion(
     logits: Array, *, weights: Array | None = None, temperature: float | Array = 1.0, mask: Array | None = None
 ) -> Array:
-    """Class confusion matrix with rows summing to 1: ``M_cc' = Σ_i w_i p_ic p_ic' / Σ_i w_i p_ic``.
-
-    The quotient is a softmax over examples, so a class of vanishing mass has a row too: the limit of the formula.
+    """Class confusion matrix ``[C, C]`` with rows summing to 1: ``M_cc' = Σ_i w_i p_ic p_ic' / Σ_i w_i p_ic``.
 
     Args:
         logits: ``[n, C]``.
         weights: ``[n]`` > 0, of any scale; None for equal ones.
         temperature: T > 0 of ``p = softmax(logits / T)``.
         mask: ``[n]`` booleans, rows to keep; None for all. With none kept the matrix is that of all rows.
-
-    Returns: ``[C, C]``.
     """
     check_positive(temperature=temperature)
     log_p = _log_softmax(logits, temperature)
     for name, rows in (("weights", weights), ("mask", mask)):
         if rows is not None and rows.shape != log_p.shape[:1]:
             raise input_error(name, got=f"shape {rows.shape}", expected=f"one for each row, shape {log_p.shape[:1]}")
+    # The quotient is a softmax over examples, so a class of vanishing mass has a row too: the formula's limit.
     shares = log_p if weights is None else log_p + jnp.log(weights)[:, None]
     if mask is not None:
         shares = jnp.where(mask[:, None] | ~jnp.any(mask), shares, jnp.finfo(shares.dtype).min / 2)
@@ -82,15 +72,11 @@ def certainty_weights(logits: Array, *, temperature: float | Array = 1.0, epsilo
 
 
 def mcc(logits: Array, *, temperature: float | Array = 2.5, epsilon: float = 0.0) -> Array:
-    """Minimum class confusion: the off-diagonal sum of the class confusion matrix over C.
+    """Minimum class confusion: the off-diagonal sum of the class confusion matrix over C, from 0 to (C − 1)/C.
 
-    Args:
-        logits: ``[n, C]``, of the target.
-        temperature: T > 0.
-        epsilon: inside the entropy's logarithm of the weights; TLlib's numbers have 1e-5.
-
-    Returns: scalar from 0 to (C − 1)/C. A class that no row predicts counts as wholly confused, 1/C, as in the limit.
-    Source: Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699.
+    ``temperature`` is T > 0; ``epsilon`` is inside the entropy's logarithm of the weights (1e-5 in TLlib's numbers). A
+    class that no row predicts counts as wholly confused, 1/C, as in the limit. Source: Jin, Wang, Long, Wang, ECCV
+    2020, arXiv 1912.03699.
     """
     weights = certainty_weights(logits, temperature=temperature, epsilon=epsilon)
     confusion = class_confusion(logits, weights=weights, temperature=temperature)
@@ -99,18 +85,16 @@ def mcc(logits: Array, *, temperature: float | Array = 2.5, epsilon: float = 0.0
 
 
 def bnm(logits: Array) -> Array:
-    """Batch nuclear-norm maximisation of ``[n, C]``: ``−‖softmax(logits)‖_* / n``, a scalar < 0 to minimise.
+    """Batch nuclear-norm maximisation: ``−‖softmax(logits)‖_* / n``, a scalar < 0 to minimise.
 
-    Some code averages the singular values instead, which is this times ``n / min(n, C)``.
-    Source: Cui, Wang, Zhuo, Li, Huang, Tian, CVPR 2020, arXiv 2003.12237.
+    Some code averages the singular values instead, which is this times ``n / min(n, C)``. Source: Cui, Wang, Zhuo, Li,
+    Huang, Tian, CVPR 2020, arXiv 2003.12237.
     """
     return -nuclear_norm(jnp.exp(_log_softmax(logits))) / logits.shape[0]
 
 
 def fbnm(logits: Array) -> Array:
     """Fast BNM: minus the sum of the min(n, C) largest column norms of the predictions, over n; no SVD.
-
-    Arguments, result and errors are those of :func:`bnm`.
 
     Source: Cui, Wang, Zhuo, Li, Huang, Tian, 2021, arXiv 2107.06154.
     """
@@ -119,13 +103,13 @@ def fbnm(logits: Array) -> Array:
 
 
 def class_balance(logits: Array) -> Array:
-    """Mean over classes of the binary cross-entropy between the mean prediction and 1/C, of ``[n, C]``.
+    """Mean over classes of the binary cross-entropy between the mean prediction and 1/C.
 
-    Returns: scalar ≥ 0, least for balanced predictions (and not 0 there).
-    Source: French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208.
+    It is least (not 0) for balanced predictions. Source: French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208.
     """
     log_mean = _log_mean_probability(_log_softmax(logits))
     share = 1 / logits.shape[1]
+    # 1 − p̄ without cancellation, and at least rounding, where one class takes all.
     rest = jnp.maximum(-jnp.expm1(log_mean), jnp.finfo(log_mean.dtype).eps)
     return -jnp.mean(share * log_mean + (1 - share) * jnp.log(rest))
 

@@ -10,10 +10,7 @@ from dalib.discrepancy.distances import at_least_float32, safe_norm
 
 
 def random_directions(key: Array, width: int, count: int = 128) -> Array:
-    """Uniform unit vectors as the columns of a float32 ``[width, count]`` array.
-
-    Raises an InputError for a width or count below 1.
-    """
+    """Uniform unit vectors as the columns of a float32 ``[width, count]`` array; both ≥ 1."""
     check_positive(width=width, count=count)
     directions = jax.random.normal(key, (width, count), jnp.float32)  # the same directions with and without x64
     return directions / jnp.maximum(safe_norm(directions, axis=0), jnp.finfo(directions.dtype).tiny)[None]
@@ -30,21 +27,16 @@ def sliced_wasserstein(
 ) -> Array:
     """Sliced Wasserstein distance to its power: the mean over directions θ of ``W_p^p(x·θ, y·θ)``.
 
-    For n = m it is ``mean (sort(x·θ) − sort(y·θ))^p`` over positions and directions. The SWD method applies it to the
-    softmax outputs of two heads on one batch; between domains it aligns features. Take fresh directions at every
-    step: ``key = fold_in(key, step)``.
+    For n = m it is ``mean (sort(x·θ) − sort(y·θ))^p`` over positions and directions. SWD applies it to two heads'
+    softmax outputs on one batch; between domains it aligns features. Take fresh directions at every step: ``key =
+    fold_in(key, step)``. Source: Lee, Batra, Baig, Ulbricht, CVPR 2019, arXiv 1903.04064.
 
     Args:
-        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
+        x, y: ``[n, d]`` and ``[m, d]``.
         key: random key for :func:`random_directions`; exclusive with ``directions``.
         num_directions: M, with ``key``.
         directions: ``[d, M]`` unit columns.
         order: p ≥ 1, static.
-
-    Returns: scalar ≥ 0, float32 or wider.
-    Raises an InputError on other shapes or dtypes, unless exactly one of ``key`` and ``directions`` is given, or for an
-    order that is no integer ≥ 1.
-    Source: Lee, Batra, Baig, Ulbricht, CVPR 2019, arXiv 1903.04064.
     """
     check_samples(x=x, y=y)
     if (key is None) == (directions is None):
@@ -65,24 +57,18 @@ def sliced_wasserstein(
 
 
 def wasserstein_1d(x: Array, y: Array, *, order: int = 2) -> Array:
-    """Exact ``W_p^p`` between the columns of two samples: ``∫_0^1 |F_x⁻¹(u) − F_y⁻¹(u)|^p du``.
+    """Exact ``W_p^p`` ``[M]`` between the columns of two samples ``[n, M]``, ``[m, M]``: ``∫_0^1 |F_x⁻¹(u) −
+    F_y⁻¹(u)|^p du``.
 
-    Both quantile functions are steps; the integral is summed over their merged steps, which are known from n and m
-    alone. For n = m that is the mean over sorted positions.
-
-    Args:
-        x: ``[n, M]``, one distribution a column.
-        y: ``[m, M]``; n and m may differ.
-        order: p ≥ 1, static.
-
-    Returns: ``[M]``, each ≥ 0.
-    Raises an InputError on other shapes or dtypes, or an order that is no integer ≥ 1.
+    ``order`` is p ≥ 1, static.
     """
     check_samples(x=x, y=y)
     if not isinstance(order, int) or order < 1:
         raise input_error("order", got=order, expected="an integer ≥ 1")
     x, y = jnp.sort(at_least_float32(x), axis=0), jnp.sort(at_least_float32(y), axis=0)
     n, m = x.shape[0], y.shape[0]
+    # Quantile functions of equally many steps: the mean over sorted positions. Otherwise the integral is a sum over
+    # their merged steps, which n and m alone decide.
     if n == m:
         return jnp.mean(jnp.abs(x - y) ** order, axis=0)
     # Step ends in units of 1/(nm), as integers: merging them in floating point would leave slivers.

@@ -1,7 +1,4 @@
-"""Discrepancies of singular values and subspaces: nuclear norms, BSP, BSS, AFN and RSD.
-
-Other shapes or dtypes than those stated raise an InputError.
-"""
+"""Discrepancies of singular values and subspaces: nuclear norms, BSP, BSS, AFN and RSD."""
 
 import functools
 
@@ -26,10 +23,9 @@ matmul = functools.partial(jnp.matmul, precision=HIGHEST)
 
 @jax.custom_jvp
 def symmetric_log(matrix: Array) -> Array:
-    """Logarithm ``[d, d]`` of a symmetric positive definite matrix.
+    """Logarithm ``[d, d]`` of a symmetric positive definite matrix; first derivatives only.
 
-    Eigenvalues below rounding (ε_machine · d times the largest) are raised to it. The derivative uses divided
-    differences ``(log λ_i − log λ_j)/(λ_i − λ_j)`` with their limit ``1/λ`` at ties. First derivatives only.
+    Eigenvalues below rounding (ε_machine · d times the largest) are raised to it.
     """
     values, vectors = _floored_eigh(matrix)
     return matmul(vectors * jnp.log(values)[None], vectors.T)
@@ -41,6 +37,7 @@ def _symmetric_log_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[A
     log = matmul(vectors * jnp.log(values)[None], vectors.T)
     # log λ_i − log λ_j = 2 atanh(u) with u = (λ_i − λ_j)/(λ_i + λ_j): no digits are lost near a tie, where the
     # series of atanh(u)/u takes over.
+    # Divided differences (log λ_i − log λ_j)/(λ_i − λ_j), with the limit 1/λ at ties.
     total = values[:, None] + values[None, :]
     u = (values[:, None] - values[None, :]) / total
     near = jnp.abs(u) < 1e-2
@@ -66,11 +63,9 @@ def _floored_eigh(matrix: Array) -> tuple[Array, Array]:
 
 
 def nuclear_norm(matrix: Array, *, floor: float | Array = 0.0) -> Array:
-    """Sum of the singular values of ``[n, m]``, float32 or wider, with gradient ``U Vᵀ``.
+    """Sum of the singular values of ``[n, m]``, with gradient ``U Vᵀ``.
 
     Singular values at most ``floor``, or within rounding of 0, count as 0 in value and gradient.
-
-    Raises an InputError unless the matrix is a floating array of two axes.
     """
     check_samples(matrix=matrix)
     # LAPACK has no half precision.
@@ -83,10 +78,11 @@ def nuclear_norm(matrix: Array, *, floor: float | Array = 0.0) -> Array:
 def squared_singular_values(matrix: Array, *, count: int, smallest: bool = False) -> Array:
     """The ``count`` largest (or smallest) squared singular values ``[count]`` of ``[n, d]``, in rising order.
 
-    From the eigenvectors of the smaller Gram matrix, as ``‖matrix · v‖²`` with v without gradient: exact to second
-    order in the error of v, with the right gradient wherever it exists and a subgradient at ties.
+    The gradient is right wherever it exists, and a subgradient at ties.
     """
     rows, columns = matrix.shape
+    # ‖matrix · v‖² with eigenvectors v of the smaller Gram matrix, without gradient: exact to second order in the error
+    # of v.
     tall = matrix.T if rows < columns else matrix
     gram = lax.stop_gradient(matmul(tall.T, tall))
     vectors = jnp.linalg.eigh(gram)[1]
@@ -98,8 +94,8 @@ def squared_singular_values(matrix: Array, *, count: int, smallest: bool = False
 def svd(matrix: Array) -> tuple[Array, Array, Array]:
     """Thin SVD ``(U [n, k], s [k], V [m, k])`` of ``[n, m]`` with ``matrix = U diag(s) Vᵀ`` and k = min(n, m).
 
-    Where two squared singular values differ by less than rounding, the rotation between their vectors has no
-    derivative; it is taken as 0 there, and so is the inverse of a vanishing singular value. First derivatives only.
+    First derivatives only. Where two squared singular values differ by less than rounding, the rotation between their
+    vectors has no derivative; it is 0 there, and so is the inverse of a vanishing singular value.
     """
     u, s, vt = jnp.linalg.svd(matrix, full_matrices=False)
     return u, s, vt.T
@@ -129,19 +125,15 @@ def _svd_jvp(
 def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
     """Representation subspace distance: ``Σ sin θ_i + weight · ‖|P| − |Q|‖_F``.
 
-    θ are the principal angles between the spans of the rows of x and y, P and Q the rotations that align the bases
-    ``U_x``, ``U_y`` of left singular vectors: ``U_xᵀ U_y = P cos(θ) Qᵀ``. The second term (bases mismatch penalisation)
-    compares the bases themselves and needs distinct singular values; at ties it has no derivative along the tied
-    rotation, taken as 0. Unlike norm-based terms it leaves the scale of the features alone, which regression needs.
+    θ are the principal angles between the spans of the rows of x and y. The rotations P and Q align the bases of left
+    singular vectors: ``U_xᵀ U_y = P cos(θ) Qᵀ``. The second term (bases mismatch penalisation) needs distinct singular
+    values; at ties its derivative along the tied rotation is 0. The features' scale stays, which regression needs.
+    Angles below 8 d ε_machine count as 0, without gradient. Source: Chen, Wang, Wang, Long, ICML 2021.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; if n and m differ, the leading min(n, m) singular directions of each are compared.
+        x, y: ``[n, d]`` and ``[m, d]`` with min(n, m) < d, or each span is the whole space; the leading min(n, m)
+            singular directions of each are compared.
         weight: trade-off of the bases mismatch.
-
-    Returns: scalar ≥ 0, float32 or wider. Angles below 8 d ε_machine count as 0, without gradient.
-    Raises an InputError on other shapes or dtypes, or if min(n, m) ≥ d: then each span is the whole space.
-    Source: Chen, Wang, Wang, Long, Representation Subspace Distance for Domain Adaptation Regression, ICML 2021.
     """
     check_samples(x=x, y=y)
     directions = min(x.shape[0], y.shape[0])
@@ -164,49 +156,31 @@ def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
 
 
 def bsp(x: Array, *, count: int = 1) -> Array:
-    """Batch spectral penalty: the sum of the ``count`` largest squared singular values of the features.
+    """Batch spectral penalty: the sum of the ``count`` ≤ min(n, d) largest squared singular values of the features
+    ``[n, d]``.
 
-    Added to an adversarial method, once per domain, it keeps a few directions from carrying all transferability. It
-    is a sum over the batch: its weight belongs to a batch size.
-
-    Args:
-        x: ``[n, d]``.
-        count: k ≥ 1, at most min(n, d).
-
-    Returns: scalar ≥ 0, float32 or wider.
-    Raises an InputError on other shapes or dtypes, or ``count`` out of range.
-    Source: Chen, Wang, Long, Wang, Transferability vs. Discriminability: Batch Spectral Penalization for Adversarial
-    Domain Adaptation, ICML 2019.
+    Added to an adversarial method, once per domain, it keeps a few directions from carrying all transferability. It is
+    a sum over the batch: its weight belongs to a batch size. Source: Chen, Wang, Long, Wang, ICML 2019.
     """
     _check_spectrum(x, count)
     return jnp.sum(squared_singular_values(at_least_float32(x), count=count))
 
 
 def bss(x: Array, *, count: int = 1) -> Array:
-    """Batch spectral shrinkage: the sum of the ``count`` smallest squared singular values of the features.
+    """Batch spectral shrinkage: the sum of the ``count`` ≤ min(n, d) smallest squared singular values of ``[n, d]``.
 
-    A fine-tuning penalty on the least transferable directions. With n ≥ d it acts on the d directions of the features,
-    with n < d on those that the batch spans. Arguments, result and errors are those of :func:`bsp`.
-
-    Source: Chen, Wang, Fu, Long, Wang, Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for
-    Safe Transfer Learning, NeurIPS 2019.
+    A fine-tuning penalty on the least transferable directions: those of the features for n ≥ d, otherwise those that
+    the batch spans. Source: Chen, Wang, Fu, Long, Wang, NeurIPS 2019.
     """
     _check_spectrum(x, count)
     return jnp.sum(squared_singular_values(at_least_float32(x), count=count, smallest=True))
 
 
 def afn(x: Array, *, step: float | Array = 1.0) -> Array:
-    """Stepwise adaptive feature norm of one domain: ``mean (‖f‖ − sg(‖f‖ + Δ))²``.
+    """Stepwise adaptive feature norm of one domain ``[n, d]``: ``mean (‖f‖ − sg(‖f‖ + Δ))²``, Δ = ``step``.
 
-    The value is always Δ²; only its gradient means anything: it pushes every norm outwards by the same amount. Add it
-    for the source and for the target.
-
-    Args:
-        x: ``[n, d]``.
-        step: Δ.
-
-    Returns: scalar Δ². A row of zeros gets no gradient.
-    Source: Xu, Li, Yang, Lin, ICCV 2019, arXiv 1811.07456.
+    The value is always Δ²; its gradient pushes every norm but 0 outwards by the same amount. Add it for source and
+    target. Source: Xu, Li, Yang, Lin, ICCV 2019, arXiv 1811.07456.
     """
     check_samples(x=x)
     norms = safe_norm(at_least_float32(x))

@@ -32,20 +32,15 @@ Gram = Callable[[Any, Any, Any], Array]
 
 
 def tile_rows(n: int, m: int, tile: int | None) -> int:
-    """Rows of a tile to use, or 0 for the dense form.
+    """Rows of a tile for samples of n and m rows, or 0 for the dense form.
 
-    Args:
-        n: rows of the first sample.
-        m: rows of the second.
-        tile: what the caller asked for: a number of rows, 0 for dense, None for automatic: dense up to ``n + m`` =
-            :data:`CPU_DENSE_ROWS` or :data:`DENSE_ROWS`, by the platform that is traced for, and tiles above. Over k
-            devices each holds a k-th of the pair matrices, so the dense form goes up to √k times as many rows; it is
-            shared out among them, while tiles, one after the other, are not.
-
-    Raises an InputError if ``tile`` is negative or no integer.
+    ``tile`` is the caller's wish: rows, 0 for dense, None for automatic: dense up to ``n + m`` = :data:`CPU_DENSE_ROWS`
+    or :data:`DENSE_ROWS`, by the platform that is traced for, and tiles above.
     """
     if tile is None:
         dense, tiled = (DENSE_ROWS, TILE_ROWS) if platform() != "cpu" else (CPU_DENSE_ROWS, CPU_TILE_ROWS)
+        # Over k devices each holds a k-th of the pair matrices, so √k times as many rows fit; tiles come one after the
+        # other and are not shared out.
         return tiled if n + m > dense * devices() ** 0.5 else 0
     if not isinstance(tile, int) or tile < 0:
         raise input_error("tile", got=tile, expected="rows of a tile, 0 for the dense form, None for automatic")
@@ -56,9 +51,8 @@ def tile_rows(n: int, m: int, tile: int | None) -> int:
 def pair_sum(gram: Gram, distinct: bool, tile: int, parameters: Any, rows: Any, left: Array, right: Array) -> Array:
     """``Σ_ij (left_i · right_j) gram(rows_i, rows_j)`` over all ordered pairs of N rows, tile by tile.
 
-    Only tiles on and above the diagonal are visited, so ``left_i · right_j`` must be symmetric in i and j. The
-    gradient with respect to ``rows`` is exact; that of ``parameters`` and of the weights is defined as 0. Reverse mode
-    only; for second derivatives use a dense form.
+    The gradient of ``rows`` is exact; those of ``parameters`` and weights are defined as 0. Reverse mode only; for
+    second derivatives use a dense form.
 
     Args:
         gram: the symmetric kernel.
@@ -66,10 +60,8 @@ def pair_sum(gram: Gram, distinct: bool, tile: int, parameters: Any, rows: Any, 
         tile: rows of a tile.
         parameters: pytree of kernel widths and the like.
         rows: pytree of ``[N, ...]`` arrays.
-        left: ``[N, r]``.
-        right: ``[N, r]``.
-
-    Returns: scalar of the dtype of ``left``.
+        left, right: ``[N, r]``; ``left_i · right_j`` must be symmetric in i and j, as only tiles on and above the
+            diagonal are visited.
     """
     return _sweep(gram, distinct, tile, parameters, rows, left, right, with_gradient=False)[0]
 

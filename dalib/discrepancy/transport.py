@@ -18,14 +18,12 @@ from dalib.discrepancy.distances import at_least_float32, mean_squared_distance,
 
 
 class Transport(NamedTuple):
-    """Entropic optimal transport between two discrete distributions.
+    """Entropic optimal transport between two discrete distributions; ``plan``, ``f`` and ``g`` are without gradient.
 
     Attributes:
         value: scalar ``⟨P, C⟩ + ε KL(P | a bᵀ)``. Its gradient with respect to the cost is the plan.
-        plan: ``[n, m]``, without gradient; its column sums are ``b`` to rounding, its row sums ``a`` to the
-            tolerance.
-        f: potential ``[n]`` of the rows, without gradient.
-        g: potential ``[m]`` of the columns, likewise.
+        plan: ``[n, m]``; its column sums are ``b`` to rounding, its row sums ``a`` to the tolerance.
+        f, g: potentials ``[n]`` of the rows and ``[m]`` of the columns.
         error: scalar, L1 distance of the plan's row sums from ``a``.
         converged: whether ``error`` reached the tolerance.
         iterations: how many were made.
@@ -66,27 +64,19 @@ def sinkhorn(
     tolerance: float = 1e-4,
     max_iterations: int = 1000,
 ) -> Transport:
-    """Solves ``min_P ⟨P, C⟩ + ε KL(P | a bᵀ)`` over plans with margins a and b, by log-domain iterations.
+    """Solve ``min_P ⟨P, C⟩ + ε KL(P | a bᵀ)`` over plans with margins a and b, by log-domain iterations.
 
-    Gradients follow the envelope theorem: the loop is not differentiated, the cost gets the plan as its gradient. (The
-    number ``⟨P, C⟩`` alone is not stationary in P: differentiate ``value``, or ``jnp.sum(plan * cost)`` with the plan
-    held fixed, as DeepJDOT does.)
+    The number ``⟨P, C⟩`` alone is not stationary in P: differentiate ``value``, or ``jnp.sum(plan * cost)`` with the
+    plan held fixed, as DeepJDOT does. Source: Cuturi, NIPS 2013, arXiv 1306.0895. Peyré, Cuturi, Computational Optimal
+    Transport, 2019.
 
     Args:
         cost: ``[n, m]``, finite.
-        epsilon: > 0, in units of the cost. Small values need many iterations; float32 wants ε ≥ 1e-2 of the typical
-            cost.
-        a: ``[n]`` weights ≥ 0 that sum to 1; None is uniform.
-        b: ``[m]``, likewise.
-        symmetric: says that the cost is symmetric and b is a, as between a sample and itself: both potentials are
-            then one, and averaged updates find it in far fewer iterations.
+        epsilon: > 0, in units of the cost. Small values need many iterations; float32 wants ≥ 1e-2 of the typical cost.
+        a, b: ``[n]`` and ``[m]`` weights ≥ 0 that sum to 1; None is uniform.
+        symmetric: says that the cost is symmetric and b is a, as between a sample and itself.
         tolerance: stops when the plan's row sums are this close to ``a`` in L1.
         max_iterations: stops then in any case; see ``converged``.
-
-    Returns: a :class:`Transport`.
-    Raises an InputError on a cost that is no floating matrix, weights of another shape, or numbers ≤ 0.
-    Source: Cuturi, Sinkhorn Distances, NIPS 2013, arXiv 1306.0895. Peyré, Cuturi, Computational Optimal Transport,
-    2019.
     """
     check_samples(cost=cost)
     check_positive(epsilon=epsilon, tolerance=tolerance, max_iterations=max_iterations)
@@ -94,6 +84,7 @@ def sinkhorn(
     log_a = _log_weights("a", a, cost.shape[0], cost.dtype)
     log_b = _log_weights("b", b, cost.shape[1], cost.dtype)
     epsilon = lax.stop_gradient(jnp.asarray(epsilon, cost.dtype))
+    # Envelope theorem: the loop is not differentiated; the cost gets the plan as its gradient, at the end.
     scaled = lax.stop_gradient(cost) / epsilon
 
     # All potentials below are in units of epsilon.
@@ -110,6 +101,7 @@ def sinkhorn(
     def iterate(state: tuple[Array, Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array, Array]:
         _, _, next_f, _, count = state
         f = next_f
+        # Symmetric problems have one potential, which averaged updates find in far fewer iterations.
         g = f if symmetric else from_rows(f)
         next_f = from_columns(g)
         # exp(f - next_f) is the ratio of the row sums of the plan of (f, g) to a: the error comes for free.
@@ -140,21 +132,17 @@ def sinkhorn_divergence(
 ) -> Divergence:
     """Sinkhorn divergence ``OT_ε(x, y) − ½ OT_ε(x, x) − ½ OT_ε(y, y)`` with squared Euclidean cost, uniform weights.
 
-    Between the squared Wasserstein distance (ε → 0) and the squared distance of the means (ε → ∞). The three problems
-    share one ε. Memory and each iteration cost O((n + m)²).
+    It is between the squared Wasserstein distance (ε → 0) and the squared distance of the means (ε → ∞). Memory and
+    each iteration cost O((n + m)²). Differentiate its ``value``: 0 with gradient 0 when all rows are equal. Source:
+    Genevay, Peyré, Cuturi, AISTATS 2018, arXiv 1706.00292. Feydy, Séjourné, Vialard, Amari, Trouvé, Peyré, AISTATS
+    2019, arXiv 1810.08278.
 
     Args:
-        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
-        epsilon: > 0; with ``scale="mean"`` relative to the mean squared distance of the pooled rows (behind
-            stop_gradient), so that it does not depend on the units of the features.
-        scale: ``"mean"``, or ``"none"`` for an ε in units of the cost.
-        tolerance: as in :func:`sinkhorn`.
-        max_iterations: as in :func:`sinkhorn`.
-
-    Returns: a :class:`Divergence`; differentiate its ``value``. 0 with gradient 0 when all rows are equal.
-    Raises an InputError on other shapes or dtypes, an unknown scale, or numbers ≤ 0.
-    Source: Genevay, Peyré, Cuturi, AISTATS 2018, arXiv 1706.00292. Feydy, Séjourné, Vialard, Amari, Trouvé, Peyré,
-    AISTATS 2019, arXiv 1810.08278.
+        x, y: ``[n, d]`` and ``[m, d]``.
+        epsilon: > 0, shared by the three problems.
+        scale: ``"mean"`` for an ε relative to the mean squared distance of the pooled rows (without gradient), whatever
+            the features' units; ``"none"`` for one in units of the cost.
+        tolerance, max_iterations: as in :func:`sinkhorn`.
     """
     check_samples(x=x, y=y)
     check_positive(epsilon=epsilon)

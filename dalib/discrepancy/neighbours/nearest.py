@@ -1,7 +1,4 @@
-"""Nearest neighbours: exact ones in tiles, and the divergence estimated from them.
-
-Other shapes or dtypes than those stated raise an InputError.
-"""
+"""Nearest neighbours: exact ones in tiles, and the divergence estimated from them."""
 
 import functools
 import math
@@ -30,19 +27,16 @@ class Neighbours(NamedTuple):
 
 
 def nearest_neighbours(x: Array, y: Array | None = None, *, k: int = 1, tile: int | None = None) -> Neighbours:
-    """The k nearest rows of ``y`` for every row of ``x``.
+    """The k nearest rows of ``y`` ``[m, d]`` for every row of ``x`` ``[n, d]``: squared distances and indices.
 
-    The gradient of the distances is that with the neighbours held fixed, which is their gradient wherever there is no
-    tie. At a tie the lower index is the nearer; rows nearer to one another than rounding may change places.
+    The gradient holds the neighbours fixed, which is right wherever there is no tie. At a tie the lower index is the
+    nearer; rows nearer to one another than rounding may change places.
 
     Args:
-        x: ``[n, d]``.
-        y: ``[m, d]``; None means ``x`` itself, where no row is its own neighbour (an equal row is).
+        x, y: samples; None for y means ``x`` itself, where no row is its own neighbour (an equal row is).
         k: from 1 to m, static; with ``y=None`` to n − 1.
         tile: rows of a tile, for memory O((n + m) · (tile + d)) in value and gradient; 0 builds the distance matrix;
             None chooses as :func:`~dalib.discrepancy.tiled.tile_rows` does.
-
-    Returns: Squared distances, float32 or wider, and indices into ``y``.
     """
     check_samples(x=x, **({} if y is None else {"y": y}))
     itself = y is None
@@ -84,6 +78,7 @@ def search_tiled(x: Array, y: Array, k: int, itself: bool, tile: int) -> Array:
     def of_block(i: Array) -> Array:
         def better(best: tuple[Array, Array], j: Array) -> tuple[tuple[Array, Array], None]:
             row, column = i * tile + jnp.arange(tile), j * tile + jnp.arange(tile)
+            # Padded columns, and a row as its own neighbour.
             barred = (column >= m)[None] | (itself & (row[:, None] == column[None]))
             closeness = jnp.where(barred, -jnp.inf, -centred_squared_distances(of_x[i], of_y[j]))
             # The best so far come first: at a tie top_k takes the first.
@@ -100,20 +95,11 @@ def search_tiled(x: Array, y: Array, k: int, itself: bool, tile: int) -> Array:
 
 
 def same_sample_neighbours(x: Array, y: Array, *, k: int = 1, tile: int | None = None) -> Array:
-    """Share of the k nearest neighbours, in the pooled rows, that come from the row's own sample.
+    """Share of the k nearest neighbours, in the pooled rows, that come from the row's own sample; in [0, 1].
 
-    Schilling's two-sample statistic. Two samples of one distribution give ``(n(n − 1) + m(m − 1)) / (N(N − 1))`` in
-    expectation, near ½ for n = m; separate samples give 1. It is a step function: its gradient is 0.
-
-    Args:
-        x, y: ``[n, d]`` and ``[m, d]``; n and m may differ.
-        k: from 1 to n + m − 1.
-        tile: as in :func:`nearest_neighbours`.
-
-    Returns: scalar in [0, 1]. Equal rows everywhere give a number that depends on their order.
-    Raises an InputError as :func:`nearest_neighbours`.
-    Source: Schilling, Multivariate Two-Sample Tests Based on Nearest Neighbors, Journal of the American Statistical
-    Association 1986.
+    Schilling's two-sample statistic (Journal of the American Statistical Association 1986). Two samples of one
+    distribution give ``(n(n − 1) + m(m − 1)) / (N(N − 1))`` in expectation, near ½ for n = m; separate samples give 1.
+    Its gradient is 0. Equal rows everywhere give a number that depends on their order. k is from 1 to n + m − 1.
     """
     check_samples(x=x, y=y)
     pooled = lax.stop_gradient(jnp.concatenate([at_least_float32(x), at_least_float32(y)]))
@@ -123,27 +109,20 @@ def same_sample_neighbours(x: Array, y: Array, *, k: int = 1, tile: int | None =
 
 
 def nearest_neighbour_divergence(x: Array, y: Array, *, k: int = 1, tile: int | None = None) -> Array:
-    """Estimate of KL(P ‖ Q) from ``x ~ P`` and ``y ~ Q``: ``d/n Σ_i ln(ν_k(i)/ρ_k(i)) + ln(m/(n − 1))``.
+    """Estimate of KL(P ‖ Q) in nats from ``x ~ P``, ``y ~ Q``: ``d/n Σ_i ln(ν_k(i)/ρ_k(i)) + ln(m/(n − 1))``; n > k, m
+    ≥ k.
 
-    ν_k(i) is the distance of x_i to its k-th nearest row of ``y``, ρ_k(i) that to its k-th nearest other row of ``x``.
-    Consistent in n and m for densities; **may be negative**, and slow to converge in many dimensions.
-
-    Args:
-        x, y: ``[n, d]`` with n > k and ``[m, d]`` with m ≥ k; n and m may differ.
-        k: static; larger ones lower the variance.
-        tile: as in :func:`nearest_neighbours`.
-
-    Returns: scalar in nats, float32 or wider. Distances below rounding (the dtype's epsilon of the root mean squared
-    distance) count as that, without gradient, so equal rows are finite; all rows equal give ``ln(m/(n − 1))``.
-    Raises an InputError as :func:`nearest_neighbours`.
-    Source: Wang, Kulkarni, Verdú, Divergence Estimation for Multidimensional Densities via k-Nearest-Neighbor
-    Distances, IEEE Transactions on Information Theory 2009.
+    ν_k(i) is the distance of x_i to its k-th nearest row of ``y``, ρ_k(i) that to its k-th nearest other row of ``x``;
+    a larger k lowers the variance. Consistent in n and m for densities; **may be negative**, and slow to converge in
+    many dimensions. Source: Wang, Kulkarni, Verdú, IEEE Transactions on Information Theory 2009.
     """
     check_samples(x=x, y=y)
     x, y = at_least_float32(x), at_least_float32(y)
     across = nearest_neighbours(x, y, k=k, tile=tile).squared[:, -1]
     within = nearest_neighbours(x, k=k, tile=tile).squared[:, -1]
     spread = lax.stop_gradient(mean_squared_distance(x, y))
+    # Distances below rounding count as that, without gradient: equal rows are finite, and all rows equal give ln(m/(n −
+    # 1)).
     floor = jnp.where(spread > 0, spread * jnp.finfo(x.dtype).eps ** 2, 1)
     log = functools.partial(_log_at_least, floor)
     return 0.5 * x.shape[1] * jnp.mean(log(across) - log(within)) + math.log(y.shape[0] / (x.shape[0] - 1))

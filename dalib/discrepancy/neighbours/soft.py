@@ -1,7 +1,4 @@
-"""Soft neighbourhood density: how many rows look alike to each row.
-
-Other shapes or dtypes than those stated raise an InputError.
-"""
+"""Soft neighbourhood density: how many rows look alike to each row."""
 
 import functools
 from typing import Any
@@ -16,22 +13,18 @@ from dalib.discrepancy.tiled import tile_rows
 
 
 def soft_neighbourhood_density(x: Array, *, temperature: float | Array = 0.05, tile: int | None = None) -> Array:
-    """SND: ``mean_i H(softmax over j ≠ i of ⟨v_i, v_j⟩ / T)`` with rows ``v = x/‖x‖``, in nats.
+    """SND: ``mean_i H(softmax over j ≠ i of ⟨v_i, v_j⟩ / T)`` with rows ``v = x/‖x‖``, in nats, from 0 to ln(n − 1).
 
-    Large where each row has many equally similar rows, as in dense clusters. As a validator it is maximised, on the
-    target's softmax outputs or features; it **rewards collapse** (all rows equal have the largest value), and its
-    range depends on n, so values of different n cannot be compared.
+    It is large where each row has many equally similar rows, as in dense clusters. As a validator it is maximised, on
+    the target's softmax outputs or features. It **rewards collapse**: equal rows give ln(n − 1), with gradient 0.
+    Values of different n cannot be compared. Source: Saito, Kim, Teterwak, Sclaroff, Darrell, Saenko, ICCV 2021, arXiv
+    2108.10860.
 
     Args:
-        x: ``[n, d]`` with n ≥ 2: features, or probabilities (as in the paper). A row of zeros is equally similar, 0,
-            to all.
+        x: ``[n, d]`` with n ≥ 2: features, or probabilities (as in the paper). A row of zeros is equally similar to
+            all.
         temperature: T > 0.
-        tile: rows of a tile, for memory O(n · (tile + d)) in value and gradient; 0 builds the similarity matrix; None
-            chooses as :func:`~dalib.discrepancy.tiled.tile_rows` does for n rows. The number is the same but for
-            rounding. Tiles support first derivatives in reverse mode.
-
-    Returns: scalar from 0 to ln(n − 1), float32 or wider; ln(n − 1) with gradient 0 when all rows are equal.
-    Source: Saito, Kim, Teterwak, Sclaroff, Darrell, Saenko, ICCV 2021, arXiv 2108.10860.
+        tile: as in :func:`~dalib.discrepancy.mmd.mmd2`, for memory O(n · (tile + d)).
     """
     check_samples(x=x)
     check_positive(temperature=temperature)
