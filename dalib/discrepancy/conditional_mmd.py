@@ -1,5 +1,4 @@
-"""Maximum mean discrepancy of samples with labels: one class at a time (DSAN), or jointly with the predictions
-(JAN)."""
+"""Maximum mean discrepancy of samples with labels: class by class (DSAN), or jointly with predictions (JAN)."""
 
 import functools
 from collections.abc import Sequence
@@ -38,8 +37,7 @@ def class_mmd2(
 
     ``mean_c [w_cᵀ K_xx w_c + v_cᵀ K_yy v_c − 2 w_cᵀ K_xy v_c]`` with ``w_c`` uniform over the source rows of class c
     and ``v_c`` proportional to ``p_c``, the target rows' predicted probability. A class is shared if it has a source
-    row and is the argmax of a target row. Source: Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He, TNNLS 2020, arXiv
-    2106.09388.
+    row and is the argmax of a target row. Source: Zhu et al., TNNLS 2020, arXiv 2106.09388.
 
     Args:
         x, y: features of source ``[n, d]`` and target ``[m, d]``.
@@ -71,8 +69,7 @@ def class_mmd2(
 def class_weights(x_labels: Array, y_probabilities: Array) -> tuple[Array, Array]:
     """Weights ``[n, C]`` and ``[m, C]`` of the rows in each class, without gradient.
 
-    Columns of shared classes sum to ``1/√(number of shared classes)``, so that products average over them; others are
-    0.
+    Columns of shared classes sum to ``1/√(number of shared classes)``, so that products average; others are 0.
     """
     classes = y_probabilities.shape[1]
     dtype = y_probabilities.dtype
@@ -124,12 +121,11 @@ def joint_mmd2(
     tllib_offset: bool = False,
     tile: int | None = None,
 ) -> Array:
-    """Squared MMD with the product of one Gaussian mixture per layer as kernel: it compares the layers' joint
-    distributions.
+    """Squared MMD of the layers' joint distributions: the kernel is the product of one Gaussian mixture per layer.
 
     With the defaults the layers are ``(features, softmax(logits))``, as in JAN. TLlib adds the constant ``2/(n − 1)``
-    and uses ``estimator="linear"``. A layer of equal rows contributes a constant factor. Source: Long, Zhu, Wang,
-    Jordan, ICML 2017, arXiv 1605.06636.
+    and uses ``estimator="linear"``. A layer of equal rows contributes a constant factor. Source: Long et al., ICML
+    2017, arXiv 1605.06636.
 
     Args:
         x, y: layers of each sample, ``[n, d_l]`` and ``[m, d_l]``.

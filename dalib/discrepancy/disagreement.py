@@ -16,15 +16,14 @@ from dalib.discrepancy.predictions import certainty_weights, class_confusion
 def classifier_discrepancy(logits_1: Array, logits_2: Array) -> Array:
     """MCD's discrepancy: mean over rows and classes of ``|softmax(logits_1) − softmax(logits_2)|``, from 0 to 2/C.
 
-    Source: Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560.
+    Source: Saito et al., CVPR 2018, arXiv 1712.02560.
     """
     first, second = _pair(logits_1=logits_1, logits_2=logits_2)
     return jnp.mean(jnp.abs(jax.nn.softmax(first) - jax.nn.softmax(second)))
 
 
 def log_one_minus_probability(logits: Array, labels: Array) -> Array:
-    """``ln(1 − softmax(logits)_y)`` per row ``[n]``, summed over the other classes: finite however certain the
-    prediction.
+    """``ln(1 − softmax(logits)_y)`` per row ``[n]``, summed over the other classes: always finite.
 
     A label ``[n]`` outside [0, C) names no class and has probability 0.
     """
@@ -55,8 +54,8 @@ def margin_disparity(
 ) -> Array:
     """MDD: ``−γ · CE(a_s, ŷ_s) + mean ln(1 − softmax(a_t)_{ŷ_t})`` with ``ŷ = argmax`` of the main head, a scalar ≤ 0.
 
-    The adversarial head a **maximises** it (a method minimises its negative, with gradient reversal). Source: Zhang,
-    Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
+    The adversarial head a **maximises** it (a method minimises its negative, with gradient reversal). Source: Zhang et
+    al., ICML 2019, arXiv 1904.05801.
 
     Args:
         source, target: main head's logits ``[n, C]``, ``[m, C]``; only their argmax counts.
@@ -81,8 +80,8 @@ def regression_disparity(
 ) -> Array:
     """Disparity discrepancy for regression: ``−γ · mean|a_s − sg(g_s)| + mean|a_t − sg(g_t)|``, of either sign.
 
-    Main head's outputs g are ``[n, k]``, ``[m, k]``, the adversary's a likewise; γ is ``margin``. Source: as
-    :func:`margin_disparity`.
+    Main head's outputs g are ``[n, k]``, ``[m, k]``, the adversary's a likewise; γ is ``margin``. Source: Zhang et al.,
+    2019.
     """
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)

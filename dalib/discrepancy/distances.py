@@ -21,8 +21,7 @@ def at_least_float32(x: Array) -> Array:
 def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
     """Euclidean norm along ``axis`` (None: of all entries), with gradient 0 at 0.
 
-    That of ``sqrt`` is infinite there, that of ``jnp.linalg.norm`` NaN. Squares are of numbers scaled to at most 1:
-    none overflows or vanishes.
+    That of ``sqrt`` is infinite there, that of ``jnp.linalg.norm`` NaN. Squares are of numbers scaled to at most 1.
     """
     largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
     scale = jnp.where(largest > 0, largest, 1)
@@ -50,8 +49,8 @@ def centred(*samples: Array) -> tuple[Array, ...]:
 def squared_distances(x: Array, y: Array | None = None) -> Array:
     """Squared Euclidean distances ``[n, m]`` ≥ 0 between all rows of ``x`` and all rows of ``y``.
 
-    ``y`` None means ``x`` itself, with a diagonal of exactly 0. Finite as long as the squared norms are (about 1e19 per
-    entry in float32).
+    ``y`` None means ``x`` itself, with a diagonal of exactly 0. Finite for finite squared norms (about 1e19 per entry
+    in float32).
     """
     if y is None:
         check_samples(x=x)
@@ -181,8 +180,7 @@ def check_multipliers(multipliers: Multipliers) -> int:
 def gaussian_mixture(squared: Array, *, variance: Array | float, multipliers: Multipliers = (1.0,)) -> Array:
     """Sum of Gaussian kernels ``Σ_k exp(−squared / (2 α_k variance))``, elementwise; in [0, K], K at distance 0.
 
-    At variance 0 (all rows equal) every kernel is the constant 1, with gradient 0. ``multipliers`` are the α_k,
-    ``[K]``.
+    At variance 0 (all rows equal) every kernel is the constant 1, with gradient 0. ``multipliers`` are the α_k.
     """
     factors = lax.stop_gradient(jnp.asarray(multipliers, squared.dtype))
     variance = jnp.asarray(variance, squared.dtype)
@@ -199,8 +197,8 @@ def gaussian_gram(
 ) -> Array:
     """Gram matrix ``[n, m]`` of a (mixture of) Gaussian kernels.
 
-    ``y`` None means ``x`` itself; a rule for ``bandwidth`` applies to the pooled rows; kernels of several
-    ``multipliers`` are summed.
+    ``y`` None means ``x`` itself; a rule for ``bandwidth`` applies to the pooled rows; several ``multipliers`` are
+    summed.
     """
     check_multipliers(multipliers)
     squared = squared_distances(x, y)

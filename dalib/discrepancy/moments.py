@@ -63,8 +63,8 @@ def log_coral(x: Array, y: Array, *, epsilon: float | Array = 1e-3, relative: bo
 
     The εI keeps the logarithm finite for fewer rows than columns. It makes equal eigenvalues, at which the gradient is
     nevertheless exact. Two eigendecompositions cost O(d³): d up to some hundreds. 0 with gradient 0 when both samples
-    are constant. Source: Wang, Li, Dai, Van Gool, ICCV Workshops 2017, arXiv 1707.09842. Morerio, Cavazza, Murino, ICLR
-    2018, arXiv 1711.10288.
+    are constant. Source: Wang et al., ICCV Workshops 2017, arXiv 1707.09842. Morerio, Cavazza, Murino, ICLR 2018, arXiv
+    1711.10288.
 
     Args:
         x, y: ``[n, d]`` and ``[m, d]``.
@@ -100,8 +100,7 @@ def check_rows_for_covariance(**samples: Array) -> None:
 def cmd(x: Array, y: Array, *, order: int = 5, interval: tuple[float, float] = (0.0, 1.0)) -> Array:
     """CMD: ``‖E x − E y‖/(b − a) + Σ_{k=2..K} ‖c_k(x) − c_k(y)‖/(b − a)^k`` with central moments per coordinate.
 
-    Norms are not squared; at equal moments the gradient is 0. Source: Zellinger, Grubinger, Lughofer, Natschläger,
-    Saminger-Platz, ICLR 2017, arXiv 1702.08811.
+    Norms are not squared; at equal moments the gradient is 0. Source: Zellinger et al., ICLR 2017, arXiv 1702.08811.
 
     Args:
         x, y: ``[n, d]`` and ``[m, d]``.
@@ -131,8 +130,7 @@ def homm(x: Array, y: Array, *, order: int = 3, tile: int | None = None) -> Arra
 
     Each sample is centred at its own mean: order 1 is 0, order 2 ``‖C_x − C_y‖²_F/d²`` with divisor n, and samples of
     one row give 0. The value is small, so the paper's weights are very large (1e4 for order 3); its code samples the
-    tensors' entries from order 4 up, which estimates this number. Source: Chen, Fu, Chen, Jin, Cheng, Jin, Hua, AAAI
-    2020, arXiv 1912.11976.
+    tensors' entries from order 4 up, which estimates this number. Source: Chen et al., AAAI 2020, arXiv 1912.11976.
 
     Args:
         x, y: ``[n, d]`` and ``[m, d]``.

@@ -29,7 +29,7 @@ def sliced_wasserstein(
 
     For n = m it is ``mean (sort(x·θ) − sort(y·θ))^p`` over positions and directions. SWD applies it to two heads'
     softmax outputs on one batch; between domains it aligns features. Take fresh directions at every step: ``key =
-    fold_in(key, step)``. Source: Lee, Batra, Baig, Ulbricht, CVPR 2019, arXiv 1903.04064.
+    fold_in(key, step)``. Source: Lee et al., CVPR 2019, arXiv 1903.04064.
 
     Args:
         x, y: ``[n, d]`` and ``[m, d]``.
@@ -57,8 +57,7 @@ def sliced_wasserstein(
 
 
 def wasserstein_1d(x: Array, y: Array, *, order: int = 2) -> Array:
-    """Exact ``W_p^p`` ``[M]`` between the columns of two samples ``[n, M]``, ``[m, M]``: ``∫_0^1 |F_x⁻¹(u) −
-    F_y⁻¹(u)|^p du``.
+    """Exact ``W_p^p`` ``[M]`` between columns of ``[n, M]``, ``[m, M]``: ``∫_0^1 |F_x⁻¹(u) − F_y⁻¹(u)|^p du``.
 
     ``order`` is p ≥ 1, static.
     """

@@ -132,7 +132,7 @@ def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
 
     Args:
         x, y: ``[n, d]`` and ``[m, d]`` with min(n, m) < d, or each span is the whole space; the leading min(n, m)
-            singular directions of each are compared.
+            singular directions count.
         weight: trade-off of the bases mismatch.
     """
     check_samples(x=x, y=y)
@@ -156,8 +156,7 @@ def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
 
 
 def bsp(x: Array, *, count: int = 1) -> Array:
-    """Batch spectral penalty: the sum of the ``count`` ≤ min(n, d) largest squared singular values of the features
-    ``[n, d]``.
+    """Batch spectral penalty: the sum of the ``count`` ≤ min(n, d) largest squared singular values of ``[n, d]``.
 
     Added to an adversarial method, once per domain, it keeps a few directions from carrying all transferability. It is
     a sum over the batch: its weight belongs to a batch size. Source: Chen, Wang, Long, Wang, ICML 2019.
@@ -180,7 +179,7 @@ def afn(x: Array, *, step: float | Array = 1.0) -> Array:
     """Stepwise adaptive feature norm of one domain ``[n, d]``: ``mean (‖f‖ − sg(‖f‖ + Δ))²``, Δ = ``step``.
 
     The value is always Δ²; its gradient pushes every norm but 0 outwards by the same amount. Add it for source and
-    target. Source: Xu, Li, Yang, Lin, ICCV 2019, arXiv 1811.07456.
+    target. Source: Xu et al., ICCV 2019, arXiv 1811.07456.
     """
     check_samples(x=x)
     norms = safe_norm(at_least_float32(x))

@@ -1,7 +1,7 @@
 """Sums over all pairs of rows without a pair matrix: memory O(N · tile), forward and backward.
 
-The sum is a scalar, so its gradient can be accumulated in the same sweep over the tiles: nothing is stored per pair
-and no tile is computed twice.
+The sum is a scalar, so its gradient can be accumulated in the same sweep over the tiles: nothing is stored per pair or
+computed twice.
 """
 
 import functools
@@ -51,8 +51,8 @@ def tile_rows(n: int, m: int, tile: int | None) -> int:
 def pair_sum(gram: Gram, distinct: bool, tile: int, parameters: Any, rows: Any, left: Array, right: Array) -> Array:
     """``Σ_ij (left_i · right_j) gram(rows_i, rows_j)`` over all ordered pairs of N rows, tile by tile.
 
-    The gradient of ``rows`` is exact; those of ``parameters`` and weights are defined as 0. Reverse mode only; for
-    second derivatives use a dense form.
+    The gradient of ``rows`` is exact; those of ``parameters`` and weights are defined as 0. First derivatives in
+    reverse mode only.
 
     Args:
         gram: the symmetric kernel.
@@ -60,8 +60,7 @@ def pair_sum(gram: Gram, distinct: bool, tile: int, parameters: Any, rows: Any, 
         tile: rows of a tile.
         parameters: pytree of kernel widths and the like.
         rows: pytree of ``[N, ...]`` arrays.
-        left, right: ``[N, r]``; ``left_i · right_j`` must be symmetric in i and j, as only tiles on and above the
-            diagonal are visited.
+        left, right: ``[N, r]``; ``left_i · right_j`` must be symmetric: tiles below the diagonal are skipped.
     """
     return _sweep(gram, distinct, tile, parameters, rows, left, right, with_gradient=False)[0]
 

@@ -67,8 +67,7 @@ def sinkhorn(
     """Solve ``min_P ⟨P, C⟩ + ε KL(P | a bᵀ)`` over plans with margins a and b, by log-domain iterations.
 
     The number ``⟨P, C⟩`` alone is not stationary in P: differentiate ``value``, or ``jnp.sum(plan * cost)`` with the
-    plan held fixed, as DeepJDOT does. Source: Cuturi, NIPS 2013, arXiv 1306.0895. Peyré, Cuturi, Computational Optimal
-    Transport, 2019.
+    plan held fixed, as DeepJDOT does. Source: Cuturi, NIPS 2013, arXiv 1306.0895. Peyré, Cuturi, 2019.
 
     Args:
         cost: ``[n, m]``, finite.
@@ -134,8 +133,7 @@ def sinkhorn_divergence(
 
     It is between the squared Wasserstein distance (ε → 0) and the squared distance of the means (ε → ∞). Memory and
     each iteration cost O((n + m)²). Differentiate its ``value``: 0 with gradient 0 when all rows are equal. Source:
-    Genevay, Peyré, Cuturi, AISTATS 2018, arXiv 1706.00292. Feydy, Séjourné, Vialard, Amari, Trouvé, Peyré, AISTATS
-    2019, arXiv 1810.08278.
+    Genevay, Peyré, Cuturi, AISTATS 2018, arXiv 1706.00292. Feydy et al., AISTATS 2019, arXiv 1810.08278.
 
     Args:
         x, y: ``[n, d]`` and ``[m, d]``.

@@ -113,8 +113,7 @@ class Needs(NamedTuple):
         start: "scratch", or "source" to start from a net trained on the source (``init_state(..., variables=...)``).
         batch_norm: the BatchNorm convention of the method's reference implementation.
         per_example: whether every loss is a sum of means over each domain's examples and leaves the states alone. Then
-            gradients of equal parts of a batch average to the whole batch's (:mod:`dalib.train.accumulate`). False is
-            always right.
+            equal parts' gradients average to the batch's (:mod:`dalib.train.accumulate`). False is safe.
         extra_outputs: logits beyond the source's classes, such as one for "unknown".
         rejects: whether predictions have a column for "unknown" by themselves.
         target_rows: whether it uses ``batch.target.rows`` and ``Spec.target_size``.
@@ -196,8 +195,7 @@ def evaluated(method: Method, params: Params, states: States) -> tuple[Params, S
 
 @checked
 def term(name: str, function: Term, *, weight: Weight = 1.0, needs: Needs = Needs()) -> Method:  # noqa: B008
-    """Make a method of a term: ``task loss + weight · term``, with the metric ``loss/<name>``, the term before
-    weighting.
+    """Make a method of a term: ``task loss + weight · term``, with the term before weighting as ``loss/<name>``.
 
     Args:
         name: the method's name.

@@ -23,7 +23,7 @@ def combine(*methods: Method, name: str | None = None, batch_norm: str | None = 
         batch_norm: BatchNorm convention of the sum; None takes the one that all methods ask for.
 
     Raises an InputError on equal names, on two methods that both replace the supervised loss or bring ``predict``,
-    ``evaluate`` or ``calibrate``, on settings that exclude each other, and on different BatchNorm conventions without
+    ``evaluate`` or ``calibrate``, on settings that exclude each other, and on different conventions without
     ``batch_norm``.
     """
     if not methods:

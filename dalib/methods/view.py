@@ -18,8 +18,7 @@ NET_GROUPS = ("encoder", "bottleneck", "head")
 
 
 class States(NamedTuple):
-    """Values that a step carries besides parameters: ``model`` (batch statistics by domain) and ``method`` (its own
-    state)."""
+    """Values that a step carries: ``model`` (batch statistics by domain) and ``method`` (the method's own state)."""
 
     model: PyTree
     method: PyTree
@@ -40,8 +39,7 @@ class Forward(NamedTuple):
         pair: ``(params, model_state, batch, key) -> (Pass, model_state)``, both domains in training mode.
         one: ``(params, model_state, inputs, domain, key, train) -> (Outputs, model_state)``; ``domain``, "source" or
             "target", chooses the batch statistics. ``train=False`` leaves the model state unchanged.
-        head: ``(head_params, features, key) -> logits`` of the head, or a second one of its form; ``key=None`` means
-            evaluation.
+        head: ``(head_params, features, key) -> logits`` of a head of its form; no key at evaluation.
     """
 
     pair: Callable[[Params, PyTree, Batch, Array], tuple[Pass, PyTree]]

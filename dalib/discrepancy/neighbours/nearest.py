@@ -109,8 +109,7 @@ def same_sample_neighbours(x: Array, y: Array, *, k: int = 1, tile: int | None =
 
 
 def nearest_neighbour_divergence(x: Array, y: Array, *, k: int = 1, tile: int | None = None) -> Array:
-    """Estimate of KL(P ‖ Q) in nats from ``x ~ P``, ``y ~ Q``: ``d/n Σ_i ln(ν_k(i)/ρ_k(i)) + ln(m/(n − 1))``; n > k, m
-    ≥ k.
+    """Estimate of KL(P ‖ Q) in nats from ``x ~ P``, ``y ~ Q``: ``d/n Σ_i ln(ν_k(i)/ρ_k(i)) + ln(m/(n − 1))``, n > k.
 
     ν_k(i) is the distance of x_i to its k-th nearest row of ``y``, ρ_k(i) that to its k-th nearest other row of ``x``;
     a larger k lowers the variance. Consistent in n and m for densities; **may be negative**, and slow to converge in

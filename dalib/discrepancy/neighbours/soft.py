@@ -17,12 +17,10 @@ def soft_neighbourhood_density(x: Array, *, temperature: float | Array = 0.05, t
 
     It is large where each row has many equally similar rows, as in dense clusters. As a validator it is maximised, on
     the target's softmax outputs or features. It **rewards collapse**: equal rows give ln(n − 1), with gradient 0.
-    Values of different n cannot be compared. Source: Saito, Kim, Teterwak, Sclaroff, Darrell, Saenko, ICCV 2021, arXiv
-    2108.10860.
+    Values of different n cannot be compared. Source: Saito et al., ICCV 2021, arXiv 2108.10860.
 
     Args:
-        x: ``[n, d]`` with n ≥ 2: features, or probabilities (as in the paper). A row of zeros is equally similar to
-            all.
+        x: ``[n, d]`` with n ≥ 2: features, or probabilities (as in the paper). Zeros are equally similar to all.
         temperature: T > 0.
         tile: as in :func:`~dalib.discrepancy.mmd.mmd2`, for memory O(n · (tile + d)).
     """

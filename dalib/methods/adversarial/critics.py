@@ -29,9 +29,9 @@ def wdgrl(
 ) -> Method:
     """Minimise a critic's estimate of the Wasserstein-1 distance between the domains' features.
 
-    It serves classification and regression (Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1). A step
-    makes ``critic_steps`` updates ``critic``, which minimise ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²``
-    of fixed features; h are the rows of both batches and random points between them. The update ``task`` trains encoder
+    It serves classification and regression (Shen et al., AAAI 2018, arXiv 1707.01217, algorithm 1). A step makes
+    ``critic_steps`` updates ``critic``, which minimise ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²`` of
+    fixed features; h are the rows of both batches and random points between them. The update ``task`` trains encoder
     and head on task loss + λ · (mean w(f_s) − mean w(f_t)), with the critic fixed. Rows are paired as they come, so a
     step depends on the order of the rows within a batch.
 
@@ -42,8 +42,8 @@ def wdgrl(
         weight: λ; it belongs to a scale of features. The authors' code has 0.01 for digits, 0.1 for Office-Caltech.
         gradient_penalty: γ.
         critic_steps: critic updates in a step; the authors' code has 5, and 10 for Office-Caltech.
-        hidden: widths of the critic; one layer of 100 in the authors' code. It has no BatchNorm: the penalty is on
-            gradients of single rows.
+        hidden: widths of the critic; (100,) in the authors' code. No BatchNorm: the penalty is on single rows'
+            gradients.
     """
     net = Discriminator(tuple(hidden))
 
@@ -118,15 +118,15 @@ def adda(
 ) -> Method:
     """Stage 2 of ADDA: the target encoder learns to look like the frozen source encoder.
 
-    Source: Tzeng, Hoffman, Saenko, Darrell, CVPR 2017, arXiv 1702.05464, eq. 9. Stage 1 is a ``source_only`` run; its
-    variables are this run's initial ones (``init_state(..., variables=...)``). They are the frozen source net, kept in
-    the method's state, and the start of the target's ``encoder`` and ``bottleneck``. The head stays as it is, and there
-    is no task loss. Only its start ties the target encoder to the classes, so it may drift; early checkpoints may be
-    better. The target encoder predicts source inputs as well.
+    Source: Tzeng et al., CVPR 2017, arXiv 1702.05464, eq. 9. Stage 1 is a ``source_only`` run; its variables are this
+    run's initial ones (``init_state(..., variables=...)``). They are the frozen source net, kept in the method's state,
+    and the start of the target's ``encoder`` and ``bottleneck``. The head stays as it is, and there is no task loss.
+    Only its start ties the target encoder to the classes, so it may drift; early checkpoints may be better. The target
+    encoder predicts source inputs as well.
 
     The BatchNorm convention decides about the target encoder's statistics alone; with "domain", the default, they are
-    the target's own. Give the target encoder a net without dropout: the source net runs without, so the discriminator
-    would learn to see it.
+    the target's own. The target encoder should have no dropout: the source net runs without, and the discriminator
+    would see it.
 
     Metrics: ``discriminator/loss/domain`` (half a mean over each domain, ln 2 at equilibrium),
     ``discriminator/adda/domain_accuracy``, ``encoder/loss/adda``; with "tllib" the same without prefixes.

@@ -70,8 +70,7 @@ def multilinear_map(features: Array, p: Array) -> Array:
 
 
 def randomized_map(features: Array, p: Array, maps: PyTree) -> Array:
-    """``(f R_f) ⊙ (p R_g) / √R`` of each row, ``[n, d], [n, C] -> [n, R]``; estimates :func:`multilinear_map`'s
-    products."""
+    """``(f R_f) ⊙ (p R_g) / √R`` of each row, ``[n, d], [n, C] -> [n, R]``; estimates ``p ⊗ f``."""
     return (features @ maps["features"]) * (p @ maps["predictions"]) * maps["features"].shape[1] ** -0.5
 
 
@@ -94,10 +93,9 @@ def cdan(
 ) -> Method:
     """Task loss + λ · domain loss of the reversed product of features and predictions.
 
-    Source: Long, Cao, Wang, Jordan, NeurIPS 2018, arXiv 1705.10667, section 3. The discriminator sees ``p ⊗ f`` with
-    the predictions p fixed: its reversed gradient reaches the features, never the head. One-hot predictions make it one
-    discriminator per class. Metrics: ``loss/cdan`` (ln 2 at equilibrium), ``cdan/domain_accuracy`` (0.5 there),
-    ``cdan/reversal``.
+    Source: Long et al., NeurIPS 2018, arXiv 1705.10667, section 3. The discriminator sees ``p ⊗ f`` with the
+    predictions p fixed: its reversed gradient reaches the features, never the head. One-hot predictions make it one
+    discriminator per class. Metrics: ``loss/cdan``, ``cdan/domain_accuracy``, ``cdan/reversal``, as in :func:`dann`.
 
     Args:
         weight: λ of the whole domain loss.
@@ -175,13 +173,12 @@ def bsp(
     """DANN + BSP: task loss + λ · (domain loss of reversed features + β · :func:`spectral_penalty`'s term).
 
     It keeps a few leading directions from carrying all that transfers (Chen, Wang, Long, Wang, ICML 2019, eq. 6). At
-    equal singular values the gradient is one of the subgradients; features of 0 give 0. Metrics: those of the
-    adversary, and ``loss/spectral`` before β.
+    ties the gradient is a subgradient; features of 0 give 0. Metrics: those of the adversary, and ``loss/spectral``
+    before β.
 
     Args:
         weight: λ of everything but the task loss.
-        strength: β of a sum over the batch, so it belongs to a batch size: TLlib's 2e-4 (1e-4 for digits) to 32 rows
-            per domain (128).
+        strength: β of a sum over the batch: TLlib's 2e-4 (1e-4 for digits) belongs to 32 rows per domain (128).
         count: k, singular values of each domain; more than its rows or features raise an InputError at the first step.
         adversary: the adversarial method, ``weight=... -> Method``: ``cdan`` gives the paper's CDAN + BSP.
     """
@@ -202,10 +199,10 @@ def confusion(
 ) -> Method:
     """Task loss + λ · confusion, the cross-entropy between a discriminator's output and a coin.
 
-    Source: Tzeng, Hoffman, Darrell, Saenko, ICCV 2015, arXiv 1510.02192, section 3.1. A step makes two updates:
-    ``discriminator`` on the domain loss of fixed features, then ``task`` with the discriminator fixed. Confusion is
-    least, ln 2, at indifference; reversal would send the encoder past it to swapped domains. The paper's soft labels
-    from a few labelled target examples are not included.
+    Source: Tzeng et al., ICCV 2015, arXiv 1510.02192, section 3.1. A step makes two updates: ``discriminator`` on the
+    domain loss of fixed features, then ``task`` with the discriminator fixed. Confusion is least, ln 2, at
+    indifference; reversal would send the encoder past it to swapped domains. The paper's soft labels from a few
+    labelled target examples are not included.
 
     Metrics: ``discriminator/loss/domain`` and ``discriminator/confusion/domain_accuracy`` (ln 2 and 0.5 at
     equilibrium), ``task/loss/confusion`` (≥ ln 2).

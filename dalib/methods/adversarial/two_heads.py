@@ -21,17 +21,16 @@ from dalib.methods.view import Forward, Spec, View
 def mcd(*, weight: Weight = 1.0, repeats: Count = 4, balance: NonNegative = 0.0) -> Method:
     """Train two heads to disagree about the target, and an encoder to make them agree.
 
-    Source: Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560, §3.2. A trains everything on the source's task
-    loss of both heads. B trains the heads on the task loss minus λ times their discrepancy on the target. C trains the
-    encoder (with its bottleneck) on λ times the discrepancy. The discrepancy is the mean over examples and classes of
+    Source: Saito et al., CVPR 2018, arXiv 1712.02560, §3.2. A trains everything on the source's task loss of both
+    heads. B trains the heads on the task loss minus λ times their discrepancy on the target. C trains the encoder (with
+    its bottleneck) on λ times the discrepancy. The discrepancy is the mean over examples and classes of
     |p₁ − p₂| (eq. 9); the prediction is the mean of both heads' logits. Metrics: ``A/loss/task``,
     ``A/accuracy/source``, ``B/loss/mcd``, ``C/loss/mcd`` (0 when the heads agree).
 
     Args:
         weight: λ of the discrepancy; the paper's is 1, TLlib has 10 (Office-31), 30 (Office-Home) and 120 (DomainNet).
         repeats: k, C's updates in a step.
-        balance: weight of ``−mean_k ln(p̄_k + 1e-6)`` of each head on the target, in A and B. 0 in the paper, 0.01 in
-            TLlib.
+        balance: weight of ``−mean_k ln(p̄_k + 1e-6)`` of each head on the target, in A and B; TLlib's is 0.01.
     """
 
     def discrepancy(logits_1: Array, logits_2: Array, key: Array) -> Array:
@@ -116,21 +115,20 @@ def mdd_schedule(time: Any) -> Array:
 def mdd(
     *, weight: Weight = 1.0, margin: Positive = 4.0, reversal: Reversal = mdd_schedule, shift: NonNegative | None = None
 ) -> Method:
-    """Task loss − λ · margin disparity of an adversarial head after gradient reversal (Zhang, Liu, Long, Jordan, ICML
-    2019, arXiv 1904.05801, eqs. 26 to 30).
+    """Task loss − λ · margin disparity of an adversarial head after gradient reversal (Zhang et al., ICML 2019, arXiv
+    1904.05801, eqs. 26 to 30).
 
     The adversary (group ``adversary``, of the head's form) learns to agree with the head's pseudo-labels on the source,
     γ-fold, and to disagree on the target; the reversed gradient makes the encoder undo it. Pseudo-labels are
-    arg-maxima, so only the task loss trains the head. Metrics: ``loss/mdd``, minus the disparity (the adversary
-    minimises it, ≥ 0), ``mdd/reversal``.
+    arg-maxima, so only the task loss trains the head. Metrics: ``loss/mdd``, minus the disparity (≥ 0),
+    ``mdd/reversal``.
 
     Args:
         weight: λ of the whole disparity, the adversary's learning included.
         margin: γ; 4 in the paper (TLlib: 2 for ImageNet-Sketch).
-        reversal: coefficient, a function of the view or a number. The paper's ramp to 0.1 is in iterations and equals
-            the default in a run of 10,000 steps.
-        shift: 1e-6 for TLlib's logarithm, ``ln(min(1 − p + 1e-6, 1))``; None for the exact one, finite also for one-hot
-            logits.
+        reversal: coefficient, a function of the view or a number. The paper's ramp to 0.1 is the default's in 10,000
+            steps.
+        shift: 1e-6 for TLlib's logarithm, ``ln(min(1 − p + 1e-6, 1))``; None for the exact one, always finite.
     """
     disparity = partial(margin_disparity, margin=margin, shift=shift)
     needs = Needs(per_example=True, classes=True)

@@ -158,9 +158,9 @@ def jda(
 
     ``M = C·M₀ + Σ_c M_c`` over ``‖·‖_F``; ``M_c`` compares source rows of class c with target rows predicted as c. The
     first round is TCA; predictions are renewed after every round. A class that is not predicted is left out of that
-    round, where the authors' programme keeps its source half, which pulls the class to the origin. ``info["changed"]``
-    counts the predictions that changed in each of ``info["rounds"]`` rounds; fitting stops when none did. Source: Long,
-    Wang, Ding, Sun, Yu, ICCV 2013, algorithm 1.
+    round, where the authors' programme keeps its source half, a pull to the origin. ``info["changed"]`` counts the
+    predictions that changed in each of ``info["rounds"]`` rounds; fitting stops when none did. Source: Long, Wang,
+    Ding, Sun, Yu, ICCV 2013, algorithm 1.
 
     Args:
         dim: components kept; lowered to the rank if that is less, see ``info["dim"]``.
@@ -206,8 +206,7 @@ def jda(
 
 
 def class_differences(labels: np.ndarray, predicted: np.ndarray | None, m: int) -> np.ndarray:
-    """E ``[n + m, 1 + b]`` with ``C·M₀ + Σ_c M_c = E Eᵀ``: the overall difference, and those of the b predicted
-    classes."""
+    """E ``[n + m, 1 + b]`` with ``C·M₀ + Σ_c M_c = E Eᵀ``: differences overall and of the b predicted classes."""
     classes = np.unique(labels)
     n = len(labels)
     columns = [np.sqrt(len(classes)) * mean_difference(n, m)]

@@ -20,8 +20,8 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Fitted(NamedTuple):
     """Result of a fit: train a classifier on the mapped source rows and use it on the mapped target rows.
 
-    The axes of a learnt subspace are defined up to sign, and up to rotation at equal eigenvalues; distances and inner
-    products of mapped rows are not affected.
+    A learnt subspace's axes are defined up to sign, and rotation at ties; distances and inner products are not
+    affected.
 
     Attributes:
         source: ``[n, k]``, the mapped source rows of the fit, in the dtype that they came in.

@@ -67,8 +67,7 @@ def sa(*, dim: int = 40) -> Shallow:
 
 
 def gfk(*, dim: int = 20) -> Shallow:
-    """Geodesic flow kernel ``x G x'ᵀ`` with ``G = ∫₀¹ Φ(t) Φ(t)ᵀ dt``, Φ the geodesic from the source's principal
-    subspace to the target's.
+    """Geodesic flow kernel ``x G x'ᵀ`` with ``G = ∫₀¹ Φ(t) Φ(t)ᵀ dt``, Φ the geodesic between principal subspaces.
 
     One matrix F ``[d, 2·dim]`` with ``G = F Fᵀ`` maps both domains: inner products of mapped rows are the kernel, and
     1-NN on them is the paper's classifier. Bases are by centred PCA; rows are not centred, so standardise each domain

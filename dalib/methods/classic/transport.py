@@ -54,8 +54,7 @@ def exact_plan(cost: np.ndarray) -> Plan:
 def sinkhorn_plan(cost: np.ndarray, *, entropy: float, tolerance: float = 1e-9, max_iterations: int = 2000) -> Plan:
     """``min ⟨P, C⟩ + ε KL(P | a bᵀ)`` by log-domain Sinkhorn iterations; ε = ``entropy`` > 0 in units of the cost.
 
-    It is the float64 twin, for the host, of :func:`dalib.discrepancy.sinkhorn`; it stops at row sums within
-    ``tolerance`` of 1/n in L1.
+    The host's float64 twin of :func:`dalib.discrepancy.sinkhorn` stops at row sums within ``tolerance`` of 1/n in L1.
     """
     check_positive(entropy=entropy, tolerance=tolerance, max_iterations=max_iterations)
     n, m = cost.shape
@@ -85,7 +84,7 @@ def group_lasso_plan(
 ) -> Plan:
     """``min ⟨P, C⟩ + ε KL(P | a bᵀ) + η Σ_j Σ_c ‖P[I_c, j]‖₂``: a target example should take from few classes.
 
-    ``I_c`` are the source rows of class c. Source: Courty, Flamary, Tuia, Rakotomamonjy, TPAMI 2017, arXiv 1507.00504.
+    ``I_c`` are the source rows of class c. Source: Courty et al., TPAMI 2017, arXiv 1507.00504.
 
     Args:
         cost: ``[n, m]``.
@@ -164,13 +163,12 @@ COST_SCALES: dict[str, Callable[[np.ndarray], np.floating]] = {
 
 
 def ot(*, plan: str = "group_lasso", entropy: float = 0.02, group: float = 0.1, cost_scale: str = "max") -> Shallow:
-    """OT-DA: each source example moves to the mean of the target examples that a plan P gives it, ``x_i ← n Σ_j P_ij
-    x_j``.
+    """OT-DA: each source example moves to the mean of the target's that a plan P gives it, ``x_i ← n Σ_j P_ij x_j``.
 
     The target stays as it is. The cost is the squared Euclidean distance over ``cost_scale``; weights are uniform. A
     further source row moves as its nearest row of the fit does (its displacement is added); of equal rows the first
     counts. ``info`` has the plan's ``converged``, ``iterations`` and ``gap``. Equal features everywhere give cost 0 and
-    the uniform plan. Source: Courty, Flamary, Tuia, Rakotomamonjy, TPAMI 2017, arXiv 1507.00504.
+    the uniform plan. Source: Courty et al., TPAMI 2017, arXiv 1507.00504.
 
     Args:
         plan: ``"group_lasso"`` (entropy and class groups, with source labels), ``"sinkhorn"`` (entropy alone) or

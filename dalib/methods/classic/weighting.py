@@ -35,8 +35,7 @@ def effective_sample_size(weights: np.ndarray) -> float:
 
 
 def weighted(xs: Any, xt: Any, weights: np.ndarray, info: Mapping[str, Any]) -> Fitted:
-    """The result of a weighting method; weights that are all 0, no source example where the target is, raise an
-    InputError."""
+    """The result of a weighting method; weights that are all 0, for domains far apart, raise an InputError."""
     if not (np.isfinite(weights).all() and weights.sum() > 0):
         raise input_error(
             "xs, xt",
@@ -94,8 +93,8 @@ def kliep(
     2007.
 
     Args:
-        bandwidth: σ; None is the median distance of all rows to the centres. (The paper selects it by likelihood
-            cross-validation on the unlabelled target.)
+        bandwidth: σ; None is the median distance of all rows to the centres (the paper's: likelihood cross-validation
+            on the target).
         centres: at most so many, drawn from the target; 100 in the paper.
         tolerance: > 0, of the gap to the maximum.
         max_iterations: ≥ 1.
@@ -140,8 +139,7 @@ def ulsif(*, bandwidth: float | None = None, regularization: float = 0.1, centre
     """uLSIF: ``w(x) = Σ_l α_l exp(−‖x − c_l‖²/2σ²)`` fitted to ``p_t/p_s`` by regularised least squares, ``α = max(0,
     (Ĥ + λI)⁻¹ ĥ)``: Ĥ the basis's second moments on the source, ĥ its means on the target.
 
-    Domains so far apart that every weight is 0 raise an InputError. ``info``: ``bandwidth``. Source: Kanamori, Hido,
-    Sugiyama, JMLR 2009.
+    ``info``: ``bandwidth``. Source: Kanamori, Hido, Sugiyama, JMLR 2009.
 
     Args:
         bandwidth, centres, seed: as in :func:`kliep`. (The paper selects σ and λ by leave-one-out on unlabelled data.)

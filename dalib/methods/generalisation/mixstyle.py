@@ -88,22 +88,20 @@ def mixstyle(
     sources: Count = 2,
 ) -> Method:
     """Domain generalisation: task loss of source rows with feature statistics mixed across domains inside the encoder
-    (Zhou, Yang, Qiao, Xiang, ICLR 2021, arXiv 2104.02008, section 2).
+    (Zhou et al., ICLR 2021, arXiv 2104.02008, section 2).
 
     It mixes the inputs of named modules, in the source's training pass only; the paper mixes after the first two stages
     of a ResNet (``layer2_0`` and ``layer3_0``). **Nets without any of these places** (vectors, texts) are mixed once,
     at the encoder's features, with one mean and deviation a row: our extension, and a weak one.
 
     Sources are interleaved (:mod:`dalib.methods.parts.domains`); a row's partner is of another domain (the paper's
-    variant with domain labels), with ``sources=1`` any row (its random shuffle). Only penalties of combined methods use
-    the target's pass. Results depend on the order of rows. Metrics: ``loss/task`` (of mixed features),
-    ``accuracy/source``.
+    variant with domain labels), with ``sources=1`` any row (its shuffle). Results depend on the order of rows. Metrics:
+    ``loss/task`` (of mixed features), ``accuracy/source``.
 
     Args:
         probability: with which a batch is mixed at each place.
         alpha: α of Beta(α, α); 0.1 in the paper.
-        before: the encoder's modules with mixed inputs; None takes those of :data:`PLACES` that it has, another name
-            raises an InputError.
+        before: the encoder's modules with mixed inputs; None takes those of :data:`PLACES` that it has.
         sources: k, the number of source domains; it must divide the batch.
     """
 

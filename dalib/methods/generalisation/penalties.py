@@ -1,7 +1,6 @@
 """Domain generalisation by penalties across sources: IRM, V-REx, GroupDRO and CORAL.
 
-Sources are interleaved (:mod:`dalib.methods.parts.domains`) and must divide the batch; else tracing the step raises an
-InputError. The target is not used.
+Sources are interleaved (:mod:`dalib.methods.parts.domains`) and must divide the batch. The target is not used.
 """
 
 from collections.abc import Callable
@@ -36,8 +35,7 @@ def weight_after(weight: Any, view: View, *, steps: Any, before: float = 1.0) ->
 def scale_gradients(logits: Array, labels: Array, task_loss: Callable[[Array, Array], Array]) -> Array:
     """Derivative ``[n]`` of each row's loss of ``w · logits`` with respect to w, at w = 1; logits ``[n, C]``.
 
-    For the cross-entropy it is ``Σ_k p_k g_k − g_y``; forward mode serves any ``task_loss``, ``(logits, labels) ->
-    [n]``.
+    For the cross-entropy it is ``Σ_k p_k g_k − g_y``; forward mode serves any ``task_loss``.
     """
     return jax.jvp(lambda z: task_loss(z, labels), (logits,), (logits,))[1]
 
@@ -68,14 +66,14 @@ def irm(
     sources: Several = 2,
 ) -> Method:
     """Domain generalisation: mean task loss + λ · mean over domains of the squared gradient with respect to a scale of
-    the logits (IRMv1; Arjovsky, Bottou, Gulrajani, Lopez-Paz, 2019, arXiv 1907.02893, section 3).
+    the logits (IRMv1; Arjovsky et al., 2019, arXiv 1907.02893, section 3).
 
     Metrics: ``loss/irm``, the mean over domains before weighting.
 
     Args:
-        weight: λ. 100 after 500 steps of 1 is DomainBed's default; TLlib has 1. Choose it per data set: published ones
-            span five orders of magnitude.
-        warmup_steps: until then λ is at most 1, see :func:`~dalib.methods.generalisation.penalties.weight_after`.
+        weight: λ. 100 after 500 steps of 1 is DomainBed's default; TLlib has 1. Published ones span five orders of
+            magnitude.
+        warmup_steps: until then λ is at most 1.
         form: "square", the definition, as in the authors' Coloured MNIST code; "split" as in the paper's appendix,
             DomainBed and TLlib: unbiased for minibatches, depends on the order of rows.
         sources: k, the number of source domains.
@@ -94,15 +92,15 @@ def irm(
 
 @checked
 def vrex(*, weight: Weight = 10.0, warmup_steps: NonNegative = 500, sources: Several = 2) -> Method:
-    """Domain generalisation: mean task loss + λ · variance of the domains' task losses (Krueger et al., ICML 2021,
-    arXiv 2003.00688, section 3).
+    """Generalisation: mean task loss + λ · variance of the domains' task losses (Krueger et al., ICML 2021, arXiv
+    2003.00688, section 3).
 
     The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference). Metrics: ``loss/vrex``,
     the variance; ``vrex/worst``, the largest domain loss.
 
     Args:
         weight: λ (β in the paper). 10 after 500 steps of 1 is DomainBed's default; TLlib has 3 after 500 steps.
-        warmup_steps: until then λ is at most 1, see :func:`~dalib.methods.generalisation.penalties.weight_after`.
+        warmup_steps: until then λ is at most 1.
         sources: k, the number of source domains.
     """
 
@@ -118,11 +116,10 @@ def vrex(*, weight: Weight = 10.0, warmup_steps: NonNegative = 500, sources: Sev
 
 @checked
 def groupdro(*, rate: NonNegative = 0.01, sources: Several = 2) -> Method:
-    """Domain generalisation: task loss ``Σ_k q_k ℓ_k`` with ``q_k ← q_k e^{η ℓ_k} / Σ`` before every step (Sagawa, Koh,
-    Hashimoto, Liang, ICLR 2020, arXiv 1911.08731, algorithm 1).
+    """Domain generalisation: task loss ``Σ_k q_k ℓ_k`` with ``q_k ← q_k e^{η ℓ_k} / Σ`` before every step (Sagawa et
+    al., ICLR 2020, arXiv 1911.08731, algorithm 1).
 
-    Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``groupdro/worst`` (largest domain loss),
-    ``groupdro/largest_weight`` (1/k to 1).
+    Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``groupdro/worst``, ``groupdro/largest_weight`` (1/k to 1).
 
     Args:
         rate: η; 0.01 in the paper, DomainBed and TLlib. 0 is the mean over domains.
@@ -162,9 +159,8 @@ def coral_dg(
     Args:
         weight: λ; 1 in DomainBed and TLlib, for their form of the distance on features.
         layer: "features" (DomainBed, TLlib) or "logits".
-        tllib_form: DomainBed's and TLlib's ``mean((Δμ)²) + mean((ΔC)²)``, proposed for domain generalisation; False
-            takes Deep CORAL's ``‖ΔC‖²_F / 4d²``.
-        sources: k, the number of source domains; each needs 2 rows of a batch for a covariance.
+        tllib_form: ``mean((Δμ)²) + mean((ΔC)²)``, as proposed here; False takes Deep CORAL's ``‖ΔC‖²_F / 4d²``.
+        sources: k; each needs 2 rows of a batch for a covariance.
     """
 
     def between_pairs(view: View) -> Array:

@@ -26,8 +26,7 @@ def append_unknown(logits: Array, margin: Array) -> Array:
 def with_rejection(method: Method, *, threshold: Share = 0.8) -> Method:
     """Add one predicted class: unknown where the largest softmax probability is below ``threshold``.
 
-    The baseline of open-set adaptation around source-only or DANN (TLlib: 0.8; its Office-31 commands 0.9). Training
-    and the C known columns are unchanged.
+    The baseline around source-only or DANN (TLlib: 0.8; Office-31 0.9). Training and the C known columns are unchanged.
     """
 
     def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
@@ -44,8 +43,7 @@ def with_rejection(method: Method, *, threshold: Share = 0.8) -> Method:
 
 
 def unknown_cross_entropy(logits: Array, *, boundary: float | Array = 0.5) -> Array:
-    """``−t · mean ln p_unknown − (1 − t) · mean ln(1 − p_unknown)`` of logits ``[n, C + 1]``, t = ``boundary`` in (0,
-    1).
+    """``−t · mean ln p_unknown − (1 − t) · mean ln(1 − p_unknown)`` of ``[n, C + 1]``, t = ``boundary`` in (0, 1).
 
     It is least (ln 2 for t = ½) where p_unknown = t, and finite for any logits; TLlib adds 1e-6 inside both logarithms.
     """
@@ -63,13 +61,13 @@ def osbp(
 ) -> Method:
     """Open-set adaptation: the head pulls the target's unknown probability to t, the encoder pushes it away from t.
 
-    Source: Saito, Yamamoto, Ushiku, Harada, ECCV 2018, arXiv 1804.10427, section 3. **The net has C + 1 outputs**:
-    ``num_classes`` counts the unknown class, the last one; source labels are in [0, C), target examples of private
-    classes are evaluated as class C (:mod:`dalib.evaluate.scores`). The task loss is over all C + 1 outputs. Target
-    features pass a gradient reversal before the head; a head with dropout draws it anew for this pass.
+    Source: Saito et al., ECCV 2018, arXiv 1804.10427, section 3. **The net has C + 1 outputs**: ``num_classes`` counts
+    the unknown class, the last one; source labels are in [0, C), target examples of private classes are evaluated as
+    class C (:mod:`dalib.evaluate.scores`). The task loss is over all C + 1 outputs. Target features pass a gradient
+    reversal before the head; a head with dropout draws it anew for this pass.
 
-    Metrics: ``loss/osbp``, ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share of target rows
-    predicted as unknown), ``osbp/reversal``.
+    Metrics: ``loss/osbp``, ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share predicted so),
+    ``osbp/reversal``.
 
     Args:
         weight: λ of the adversarial term; 1 in the paper.
@@ -97,8 +95,7 @@ def osbp(
 
 
 def one_vs_all_loss(logits: Array, labels: Array) -> Array:
-    """``[n]``: ``−ln p_y − min over j ≠ y of ln(1 − p_j)`` with ``p = sigmoid(logits)``, one binary logit ``[n, C]`` a
-    class.
+    """``[n]``: ``−ln p_y − min over j ≠ y of ln(1 − p_j)`` with ``p = sigmoid(logits)``, ``[n, C]``.
 
     Hard negative sampling: only the own class and the nearest other one learn from an example.
     """
@@ -120,13 +117,11 @@ def ovanet(*, weight: Weight = 1.0, source: NonNegative = 0.5, entropy: NonNegat
     The penalty is ``λ · (a · mean one_vs_all_loss(source) + b · mean binary_entropy(target))``. Each class's binary
     head learns from the source what is not of this class; target rows are drawn to either side of every head. Where the
     binary head of the likeliest class disagrees (p < ½) the prediction is "unknown". It needs no threshold and no
-    adversary, so it is dalib's universal method: UAN's threshold would need target labels. The target may be closed,
-    partial, open or both at once.
+    adversary, so it is dalib's universal method: UAN's threshold would need target labels. Any label sets will do.
 
     **Predictions have C + 1 columns**, the last being unknown, while the net and ``num_classes`` have C. The binary
     heads are one linear layer with one logit a class; the authors' has two outputs a class and normalises its rows.
-    Metrics: ``loss/ovanet`` (source), ``loss/open_entropy`` (target), ``ovanet/unknown`` (share of target rows
-    predicted as unknown).
+    Metrics: ``loss/ovanet`` (source), ``loss/open_entropy`` (target), ``ovanet/unknown`` (share predicted so).
 
     Args:
         weight: λ of both terms.

@@ -26,8 +26,7 @@ SCALES: dict[str, Callable[[Array], Array]] = {"max": jnp.max, "mean": jnp.mean}
 
 
 def class_weights(logits: Array, *, temperature: float | Array = 1.0, divide_by: str = "max") -> Array:
-    """PADA's class weights ``[C]``: the target's mean predictions ``[N, C]``, over their largest or their mean; no
-    gradient.
+    """PADA's class weights ``[C]``: mean of the target's predictions ``[N, C]`` over its largest or mean; no gradient.
 
     A ``temperature`` below 1 sharpens the predictions; ``divide_by`` is a name of :data:`SCALES`.
     """
@@ -68,8 +67,8 @@ def pada(
     steps. The target's classes are among the source's. The paper's equations have T = 1 and divide γ by its largest
     entry and the losses by the number of rows. The authors' code divides γ by its mean: weights average 1 over the
     classes, up to C for a single one. TLlib has T = 0.1, the largest entry, ``divide_by_weights`` and
-    ``balance_target``; its γ is 1 in the first 500 steps, as here. Source: Cao, Ma, Long, Wang, ECCV 2018, arXiv
-    1808.04205, section 3.
+    ``balance_target``; its γ is 1 in the first 500 steps, as here. Source: Cao et al., ECCV 2018, arXiv 1808.04205,
+    section 3.
 
     Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``loss/pada``, ``pada/domain_accuracy``, ``pada/reversal``,
     ``pada/kept_classes`` (Σγ, the effective number of classes).
@@ -81,7 +80,7 @@ def pada(
         divide_by_weights: task loss over Σγ instead of n; 0 where that sum is 0.
         balance_target: target rows weigh the mean of the source rows' γ instead of 1.
         refresh_every: steps between two looks at the target.
-        warmup_refreshes: the first so many looks, one before step 0 included, leave γ = 1: a wrong γ early on confirms
+        warmup_refreshes: the first so many looks, one before step 0 included, leave γ = 1, as a wrong one confirms
             itself.
         reversal: the reversal's coefficient, a function of the view or a number.
         hidden, norm, dropout: of the discriminator, as in :func:`~dalib.methods.dann`.
@@ -153,8 +152,8 @@ def iwan(
     norm: bool = False,
     dropout: Rate = 0.0,
 ) -> Method:
-    """Partial adaptation with importance-weighted adversarial nets (Zhang, Ding, Li, Ogunbona, CVPR 2018, arXiv
-    1803.09210, section 3).
+    """Partial adaptation with importance-weighted adversarial nets (Zhang et al., CVPR 2018, arXiv 1803.09210, section
+    3).
 
     A discriminator D learns domains on features that it does not change; source rows that it takes for target get large
     weights ``w = (1 − D(f_s)) / mean``. A second one D₀ is DANN's, with source rows weighted by w. The loss is ``task +
@@ -164,7 +163,7 @@ def iwan(
 
     Metrics: ``loss/iwan`` (D₀, ln 2 at equilibrium of equal weights), ``loss/iwan_weigher`` (D), ``loss/entropy``,
     ``iwan/domain_accuracy``, ``iwan/weigher_accuracy``, ``iwan/reversal``, ``iwan/effective_rows`` (``(Σw)²/(n Σw²)``,
-    1 for equal weights, 0 if all are 0).
+    1 for equal weights).
 
     Args:
         weight: λ of the whole penalty. At 0 the discriminators do not learn either.

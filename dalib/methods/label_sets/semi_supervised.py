@@ -18,10 +18,10 @@ SHOTS = 0x5407
 def mme(*, weight: Weight = 0.1, alternate: bool = False, sources: Count = 2) -> Method:
     """Semi-supervised adaptation: the head maximises the entropy of the unlabelled target, the encoder minimises it.
 
-    Source: Saito, Kim, Sclaroff, Darrell, Saenko, ICCV 2019, arXiv 1904.06487, section 3. **The few labelled target
-    examples (shots)** come in one of two ways. As the third stream ``batch.shots``, the task loss is half the source's
-    mean and half the shots', as in the authors' code. Or they are a source domain, interleaved half and half by
-    :func:`dalib.data.paired_stream`. The unlabelled target must not contain them.
+    Source: Saito et al., ICCV 2019, arXiv 1904.06487, section 3. **The few labelled target examples (shots)** come in
+    one of two ways. As the third stream ``batch.shots``, the task loss is half the source's mean and half the shots',
+    as in the authors' code. Or they are a source domain, interleaved half and half by :func:`dalib.data.paired_stream`.
+    The unlabelled target must not contain them.
 
     The paper's head takes features at unit length and divides by a temperature of 0.05, ``head="cosine"``
     (:class:`dalib.encoders.classifier.CosineHead`); ``dalib adapt`` takes it by default. With a linear head the encoder

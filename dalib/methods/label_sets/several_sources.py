@@ -19,13 +19,12 @@ from dalib.methods.view import Forward, Spec, View
 
 
 def moment_distance(sources: list[Array], target: Array, *, dassl_form: bool = False) -> Array:
-    """Distance of the first two moments among k sources ``[n_i, d]`` and the target ``[m, d]``; gradient 0 at equal
-    moments.
+    """Distance of the first two moments among k sources ``[n_i, d]`` and the target ``[m, d]``.
 
     The paper's: ``Σ_{m=1,2} [mean over sources of ‖E s_i^m − E t^m‖ + mean over pairs of ‖E s_i^m − E s_j^m‖]`` with
     raw moments, elementwise powers and norms that are not squared. ``dassl_form``: the mean over all pairs together, of
-    the means and of the variances (divisor n − 1), averaged over the two moments. A single source has only its distance
-    to the target.
+    the means and of the variances (divisor n − 1), averaged over the two moments. A single source has no pairs. Equal
+    moments have gradient 0.
     """
 
     def second(x: Array) -> Array:
@@ -55,12 +54,12 @@ def m3sda(
 ) -> Method:
     """Multi-source adaptation: moment matching, and MCD's three updates with two heads a source.
 
-    Source: Peng, Bai, Xia, Huang, Saenko, Wang, ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for
-    M³SDA-β. A trains everything on the task loss of each source's two heads (mean over sources, sum over the two) plus
-    λ times the features' moment distance. B trains the heads on the task loss minus μ times the two heads' discrepancy
-    on the target (mean over sources). C trains the encoder on μ times the discrepancy. The mean of all heads'
-    probabilities predicts; the net's head is the first of source 0's. Metrics: of A ``loss/task``, ``accuracy/source``,
-    ``loss/m3sda`` (moment distance); of B and C ``loss/discrepancy``.
+    Source: Peng et al., ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for M³SDA-β. A trains everything
+    on the task loss of each source's two heads (mean over sources, sum over the two) plus λ times the features' moment
+    distance. B trains the heads on the task loss minus μ times the two heads' discrepancy on the target (mean over
+    sources). C trains the encoder on μ times the discrepancy. The mean of all heads' probabilities predicts; the net's
+    head is the first of source 0's. Metrics: of A ``loss/task``, ``accuracy/source``, ``loss/m3sda`` (moment distance);
+    of B and C ``loss/discrepancy``.
 
     Args:
         weight: λ of the moment distance; 0.5 is Dassl's.
@@ -153,9 +152,9 @@ def mfsan(
     Each source i has a projection h_i and a head, which learn on its rows and align it with the target: ``mean_i CE_i +
     r(p) · λ · [mean_i MMD²(h_i(s_i), h_i(t)) + μ · mean over i < j of mean|p_i(t) − p_j(t)|]``. The MMD is biased, with
     five kernels and the mean distance of distinct rows, as in the authors' code. The mean of the heads' probabilities
-    predicts; the first branch has the net's head. The authors train one source an iteration (the weights are theirs for
-    it) and have a convolutional projection. Metrics: ``loss/task``, ``accuracy/source``, ``loss/mfsan`` (mean MMD²),
-    ``loss/disagreement``, ``mfsan/ramp``.
+    predicts; the first branch has the net's head. The authors train one source an iteration and have a convolutional
+    projection. Metrics: ``loss/task``, ``accuracy/source``, ``loss/mfsan`` (mean MMD²), ``loss/disagreement``,
+    ``mfsan/ramp``.
 
     Args:
         weight: λ. At 0 it is source-only training of branches, which is not that of the plain classifier.

@@ -25,8 +25,7 @@ Reversal = Weight
 def reverse_gradient(x: PyTree, coefficient: Array | float = 1.0) -> PyTree:
     """Identity with its gradient, for an array or a tree of them, multiplied by ``-coefficient`` (λ ≥ 0, scalar).
 
-    The coefficient is an argument, so that it may be traced: one compiled step serves a whole schedule. It gets no
-    gradient.
+    The coefficient is an argument, so that one compiled step serves a whole schedule. It gets no gradient.
     """
     del coefficient
     return x
@@ -67,8 +66,7 @@ def iteration_schedule(
 ) -> Array:
     """The ramp in iterations: ``2(high−low)/(1 + e^(−α·step/steps)) − (high−low) + low`` (TLlib's warm start).
 
-    ``time`` is anything with ``step``. α 1 and ``steps`` 1000 equal :func:`dann_schedule` with γ = 10 in a run of
-    10,000 steps.
+    ``time`` is anything with ``step``. The defaults equal :func:`dann_schedule` with γ = 10 in a run of 10,000 steps.
     """
     return ramp(jnp.asarray(time.step) / steps, gamma=alpha, low=low, high=high)
 
@@ -134,8 +132,7 @@ def domain_loss(
     source_weights: Array | None = None,
     target_weights: Array | None = None,
 ) -> tuple[Array, Array]:
-    """Binary cross-entropy of domain logits ``[n]`` and ``[m]``, half a mean over each domain, and the balanced
-    accuracy.
+    """Binary cross-entropy of domain logits ``[n]`` and ``[m]``, half a mean over each, and balanced accuracy.
 
     At equilibrium the loss is ln 2 = 0.6931 and the accuracy 0.5; at 1 the discriminator wins. Weights are factors of
     the rows' losses: means are over n and m, **not** over the sum of weights; the accuracy counts every row once.
@@ -166,8 +163,7 @@ def with_first(first: PyTree, others: PyTree) -> PyTree:
 
 
 def apply_heads(forward: Forward, heads: PyTree, features: Array, key: Array | None) -> Array:
-    """Every head on its own features: ``[k, n, d]`` (or ``[n, d]`` for all) to ``[k, n, C]``; ``key=None`` means
-    evaluation."""
+    """Every head on its own features: ``[k, n, d]`` (or ``[n, d]`` for all) to ``[k, n, C]``; no key at evaluation."""
     count = jax.tree.leaves(heads)[0].shape[0]
     axis = 0 if features.ndim == 3 else None
     if key is None:

@@ -19,8 +19,7 @@ def teach(view: View, *, weak: Augment, strong: Augment, teacher: Params | None 
     """Pass the target's strong view through the net and its weak view through a teacher, both in training mode.
 
     The running statistics keep the strong pass, then the weak one if the net teaches itself (``teacher`` None); never
-    another teacher's. Returns the logits ``[m, C]`` of both, the teacher's without gradient, and the view after both
-    passes.
+    another teacher's. Returns both logits ``[m, C]``, the teacher's without gradient, and the view after the passes.
     """
     keys = [jax.random.fold_in(view.key, 2 + i) for i in range(4)]
     inputs = view.batch.target.inputs
@@ -55,8 +54,7 @@ def fixmatch(
     Args:
         weight: λ.
         threshold: τ.
-        weak: view ``(key, inputs) -> inputs`` that makes the labels, without gradient; ``identity`` if the stream
-            augments.
+        weak: view ``(key, inputs) -> inputs`` that makes the labels; ``identity`` if the stream augments.
         strong: view that is trained.
     """
 
@@ -109,13 +107,12 @@ def uda(
     weak: Augment = default_weak,
     strong: Augment = default_strong,
 ) -> Method:
-    """Task loss + λ · KL(sg p^weak ‖ p^strong) over certain rows (Xie, Dai, Hovy, Luong, Le, NeurIPS 2020, arXiv
-    1904.12848, §2.2 and §2.3). It also serves semi-supervised learning.
+    """Task loss + λ · KL(sg p^weak ‖ p^strong) over certain rows (Xie et al., NeurIPS 2020, arXiv 1904.12848, §2.2 and
+    §2.3). It also serves semi-supervised learning.
 
     The defaults are TLlib's: T 0.85 on the strong view, mean over the rows kept. The paper sharpens the weak view's
     prediction and divides by all rows: ``uda(form="paper", temperature=0.4, threshold=0.8)``. Passes, BatchNorm and
-    random numbers: as in :func:`fixmatch`. Metrics: ``loss/uda`` (0 when no row is kept), ``uda/kept`` (share of the
-    rows).
+    random numbers: as in :func:`fixmatch`. Metrics: ``loss/uda``, ``uda/kept`` (share of rows).
 
     Args:
         weight: λ.
@@ -149,7 +146,7 @@ def cc_loss(
     strong: Augment = default_strong,
 ) -> Method:
     """Task loss + λ · (‖M(sg weak) − M(strong)‖²_F / C · kept/n + μ · MCC(strong)): consistency of class confusion
-    matrices with MCC, as TLlib has it (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699 for M).
+    matrices with MCC, as TLlib has it (Jin et al., ECCV 2020, arXiv 1912.03699 for M).
 
     TLlib runs all views in one pass over the mixture. Here both are further passes, as in :func:`fixmatch`, and MCC is
     of the strong view, the one with a gradient. Defaults are TLlib's: T 2.5, τ 0.95 (DomainNet 0.7). Metrics:

@@ -37,8 +37,7 @@ def im(*, weight: Weight = 1.0, diversity: NonNegative = 1.0) -> Method:
     """Task loss + λ · (mean H(p_t) − δ · H(p̄_t)) (Krause, Perona, Gomes, NIPS 2010, eq. 3; Shi, Sha, ICML 2012).
 
     A part of SHOT too. It presumes target classes of about equal frequency; p̄ is the mean over the global batch.
-    Metrics in nats: ``loss/im`` (from −ln C, at best, to ln C for δ = 1), ``im/entropy`` = mean H(p), ``im/diversity``
-    = H(p̄).
+    Metrics in nats: ``loss/im`` (±ln C at most for δ = 1), ``im/entropy`` = mean H(p), ``im/diversity`` = H(p̄).
 
     Args:
         weight: λ.
@@ -58,8 +57,8 @@ def im(*, weight: Weight = 1.0, diversity: NonNegative = 1.0) -> Method:
 
 @checked
 def mcc(*, weight: Weight = 1.0, temperature: Positive = 2.5, epsilon: NonNegative = 0.0) -> Method:
-    """Task loss + λ · MCC(g_t) (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699, eqs. 3 to 8), in the paper for
-    closed, partial and several-source adaptation.
+    """Task loss + λ · MCC(g_t) (Jin et al., ECCV 2020, arXiv 1912.03699, eqs. 3 to 8), for closed, partial and
+    several-source adaptation.
 
     The weight ``1 + e^{−H(p)}`` of a row has no gradient. Metrics: ``loss/mcc``, from 0 to (C − 1)/C. A class without
     any mass counts as wholly confused, 1/C: the limit.
@@ -87,8 +86,8 @@ SCALES = {
 
 @checked
 def bnm(*, weight: Weight = 1.0, fast: bool = False, scale: Annotated[str, OneOf(SCALES)] = "rows") -> Method:
-    """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui, Wang, Zhuo, Li, Huang, Tian, CVPR 2020, arXiv 2003.12237, eq. 11), in
-    the paper for closed and open sets and for semi-supervised learning.
+    """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui et al., CVPR 2020, arXiv 2003.12237, eq. 11), for closed and open sets
+    and semi-supervised learning.
 
     A large nuclear norm means certain and diverse predictions. Its gradient U Vᵀ is finite also at singular values of
     0. Metrics: ``loss/bnm``, negative, at least −√(min(n, C) / n) with "rows".
@@ -110,13 +109,13 @@ def bnm(*, weight: Weight = 1.0, fast: bool = False, scale: Annotated[str, OneOf
 
 @checked
 def afn(*, weight: Weight = 0.05, step: NonNegative = 1.0, entropy: NonNegative = 0.0) -> Method:
-    """Task loss + λ · Σ over both domains of mean (‖f‖ − sg(‖f‖ + Δ))² + γ · mean H(p_t) (Xu, Li, Yang, Lin, ICCV 2019,
-    arXiv 1811.07456, eqs. 6 and 7), in the paper for closed and partial sets.
+    """Task loss + λ · Σ over both domains of mean (‖f‖ − sg(‖f‖ + Δ))² + γ · mean H(p_t) (Xu et al., ICCV 2019, arXiv
+    1811.07456, eqs. 6 and 7), for closed and partial sets.
 
     The norm term is always 2Δ²; only its gradient means anything, so look at the norms. A row of zeros gets none. Each
     domain is normalised by its own batch, as in the authors' code and TLlib. Their bottleneck, 1000 wide with a dropout
-    that keeps the norm, belongs to the net. Metrics: ``loss/afn`` (2Δ²), ``afn/norm_source`` and ``afn/norm_target``
-    (mean ‖f‖), ``afn/entropy``.
+    that keeps the norm, belongs to the net. Metrics: ``loss/afn`` (2Δ²), ``afn/norm_source``, ``afn/norm_target``,
+    ``afn/entropy``.
 
     Args:
         weight: λ.
@@ -144,8 +143,8 @@ def pseudo_label(*, weight: Weight = 1.0, threshold: Share = 0.95) -> Method:
     """Task loss + λ · mean over all target rows of 1[max p > τ] · CE(g_t, argmax p), labels held fixed (Lee, ICML
     Workshops 2013, eqs. 14 and 15, for semi-supervised learning).
 
-    The mean over all rows makes the term fade in by itself. Metrics: ``loss/pseudo_label`` (0 when no row is kept),
-    ``pseudo_label/kept`` (share of the rows).
+    The mean over all rows makes the term fade in. Metrics: ``loss/pseudo_label``, ``pseudo_label/kept`` (share of
+    rows).
 
     Args:
         weight: λ.

@@ -71,30 +71,25 @@ def shot(
     refresh_every: Count = 500,
 ) -> Method:
     """λ · (mean H(p_t) − δ · H(p̄_t)) + β · CE(g_t, ŷ) with the head frozen and no source loss (Liang, Hu, Feng, ICML
-    2020, arXiv 2002.08546, eqs. 3 to 7). It is source-free, for closed and partial sets.
+    2020, arXiv 2002.08546, eqs. 3 to 7). For closed and partial sets.
 
     Start it from the variables of a ``source_only`` run (label smoothing 0.1, bottleneck ``linear-bn`` and a
-    weight-normalised head in the paper). Only other methods of a sum read the source rows of a batch. The head keeps
-    its initial parameters: no update trains it. The target keeps batch statistics of its own, which start as the
-    source's.
+    weight-normalised head in the paper). Only other methods of a sum read source rows. No update trains the head. The
+    target keeps its own batch statistics, which start as the source's.
 
-    ŷ: the paper labels every example once per epoch. Here ``Hooks.refresh`` finds the paper's centroids over the whole
-    target in evaluation mode. Each batch's examples, passed in evaluation mode as well, get the class of the nearest
-    stored centroid. In the step after a refresh both agree; later the labels follow the moving features, where
-    the paper's stay fixed until the next epoch. Before the first refresh there are no labels and the term is 0.
-
-    There is no ``weight``: other methods weigh their term against the source's task loss, and here is none.
+    The paper makes ŷ once per epoch. Here ``Hooks.refresh`` finds its centroids over the whole target, and each batch's
+    examples, both in evaluation mode, get the class of the nearest one. Both agree in the step after a refresh; later ŷ
+    follows the moving features. Before the first refresh the term is 0. There is no ``weight``, as there is no source
+    loss to weigh against. Metrics: ``loss/im``, ``loss/shot`` (CE on ŷ), ``shot/valid`` (share of classes with a
+    centroid), ``shot/agreement`` (share of ŷ equal to the prediction).
 
     Args:
         information: λ.
-        beta: β, 0.3 (digits 0.1; 0 is SHOT-IM), a number or a function of the view: the paper leaves it at 0 for
-            the first refresh interval on VisDA.
+        beta: β, 0.3 (digits 0.1; 0 is SHOT-IM), a number or a function of the view: the paper leaves it at 0 for the
+            first refresh interval on VisDA.
         diversity: δ, 1; 0 for partial adaptation.
         min_count: classes with at most so many examples take no pseudo-labels: 0, or 10 for partial adaptation.
         refresh_every: steps between two refreshes; the paper's is one epoch of the target.
-
-    Metrics: ``loss/im``, ``loss/shot`` (CE on ŷ), ``shot/valid`` (share of classes with a centroid), ``shot/agreement``
-    (share of ŷ equal to the prediction).
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -144,7 +139,7 @@ def shot(
 @checked
 def adabn() -> Method:
     """Source-only training; before an evaluation the batch statistics are recomputed over the whole unlabelled target
-    training set (Li, Wang, Shi, Liu, Hou, 2016, arXiv 1603.04779, algorithm 1).
+    training set (Li et al., 2016, arXiv 1603.04779, algorithm 1).
 
     Source examples go on being normalised by the source's statistics, and training continues from those before the
     evaluation. A net without BatchNorm raises an InputError from ``init``.

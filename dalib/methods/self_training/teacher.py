@@ -36,8 +36,8 @@ def mean_teacher(
     strong: Augment = default_weak,
 ) -> Method:
     """Task loss + λ · ramp · (mean over all target rows of 1[max p_T > τ] · ‖p − sg p_T‖²/C + β · kept · class balance)
-    (Tarvainen, Valpola, NIPS 2017, arXiv 1703.01780; French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208, §3). It
-    is also for semi-supervised learning.
+    (Tarvainen, Valpola, NIPS 2017, arXiv 1703.01780; French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208, §3). Also
+    semi-supervised.
 
     The teacher's weights are ``decay · teacher + (1 − decay) · student`` after each step, from the student's initial
     ones. It sees its own view, in training mode (by the batch, with dropout). The one set of running statistics is the
@@ -122,11 +122,9 @@ def adamatch(
     strong: Augment = default_strong,
 ) -> Method:
     """Source CE on weak and strong view (their mean) + μ · mean over all target rows of 1[max q > c_τ] · CE(g^strong,
-    argmax q) (Berthelot, Roelofs, Sohn, Carlini, Kurakin, ICLR 2022, arXiv 2106.04732, §3). It is also for
-    semi-supervised learning and several sources.
+    argmax q) (Berthelot et al., ICLR 2022, arXiv 2106.04732, §3). Also for several sources.
 
-    * Logit interpolation: source logits are ``u · g(source alone) + (1 − u) · g(joint pass)``, u uniform for each
-      logit.
+    * Logit interpolation: source logits are ``u · g(source alone) + (1 − u) · g(joint pass)``, each u uniform.
     * Distribution alignment: ``q ∝ p^weak_t · (E[p_s] + 1e-6) / (E[p_t] + 1e-6)``, E[p_s] an exponential average,
       E[p_t] a mean over the last batches, both from 1/C and including this batch.
     * Relative threshold: ``c_τ = c · mean of max p^weak_s``.

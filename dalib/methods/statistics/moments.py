@@ -32,8 +32,8 @@ def deep_coral(*, weight: Weight = 1.0, layer: Layer = "logits", mean_term: bool
 
 @checked
 def log_coral(*, weight: Weight = 1.0, layer: Layer = "features", epsilon: Positive = 1e-2) -> Method:
-    """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang, Li, Dai, Van Gool, ICCV-W 2017, arXiv 1707.09842;
-    Morerio, Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4).
+    """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang et al., ICCV-W 2017, arXiv 1707.09842; Morerio,
+    Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4).
 
     It sees relative differences of variances, small directions included, and costs two eigendecompositions of ``[d,
     d]``: d up to some hundreds. Metrics: ``loss/log_coral`` before weighting; 0 with gradient 0 for two constant
@@ -43,8 +43,8 @@ def log_coral(*, weight: Weight = 1.0, layer: Layer = "features", epsilon: Posit
         weight: λ; Morerio et al. choose it by the smallest entropy of the target predictions, which
             ``combine(log_coral(), entmin())`` adds to the loss.
         layer: "features" or "logits".
-        epsilon: ε relative to the mean variance; without it fewer rows than features have no logarithm. In float32 the
-            gradient's error grows as 1/ε.
+        epsilon: ε relative to the mean variance; without it fewer rows than features have no logarithm. The gradient's
+            error grows as 1/ε.
     """
 
     def distance(view: View) -> Array:
@@ -69,8 +69,8 @@ def cmd(
     squash: Annotated[str, OneOf(SQUASHES)] = "sigmoid",
     interval: tuple[float, float] = (0.0, 1.0),
 ) -> Method:
-    """Task loss + λ · central moment discrepancy of the features (Zellinger, Grubinger, Lughofer, Natschläger,
-    Saminger-Platz, ICLR 2017, arXiv 1702.08811, definition 2), for classification and regression.
+    """Task loss + λ · central moment discrepancy of the features (Zellinger et al., ICLR 2017, arXiv 1702.08811,
+    definition 2), for classification and regression.
 
     The moments are of features in [a, b], as after the paper's sigmoid layer. dalib's encoders end in ReLU, so this
     term alone sees a sigmoid of them. Metrics: ``loss/cmd`` before weighting; 0 with gradient 0 at equal moments.
@@ -99,12 +99,12 @@ def homm(
     threshold: Share = 0.9,
     centre_rate: Share = 0.5,
 ) -> Method:
-    """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of the centred features (Chen, Fu, Chen, Jin, Cheng, Jin, Hua, AAAI
-    2020, arXiv 1912.11976, eqs. 4 and 9).
+    """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of the centred features (Chen et al., AAAI 2020, arXiv 1912.11976,
+    eqs. 4 and 9).
 
     A polynomial kernel gives all d^p moments; the authors' code samples them from order 4 up. Means are not matched, as
-    each sample is centred at its own. The authors warn against ReLU in the adapted layer and use tanh: features bounded
-    and of both signs.
+    each sample is centred at its own. The authors use tanh, not ReLU, before it: features should be bounded and of both
+    signs.
 
     The paper's best rows add a clustering of the target features, ``λ_c · mean over target rows of 1[max p > η] · ‖f −
     c_ŷ‖²``, ŷ the predicted class, centres c fixed. After each step centre k moves by ``α · Σ (f − c_k) / (1 + n_k)``
@@ -115,8 +115,7 @@ def homm(
         weight: λ, large as the value is small: 1e4 belongs to order 3, 1e7 to order 4.
         order: p ≥ 1.
         clustering: λ_c, a number, a traced scalar or a function of the view; 0 for none. The authors' digit script
-            divides the term by C as well, has 0.1, and switches it on late (step 30,000): early predictions make wrong
-            clusters.
+            divides the term by C as well, has 0.1, and switches it on at step 30,000: early clusters are wrong.
         threshold: η; 0.9 in the authors' digit script at first, 0.92 later.
         centre_rate: α.
     """
@@ -143,8 +142,7 @@ def homm(
 
 
 def cluster(features: Array, labels: Array, kept: Array, centres: Array, *, rate: Any) -> tuple[Array, Array]:
-    """Mean over rows ``[n, d]`` of ``kept · ‖f − c_label‖²``, and the centres ``[C, d]`` after a step towards the rows
-    kept.
+    """Mean over rows ``[n, d]`` of ``kept · ‖f − c_label‖²``, and the centres ``[C, d]`` moved towards them.
 
     ``kept`` holds factors 0 or 1, ``rate`` is α; the gradient reaches the features alone.
     """

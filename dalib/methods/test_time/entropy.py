@@ -19,8 +19,7 @@ def bn_norm(apply: Apply, *, prior: NonNegative = 16.0, collapse_share: Share = 
     """Every BatchNorm uses ``N/(N+n) · source + n/(N+n) · batch`` for mean and (biased) variance (Schneider et al.,
     NeurIPS 2020, arXiv 2006.16971, eq. 2; Nado et al. 2020, arXiv 2006.10963 for N = 0).
 
-    Nothing is trained, so there is nothing to reset. A net without BatchNorm statistics raises an InputError from
-    ``init``.
+    Nothing is trained, so there is nothing to reset. ``init`` refuses a net without BatchNorm statistics.
 
     Args:
         apply: see :mod:`dalib.methods.test_time.interface`.
@@ -54,12 +53,12 @@ def tent(
     skip: Patterns = (),
     collapse_share: Share = 0.9,
 ) -> TestTime:
-    """Per batch one step on mean H(p) of scale and bias; statistics are the batch's (Wang, Shelhamer, Liu, Olshausen,
-    Darrell, ICLR 2021, arXiv 2006.10726, §3).
+    """Per batch one step on mean H(p) of scale and bias; statistics are the batch's (Wang et al., ICLR 2021, arXiv
+    2006.10726, §3).
 
     The step returns the outputs before the batch's (last) update: one pass, as the authors do it. Small batches and
-    batches of one class make it collapse; see ``collapsed``. It also adapts LayerNorm and GroupNorm, less well. A net
-    without scales and biases raises an InputError from ``init``.
+    batches of one class make it collapse; see ``collapsed``. It also adapts LayerNorm and GroupNorm, less well.
+    ``init`` refuses a net without them all.
 
     Args:
         apply: see :mod:`dalib.methods.test_time.interface`.
@@ -137,8 +136,8 @@ def sar(
         radius: ρ of the ball.
         recover_below: e_m in nats, chosen for ImageNet's 1000 classes; 0 never recovers.
         source_weight: share of the stored statistics in each BatchNorm.
-        skip: regular expressions of parameter paths to leave as they are; the paper's code leaves the last stage alone
-            (``("layer4",)`` for a ResNet).
+        skip: regular expressions of paths to leave alone; the paper's code: the last stage (``("layer4",)`` of a
+            ResNet).
         collapse_share: of the collapse flag.
     """
     optimizer = optax.sgd(learning_rate, momentum=0.9) if optimizer is None else optimizer

@@ -36,8 +36,7 @@ class TestTime(NamedTuple):
         init: ``variables {"params", "batch_stats"} -> state``.
         step: ``(state, inputs [n, ...]) -> (state, Outputs, metrics)``; the outputs are those before the update. The
             metrics are :func:`report`'s and the method's own scalars.
-        predict: ``(state, inputs) -> Outputs`` without adapting: with ``step``'s state, the predictions after the
-            update.
+        predict: ``(state, inputs) -> Outputs`` without adapting: by ``step``'s state, those after the update.
         needs: of a run; only its setting says something here.
     """
 
@@ -49,8 +48,7 @@ class TestTime(NamedTuple):
 
 
 def report(outputs: Outputs, *, collapse_share: float = 0.9) -> Metrics:
-    """Metrics of every step: ``entropy`` (mean, nats), ``histogram`` (``[C]`` int32 of predicted classes),
-    ``collapsed``.
+    """Metrics of every step: ``entropy`` (mean, nats), ``histogram`` (``[C]`` int32 of predictions), ``collapsed``.
 
     ``collapsed`` (``[]`` boolean): one class takes more than ``collapse_share`` of a batch of two or more. It cannot
     tell a collapse from a stream sorted by class; entropy minimisation by batch statistics fails on both.
