@@ -67,10 +67,8 @@ def class_mmd2(
 
 
 def class_weights(x_labels: Array, y_probabilities: Array) -> tuple[Array, Array]:
-    """Weights ``[n, C]`` and ``[m, C]`` of the rows in each class, without gradient.
-
-    Columns of shared classes sum to ``1/√(number of shared classes)``, so that products average; others are 0.
-    """
+    """Weights ``[n, C]`` and ``[m, C]`` of the rows in each class, without gradient. Columns of shared classes sum to
+    ``1/√(number of shared classes)``, so that products average; others are 0."""
     classes = y_probabilities.shape[1]
     dtype = y_probabilities.dtype
     members = jax.nn.one_hot(x_labels, classes, dtype=dtype)

@@ -15,18 +15,14 @@ from dalib.discrepancy.predictions import certainty_weights, class_confusion
 
 def classifier_discrepancy(logits_1: Array, logits_2: Array) -> Array:
     """MCD's discrepancy: mean over rows and classes of ``|softmax(logits_1) − softmax(logits_2)|``, from 0 to 2/C.
-
-    Source: Saito et al., CVPR 2018, arXiv 1712.02560.
-    """
+    Source: Saito et al., CVPR 2018, arXiv 1712.02560."""
     first, second = _pair(logits_1=logits_1, logits_2=logits_2)
     return jnp.mean(jnp.abs(jax.nn.softmax(first) - jax.nn.softmax(second)))
 
 
 def log_one_minus_probability(logits: Array, labels: Array) -> Array:
-    """``ln(1 − softmax(logits)_y)`` per row ``[n]``, summed over the other classes: always finite.
-
-    A label ``[n]`` outside [0, C) names no class and has probability 0.
-    """
+    """``ln(1 − softmax(logits)_y)`` per row ``[n]``, summed over the other classes: always finite. A label ``[n]``
+    outside [0, C) names no class and has probability 0."""
     check_samples(logits=logits)
     logits = at_least_float32(logits)
     if logits.shape[1] < 2 or labels.shape != (logits.shape[0],):
@@ -78,11 +74,9 @@ def margin_disparity(
 def regression_disparity(
     source: Array, source_adversary: Array, target: Array, target_adversary: Array, *, margin: float | Array = 1.0
 ) -> Array:
-    """Disparity discrepancy for regression: ``−γ · mean|a_s − sg(g_s)| + mean|a_t − sg(g_t)|``, of either sign.
-
-    Main head's outputs g are ``[n, k]``, ``[m, k]``, the adversary's a likewise; γ is ``margin``. Source: Zhang et al.,
-    2019.
-    """
+    """Disparity discrepancy for regression: ``−γ · mean|a_s − sg(g_s)| + mean|a_t − sg(g_t)|``, of either sign. Main
+    head's outputs g are ``[n, k]``, ``[m, k]``, the adversary's a likewise; γ is ``margin``. Source: Zhang et al.,
+    2019."""
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
     check_samples(source=source, target=target)
@@ -98,11 +92,9 @@ def confident(logits: Array, *, threshold: float | Array, temperature: float | A
 
 def pseudo_label_loss(logits: Array, teacher: Array, *, threshold: float | Array = 0.95) -> Array:
     """``mean over all rows of 1[max softmax(teacher) > τ] · CE(logits, argmax teacher)``; 0 when no row is kept.
-
     Dividing by all rows makes the term fade in as the teacher, which has no gradient and may be ``logits``, grows
     confident. With the weak view as ``teacher`` and the strong one as ``logits`` it is FixMatch's target term. Source:
-    Lee, ICML Workshops 2013. Sohn et al. (FixMatch), NeurIPS 2020, arXiv 2001.07685.
-    """
+    Lee, ICML Workshops 2013. Sohn et al. (FixMatch), NeurIPS 2020, arXiv 2001.07685."""
     logits, teacher = _pair(logits=logits, teacher=teacher)
     p = jax.nn.softmax(lax.stop_gradient(teacher))
     log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.argmax(p, axis=1)[:, None], axis=1)[:, 0]
@@ -143,10 +135,8 @@ def confusion_consistency(
 
 
 def squared_consistency(logits: Array, teacher: Array) -> Array:
-    """Mean over rows of ``Σ_k (softmax(logits) − softmax(teacher))²``, from 0 to 2; no stop_gradient in here.
-
-    Source: Laine, Aila, ICLR 2017, arXiv 1610.02242.
-    """
+    """Mean over rows of ``Σ_k (softmax(logits) − softmax(teacher))²``, from 0 to 2; no stop_gradient in here. Source:
+    Laine, Aila, ICLR 2017, arXiv 1610.02242."""
     first, second = _pair(logits=logits, teacher=teacher)
     return jnp.mean(jnp.sum(jnp.square(jax.nn.softmax(first) - jax.nn.softmax(second)), axis=1))
 

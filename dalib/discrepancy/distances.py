@@ -19,10 +19,8 @@ def at_least_float32(x: Array) -> Array:
 
 
 def safe_norm(x: Array, *, axis: int | None = -1) -> Array:
-    """Euclidean norm along ``axis`` (None: of all entries), with gradient 0 at 0.
-
-    That of ``sqrt`` is infinite there, that of ``jnp.linalg.norm`` NaN. Squares are of numbers scaled to at most 1.
-    """
+    """Euclidean norm along ``axis`` (None: of all entries), with gradient 0 at 0. That of ``sqrt`` is infinite there,
+    that of ``jnp.linalg.norm`` NaN. Squares are of numbers scaled to at most 1."""
     largest = lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
     scale = jnp.where(largest > 0, largest, 1)
     square = jnp.sum(jnp.square(x / scale), axis=axis)
@@ -47,11 +45,8 @@ def centred(*samples: Array) -> tuple[Array, ...]:
 
 
 def squared_distances(x: Array, y: Array | None = None) -> Array:
-    """Squared Euclidean distances ``[n, m]`` ≥ 0 between all rows of ``x`` and all rows of ``y``.
-
-    ``y`` None means ``x`` itself, with a diagonal of exactly 0. Finite for finite squared norms (about 1e19 per entry
-    in float32).
-    """
+    """Squared Euclidean distances ``[n, m]`` ≥ 0 between all rows of ``x`` and all rows of ``y``. ``y`` None means
+    ``x`` itself, with a diagonal of exactly 0. Finite for finite squared norms (about 1e19 per entry in float32)."""
     if y is None:
         check_samples(x=x)
         # Centring keeps the digits of close points far from the origin. Distances do not depend on the centre, so its
@@ -71,11 +66,9 @@ def centred_squared_distances(x: Array, y: Array) -> Array:
 
 
 def mean_squared_distance(*samples: Array) -> Array:
-    """Mean of the squared distances over all N² ordered pairs of the pooled rows, zero diagonal included.
-
-    It equals twice the trace of the pooled covariance (divisor N): O(Nd), no pair matrix. A spread that is only
-    rounding noise of constant rows (1e-6 of their norm in float32) is exactly 0.
-    """
+    """Mean of the squared distances over all N² ordered pairs of the pooled rows, zero diagonal included. It equals
+    twice the trace of the pooled covariance (divisor N): O(Nd), no pair matrix. A spread that is only rounding noise of
+    constant rows (1e-6 of their norm in float32) is exactly 0."""
     check_samples(**{f"sample {i}": x for i, x in enumerate(samples)})
     samples = tuple(at_least_float32(x) for x in samples)
     rows = sum(x.shape[0] for x in samples)
@@ -87,11 +80,9 @@ def mean_squared_distance(*samples: Array) -> Array:
 
 
 def median_squared_distance(*samples: Array, max_rows: int = MEDIAN_ROWS) -> Array:
-    """Median of the squared distances over the N(N−1)/2 unordered pairs of the pooled rows; N ≥ 2.
-
-    It builds all pairs, so above ``max_rows`` rows it takes that many evenly spaced ones (which then depend on the
-    order); memory grows with its square. 0 if at least half of the pairs coincide.
-    """
+    """Median of the squared distances over the N(N−1)/2 unordered pairs of the pooled rows; N ≥ 2. It builds all pairs,
+    so above ``max_rows`` rows it takes that many evenly spaced ones (which then depend on the order); memory grows with
+    its square. 0 if at least half of the pairs coincide."""
     check_samples(**{f"sample {i}": x for i, x in enumerate(samples)})
     pooled = jnp.concatenate([at_least_float32(x) for x in samples])
     rows = pooled.shape[0]
@@ -152,9 +143,7 @@ BANDWIDTHS: dict[str, Callable[..., Array]] = {
 
 def kernel_variance(*samples: Array, bandwidth: Bandwidth = "mean") -> Array:
     """The σ² that a kernel discrepancy of these samples uses: the number to log with its value; without gradient.
-
-    ``bandwidth`` is a rule's name in :data:`BANDWIDTHS`, or σ > 0 itself. A rule gives 0 for samples of equal rows.
-    """
+    ``bandwidth`` is a rule's name in :data:`BANDWIDTHS`, or σ > 0 itself. A rule gives 0 for samples of equal rows."""
     if isinstance(bandwidth, str):
         return lax.stop_gradient(choose("bandwidth", bandwidth, BANDWIDTHS)(*samples))
     check_positive(bandwidth=bandwidth)
@@ -178,10 +167,8 @@ def check_multipliers(multipliers: Multipliers) -> int:
 
 
 def gaussian_mixture(squared: Array, *, variance: Array | float, multipliers: Multipliers = (1.0,)) -> Array:
-    """Sum of Gaussian kernels ``Σ_k exp(−squared / (2 α_k variance))``, elementwise; in [0, K], K at distance 0.
-
-    At variance 0 (all rows equal) every kernel is the constant 1, with gradient 0. ``multipliers`` are the α_k.
-    """
+    """Sum of Gaussian kernels ``Σ_k exp(−squared / (2 α_k variance))``, elementwise; in [0, K], K at distance 0. At
+    variance 0 (all rows equal) every kernel is the constant 1, with gradient 0. ``multipliers`` are the α_k."""
     factors = lax.stop_gradient(jnp.asarray(multipliers, squared.dtype))
     variance = jnp.asarray(variance, squared.dtype)
     inverse = jnp.where(variance > 0, -0.5 / jnp.where(variance > 0, variance, 1), 0)
@@ -195,11 +182,8 @@ def gaussian_mixture(squared: Array, *, variance: Array | float, multipliers: Mu
 def gaussian_gram(
     x: Array, y: Array | None = None, *, bandwidth: Bandwidth = "mean", multipliers: Multipliers = (1.0,)
 ) -> Array:
-    """Gram matrix ``[n, m]`` of a (mixture of) Gaussian kernels.
-
-    ``y`` None means ``x`` itself; a rule for ``bandwidth`` applies to the pooled rows; several ``multipliers`` are
-    summed.
-    """
+    """Gram matrix ``[n, m]`` of a (mixture of) Gaussian kernels. ``y`` None means ``x`` itself; a rule for
+    ``bandwidth`` applies to the pooled rows; several ``multipliers`` are summed."""
     check_multipliers(multipliers)
     squared = squared_distances(x, y)
     variance = kernel_variance(x, *(() if y is None else (y,)), bandwidth=bandwidth)

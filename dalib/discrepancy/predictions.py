@@ -17,10 +17,8 @@ from dalib.discrepancy.spectral import HIGHEST, nuclear_norm
 
 
 def entropies(logits: Array, *, epsilon: float = 0.0) -> Array:
-    """Shannon entropy of each prediction ``[n]``, ``H(p) = −Σ_k p_k ln p_k``, in nats, from 0 to ln C.
-
-    ``epsilon`` is added inside the logarithm; TLlib's numbers have 1e-5 there, which costs 5e-5 at worst.
-    """
+    """Shannon entropy of each prediction ``[n]``, ``H(p) = −Σ_k p_k ln p_k``, in nats, from 0 to ln C. ``epsilon`` is
+    added inside the logarithm; TLlib's numbers have 1e-5 there, which costs 5e-5 at worst."""
     log_p = _log_softmax(logits)
     p = jnp.exp(log_p)
     return -jnp.sum(p * (jnp.log(p + epsilon) if epsilon else log_p), axis=1)
@@ -32,11 +30,9 @@ def mean_entropy(logits: Array, *, epsilon: float = 0.0) -> Array:
 
 
 def mutual_information(logits: Array) -> Array:
-    """``H(p̄) − mean H(p)``, from 0 to ln C: certain predictions, evenly spread over the classes.
-
-    Information maximisation, and SHOT's first term, **minimise its negative**. It presumes roughly balanced classes.
-    Source: Krause, Perona, Gomes, NIPS 2010. Liang, Hu, Feng, ICML 2020, arXiv 2002.08546.
-    """
+    """``H(p̄) − mean H(p)``, from 0 to ln C: certain predictions, evenly spread over the classes. Information
+    maximisation, and SHOT's first term, **minimise its negative**. It presumes roughly balanced classes. Source:
+    Krause, Perona, Gomes, NIPS 2010. Liang, Hu, Feng, ICML 2020, arXiv 2002.08546."""
     log_mean = _log_mean_probability(_log_softmax(logits))
     return -jnp.sum(jnp.exp(log_mean) * log_mean) - mean_entropy(logits)
 
@@ -72,11 +68,9 @@ def certainty_weights(logits: Array, *, temperature: float | Array = 1.0, epsilo
 
 def mcc(logits: Array, *, temperature: float | Array = 2.5, epsilon: float = 0.0) -> Array:
     """Minimum class confusion: the off-diagonal sum of the class confusion matrix over C, from 0 to (C − 1)/C.
-
     ``temperature`` is T > 0; ``epsilon`` is inside the entropy's logarithm of the weights (1e-5 in TLlib's numbers). A
     class that no row predicts counts as wholly confused, 1/C, as in the limit. Source: Jin et al., ECCV 2020, arXiv
-    1912.03699.
-    """
+    1912.03699."""
     weights = certainty_weights(logits, temperature=temperature, epsilon=epsilon)
     confusion = class_confusion(logits, weights=weights, temperature=temperature)
     off_diagonal = jnp.where(jnp.eye(confusion.shape[0], dtype=bool), 0, confusion)
@@ -84,28 +78,21 @@ def mcc(logits: Array, *, temperature: float | Array = 2.5, epsilon: float = 0.0
 
 
 def bnm(logits: Array) -> Array:
-    """Batch nuclear-norm maximisation: ``−‖softmax(logits)‖_* / n``, a scalar < 0 to minimise.
-
-    Some code averages the singular values instead, which is this times ``n / min(n, C)``. Source: Cui et al., CVPR
-    2020, arXiv 2003.12237.
-    """
+    """Batch nuclear-norm maximisation: ``−‖softmax(logits)‖_* / n``, a scalar < 0 to minimise. Some code averages the
+    singular values instead, which is this times ``n / min(n, C)``. Source: Cui et al., CVPR 2020, arXiv 2003.12237."""
     return -nuclear_norm(jnp.exp(_log_softmax(logits))) / logits.shape[0]
 
 
 def fbnm(logits: Array) -> Array:
-    """Fast BNM: minus the sum of the min(n, C) largest column norms of the predictions, over n; no SVD.
-
-    Source: Cui et al., 2021, arXiv 2107.06154.
-    """
+    """Fast BNM: minus the sum of the min(n, C) largest column norms of the predictions, over n; no SVD. Source: Cui et
+    al., 2021, arXiv 2107.06154."""
     norms = safe_norm(jnp.exp(_log_softmax(logits)), axis=0)
     return -jnp.sum(lax.top_k(norms, min(logits.shape))[0]) / logits.shape[0]
 
 
 def class_balance(logits: Array) -> Array:
-    """Mean over classes of the binary cross-entropy between the mean prediction and 1/C.
-
-    It is least (not 0) for balanced predictions. Source: French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208.
-    """
+    """Mean over classes of the binary cross-entropy between the mean prediction and 1/C. It is least (not 0) for
+    balanced predictions. Source: French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208."""
     log_mean = _log_mean_probability(_log_softmax(logits))
     share = 1 / logits.shape[1]
     # 1 − p̄ without cancellation, and at least rounding, where one class takes all.

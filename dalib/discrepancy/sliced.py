@@ -58,9 +58,7 @@ def sliced_wasserstein(
 
 def wasserstein_1d(x: Array, y: Array, *, order: int = 2) -> Array:
     """Exact ``W_p^p`` ``[M]`` between columns of ``[n, M]``, ``[m, M]``: ``∫_0^1 |F_x⁻¹(u) − F_y⁻¹(u)|^p du``.
-
-    ``order`` is p ≥ 1, static.
-    """
+    ``order`` is p ≥ 1, static."""
     check_samples(x=x, y=y)
     if not isinstance(order, int) or order < 1:
         raise input_error("order", got=order, expected="an integer ≥ 1")

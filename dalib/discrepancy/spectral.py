@@ -23,10 +23,8 @@ matmul = functools.partial(jnp.matmul, precision=HIGHEST)
 
 @jax.custom_jvp
 def symmetric_log(matrix: Array) -> Array:
-    """Logarithm ``[d, d]`` of a symmetric positive definite matrix; first derivatives only.
-
-    Eigenvalues below rounding (ε_machine · d times the largest) are raised to it.
-    """
+    """Logarithm ``[d, d]`` of a symmetric positive definite matrix; first derivatives only. Eigenvalues below rounding
+    (ε_machine · d times the largest) are raised to it."""
     values, vectors = _floored_eigh(matrix)
     return matmul(vectors * jnp.log(values)[None], vectors.T)
 
@@ -63,10 +61,8 @@ def _floored_eigh(matrix: Array) -> tuple[Array, Array]:
 
 
 def nuclear_norm(matrix: Array, *, floor: float | Array = 0.0) -> Array:
-    """Sum of the singular values of ``[n, m]``, with gradient ``U Vᵀ``.
-
-    Singular values at most ``floor``, or within rounding of 0, count as 0 in value and gradient.
-    """
+    """Sum of the singular values of ``[n, m]``, with gradient ``U Vᵀ``. Singular values at most ``floor``, or within
+    rounding of 0, count as 0 in value and gradient."""
     check_samples(matrix=matrix)
     # LAPACK has no half precision.
     u, s, vt = jnp.linalg.svd(at_least_float32(lax.stop_gradient(matrix)), full_matrices=False)
@@ -76,10 +72,8 @@ def nuclear_norm(matrix: Array, *, floor: float | Array = 0.0) -> Array:
 
 
 def squared_singular_values(matrix: Array, *, count: int, smallest: bool = False) -> Array:
-    """The ``count`` largest (or smallest) squared singular values ``[count]`` of ``[n, d]``, in rising order.
-
-    The gradient is right wherever it exists, and a subgradient at ties.
-    """
+    """The ``count`` largest (or smallest) squared singular values ``[count]`` of ``[n, d]``, in rising order. The
+    gradient is right wherever it exists, and a subgradient at ties."""
     rows, columns = matrix.shape
     # ‖matrix · v‖² with eigenvectors v of the smaller Gram matrix, without gradient: exact to second order in the error
     # of v.
@@ -92,11 +86,9 @@ def squared_singular_values(matrix: Array, *, count: int, smallest: bool = False
 
 @jax.custom_jvp
 def svd(matrix: Array) -> tuple[Array, Array, Array]:
-    """Thin SVD ``(U [n, k], s [k], V [m, k])`` of ``[n, m]`` with ``matrix = U diag(s) Vᵀ`` and k = min(n, m).
-
-    First derivatives only. Where two squared singular values differ by less than rounding, the rotation between their
-    vectors has no derivative; it is 0 there, and so is the inverse of a vanishing singular value.
-    """
+    """Thin SVD ``(U [n, k], s [k], V [m, k])`` of ``[n, m]`` with ``matrix = U diag(s) Vᵀ`` and k = min(n, m). First
+    derivatives only. Where two squared singular values differ by less than rounding, the rotation between their vectors
+    has no derivative; it is 0 there, and so is the inverse of a vanishing singular value."""
     u, s, vt = jnp.linalg.svd(matrix, full_matrices=False)
     return u, s, vt.T
 
@@ -156,31 +148,25 @@ def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
 
 
 def bsp(x: Array, *, count: int = 1) -> Array:
-    """Batch spectral penalty: the sum of the ``count`` ≤ min(n, d) largest squared singular values of ``[n, d]``.
-
-    Added to an adversarial method, once per domain, it keeps a few directions from carrying all transferability. It is
-    a sum over the batch: its weight belongs to a batch size. Source: Chen, Wang, Long, Wang, ICML 2019.
-    """
+    """Batch spectral penalty: the sum of the ``count`` ≤ min(n, d) largest squared singular values of ``[n, d]``. Added
+    to an adversarial method, once per domain, it keeps a few directions from carrying all transferability. It is a sum
+    over the batch: its weight belongs to a batch size. Source: Chen, Wang, Long, Wang, ICML 2019."""
     _check_spectrum(x, count)
     return jnp.sum(squared_singular_values(at_least_float32(x), count=count))
 
 
 def bss(x: Array, *, count: int = 1) -> Array:
-    """Batch spectral shrinkage: the sum of the ``count`` ≤ min(n, d) smallest squared singular values of ``[n, d]``.
-
-    A fine-tuning penalty on the least transferable directions: those of the features for n ≥ d, otherwise those that
-    the batch spans. Source: Chen, Wang, Fu, Long, Wang, NeurIPS 2019.
-    """
+    """Batch spectral shrinkage: the sum of the ``count`` ≤ min(n, d) smallest squared singular values of ``[n, d]``. A
+    fine-tuning penalty on the least transferable directions: those of the features for n ≥ d, otherwise those that the
+    batch spans. Source: Chen, Wang, Fu, Long, Wang, NeurIPS 2019."""
     _check_spectrum(x, count)
     return jnp.sum(squared_singular_values(at_least_float32(x), count=count, smallest=True))
 
 
 def afn(x: Array, *, step: float | Array = 1.0) -> Array:
-    """Stepwise adaptive feature norm of one domain ``[n, d]``: ``mean (‖f‖ − sg(‖f‖ + Δ))²``, Δ = ``step``.
-
-    The value is always Δ²; its gradient pushes every norm but 0 outwards by the same amount. Add it for source and
-    target. Source: Xu et al., ICCV 2019, arXiv 1811.07456.
-    """
+    """Stepwise adaptive feature norm of one domain ``[n, d]``: ``mean (‖f‖ − sg(‖f‖ + Δ))²``, Δ = ``step``. The value
+    is always Δ²; its gradient pushes every norm but 0 outwards by the same amount. Add it for source and target.
+    Source: Xu et al., ICCV 2019, arXiv 1811.07456."""
     check_samples(x=x)
     norms = safe_norm(at_least_float32(x))
     return jnp.mean(jnp.square(norms - lax.stop_gradient(norms + step)))

@@ -32,11 +32,9 @@ Gram = Callable[[Any, Any, Any], Array]
 
 
 def tile_rows(n: int, m: int, tile: int | None) -> int:
-    """Rows of a tile for samples of n and m rows, or 0 for the dense form.
-
-    ``tile`` is the caller's wish: rows, 0 for dense, None for automatic: dense up to ``n + m`` = :data:`CPU_DENSE_ROWS`
-    or :data:`DENSE_ROWS`, by the platform that is traced for, and tiles above.
-    """
+    """Rows of a tile for samples of n and m rows, or 0 for the dense form. ``tile`` is the caller's wish: rows, 0 for
+    dense, None for automatic: dense up to ``n + m`` = :data:`CPU_DENSE_ROWS` or :data:`DENSE_ROWS`, by the platform
+    that is traced for, and tiles above."""
     if tile is None:
         dense, tiled = (DENSE_ROWS, TILE_ROWS) if platform() != "cpu" else (CPU_DENSE_ROWS, CPU_TILE_ROWS)
         # Over k devices each holds a k-th of the pair matrices, so √k times as many rows fit; tiles come one after the

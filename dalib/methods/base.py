@@ -77,10 +77,8 @@ def supervised_loss(view: View) -> tuple[Array, View, Metrics]:
 
 
 def trained_groups(update: Update, params: Params) -> tuple[str, ...]:
-    """The groups of ``params`` that ``update`` trains, in their order there.
-
-    Raises an InputError when a name matches no group, or none of them does.
-    """
+    """The groups of ``params`` that ``update`` trains, in their order there. Raises an InputError when a name matches
+    no group, or none of them does."""
 
     def matches(pattern: str, group: str) -> bool:
         return group.startswith(pattern[:-1]) if pattern.endswith("*") else group == pattern
@@ -220,10 +218,8 @@ def weigh(weight: Any, view: View) -> Array:
 
 
 def joined_loss(method: Method, update: Update, view: View) -> tuple[Array, View, Metrics]:
-    """The loss of one update; the main update's includes the method's penalties.
-
-    Penalties see the rows of the task (:attr:`Task.rows`) as ``view.source``, ``view.target`` and ``view.labels``.
-    """
+    """The loss of one update; the main update's includes the method's penalties. Penalties see the rows of the task
+    (:attr:`Task.rows`) as ``view.source``, ``view.target`` and ``view.labels``."""
     value, after, metrics = update.loss(view)
     if not (method.penalties and update.joins):
         return value, after, metrics

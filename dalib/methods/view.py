@@ -90,10 +90,8 @@ class View(NamedTuple):
         return self._replace(states=self.states._replace(method=state))
 
     def pair(self, batch: Batch | None = None) -> View:
-        """Make the common training pass over both domains with this view's key, and show its outputs.
-
-        ``batch``, such as one of augmented inputs, goes through the net in place of the view's.
-        """
+        """Make the common training pass over both domains with this view's key, and show its outputs. ``batch``, such
+        as one of augmented inputs, goes through the net in place of the view's."""
         view = self if batch is None else self._replace(batch=batch)
         outputs, model = self.net.pair(self.params, self.states.model, view.batch, self.key)
         return view.show(outputs.source, outputs.target).with_model(model)

@@ -63,11 +63,8 @@ class Samples(NamedTuple):
 
 
 def checked(xs: Any, ys: Any, xt: Any, *, needs_labels: bool = False) -> Samples:
-    """The inputs of a fit as float64 arrays.
-
-    Raises an InputError on other shapes or dtypes, different widths, NaN or inf, labels that are not one integer ≥ 0 a
-    source row, or no labels where the method needs them.
-    """
+    """The inputs of a fit as float64 arrays. Raises an InputError on other shapes or dtypes, different widths, NaN or
+    inf, labels that are not one integer ≥ 0 a source row, or no labels where the method needs them."""
     check_samples(xs=xs, xt=xt)
     if ys is None and needs_labels:
         raise input_error("ys", got="None", expected="source labels [n], which this method uses")
@@ -92,9 +89,7 @@ def fitted(
     info: Mapping[str, Any] = NOTHING,
 ) -> Fitted:
     """Wrap float64 maps: the result takes and returns the caller's dtype and checks the width of further rows.
-
-    ``source`` is the image of the rows of the fit, where that is known better than by ``map_source(xs)``.
-    """
+    ``source`` is the image of the rows of the fit, where that is known better than by ``map_source(xs)``."""
     width = xs.shape[1]
 
     def door(argument: str, inside: Map) -> Map:

@@ -29,10 +29,8 @@ class Plan(NamedTuple):
 
 
 def exact_plan(cost: np.ndarray) -> Plan:
-    """Earth mover's plan ``min ⟨P, C⟩`` of a cost ``[n, m]``.
-
-    n = m is an assignment, O(n³). Otherwise a linear programme with n·m variables, slow from about a thousand rows on.
-    """
+    """Earth mover's plan ``min ⟨P, C⟩`` of a cost ``[n, m]``. n = m is an assignment, O(n³). Otherwise a linear
+    programme with n·m variables, slow from about a thousand rows on."""
     from scipy.optimize import linear_sum_assignment, linprog
     from scipy.sparse import eye_array, kron, vstack
 
@@ -52,10 +50,8 @@ def exact_plan(cost: np.ndarray) -> Plan:
 
 
 def sinkhorn_plan(cost: np.ndarray, *, entropy: float, tolerance: float = 1e-9, max_iterations: int = 2000) -> Plan:
-    """``min ⟨P, C⟩ + ε KL(P | a bᵀ)`` by log-domain Sinkhorn iterations; ε = ``entropy`` > 0 in units of the cost.
-
-    The host's float64 twin of :func:`dalib.discrepancy.sinkhorn` stops at row sums within ``tolerance`` of 1/n in L1.
-    """
+    """``min ⟨P, C⟩ + ε KL(P | a bᵀ)`` by log-domain Sinkhorn iterations; ε = ``entropy`` > 0 in units of the cost. The
+    host's float64 twin of :func:`dalib.discrepancy.sinkhorn` stops at row sums within ``tolerance`` of 1/n in L1."""
     check_positive(entropy=entropy, tolerance=tolerance, max_iterations=max_iterations)
     n, m = cost.shape
     scaled = cost / -entropy

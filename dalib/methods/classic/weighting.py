@@ -24,9 +24,7 @@ from dalib.methods.classic.shallow import (
 
 def effective_sample_size(weights: np.ndarray) -> float:
     """``(Σw)² / Σw²``, between 1 and n: the number of equally weighted examples that the weights ``[n]`` are worth.
-
-    Raises an InputError on other shapes, negative or non-finite weights, or a sum of 0.
-    """
+    Raises an InputError on other shapes, negative or non-finite weights, or a sum of 0."""
     weights = np.asarray(weights, np.float64)
     if weights.ndim != 1 or not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
         raise input_error("weights", got=f"shape {weights.shape}", expected="finite weights [n] ≥ 0, not all 0")

@@ -20,19 +20,15 @@ PLACES = ("layer2_0", "layer3_0", "conv2")
 
 def style(x: Array) -> tuple[Array, Array]:
     """Mean and standard deviation of each example, with kept axes and without gradient; 1e-6 is added to the variance.
-
-    They are one a channel (over pixels or tokens, divisor n), or one a row for vectors ``[n, d]``.
-    """
+    They are one a channel (over pixels or tokens, divisor n), or one a row for vectors ``[n, d]``."""
     axes = tuple(range(1, x.ndim - 1)) or (1,)
     mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
     return jax.lax.stop_gradient(mean), jax.lax.stop_gradient(jnp.sqrt(variance + 1e-6))
 
 
 def partners(key: Array, n: int, sources: int) -> Array:
-    """For each of n interleaved rows a row ``[n]`` of another domain; every row is a partner exactly once.
-
-    With one domain, a random permutation. Raises an InputError when n is not a multiple of the number of domains.
-    """
+    """For each of n interleaved rows a row ``[n]`` of another domain; every row is a partner exactly once. With one
+    domain, a random permutation. Raises an InputError when n is not a multiple of the number of domains."""
     if n % sources:
         raise input_error("batch", got=f"{n} rows for {sources} source domains", expected=f"a multiple of {sources}")
     within, shift = jax.random.split(key)

@@ -20,11 +20,9 @@ from dalib.methods.view import Layer, Spec, View
 
 
 def weight_after(weight: Any, view: View, *, steps: Any, before: float = 1.0) -> Array:
-    """The weight, but at most ``before`` in the first ``steps`` steps (0 for none).
-
-    It is DomainBed's switch for invariance penalties: weight 1, then λ. DomainBed also starts Adam anew there, as the
-    gradient's scale jumps; dalib's optimiser runs on.
-    """
+    """The weight, but at most ``before`` in the first ``steps`` steps (0 for none). It is DomainBed's switch for
+    invariance penalties: weight 1, then λ. DomainBed also starts Adam anew there, as the gradient's scale jumps;
+    dalib's optimiser runs on."""
     value = jnp.asarray(weigh(weight, view))
     return jnp.where(view.step < steps, jnp.minimum(value, before), value)
 
@@ -33,10 +31,8 @@ def weight_after(weight: Any, view: View, *, steps: Any, before: float = 1.0) ->
 
 
 def scale_gradients(logits: Array, labels: Array, task_loss: Callable[[Array, Array], Array]) -> Array:
-    """Derivative ``[n]`` of each row's loss of ``w · logits`` with respect to w, at w = 1; logits ``[n, C]``.
-
-    For the cross-entropy it is ``Σ_k p_k g_k − g_y``; forward mode serves any ``task_loss``.
-    """
+    """Derivative ``[n]`` of each row's loss of ``w · logits`` with respect to w, at w = 1; logits ``[n, C]``. For the
+    cross-entropy it is ``Σ_k p_k g_k − g_y``; forward mode serves any ``task_loss``."""
     return jax.jvp(lambda z: task_loss(z, labels), (logits,), (logits,))[1]
 
 

@@ -24,10 +24,8 @@ def append_unknown(logits: Array, margin: Array) -> Array:
 
 @checked
 def with_rejection(method: Method, *, threshold: Share = 0.8) -> Method:
-    """Add one predicted class: unknown where the largest softmax probability is below ``threshold``.
-
-    The baseline around source-only or DANN (TLlib: 0.8; Office-31 0.9). Training and the C known columns are unchanged.
-    """
+    """Add one predicted class: unknown where the largest softmax probability is below ``threshold``. The baseline
+    around source-only or DANN (TLlib: 0.8; Office-31 0.9). Training and the C known columns are unchanged."""
 
     def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
         own = method.hooks.predict
@@ -43,10 +41,8 @@ def with_rejection(method: Method, *, threshold: Share = 0.8) -> Method:
 
 
 def unknown_cross_entropy(logits: Array, *, boundary: float | Array = 0.5) -> Array:
-    """``−t · mean ln p_unknown − (1 − t) · mean ln(1 − p_unknown)`` of ``[n, C + 1]``, t = ``boundary`` in (0, 1).
-
-    It is least (ln 2 for t = ½) where p_unknown = t, and finite for any logits; TLlib adds 1e-6 inside both logarithms.
-    """
+    """``−t · mean ln p_unknown − (1 − t) · mean ln(1 − p_unknown)`` of ``[n, C + 1]``, t = ``boundary`` in (0, 1). It
+    is least (ln 2 for t = ½) where p_unknown = t, and finite for any logits; TLlib adds 1e-6 inside both logarithms."""
     unknown = jax.nn.log_softmax(logits)[:, -1]
     known = log_one_minus_probability(logits, jnp.full(logits.shape[:1], logits.shape[1] - 1))
     return -(boundary * unknown + (1 - boundary) * known).mean()
@@ -95,10 +91,8 @@ def osbp(
 
 
 def one_vs_all_loss(logits: Array, labels: Array) -> Array:
-    """``[n]``: ``−ln p_y − min over j ≠ y of ln(1 − p_j)`` with ``p = sigmoid(logits)``, ``[n, C]``.
-
-    Hard negative sampling: only the own class and the nearest other one learn from an example.
-    """
+    """``[n]``: ``−ln p_y − min over j ≠ y of ln(1 − p_j)`` with ``p = sigmoid(logits)``, ``[n, C]``. Hard negative
+    sampling: only the own class and the nearest other one learn from an example."""
     own = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
     positive = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
     hardest = jnp.where(own, jnp.finfo(logits.dtype).min / 2, logits).max(1)

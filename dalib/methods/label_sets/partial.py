@@ -27,9 +27,7 @@ SCALES: dict[str, Callable[[Array], Array]] = {"max": jnp.max, "mean": jnp.mean}
 
 def class_weights(logits: Array, *, temperature: float | Array = 1.0, divide_by: str = "max") -> Array:
     """PADA's class weights ``[C]``: mean of the target's predictions ``[N, C]`` over its largest or mean; no gradient.
-
-    A ``temperature`` below 1 sharpens the predictions; ``divide_by`` is a name of :data:`SCALES`.
-    """
+    A ``temperature`` below 1 sharpens the predictions; ``divide_by`` is a name of :data:`SCALES`."""
     mean = jax.nn.softmax(jax.lax.stop_gradient(logits) / temperature).mean(0)
     return mean / SCALES[divide_by](mean)
 

@@ -20,10 +20,8 @@ also take ``[n]`` keys."""
 
 
 def row_keys(key: Array, inputs: Array) -> Array:
-    """A key per example, ``[n]``, of ``key`` and a hash of the example; keys ``[n]`` are returned as they are.
-
-    A view of a view must draw from the keys of the original rows: rounding in the first would change the hash.
-    """
+    """A key per example, ``[n]``, of ``key`` and a hash of the example; keys ``[n]`` are returned as they are. A view
+    of a view must draw from the keys of the original rows: rounding in the first would change the hash."""
     if key.ndim == 1 and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     kind = jnp.float32 if jnp.issubdtype(inputs.dtype, jnp.floating) else jnp.int32
@@ -154,10 +152,8 @@ def brightness_contrast(key: Array, inputs: Array, *, strength: Any = 0.4) -> Ar
 
 
 def cutout(key: Array, inputs: Array, *, fraction: Any = 0.5) -> Array:
-    """Paint a rectangle of each image ``[n, h, w, c]``, ``fraction`` of its sides, in the image's mean colour.
-
-    Its centre is anywhere, so part of it may be outside (DeVries, Taylor 2017, arXiv 1708.04552).
-    """
+    """Paint a rectangle of each image ``[n, h, w, c]``, ``fraction`` of its sides, in the image's mean colour. Its
+    centre is anywhere, so part of it may be outside (DeVries, Taylor 2017, arXiv 1708.04552)."""
     _check_images(inputs)
     _, height, width, _ = inputs.shape
     centre = draw_rows(jax.random.uniform, key, inputs, (2,), dtype=jnp.float32)

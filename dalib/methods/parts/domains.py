@@ -15,11 +15,9 @@ from dalib.methods.view import View
 
 
 def together(*samples: Array) -> Array:
-    """Join the rows of several samples ``[n_i, ...]`` in one array, for one pass through a net.
-
-    Equal numbers are interleaved, so that every example stays on its device when a batch is split over several. Unequal
-    ones are concatenated, which re-deals the rows between devices.
-    """
+    """Join the rows of several samples ``[n_i, ...]`` in one array, for one pass through a net. Equal numbers are
+    interleaved, so that every example stays on its device when a batch is split over several. Unequal ones are
+    concatenated, which re-deals the rows between devices."""
     sizes = {x.shape[0] for x in samples}
     if len(sizes) > 1:
         return jnp.concatenate(samples)

@@ -23,10 +23,8 @@ Reversal = Weight
 
 @jax.custom_vjp
 def reverse_gradient(x: PyTree, coefficient: Array | float = 1.0) -> PyTree:
-    """Identity with its gradient, for an array or a tree of them, multiplied by ``-coefficient`` (λ ≥ 0, scalar).
-
-    The coefficient is an argument, so that one compiled step serves a whole schedule. It gets no gradient.
-    """
+    """Identity with its gradient, for an array or a tree of them, multiplied by ``-coefficient`` (λ ≥ 0, scalar). The
+    coefficient is an argument, so that one compiled step serves a whole schedule. It gets no gradient."""
     del coefficient
     return x
 
@@ -50,9 +48,7 @@ def reverse_by(reversal: Reversal, time: Any, x: PyTree) -> tuple[Any, Array]:
 
 def dann_schedule(time: Any, *, gamma: float = 10.0, low: float = 0.0, high: float = 1.0) -> Array:
     """λ_p = 2/(1 + e^(−γp)) − 1, scaled to [low, high]; 0 at p = 0 and 0.9999 at p = 1 (Ganin et al. 2016, §5.2).
-
-    ``time`` is anything with ``progress``, such as a :class:`~dalib.core.types.Time` or a view.
-    """
+    ``time`` is anything with ``progress``, such as a :class:`~dalib.core.types.Time` or a view."""
     return ramp(time.progress, gamma=gamma, low=low, high=high)
 
 
@@ -64,10 +60,8 @@ def ramp(x: Any, *, gamma: float = 1.0, low: float = 0.0, high: float = 1.0) -> 
 def iteration_schedule(
     time: Any, *, alpha: float = 1.0, low: float = 0.0, high: float = 1.0, steps: int = 1000
 ) -> Array:
-    """The ramp in iterations: ``2(high−low)/(1 + e^(−α·step/steps)) − (high−low) + low`` (TLlib's warm start).
-
-    ``time`` is anything with ``step``. The defaults equal :func:`dann_schedule` with γ = 10 in a run of 10,000 steps.
-    """
+    """The ramp in iterations: ``2(high−low)/(1 + e^(−α·step/steps)) − (high−low) + low`` (TLlib's warm start). ``time``
+    is anything with ``step``. The defaults equal :func:`dann_schedule` with γ = 10 in a run of 10,000 steps."""
     return ramp(jnp.asarray(time.step) / steps, gamma=alpha, low=low, high=high)
 
 
@@ -132,11 +126,9 @@ def domain_loss(
     source_weights: Array | None = None,
     target_weights: Array | None = None,
 ) -> tuple[Array, Array]:
-    """Binary cross-entropy of domain logits ``[n]`` and ``[m]``, half a mean over each, and balanced accuracy.
-
-    At equilibrium the loss is ln 2 = 0.6931 and the accuracy 0.5; at 1 the discriminator wins. Weights are factors of
-    the rows' losses: means are over n and m, **not** over the sum of weights; the accuracy counts every row once.
-    """
+    """Binary cross-entropy of domain logits ``[n]`` and ``[m]``, half a mean over each, and balanced accuracy. At
+    equilibrium the loss is ln 2 = 0.6931 and the accuracy 0.5; at 1 the discriminator wins. Weights are factors of the
+    rows' losses: means are over n and m, **not** over the sum of weights; the accuracy counts every row once."""
     of_source = optax.sigmoid_binary_cross_entropy(source, jnp.ones_like(source))
     of_target = optax.sigmoid_binary_cross_entropy(target, jnp.zeros_like(target))
     if source_weights is not None:

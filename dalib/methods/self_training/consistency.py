@@ -16,11 +16,9 @@ from dalib.methods.view import View
 
 
 def teach(view: View, *, weak: Augment, strong: Augment, teacher: Params | None = None) -> tuple[Array, Array, View]:
-    """Pass the target's strong view through the net and its weak view through a teacher, both in training mode.
-
-    The running statistics keep the strong pass, then the weak one if the net teaches itself (``teacher`` None); never
-    another teacher's. Returns both logits ``[m, C]``, the teacher's without gradient, and the view after the passes.
-    """
+    """Pass the target's strong view through the net and its weak view through a teacher, both in training mode. The
+    running statistics keep the strong pass, then the weak one if the net teaches itself (``teacher`` None); never
+    another teacher's. Returns both logits ``[m, C]``, the teacher's without gradient, and the view after the passes."""
     keys = [jax.random.fold_in(view.key, 2 + i) for i in range(4)]
     inputs = view.batch.target.inputs
     # Both passes are in training mode: evaluation statistics would lag the net that is taught.

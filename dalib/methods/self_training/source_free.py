@@ -23,10 +23,8 @@ def directions(features: Array) -> Array:
 
 
 def nearest_centroid(features: Array, centroids: Array, valid: Array) -> Array:
-    """The valid class ``[n]`` with the centroid ``[C, d + 1]`` of largest cosine with each feature ``[n, d]``.
-
-    The result means nothing where none is ``valid``, ``[C]`` booleans.
-    """
+    """The valid class ``[n]`` with the centroid ``[C, d + 1]`` of largest cosine with each feature ``[n, d]``. The
+    result means nothing where none is ``valid``, ``[C]`` booleans."""
     norms = safe_norm(centroids)
     units = centroids / jnp.where(norms > 0, norms, 1)[:, None]
     cosines = jnp.matmul(directions(features), units.T, precision=lax.Precision.HIGHEST)
@@ -139,11 +137,9 @@ def shot(
 @checked
 def adabn() -> Method:
     """Source-only training; before an evaluation the batch statistics are recomputed over the whole unlabelled target
-    training set (Li et al., 2016, arXiv 1603.04779, algorithm 1).
-
-    Source examples go on being normalised by the source's statistics, and training continues from those before the
-    evaluation. A net without BatchNorm raises an InputError from ``init``.
-    """
+    training set (Li et al., 2016, arXiv 1603.04779, algorithm 1). Source examples go on being normalised by the
+    source's statistics, and training continues from those before the evaluation. A net without BatchNorm raises an
+    InputError from ``init``."""
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
         del key

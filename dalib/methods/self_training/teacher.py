@@ -15,10 +15,8 @@ from dalib.methods.view import NET_GROUPS, Spec, States, View
 
 
 def teacher_params(params: Params, state: PyTree) -> Params:
-    """``params`` with the net's groups replaced by the teacher's in ``state``, :func:`mean_teacher`'s own state.
-
-    In a sum that is ``state.method["mean_teacher"]``.
-    """
+    """``params`` with the net's groups replaced by the teacher's in ``state``, :func:`mean_teacher`'s own state. In a
+    sum that is ``state.method["mean_teacher"]``."""
     return {**params, **state["teacher"]}
 
 

@@ -142,10 +142,8 @@ def homm(
 
 
 def cluster(features: Array, labels: Array, kept: Array, centres: Array, *, rate: Any) -> tuple[Array, Array]:
-    """Mean over rows ``[n, d]`` of ``kept · ‖f − c_label‖²``, and the centres ``[C, d]`` moved towards them.
-
-    ``kept`` holds factors 0 or 1, ``rate`` is α; the gradient reaches the features alone.
-    """
+    """Mean over rows ``[n, d]`` of ``kept · ‖f − c_label‖²``, and the centres ``[C, d]`` moved towards them. ``kept``
+    holds factors 0 or 1, ``rate`` is α; the gradient reaches the features alone."""
     centres = jax.lax.stop_gradient(centres)
     away = features - centres.astype(features.dtype)[labels]
     value = (kept * jnp.square(away).sum(1)).mean()

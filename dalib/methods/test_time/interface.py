@@ -49,10 +49,8 @@ class TestTime(NamedTuple):
 
 def report(outputs: Outputs, *, collapse_share: float = 0.9) -> Metrics:
     """Metrics of every step: ``entropy`` (mean, nats), ``histogram`` (``[C]`` int32 of predictions), ``collapsed``.
-
     ``collapsed`` (``[]`` boolean): one class takes more than ``collapse_share`` of a batch of two or more. It cannot
-    tell a collapse from a stream sorted by class; entropy minimisation by batch statistics fails on both.
-    """
+    tell a collapse from a stream sorted by class; entropy minimisation by batch statistics fails on both."""
     logits = outputs.logits
     assert logits is not None
     n, classes = logits.shape
@@ -62,10 +60,8 @@ def report(outputs: Outputs, *, collapse_share: float = 0.9) -> Metrics:
 
 
 def adaptable(params: PyTree, *, skip: Sequence[str] = ()) -> dict[str, Array]:
-    """Scale and bias of every normalisation layer (Batch, Layer, Group), by their path ``encoder/bn1/scale``.
-
-    ``skip`` holds regular expressions searched in the path. Raises an InputError when nothing is left to adapt.
-    """
+    """Scale and bias of every normalisation layer (Batch, Layer, Group), by their path ``encoder/bn1/scale``. ``skip``
+    holds regular expressions searched in the path. Raises an InputError when nothing is left to adapt."""
     found: dict[str, Array] = {}
 
     def visit(tree: Any, path: str) -> None:
