@@ -29,14 +29,12 @@ def wdgrl(
 ) -> Method:
     """Minimise a critic's estimate of the Wasserstein-1 distance between the domains' features.
 
-    It serves classification and regression (Shen et al., AAAI 2018, arXiv 1707.01217, algorithm 1). A step makes
-    ``critic_steps`` updates ``critic``, which minimise ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²`` of
-    fixed features; h are the rows of both batches and random points between them. The update ``task`` trains encoder
-    and head on task loss + λ · (mean w(f_s) − mean w(f_t)), with the critic fixed. Rows are paired as they come, so a
-    step depends on the order of the rows within a batch.
-
-    Metrics: ``critic/loss/critic``, ``critic/wdgrl/gradient_norm`` (mean over h, near 1 for a trained critic),
-    ``task/loss/wdgrl`` (at best W(1 + W/2γ), as the penalty is soft; 0 for equal features).
+    For classification and regression (Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1). Updates
+    ``critic`` minimise ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²`` of fixed features; h are the rows of
+    both batches and random points between them. The update ``task`` then trains encoder and head on task loss + λ ·
+    (mean w(f_s) − mean w(f_t)), with the critic fixed. A step depends on the order of the rows within a batch, as rows
+    are paired. Metrics: ``critic/loss/critic``, ``critic/wdgrl/gradient_norm`` (mean over h, near 1 for a trained
+    critic), ``task/loss/wdgrl`` (at best W(1 + W/2γ), as the penalty is soft; 0 for equal features).
 
     Args:
         weight: λ; it belongs to a scale of features. The authors' code has 0.01 for digits, 0.1 for Office-Caltech.
@@ -119,14 +117,10 @@ def adda(
     """Stage 2 of ADDA: the target encoder learns to look like the frozen source encoder.
 
     Source: Tzeng et al., CVPR 2017, arXiv 1702.05464, eq. 9. Stage 1 is a ``source_only`` run; its variables are this
-    run's initial ones (``init_state(..., variables=...)``). They are the frozen source net, kept in the method's state,
-    and the start of the target's ``encoder`` and ``bottleneck``. The head stays as it is, and there is no task loss.
-    Only its start ties the target encoder to the classes, so it may drift; early checkpoints may be better. The target
-    encoder predicts source inputs as well.
-
-    The BatchNorm convention decides about the target encoder's statistics alone; with "domain", the default, they are
-    the target's own. The target encoder should have no dropout: the source net runs without, and the discriminator
-    would see it.
+    run's initial ones (``init_state(..., variables=...)``): the frozen source net, and the start of the target's
+    ``encoder`` and ``bottleneck``. There is no task loss: only its start ties the target encoder to the classes, so it
+    may drift, and early checkpoints may be better. It predicts source inputs as well, under the source head. Give it no
+    dropout: the source net runs without, and the discriminator would see it.
 
     Metrics: ``discriminator/loss/domain`` (half a mean over each domain, ln 2 at equilibrium),
     ``discriminator/adda/domain_accuracy``, ``encoder/loss/adda``; with "tllib" the same without prefixes.
@@ -134,10 +128,10 @@ def adda(
     Args:
         weight: of the encoder's loss; with ``variant="tllib"``, of the domain loss.
         variant: "paper" makes two updates: ``discriminator`` on the domain loss of both encoders' features, then
-            ``encoder`` (with the bottleneck) on ``BCE(D(f_t), source)``, inverted labels. "tllib" makes one update of
-            both with reversed target features, as TLlib's published rows named ADDA.
-        layer: the discriminator's input: "features", or "logits" as in the authors' digit code. With "logits" the group
-            ``head`` is trained with the encoder; the frozen source net keeps its own.
+            ``encoder`` (with the bottleneck) on ``BCE(D(f_t), source)``. "tllib" makes one update of both with reversed
+            target features, as TLlib's published rows named ADDA.
+        layer: the discriminator's input: "features", or "logits" as in the authors' digit code: then the group ``head``
+            is trained with the encoder, and the frozen source net keeps its own.
         reversal: of ``variant="tllib"``, a function of the view or a number; up to 2 there.
         hidden: widths of the discriminator; 500 and 500 in the paper, 1024 and 1024 in TLlib.
         norm: BatchNorm in the discriminator, over each domain's rows alone.
@@ -157,6 +151,7 @@ def adda(
 
     def source_outputs(view: View) -> Outputs:
         # A copy of stage 1's statistics, which no BatchNorm convention touches.
+        # The convention decides about the target encoder's statistics alone: "domain", the default, its own.
         frozen = view.with_model({"shared": view.state["source_stats"]})
         outputs, _ = frozen.again(
             view.batch.source.inputs, "source", key=None, params=view.state["source_net"], train=False

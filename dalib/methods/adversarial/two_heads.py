@@ -22,15 +22,16 @@ def mcd(*, weight: Weight = 1.0, repeats: Count = 4, balance: NonNegative = 0.0)
     """Train two heads to disagree about the target, and an encoder to make them agree.
 
     Source: Saito et al., CVPR 2018, arXiv 1712.02560, §3.2. A trains everything on the source's task loss of both
-    heads. B trains the heads on the task loss minus λ times their discrepancy on the target. C trains the encoder (with
-    its bottleneck) on λ times the discrepancy. The discrepancy is the mean over examples and classes of
-    |p₁ − p₂| (eq. 9); the prediction is the mean of both heads' logits. Metrics: ``A/loss/task``,
-    ``A/accuracy/source``, ``B/loss/mcd``, ``C/loss/mcd`` (0 when the heads agree).
+    heads. B trains the heads on the task loss minus λ times their discrepancy on the target, the mean over examples and
+    classes of |p₁ − p₂| (eq. 9). C trains the encoder (with its bottleneck) on λ times the discrepancy. The mean of
+    both heads' logits predicts. Metrics: ``A/loss/task``, ``A/accuracy/source``, ``B/loss/mcd``, ``C/loss/mcd`` (0 when
+    the heads agree).
 
     Args:
         weight: λ of the discrepancy; the paper's is 1, TLlib has 10 (Office-31), 30 (Office-Home) and 120 (DomainNet).
         repeats: k, C's updates in a step.
-        balance: weight of ``−mean_k ln(p̄_k + 1e-6)`` of each head on the target, in A and B; TLlib's is 0.01.
+        balance: weight of ``−mean_k ln(p̄_k + 1e-6)`` of each head on the target, in A and B; 0 in the paper, TLlib's
+            0.01.
     """
 
     def discrepancy(logits_1: Array, logits_2: Array, key: Array) -> Array:

@@ -157,10 +157,8 @@ def jda(
     """JDA: TCA with a further difference of means for every class; predictions serve as the target's classes.
 
     ``M = C·M₀ + Σ_c M_c`` over ``‖·‖_F``; ``M_c`` compares source rows of class c with target rows predicted as c. The
-    first round is TCA; predictions are renewed after every round. A class that is not predicted is left out of that
-    round, where the authors' programme keeps its source half, a pull to the origin. ``info["changed"]`` counts the
-    predictions that changed in each of ``info["rounds"]`` rounds; fitting stops when none did. Source: Long, Wang,
-    Ding, Sun, Yu, ICCV 2013, algorithm 1.
+    first round is TCA; predictions are renewed after every round. ``info["changed"]`` counts those that changed in each
+    of ``info["rounds"]`` rounds. Source: Long, Wang, Ding, Sun, Yu, ICCV 2013, algorithm 1.
 
     Args:
         dim: components kept; lowered to the rank if that is less, see ``info["dim"]``.
@@ -212,6 +210,8 @@ def class_differences(labels: np.ndarray, predicted: np.ndarray | None, m: int) 
     columns = [np.sqrt(len(classes)) * mean_difference(n, m)]
     for c in classes if predicted is not None else ():
         here, there = labels == c, predicted == c
+        # A class without predictions is left out; the authors' programme keeps its source half, which pulls the class
+        # to the origin.
         if there.any():
             columns.append(np.concatenate([here / here.sum(), -(there / there.sum())])[:, None])
     return np.concatenate(columns, axis=1)

@@ -86,19 +86,17 @@ def mixstyle(
     """Domain generalisation: task loss of source rows with feature statistics mixed across domains inside the encoder
     (Zhou et al., ICLR 2021, arXiv 2104.02008, section 2).
 
-    It mixes the inputs of named modules, in the source's training pass only; the paper mixes after the first two stages
-    of a ResNet (``layer2_0`` and ``layer3_0``). **Nets without any of these places** (vectors, texts) are mixed once,
-    at the encoder's features, with one mean and deviation a row: our extension, and a weak one.
-
-    Sources are interleaved (:mod:`dalib.methods.parts.domains`); a row's partner is of another domain (the paper's
-    variant with domain labels), with ``sources=1`` any row (its shuffle). Results depend on the order of rows. Metrics:
+    It mixes the inputs of named modules; the paper mixes after the first two stages of a ResNet (``layer2_0`` and
+    ``layer3_0``). **Nets without any of these places** (vectors, texts) are mixed once, at the encoder's features, with
+    one mean and deviation a row: our extension, and a weak one. Results depend on the order of rows. Metrics:
     ``loss/task`` (of mixed features), ``accuracy/source``.
 
     Args:
         probability: with which a batch is mixed at each place.
         alpha: α of Beta(α, α); 0.1 in the paper.
         before: the encoder's modules with mixed inputs; None takes those of :data:`PLACES` that it has.
-        sources: k, the number of source domains; it must divide the batch.
+        sources: k interleaved source domains, which must divide the batch. A row's partner is of another domain (the
+            paper's variant with domain labels); with 1 any row (its random shuffle).
     """
 
     def places(params: Params) -> list[tuple[str, ...]]:
@@ -119,6 +117,7 @@ def mixstyle(
 
         with mixing(mix, places(view.params)):
             source, view = view.again(view.batch.source.inputs, "source", key=keys[1])
+        # Nothing is mixed here: only penalties of a sum use the target's pass.
         target, view = view.again(view.batch.target.inputs, "target", key=keys[2])
         view = view.show(source, target)
         value = view.task.loss(source, view.labels).mean()

@@ -57,12 +57,10 @@ def osbp(
 ) -> Method:
     """Open-set adaptation: the head pulls the target's unknown probability to t, the encoder pushes it away from t.
 
-    Source: Saito et al., ECCV 2018, arXiv 1804.10427, section 3. **The net has C + 1 outputs**: ``num_classes`` counts
-    the unknown class, the last one; source labels are in [0, C), target examples of private classes are evaluated as
-    class C (:mod:`dalib.evaluate.scores`). The task loss is over all C + 1 outputs. Target features pass a gradient
-    reversal before the head; a head with dropout draws it anew for this pass.
-
-    Metrics: ``loss/osbp``, ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share predicted so),
+    Source: Saito et al., ECCV 2018, arXiv 1804.10427, section 3. **The net has C + 1 outputs**, all in the task loss:
+    ``num_classes`` counts the unknown class, the last one; source labels are in [0, C), target examples of private
+    classes are evaluated as class C (:mod:`dalib.evaluate.scores`). Metrics: ``loss/osbp``,
+    ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share of target rows predicted so),
     ``osbp/reversal``.
 
     Args:
@@ -73,6 +71,7 @@ def osbp(
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
         turned, coefficient = reverse_by(reversal, view, view.target.features)
+        # A head with dropout draws it anew for this pass.
         logits = view.head(turned, view.key)
         loss = unknown_cross_entropy(logits, boundary=boundary)
         metrics = {
@@ -109,19 +108,18 @@ def ovanet(*, weight: Weight = 1.0, source: NonNegative = 0.5, entropy: NonNegat
     """Universal adaptation with one-vs-all heads (Saito, Saenko, OVANet, ICCV 2021, arXiv 2104.03344, section 3).
 
     The penalty is ``λ · (a · mean one_vs_all_loss(source) + b · mean binary_entropy(target))``. Each class's binary
-    head learns from the source what is not of this class; target rows are drawn to either side of every head. Where the
-    binary head of the likeliest class disagrees (p < ½) the prediction is "unknown". It needs no threshold and no
-    adversary, so it is dalib's universal method: UAN's threshold would need target labels. Any label sets will do.
-
-    **Predictions have C + 1 columns**, the last being unknown, while the net and ``num_classes`` have C. The binary
-    heads are one linear layer with one logit a class; the authors' has two outputs a class and normalises its rows.
-    Metrics: ``loss/ovanet`` (source), ``loss/open_entropy`` (target), ``ovanet/unknown`` (share predicted so).
+    head learns from the source what is not of this class; target rows are drawn to either side of every head. It needs
+    no threshold and no adversary, so it is dalib's universal method: UAN's threshold would need target labels. Closed,
+    partial, open and universal label sets will do. **Predictions have C + 1 columns**, the last being unknown, while
+    the net and ``num_classes`` have C. Metrics: ``loss/ovanet`` (source), ``loss/open_entropy`` (target),
+    ``ovanet/unknown`` (share of target rows predicted so).
 
     Args:
         weight: λ of both terms.
         source: a; ½ in the authors' code, which averages its positive and negative parts (the paper adds them: 1).
         entropy: b; 0.1 in the paper. It multiplies the mean over rows and classes.
     """
+    # One linear layer with one logit a class; the authors' has two outputs a class and normalises its rows.
     heads = nn.Dense
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -146,6 +144,7 @@ def ovanet(*, weight: Weight = 1.0, source: NonNegative = 0.5, entropy: NonNegat
     def predict(params: Params, outputs: Outputs, forward: Forward) -> Array:
         del forward
         assert outputs.logits is not None
+        # Unknown where the binary head of the likeliest class disagrees, p < ½.
         return append_unknown(outputs.logits, judge(params, outputs)[1])
 
     needs = Needs(setting="universal", per_example=True, rejects=True)

@@ -18,15 +18,13 @@ SHOTS = 0x5407
 def mme(*, weight: Weight = 0.1, alternate: bool = False, sources: Count = 2) -> Method:
     """Semi-supervised adaptation: the head maximises the entropy of the unlabelled target, the encoder minimises it.
 
-    Source: Saito et al., ICCV 2019, arXiv 1904.06487, section 3. **The few labelled target examples (shots)** come in
-    one of two ways. As the third stream ``batch.shots``, the task loss is half the source's mean and half the shots',
-    as in the authors' code. Or they are a source domain, interleaved half and half by :func:`dalib.data.paired_stream`.
-    The unlabelled target must not contain them.
-
-    The paper's head takes features at unit length and divides by a temperature of 0.05, ``head="cosine"``
-    (:class:`dalib.encoders.classifier.CosineHead`); ``dalib adapt`` takes it by default. With a linear head the encoder
-    can lower the entropy by longer features alone. Metrics: ``loss/mme``, the target's entropy; ``mme/accuracy_shots``,
-    of ``batch.shots`` or the last of 2 or more domains.
+    Source: Saito et al., ICCV 2019, arXiv 1904.06487, section 3. **The few labelled target examples (shots)** come as
+    the third stream ``batch.shots``, or as a source domain, interleaved half and half by
+    :func:`dalib.data.paired_stream`. The unlabelled target must not contain them. The paper's head takes features at
+    unit length and divides by a temperature of 0.05, ``head="cosine"`` (:class:`dalib.encoders.classifier.CosineHead`),
+    the default of ``dalib adapt``. With a linear head the encoder can lower the entropy by longer features alone.
+    Metrics: ``loss/mme``, the target's entropy; ``mme/accuracy_shots``, of ``batch.shots`` or the last of 2 or more
+    domains.
 
     Args:
         weight: λ; 0.1 in the paper.
@@ -42,6 +40,7 @@ def mme(*, weight: Weight = 0.1, alternate: bool = False, sources: Count = 2) ->
         if shots is None:
             return value, after, metrics
         outputs, after = after.again(shots.inputs, "target", key=jax.random.fold_in(view.key, SHOTS))
+        # Half the source's mean and half the shots', as in the authors' code.
         value = 0.5 * (value + view.task.loss(outputs, shots.labels).mean())
         right = view.task.predict(outputs) == shots.labels
         return value, after, {**metrics, "loss/task": value, "mme/accuracy_shots": right.mean()}

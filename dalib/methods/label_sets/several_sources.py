@@ -55,11 +55,10 @@ def m3sda(
     """Multi-source adaptation: moment matching, and MCD's three updates with two heads a source.
 
     Source: Peng et al., ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for M³SDA-β. A trains everything
-    on the task loss of each source's two heads (mean over sources, sum over the two) plus λ times the features' moment
-    distance. B trains the heads on the task loss minus μ times the two heads' discrepancy on the target (mean over
-    sources). C trains the encoder on μ times the discrepancy. The mean of all heads' probabilities predicts; the net's
-    head is the first of source 0's. Metrics: of A ``loss/task``, ``accuracy/source``, ``loss/m3sda`` (moment distance);
-    of B and C ``loss/discrepancy``.
+    on the task loss of each source's two heads plus λ times the features' moment distance. B trains the heads on the
+    task loss minus μ times the two heads' discrepancy on the target. C trains the encoder on μ times the discrepancy.
+    The mean of all heads' probabilities predicts. Metrics: of A ``loss/task``, ``accuracy/source``, ``loss/m3sda``
+    (moment distance); of B and C ``loss/discrepancy``.
 
     Args:
         weight: λ of the moment distance; 0.5 is Dassl's.
@@ -73,12 +72,12 @@ def m3sda(
         return {"heads": init_heads(key, spec, 2 * sources - 1)}, {}
 
     def by_source(params: Params) -> PyTree:
-        """Stacked heads ``[2, k, ...]``: first and second heads of the sources."""
+        """Stacked heads ``[2, k, ...]``, first and second of each source; the net's head is the first of source 0's."""
         heads = with_first(params["head"], params["heads"])
         return jax.tree.map(lambda a: a.reshape(2, sources, *a.shape[1:]), heads)
 
     def task(view: View, key: Array) -> tuple[Any, Array]:
-        """Task loss over the sources with each one's heads, and their accuracy."""
+        """Task loss with each source's heads (mean over sources, sum over the two), and their accuracy."""
         features, labels = stack_domains((view.source.features, view.labels), sources)
         keys = jax.random.split(key)
         logits = jax.vmap(lambda p, k: apply_heads(view.net, p, features, k))(by_source(view.params), keys)
@@ -150,11 +149,10 @@ def mfsan(
     """Multi-source adaptation in two stages of alignment (Zhu, Zhuang, Wang, AAAI 2019, arXiv 2201.01003, section 3).
 
     Each source i has a projection h_i and a head, which learn on its rows and align it with the target: ``mean_i CE_i +
-    r(p) · λ · [mean_i MMD²(h_i(s_i), h_i(t)) + μ · mean over i < j of mean|p_i(t) − p_j(t)|]``. The MMD is biased, with
-    five kernels and the mean distance of distinct rows, as in the authors' code. The mean of the heads' probabilities
-    predicts; the first branch has the net's head. The authors train one source an iteration and have a convolutional
-    projection. Metrics: ``loss/task``, ``accuracy/source``, ``loss/mfsan`` (mean MMD²), ``loss/disagreement``,
-    ``mfsan/ramp``.
+    r(p) · λ · [mean_i MMD²(h_i(s_i), h_i(t)) + μ · mean over i < j of mean|p_i(t) − p_j(t)|]``. The mean of the heads'
+    probabilities predicts. The authors train one source an iteration (the weights are theirs for it) and have a
+    convolutional projection. Metrics: ``loss/task``, ``accuracy/source``, ``loss/mfsan`` (mean MMD²),
+    ``loss/disagreement``, ``mfsan/ramp``.
 
     Args:
         weight: λ. At 0 it is source-only training of branches, which is not that of the plain classifier.
@@ -168,6 +166,7 @@ def mfsan(
         keys = jax.random.split(key)
         rows = jnp.zeros((2, spec.width))
         projections = jax.vmap(lambda k: projection.init(k, rows)["params"])(jax.random.split(keys[0], sources))
+        # One head fewer than sources: the first branch has the net's.
         return {"projections": projections, "heads": init_heads(keys[1], spec, sources - 1)}, {}
 
     def project(params: Params, features: Array) -> Any:
@@ -187,6 +186,7 @@ def mfsan(
         labels = stack_domains(view.labels, sources)
         on_source, on_target = (apply_heads(view.net, heads, x, k) for x, k in zip((source, target), keys, strict=True))
         task = view.task_loss(on_source.reshape(-1, on_source.shape[-1]), labels.reshape(-1)).mean()
+        # Biased, with five kernels and the mean distance of distinct rows, as in the authors' code.
         gap = jax.vmap(lambda s, t: mk_mmd(s, t, bandwidth="mean_off_diagonal", estimator="biased"))(source, target)
         one, other = (jnp.array(i) for i in zip(*combinations(range(sources), 2), strict=True))
         apart = jax.vmap(classifier_discrepancy)(on_target[one], on_target[other]).mean()

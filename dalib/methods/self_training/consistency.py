@@ -19,6 +19,8 @@ def teach(view: View, *, weak: Augment, strong: Augment, teacher: Params | None 
     """Pass the target's strong view through the net and its weak view through a teacher, both in training mode. The
     running statistics keep the strong pass, then the weak one if the net teaches itself (``teacher`` None); never
     another teacher's. Returns both logits ``[m, C]``, the teacher's without gradient, and the view after the passes."""
+    # Two further passes, each normalised by its own batch as in TLlib. As penalties these methods draw other numbers,
+    # and leave other running statistics, than they did in older runs.
     keys = [jax.random.fold_in(view.key, 2 + i) for i in range(4)]
     inputs = view.batch.target.inputs
     # Both passes are in training mode: evaluation statistics would lag the net that is taught.
@@ -41,18 +43,16 @@ def fixmatch(
     *, weight: Weight = 1.0, threshold: Share = 0.95, weak: Augment = default_weak, strong: Augment = default_strong
 ) -> Method:
     """Task loss + λ · mean over all target rows of 1[max p^weak > τ] · CE(g^strong, argmax p^weak) (Sohn et al., 2020,
-    NeurIPS, arXiv 2001.07685, eqs. 3 and 4). It also serves semi-supervised learning.
+    NeurIPS, arXiv 2001.07685, eqs. 3 and 4). Also semi-supervised.
 
-    Both views are further passes, each normalised by its own batch, as in TLlib. The paper takes τ 0.95, λ 1, seven
-    times as many unlabelled rows, and averaged weights (0.999) at evaluation; TLlib's form for adaptation takes τ 0.9
-    and as many rows of each domain. The method confirms its own mistakes: choose the checkpoint with a validator.
-    Random numbers and running statistics differ from those of runs before it was a penalty. Metrics: ``loss/fixmatch``
-    (0 when no row is kept), ``fixmatch/kept`` (share of the rows).
+    The paper takes seven times as many unlabelled rows, and averaged weights (0.999) at evaluation; TLlib's form for
+    adaptation takes τ 0.9 and as many rows of each domain. The method confirms its own mistakes: choose the checkpoint
+    with a validator. Metrics: ``loss/fixmatch`` (0 when no row is kept), ``fixmatch/kept`` (share of the rows).
 
     Args:
-        weight: λ.
-        threshold: τ.
-        weak: view ``(key, inputs) -> inputs`` that makes the labels; ``identity`` if the stream augments.
+        weight: λ; 1 in the paper.
+        threshold: τ; 0.95 in the paper.
+        weak: view ``(key, inputs) -> inputs`` that makes the labels; ``identity`` if the stream augments already.
         strong: view that is trained.
     """
 
@@ -106,11 +106,11 @@ def uda(
     strong: Augment = default_strong,
 ) -> Method:
     """Task loss + λ · KL(sg p^weak ‖ p^strong) over certain rows (Xie et al., NeurIPS 2020, arXiv 1904.12848, §2.2 and
-    §2.3). It also serves semi-supervised learning.
+    §2.3). Also semi-supervised.
 
     The defaults are TLlib's: T 0.85 on the strong view, mean over the rows kept. The paper sharpens the weak view's
-    prediction and divides by all rows: ``uda(form="paper", temperature=0.4, threshold=0.8)``. Passes, BatchNorm and
-    random numbers: as in :func:`fixmatch`. Metrics: ``loss/uda``, ``uda/kept`` (share of rows).
+    prediction and divides by all rows: ``uda(form="paper", temperature=0.4, threshold=0.8)``. Metrics: ``loss/uda`` (0
+    when no row is kept), ``uda/kept`` (share of the rows).
 
     Args:
         weight: λ.

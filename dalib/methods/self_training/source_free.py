@@ -71,20 +71,17 @@ def shot(
     """λ · (mean H(p_t) − δ · H(p̄_t)) + β · CE(g_t, ŷ) with the head frozen and no source loss (Liang, Hu, Feng, ICML
     2020, arXiv 2002.08546, eqs. 3 to 7). For closed and partial sets.
 
-    Start it from the variables of a ``source_only`` run (label smoothing 0.1, bottleneck ``linear-bn`` and a
-    weight-normalised head in the paper). Only other methods of a sum read source rows. No update trains the head. The
-    target keeps its own batch statistics, which start as the source's.
-
-    The paper makes ŷ once per epoch. Here ``Hooks.refresh`` finds its centroids over the whole target, and each batch's
-    examples, both in evaluation mode, get the class of the nearest one. Both agree in the step after a refresh; later ŷ
-    follows the moving features. Before the first refresh the term is 0. There is no ``weight``, as there is no source
-    loss to weigh against. Metrics: ``loss/im``, ``loss/shot`` (CE on ŷ), ``shot/valid`` (share of classes with a
-    centroid), ``shot/agreement`` (share of ŷ equal to the prediction).
+    Start it from a ``source_only`` run (label smoothing 0.1, bottleneck ``linear-bn`` and a weight-normalised head in
+    the paper). The target keeps its own batch statistics, which start as the source's. The paper makes ŷ once per
+    epoch. Here each example gets the class of the nearest stored centroid: both agree in the step after a refresh,
+    later ŷ follows the moving features. There is no ``weight``, as there is no source loss to weigh against. Metrics:
+    ``loss/im``, ``loss/shot`` (CE on ŷ), ``shot/valid`` (share of classes with a centroid), ``shot/agreement`` (share
+    of ŷ equal to the prediction).
 
     Args:
         information: λ.
-        beta: β, 0.3 (digits 0.1; 0 is SHOT-IM), a number or a function of the view: the paper leaves it at 0 for the
-            first refresh interval on VisDA.
+        beta: β, 0.3 (digits 0.1; 0 is SHOT-IM), a number or a function of the view: on VisDA the paper leaves it at 0
+            for the first refresh interval.
         diversity: δ, 1; 0 for partial adaptation.
         min_count: classes with at most so many examples take no pseudo-labels: 0, or 10 for partial adaptation.
         refresh_every: steps between two refreshes; the paper's is one epoch of the target.
@@ -104,6 +101,7 @@ def shot(
         assert target.logits is not None
         value = (1 - diversity) * mean_entropy(target.logits) - diversity * mutual_information(target.logits)
 
+        # Evaluation mode, as the centroids were found. Before the first refresh none is valid and the term is 0.
         still, _ = view.again(inputs, "target", key=None, train=False, params=lax.stop_gradient(view.params))
         labels = nearest_centroid(lax.stop_gradient(still.features), state["centroids"], state["valid"])
         log_p = jnp.take_along_axis(jax.nn.log_softmax(target.logits), labels[:, None], 1)[:, 0]

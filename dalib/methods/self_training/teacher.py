@@ -38,27 +38,21 @@ def mean_teacher(
     semi-supervised.
 
     The teacher's weights are ``decay · teacher + (1 − decay) · student`` after each step, from the student's initial
-    ones. It sees its own view, in training mode (by the batch, with dropout). The one set of running statistics is the
-    student's, and an evaluation of the teacher uses it.
-
-    The defaults are those of French et al. and their code: λ 3, τ 0.968 in place of a ramp, squares averaged over the C
-    classes, β 0.005 on the balance summed over them, the teacher evaluated. TLlib has τ 0.8, β 0.01, ``tllib_form``,
-    and evaluates the student; its low threshold, with views that hardly differ, holds the net to its first predictions.
-    The consistency does not sharpen: take views as different as the classes bear. Since it became a penalty its random
-    numbers and running statistics differ from those of older runs. Metrics: ``loss/mean_teacher`` (the consistency; 0
-    when no row is kept), ``mean_teacher/balance``, ``mean_teacher/kept``.
+    ones. The defaults are those of French et al. and their code. TLlib has τ 0.8, β 0.01, ``tllib_form``, and evaluates
+    the student; its low threshold, with views that hardly differ, holds the net to its first predictions. Take views as
+    different as the classes bear: the consistency does not sharpen. Metrics: ``loss/mean_teacher`` (the consistency),
+    ``mean_teacher/balance``, ``mean_teacher/kept``.
 
     Args:
         weight: λ.
         decay: of the average, 0.99 or 0.999.
-        threshold: τ on the teacher's largest probability; 0 keeps all rows (Tarvainen, Valpola).
-        balance: β, of BCE(p̄, 1/C) over the classes, times the share of rows kept.
+        threshold: τ on the teacher's largest probability, in place of a ramp; 0 keeps all rows (Tarvainen, Valpola).
+        balance: β, of BCE(p̄, 1/C) summed over the classes, times the share of rows kept.
         tllib_form: squares summed over the classes and the balance averaged: the factors C and 1/C.
         evaluate: "teacher" or "student": the weights that predict at an evaluation.
-        ramp: factor of λ, a number or a function of the view, e.g.
-            :func:`dalib.methods.self_training.consistency.sigmoid_ramp`.
-        weak: the teacher's view.
-        strong: the student's view; the papers draw both from one distribution.
+        ramp: factor of λ, a number or a function of the view such as ``sigmoid_ramp`` of
+            :mod:`~dalib.methods.self_training.consistency`.
+        weak, strong: the teacher's and the student's view; the papers draw both from one distribution.
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -67,6 +61,9 @@ def mean_teacher(
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
         teacher = jax.lax.stop_gradient(view.state["teacher"])
+        # The teacher passes in training mode, by its batch and with dropout. There is one set of running statistics,
+        # the student's; an evaluation of the teacher uses it. As a penalty, the method draws other numbers than it did
+        # in older runs.
         logits, taught, view = teach(view, weak=weak, strong=strong, teacher=teacher)
         mask = confident(taught, threshold=threshold)
         # A row not kept is compared with itself: no difference, no gradient, and the mean stays over all rows.
@@ -120,12 +117,7 @@ def adamatch(
     strong: Augment = default_strong,
 ) -> Method:
     """Source CE on weak and strong view (their mean) + μ · mean over all target rows of 1[max q > c_τ] · CE(g^strong,
-    argmax q) (Berthelot et al., ICLR 2022, arXiv 2106.04732, §3). Also for several sources.
-
-    * Logit interpolation: source logits are ``u · g(source alone) + (1 − u) · g(joint pass)``, each u uniform.
-    * Distribution alignment: ``q ∝ p^weak_t · (E[p_s] + 1e-6) / (E[p_t] + 1e-6)``, E[p_s] an exponential average,
-      E[p_t] a mean over the last batches, both from 1/C and including this batch.
-    * Relative threshold: ``c_τ = c · mean of max p^weak_s``.
+    argmax q) (Berthelot et al., ICLR 2022, arXiv 2106.04732, §3). Also semi-supervised, and for several sources.
 
     There is no ``weight``: the source in two views is not the plain task loss even without the target term. The paper
     also takes three target rows for a source row, SGD at 0.03 with cosine decay and averaged weights at evaluation.
@@ -134,11 +126,10 @@ def adamatch(
 
     Args:
         target_weight: μ, a number or a function of the view; the default rises to 1 at half of the run.
-        confidence: c.
-        source_decay: of E[p_s].
-        window: batches in E[p_t].
-        weak: weak view, of both domains.
-        strong: strong view, of both domains.
+        confidence: c of the relative threshold ``c_τ = c · mean of max p^weak_s``.
+        source_decay: of E[p_s], an exponential average.
+        window: batches in the mean E[p_t].
+        weak, strong: views of both domains.
     """
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
@@ -164,6 +155,7 @@ def adamatch(
         assert on_source is not None and on_target is not None and alone.logits is not None
 
         # Interpolated logits: between a pass under the source's own statistics and one under both domains'.
+        # u · g(source alone) + (1 − u) · g(joint pass), with u uniform for each logit.
         u = _uniform_logits(keys[3], batch.source.inputs, on_source.shape[1])
         on_source = on_source + u.astype(on_source.dtype) * (alone.logits - on_source)
         mixed = view.source._replace(logits=on_source)
@@ -172,6 +164,7 @@ def adamatch(
         # Pseudo-labels of the weak views, their class frequencies moved to the source's.
         p_source = jax.nn.softmax(jax.lax.stop_gradient(on_source[::2]))
         p_target = jax.nn.softmax(jax.lax.stop_gradient(on_target[::2]))
+        # q ∝ p_t · (E[p_s] + 1e-6) / (E[p_t] + 1e-6); both means start at 1/C and include this batch.
         mean_source = source_decay * state["source"] + (1 - source_decay) * p_source.mean(0)
         means_target = state["target"].at[view.step % window].set(p_target.mean(0))
         q = p_target * ((EPSILON + mean_source) / (EPSILON + means_target.mean(0)))[None]

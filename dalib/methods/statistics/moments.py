@@ -103,21 +103,19 @@ def homm(
     eqs. 4 and 9).
 
     A polynomial kernel gives all d^p moments; the authors' code samples them from order 4 up. Means are not matched, as
-    each sample is centred at its own. The authors use tanh, not ReLU, before it: features should be bounded and of both
-    signs.
-
-    The paper's best rows add a clustering of the target features, ``λ_c · mean over target rows of 1[max p > η] · ‖f −
-    c_ŷ‖²``, ŷ the predicted class, centres c fixed. After each step centre k moves by ``α · Σ (f − c_k) / (1 + n_k)``
-    over the n_k rows kept for it, from 0. Metrics: ``loss/homm`` before weighting, 0 with gradient 0 for two constant
-    samples; with clustering ``loss/homm_clustering`` and ``homm/kept``, the share of target rows.
+    each sample is centred at its own. Features should be bounded and of both signs: the authors warn against ReLU in
+    the adapted layer and use tanh. The paper's best rows add a clustering of the target features, ``λ_c · mean over
+    target rows of 1[max p > η] · ‖f − c_ŷ‖²``, ŷ the predicted class. Metrics: ``loss/homm`` before weighting; with
+    clustering ``loss/homm_clustering`` and ``homm/kept``, the share of target rows.
 
     Args:
         weight: λ, large as the value is small: 1e4 belongs to order 3, 1e7 to order 4.
         order: p ≥ 1.
         clustering: λ_c, a number, a traced scalar or a function of the view; 0 for none. The authors' digit script
-            divides the term by C as well, has 0.1, and switches it on at step 30,000: early clusters are wrong.
+            divides the term by C as well, has 0.1, and switches it on at step 30,000: early predictions make wrong
+            clusters.
         threshold: η; 0.9 in the authors' digit script at first, 0.92 later.
-        centre_rate: α.
+        centre_rate: α of the centres' steps.
     """
     # A literal 0 costs no state; a traced 0 does, as its value is not known here.
     clusters = not (isinstance(clustering, int | float) and clustering == 0)
@@ -149,5 +147,6 @@ def cluster(features: Array, labels: Array, kept: Array, centres: Array, *, rate
     value = (kept * jnp.square(away).sum(1)).mean()
     shares = kept[:, None] * jax.nn.one_hot(labels, centres.shape[0], dtype=features.dtype)
     sums = jnp.matmul(shares.T, jax.lax.stop_gradient(away), precision=jax.lax.Precision.HIGHEST)
+    # Centre k moves by α · Σ (f − c_k) / (1 + n_k) over the n_k rows kept for it; all start at 0.
     step = rate * sums / (1 + shares.sum(0))[:, None]
     return value, centres + step.astype(centres.dtype)

@@ -52,15 +52,14 @@ def deepjdot(
     over the batch, held fixed (Damodaran et al., ECCV 2018, arXiv 1803.10081, section 3).
 
     It serves regression as well: the label cost is the task's loss. Both costs train the encoder, the second the head.
-    The paper's plan is exact; this one is entropic, which blurs it by ε and solves inside the compiled step. A batch's
-    transport couples classes that are absent from one side: use large batches (the paper's 500) with the source
-    balanced over classes. Metrics: ``loss/deepjdot`` before λ; at equal rows a finite cost from the labels only.
+    A batch's plan couples classes that one side lacks: use large batches (the paper's 500) with the source balanced
+    over classes. Metrics: ``loss/deepjdot`` before λ; at equal rows a finite cost from the labels only.
 
     Args:
         weight: λ of the whole transport cost.
         feature_weight: α.
         label_weight: λ_t.
-        epsilon: entropic regularisation relative to the mean cost of the batch.
+        epsilon: entropic regularisation relative to the mean cost of the batch (the paper's plan is exact).
         max_iterations: of Sinkhorn's algorithm, which stops earlier when the plan's margins are right.
     """
 
@@ -75,6 +74,7 @@ def deepjdot(
         # The envelope theorem: the plan is fixed in the gradient, which comes through the cost alone.
         fixed = jax.lax.stop_gradient(cost)
         spread = fixed.mean()
+        # The paper's plan is exact; this one is entropic, which blurs it by ε and solves inside the compiled step.
         strength = epsilon * jnp.where(spread > 0, spread, 1)
         return jnp.sum(sinkhorn(fixed, epsilon=strength, max_iterations=max_iterations).plan * cost)
 

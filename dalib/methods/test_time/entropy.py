@@ -123,10 +123,8 @@ def sar(
     al., ICLR 2023, arXiv 2302.12400, eqs. 2 to 5).
 
     Chosen over EATA, of the same authors, which wants in-distribution examples for its Fisher weights; SAR needs only
-    the stream and notices its own collapse. When the moving average (0.9) of its loss falls under ``recover_below``,
-    parameters, optimiser and average go back to the start (in the authors' code the average stays). A batch without any
-    reliable example leaves all as it is. The paper finds LayerNorm and GroupNorm steadier than BatchNorm. Metrics:
-    ``reliable`` (share of the batch), ``recovered`` (boolean). Errors are those of :func:`tent`.
+    the stream and notices its own collapse. The paper finds LayerNorm and GroupNorm steadier than BatchNorm. Metrics:
+    ``reliable`` (share of the batch), ``recovered`` (boolean). ``init`` refuses a net without scales and biases.
 
     Args:
         apply: see :mod:`dalib.methods.test_time.interface`.
@@ -134,7 +132,8 @@ def sar(
         learning_rate: of the default optimiser; 2.5e-4 with batches of 64 for a ResNet-50.
         margin: E₀ as a share of ln C.
         radius: ρ of the ball.
-        recover_below: e_m in nats, chosen for ImageNet's 1000 classes; 0 never recovers.
+        recover_below: e_m in nats of the loss's moving average, below which all starts over; chosen for ImageNet's 1000
+            classes; 0 never recovers.
         source_weight: share of the stored statistics in each BatchNorm.
         skip: regular expressions of paths to leave alone; the paper's code: the last stage (``("layer4",)`` of a
             ResNet).
@@ -182,6 +181,7 @@ def sar(
         def choose(new: Array, old: Array, first: Array) -> Array:
             return jnp.where(recovered, first, jnp.where(any_left, new, old))
 
+        # Parameters, optimiser and average go back to the start; in the authors' code the average stays.
         trained = jax.tree.map(choose, moved, trained, state["start"])
         moments = jax.tree.map(choose, moments, state["optimizer"], optimizer.init(state["start"]))
         new = {
