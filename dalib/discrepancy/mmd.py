@@ -200,8 +200,8 @@ def mk_mmd(
 
 def linear_mmd2(x: Array, y: Array) -> Array:
     """Squared MMD with the linear kernel: ``‖mean x − mean y‖²``, the term of DDC, which sees the means only. The
-    linear-*time* estimator is ``mmd2(..., estimator="linear")``. Source: Tzeng et al., 2014, arXiv 1412.3474 (there not
-    squared)."""
+    linear-*time* estimator is ``mmd2(..., estimator="linear")``. Source: Tzeng et al., 2014, arXiv 1412.3474
+    (unsquared)."""
     check_samples(x=x, y=y)
     x, y = centred(at_least_float32(x), at_least_float32(y))
     return jnp.sum(jnp.square(jnp.mean(x, axis=0) - jnp.mean(y, axis=0)))

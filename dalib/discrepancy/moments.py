@@ -43,10 +43,9 @@ def coral(x: Array, y: Array, *, mean_term: bool = False, tllib_form: bool = Fal
     1607.01719.
 
     Args:
-        x, y: ``[n, d]`` and ``[m, d]``.
         mean_term: adds ``‖μ_x − μ_y‖²/d`` to the paper's value.
-        tllib_form: the number of TLlib and DomainBed instead, ``mean((μ_x − μ_y)²) + mean((C_x − C_y)²) = ‖μ_x −
-            μ_y‖²/d + 4 · (paper's value)``.
+        tllib_form: the number of TLlib and DomainBed, mean squares of entries: ``‖μ_x − μ_y‖²/d + 4 · (paper's
+            value)``.
     """
     check_samples(x=x, y=y)
     check_rows_for_covariance(x=x, y=y)
@@ -67,10 +66,8 @@ def log_coral(x: Array, y: Array, *, epsilon: float | Array = 1e-3, relative: bo
     1711.10288.
 
     Args:
-        x, y: ``[n, d]`` and ``[m, d]``.
         epsilon: > 0.
-        relative: scales ε by the mean variance ``tr(C_x + C_y)/(2d)`` (without gradient), so that the value does not
-            depend on the features' units.
+        relative: scales ε by the mean variance ``tr(C_x + C_y)/(2d)`` (without gradient), so units do not matter.
     """
     check_samples(x=x, y=y)
     check_rows_for_covariance(x=x, y=y)
@@ -103,10 +100,9 @@ def cmd(x: Array, y: Array, *, order: int = 5, interval: tuple[float, float] = (
     Norms are not squared; at equal moments the gradient is 0. Source: Zellinger et al., ICLR 2017, arXiv 1702.08811.
 
     Args:
-        x, y: ``[n, d]`` and ``[m, d]``.
         order: K ≥ 1, the highest moment, static.
-        interval: (a, b) with a < b, the range of the features (after a sigmoid or tanh); outside it the high moments
-            grow without limit.
+        interval: (a, b) with a < b, the range of the features (after a sigmoid or tanh); outside it moments grow
+            without limit.
     """
     check_samples(x=x, y=y)
     if not isinstance(order, int) or order < 1:
@@ -133,7 +129,6 @@ def homm(x: Array, y: Array, *, order: int = 3, tile: int | None = None) -> Arra
     tensors' entries from order 4 up, which estimates this number. Source: Chen et al., AAAI 2020, arXiv 1912.11976.
 
     Args:
-        x, y: ``[n, d]`` and ``[m, d]``.
         order: p ≥ 1, static.
         tile: as in :func:`~dalib.discrepancy.mmd.mmd2`.
     """

@@ -32,7 +32,6 @@ def sliced_wasserstein(
     fold_in(key, step)``. Source: Lee et al., CVPR 2019, arXiv 1903.04064.
 
     Args:
-        x, y: ``[n, d]`` and ``[m, d]``.
         key: random key for :func:`random_directions`; exclusive with ``directions``.
         num_directions: M, with ``key``.
         directions: ``[d, M]`` unit columns.

@@ -124,7 +124,7 @@ def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
 
     Args:
         x, y: ``[n, d]`` and ``[m, d]`` with min(n, m) < d, or each span is the whole space; the leading min(n, m)
-            singular directions count.
+            directions count.
         weight: trade-off of the bases mismatch.
     """
     check_samples(x=x, y=y)

@@ -1,7 +1,7 @@
 """Sums over all pairs of rows without a pair matrix: memory O(N · tile), forward and backward.
 
-The sum is a scalar, so its gradient can be accumulated in the same sweep over the tiles: nothing is stored per pair or
-computed twice.
+The sum is a scalar, so its gradient can be accumulated in the same sweep over the tiles: nothing is stored or made
+twice.
 """
 
 import functools
@@ -34,7 +34,7 @@ Gram = Callable[[Any, Any, Any], Array]
 def tile_rows(n: int, m: int, tile: int | None) -> int:
     """Rows of a tile for samples of n and m rows, or 0 for the dense form. ``tile`` is the caller's wish: rows, 0 for
     dense, None for automatic: dense up to ``n + m`` = :data:`CPU_DENSE_ROWS` or :data:`DENSE_ROWS`, by the platform
-    that is traced for, and tiles above."""
+    traced for, and tiles above."""
     if tile is None:
         dense, tiled = (DENSE_ROWS, TILE_ROWS) if platform() != "cpu" else (CPU_DENSE_ROWS, CPU_TILE_ROWS)
         # Over k devices each holds a k-th of the pair matrices, so √k times as many rows fit; tiles come one after the
@@ -49,8 +49,8 @@ def tile_rows(n: int, m: int, tile: int | None) -> int:
 def pair_sum(gram: Gram, distinct: bool, tile: int, parameters: Any, rows: Any, left: Array, right: Array) -> Array:
     """``Σ_ij (left_i · right_j) gram(rows_i, rows_j)`` over all ordered pairs of N rows, tile by tile.
 
-    The gradient of ``rows`` is exact; those of ``parameters`` and weights are defined as 0. First derivatives in
-    reverse mode only.
+    The gradient of ``rows`` is exact; those of ``parameters`` and weights are 0. First derivatives in reverse mode
+    only.
 
     Args:
         gram: the symmetric kernel.

@@ -22,9 +22,9 @@ def combine(*methods: Method, name: str | None = None, batch_norm: str | None = 
         name: of the result; default: the names joined by ``+``.
         batch_norm: BatchNorm convention of the sum; None takes the one that all methods ask for.
 
-    Raises an InputError on equal names, on two methods that both replace the supervised loss or bring ``predict``,
-    ``evaluate`` or ``calibrate``, on settings that exclude each other, and on different conventions without
-    ``batch_norm``.
+    Raises an InputError on equal names, settings that exclude each other, and different conventions without
+    ``batch_norm``. Two methods may not both replace the supervised loss, nor both bring ``predict``, ``evaluate`` or
+    ``calibrate``.
     """
     if not methods:
         raise input_error("methods", got="none", expected="one or more methods")
@@ -128,7 +128,7 @@ def _updates(methods: tuple[Method, ...], leader: Method | None) -> tuple[Update
     if leader is None:
         return (*before, SUPERVISED, *after)
     main = _lift(leader, main_of(leader), True)
-    # The main update also trains what its penalties own, such as a discriminator.
+    # The main update also trains what penalties own (a discriminator), unless their method has updates for it.
     joined = tuple(f"{m.name}/*" for m in methods if m is not leader and not _trained_elsewhere(m))
     return (*before, main._replace(trains=main.trains + joined), *after)
 

@@ -29,19 +29,18 @@ def wdgrl(
 ) -> Method:
     """Minimise a critic's estimate of the Wasserstein-1 distance between the domains' features.
 
-    For classification and regression (Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1). Updates
-    ``critic`` minimise ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²`` of fixed features; h are the rows of
-    both batches and random points between them. The update ``task`` then trains encoder and head on task loss + λ ·
-    (mean w(f_s) − mean w(f_t)), with the critic fixed. A step depends on the order of the rows within a batch, as rows
-    are paired. Metrics: ``critic/loss/critic``, ``critic/wdgrl/gradient_norm`` (mean over h, near 1 for a trained
-    critic), ``task/loss/wdgrl`` (at best W(1 + W/2γ), as the penalty is soft; 0 for equal features).
+    For classification and regression (Shen et al., AAAI 2018, arXiv 1707.01217, algorithm 1). Updates ``critic``
+    minimise ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²`` of fixed features; h are the rows of both
+    batches and random points between them. The update ``task`` then trains encoder and head on task loss + λ · (mean
+    w(f_s) − mean w(f_t)), with the critic fixed. A step depends on the order of the rows within a batch, as rows are
+    paired. Metrics: ``critic/loss/critic``, ``critic/wdgrl/gradient_norm`` (mean over h, near 1 for a trained critic),
+    ``task/loss/wdgrl`` (at best W(1 + W/2γ), as the penalty is soft; 0 for equal features).
 
     Args:
         weight: λ; it belongs to a scale of features. The authors' code has 0.01 for digits, 0.1 for Office-Caltech.
         gradient_penalty: γ.
         critic_steps: critic updates in a step; the authors' code has 5, and 10 for Office-Caltech.
-        hidden: widths of the critic; (100,) in the authors' code. No BatchNorm: the penalty is on single rows'
-            gradients.
+        hidden: widths of the critic; (100,) in the authors' code. No BatchNorm: the penalty is on each row's gradient.
     """
     net = Discriminator(tuple(hidden))
 

@@ -173,8 +173,7 @@ def bsp(
     """DANN + BSP: task loss + λ · (domain loss of reversed features + β · :func:`spectral_penalty`'s term).
 
     It keeps a few leading directions from carrying all that transfers (Chen, Wang, Long, Wang, ICML 2019, eq. 6). At
-    ties the gradient is a subgradient; features of 0 give 0. Metrics: those of the adversary, and ``loss/spectral``
-    before β.
+    ties the gradient is a subgradient; features of 0 give 0. Metrics: the adversary's, and ``loss/spectral``.
 
     Args:
         weight: λ of everything but the task loss.
@@ -201,8 +200,7 @@ def confusion(
 
     Source: Tzeng et al., ICCV 2015, arXiv 1510.02192, section 3.1. A step makes two updates: ``discriminator`` on the
     domain loss of fixed features, then ``task`` with the discriminator fixed. Confusion is least, ln 2, at
-    indifference; reversal would send the encoder past it to swapped domains. The paper's soft labels from a few
-    labelled target examples are not included.
+    indifference; reversal would send the encoder past it to swapped domains. The paper's soft labels are not included.
 
     Metrics: ``discriminator/loss/domain`` and ``discriminator/confusion/domain_accuracy`` (ln 2 and 0.5 at
     equilibrium), ``task/loss/confusion`` (≥ ln 2).

@@ -30,8 +30,7 @@ def mcd(*, weight: Weight = 1.0, repeats: Count = 4, balance: NonNegative = 0.0)
     Args:
         weight: λ of the discrepancy; the paper's is 1, TLlib has 10 (Office-31), 30 (Office-Home) and 120 (DomainNet).
         repeats: k, C's updates in a step.
-        balance: weight of ``−mean_k ln(p̄_k + 1e-6)`` of each head on the target, in A and B; 0 in the paper, TLlib's
-            0.01.
+        balance: weight of ``−mean_k ln(p̄_k + 1e-6)`` of each head on the target, in A and B: paper 0, TLlib 0.01.
     """
 
     def discrepancy(logits_1: Array, logits_2: Array, key: Array) -> Array:
@@ -116,19 +115,17 @@ def mdd_schedule(time: Any) -> Array:
 def mdd(
     *, weight: Weight = 1.0, margin: Positive = 4.0, reversal: Reversal = mdd_schedule, shift: NonNegative | None = None
 ) -> Method:
-    """Task loss − λ · margin disparity of an adversarial head after gradient reversal (Zhang et al., ICML 2019, arXiv
-    1904.05801, eqs. 26 to 30).
+    """Task loss − λ · margin disparity of a reversed adversarial head (Zhang et al., ICML 2019, arXiv 1904.05801, eq.
+    26–30).
 
     The adversary (group ``adversary``, of the head's form) learns to agree with the head's pseudo-labels on the source,
     γ-fold, and to disagree on the target; the reversed gradient makes the encoder undo it. Pseudo-labels are
-    arg-maxima, so only the task loss trains the head. Metrics: ``loss/mdd``, minus the disparity (≥ 0),
-    ``mdd/reversal``.
+    arg-maxima, so only the task loss trains the head. Metrics: ``loss/mdd`` (its negative, ≥ 0), ``mdd/reversal``.
 
     Args:
         weight: λ of the whole disparity, the adversary's learning included.
         margin: γ; 4 in the paper (TLlib: 2 for ImageNet-Sketch).
-        reversal: coefficient, a function of the view or a number. The paper's ramp to 0.1 is the default's in 10,000
-            steps.
+        reversal: coefficient, a function of the view or a number. The default equals the paper's in 10,000 steps.
         shift: 1e-6 for TLlib's logarithm, ``ln(min(1 − p + 1e-6, 1))``; None for the exact one, always finite.
     """
     disparity = partial(margin_disparity, margin=margin, shift=shift)

@@ -20,8 +20,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Fitted(NamedTuple):
     """Result of a fit: train a classifier on the mapped source rows and use it on the mapped target rows.
 
-    A learnt subspace's axes are defined up to sign, and rotation at ties; distances and inner products are not
-    affected.
+    A learnt subspace's axes are defined up to sign, and rotation at ties; distances and inner products are unique.
 
     Attributes:
         source: ``[n, k]``, the mapped source rows of the fit, in the dtype that they came in.
@@ -64,7 +63,7 @@ class Samples(NamedTuple):
 
 def checked(xs: Any, ys: Any, xt: Any, *, needs_labels: bool = False) -> Samples:
     """The inputs of a fit as float64 arrays. Raises an InputError on other shapes or dtypes, different widths, NaN or
-    inf, labels that are not one integer ≥ 0 a source row, or no labels where the method needs them."""
+    inf. Labels are one integer ≥ 0 a source row; only some methods need them."""
     check_samples(xs=xs, xt=xt)
     if ys is None and needs_labels:
         raise input_error("ys", got="None", expected="source labels [n], which this method uses")

@@ -91,8 +91,7 @@ def kliep(
     2007.
 
     Args:
-        bandwidth: σ; None is the median distance of all rows to the centres (the paper's: likelihood cross-validation
-            on the target).
+        bandwidth: σ; None is the median distance of all rows to the centres (the paper: likelihood cross-validation).
         centres: at most so many, drawn from the target; 100 in the paper.
         tolerance: > 0, of the gap to the maximum.
         max_iterations: ≥ 1.

@@ -67,8 +67,7 @@ def irm(
     Metrics: ``loss/irm``, the mean over domains before weighting.
 
     Args:
-        weight: λ. 100 after 500 steps of 1 is DomainBed's default; TLlib has 1. Published ones span five orders of
-            magnitude.
+        weight: λ. 100 after 500 steps of 1 is DomainBed's default; TLlib has 1. Published ones span five magnitudes.
         warmup_steps: until then λ is at most 1.
         form: "square", the definition, as in the authors' Coloured MNIST code; "split" as in the paper's appendix,
             DomainBed and TLlib: unbiased for minibatches, depends on the order of rows.
@@ -88,7 +87,7 @@ def irm(
 
 @checked
 def vrex(*, weight: Weight = 10.0, warmup_steps: NonNegative = 500, sources: Several = 2) -> Method:
-    """Generalisation: mean task loss + λ · variance of the domains' task losses (Krueger et al., ICML 2021, arXiv
+    """Generalisation: mean task loss + λ · variance of the domains' task losses (Krueger et al., 2021, arXiv
     2003.00688, section 3).
 
     The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference). Metrics: ``loss/vrex``,

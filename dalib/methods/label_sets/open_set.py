@@ -60,8 +60,7 @@ def osbp(
     Source: Saito et al., ECCV 2018, arXiv 1804.10427, section 3. **The net has C + 1 outputs**, all in the task loss:
     ``num_classes`` counts the unknown class, the last one; source labels are in [0, C), target examples of private
     classes are evaluated as class C (:mod:`dalib.evaluate.scores`). Metrics: ``loss/osbp``,
-    ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share of target rows predicted so),
-    ``osbp/reversal``.
+    ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share predicted so), ``osbp/reversal``.
 
     Args:
         weight: λ of the adversarial term; 1 in the paper.

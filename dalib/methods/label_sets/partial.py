@@ -59,14 +59,15 @@ def pada(
     norm: bool = False,
     dropout: Rate = 0.0,
 ) -> Method:
-    """Partial adaptation: γ of the label's class weights the task loss and the source half of DANN's loss.
+    """Partial adaptation (target classes among the source's): γ of the label's class weights the task loss and the
+    source half of DANN's loss.
 
     γ is the mean prediction on the whole target training set, in evaluation mode. Source: Cao et al., ECCV 2018, arXiv
     1808.04205, section 3: T = 1, γ over its largest entry, losses over the number of rows. The authors' code divides γ
     by its mean: weights average 1 over the classes, up to C for a single one. TLlib has T = 0.1, the largest entry,
     ``divide_by_weights`` and ``balance_target``; its γ is 1 in the first 500 steps, as here. Metrics: ``loss/task``
     (weighted), ``accuracy/source``, ``loss/pada``, ``pada/domain_accuracy``, ``pada/reversal``, ``pada/kept_classes``
-    (Σγ, the effective number of classes).
+    (Σγ).
 
     Args:
         weight: λ of the weighted domain loss; the task loss stays weighted by γ at 0.
@@ -75,8 +76,7 @@ def pada(
         divide_by_weights: task loss over Σγ instead of n; 0 where that sum is 0.
         balance_target: target rows weigh the mean of the source rows' γ instead of 1.
         refresh_every: steps between two looks at the target.
-        warmup_refreshes: the first so many looks, one before step 0 included, leave γ = 1, as a wrong one confirms
-            itself.
+        warmup_refreshes: the first so many looks, one before step 0 included, leave γ = 1: a wrong one confirms itself.
         reversal: the reversal's coefficient, a function of the view or a number.
         hidden, norm, dropout: of the discriminator, as in :func:`~dalib.methods.dann`.
     """
@@ -147,15 +147,15 @@ def iwan(
     norm: bool = False,
     dropout: Rate = 0.0,
 ) -> Method:
-    """Partial adaptation with importance-weighted adversarial nets (Zhang et al., CVPR 2018, arXiv 1803.09210, section
-    3).
+    """Partial adaptation with importance-weighted adversaries (Zhang et al., CVPR 2018, arXiv 1803.09210, section 3).
 
-    The loss is ``task + λ · (a · L_D0(w) + b · L_D + c · mean H(p_t))``. D learns domains on fixed features; source
-    rows that it takes for target get large weights ``w = (1 − D(f_s)) / mean`` in D₀, DANN's discriminator. The factors
-    are TLlib's (3, 1.5 · 3, 0.1). As there both domains share the encoder (the paper adapts a copy of a frozen source
-    encoder), and with ``norm`` the weights depend on the batch. Metrics: ``loss/iwan`` (D₀, ln 2 at equilibrium of
-    equal weights), ``loss/iwan_weigher`` (D), ``loss/entropy``, ``iwan/domain_accuracy``, ``iwan/weigher_accuracy``,
-    ``iwan/reversal``, ``iwan/effective_rows`` (``(Σw)²/(n Σw²)``, 1 for equal weights, 0 if all are 0).
+    The loss is ``task + λ · (a · L_D0(w) + b · L_D + c · mean H(p_t))``; the target's classes are among the source's. D
+    learns domains on fixed features; source rows that it takes for target get large weights ``w = (1 − D(f_s)) / mean``
+    in D₀, DANN's discriminator. The factors are TLlib's (3, 1.5 · 3, 0.1). As there both domains share the encoder (the
+    paper adapts a copy of a frozen source encoder), and with ``norm`` the weights depend on the batch. Metrics:
+    ``loss/iwan`` (D₀, ln 2 at equilibrium of equal weights), ``loss/iwan_weigher`` (D), ``loss/entropy``,
+    ``iwan/domain_accuracy``, ``iwan/weigher_accuracy``, ``iwan/reversal``, ``iwan/effective_rows`` (``(Σw)²/(n Σw²)``,
+    1 for equal weights, 0 if all are 0).
 
     Args:
         weight: λ of the whole penalty. At 0 the discriminators do not learn either.

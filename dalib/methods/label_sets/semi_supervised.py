@@ -23,8 +23,7 @@ def mme(*, weight: Weight = 0.1, alternate: bool = False, sources: Count = 2) ->
     :func:`dalib.data.paired_stream`. The unlabelled target must not contain them. The paper's head takes features at
     unit length and divides by a temperature of 0.05, ``head="cosine"`` (:class:`dalib.encoders.classifier.CosineHead`),
     the default of ``dalib adapt``. With a linear head the encoder can lower the entropy by longer features alone.
-    Metrics: ``loss/mme``, the target's entropy; ``mme/accuracy_shots``, of ``batch.shots`` or the last of 2 or more
-    domains.
+    Metrics: ``loss/mme``, the target's entropy; ``mme/accuracy_shots``, of ``batch.shots`` or the last domain.
 
     Args:
         weight: λ; 0.1 in the paper.

@@ -115,8 +115,8 @@ def random_resized_crop(
         key: randomness.
         inputs: floating images.
         scale: interval of the rectangle's uniform share of the area; 8 % to 100 % in Szegedy et al., 2015, section 6.
-        ratio: interval of its log-uniform width over height, in units of the image's own (3/4 to 4/3 there); longer
-            sides are cut.
+        ratio: interval of its log-uniform width over height, in the image's units (3/4 to 4/3 there); longer sides are
+            cut.
         size: height and width of the views; 0 is those of the images.
     """
     _check_images(inputs)

@@ -105,12 +105,12 @@ def uda(
     weak: Augment = default_weak,
     strong: Augment = default_strong,
 ) -> Method:
-    """Task loss + λ · KL(sg p^weak ‖ p^strong) over certain rows (Xie et al., NeurIPS 2020, arXiv 1904.12848, §2.2 and
-    §2.3). Also semi-supervised.
+    """Task loss + λ · KL(sg p^weak ‖ p^strong) over certain rows (Xie et al., NeurIPS 2020, arXiv 1904.12848,
+    §2.2–2.3).
 
-    The defaults are TLlib's: T 0.85 on the strong view, mean over the rows kept. The paper sharpens the weak view's
-    prediction and divides by all rows: ``uda(form="paper", temperature=0.4, threshold=0.8)``. Metrics: ``loss/uda`` (0
-    when no row is kept), ``uda/kept`` (share of the rows).
+    It also serves semi-supervised learning. The defaults are TLlib's: T 0.85 on the strong view, mean over the rows
+    kept. The paper sharpens the weak view's prediction and divides by all rows: ``uda(form="paper", temperature=0.4,
+    threshold=0.8)``. Metrics: ``loss/uda`` (0 when no row is kept), ``uda/kept`` (share of the rows).
 
     Args:
         weight: λ.

@@ -86,16 +86,15 @@ SCALES = {
 
 @checked
 def bnm(*, weight: Weight = 1.0, fast: bool = False, scale: Annotated[str, OneOf(SCALES)] = "rows") -> Method:
-    """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui et al., CVPR 2020, arXiv 2003.12237, eq. 11), for closed and open sets
-    and semi-supervised learning.
+    """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui et al., CVPR 2020, arXiv 2003.12237, eq. 11), also for open sets and
+    few labels.
 
     A large nuclear norm means certain and diverse predictions. Its gradient U Vᵀ is finite also at singular values of
     0. Metrics: ``loss/bnm``, negative, at least −√(min(n, C) / n) with "rows".
 
     Args:
         weight: λ.
-        fast: FBNM, the sum of the min(n, C) largest column norms over n: no eigendecomposition (Cui et al. 2021, arXiv
-            2107.06154).
+        fast: FBNM, the sum of the min(n, C) largest column norms over n: no SVD (Cui et al. 2021, arXiv 2107.06154).
         scale: "rows" for the paper's 1/n; "mean" for the mean singular value (DeepDA), n / min(n, C) times as large.
     """
 
@@ -143,8 +142,7 @@ def pseudo_label(*, weight: Weight = 1.0, threshold: Share = 0.95) -> Method:
     """Task loss + λ · mean over all target rows of 1[max p > τ] · CE(g_t, argmax p), labels held fixed (Lee, ICML
     Workshops 2013, eqs. 14 and 15, for semi-supervised learning).
 
-    The mean over all rows makes the term fade in. Metrics: ``loss/pseudo_label``, ``pseudo_label/kept`` (share of
-    rows).
+    The mean over all rows makes the term fade in. Metrics: ``loss/pseudo_label``, ``pseudo_label/kept`` (share).
 
     Args:
         weight: λ.

@@ -59,13 +59,14 @@ def virtual_adversarial_loss(
 
 @checked
 def vat(*, weight: Weight = 1.0, source: Weight = 0.0, radius: NonNegative = 3.5, iterations: Count = 1) -> Method:
-    """Task loss + λ · VAT(target) + λ_s · VAT(source) (Miyato et al., TPAMI 2018, arXiv 1704.03976, eqs. 5 to 8).
-    Semi-supervised; a part of VADA.
+    """Task loss + λ · VAT(target) + λ_s · VAT(source) (Miyato et al., TPAMI 2018, arXiv 1704.03976, eqs. 5 to 8), a
+    part of VADA.
 
-    Integers (tokens) cannot be moved a little: for them the features are perturbed, before the head. Passes are in
-    training mode with one dropout mask for all and leave the running statistics alone; each domain is normalised by its
-    own batch. Since it became a penalty its random numbers differ from those of older runs. Metrics: ``loss/vat``
-    (target), ``vat/source``, mean KL in nats; 0 for constant predictions.
+    It also serves semi-supervised learning. Integers (tokens) cannot be moved a little: for them the features are
+    perturbed, before the head. Passes are in training mode with one dropout mask for all and leave the running
+    statistics alone; each domain is normalised by its own batch. Since it became a penalty its random numbers differ
+    from those of older runs. Metrics: ``loss/vat`` (target), ``vat/source``, mean KL in nats; 0 for constant
+    predictions.
 
     Args:
         weight: λ on the target.
@@ -122,8 +123,7 @@ def vada(
     1802.08735, eq. 9).
 
     A sum of :func:`dann`, :func:`vat` and :func:`entmin`, with their metrics and weights of their own. The authors
-    train the discriminator by an update of its own, at full rate; here a reversal by λ_d gives the same gradients in
-    one update.
+    train the discriminator by an update of its own; here a reversal by λ_d gives the same gradients in one.
 
     Args:
         adversarial: λ_d, on the features' path only.

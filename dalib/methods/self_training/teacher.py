@@ -34,14 +34,13 @@ def mean_teacher(
     strong: Augment = default_weak,
 ) -> Method:
     """Task loss + λ · ramp · (mean over all target rows of 1[max p_T > τ] · ‖p − sg p_T‖²/C + β · kept · class balance)
-    (Tarvainen, Valpola, NIPS 2017, arXiv 1703.01780; French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208, §3). Also
-    semi-supervised.
+    (Tarvainen, Valpola, NIPS 2017, arXiv 1703.01780; French, Mackiewicz, Fisher, ICLR 2018, arXiv 1706.05208, §3).
 
-    The teacher's weights are ``decay · teacher + (1 − decay) · student`` after each step, from the student's initial
-    ones. The defaults are those of French et al. and their code. TLlib has τ 0.8, β 0.01, ``tllib_form``, and evaluates
-    the student; its low threshold, with views that hardly differ, holds the net to its first predictions. Take views as
-    different as the classes bear: the consistency does not sharpen. Metrics: ``loss/mean_teacher`` (the consistency),
-    ``mean_teacher/balance``, ``mean_teacher/kept``.
+    It also serves semi-supervised learning. The teacher's weights are ``decay · teacher + (1 − decay) · student`` after
+    each step, from the student's initial ones. The defaults are those of French et al. and their code. TLlib has τ 0.8,
+    β 0.01, ``tllib_form``, and evaluates the student; its low threshold, with views that hardly differ, holds the net
+    to its first predictions. Take views as different as the classes bear: the consistency does not sharpen. Metrics:
+    ``loss/mean_teacher`` (the consistency), ``mean_teacher/balance``, ``mean_teacher/kept``.
 
     Args:
         weight: λ.

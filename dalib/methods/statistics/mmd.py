@@ -20,8 +20,8 @@ Estimator = Annotated[str, OneOf(ESTIMATORS)]
 
 @checked
 def ddc(*, weight: Weight = 0.25) -> Method:
-    """Task loss + λ · ‖mean of source features − mean of target features‖² (Tzeng et al., 2014, arXiv 1412.3474, eq. 1
-    and 2; the distance squared).
+    """Task loss + λ · ‖mean of source features − mean of target features‖² (Tzeng et al., arXiv 1412.3474, 2014, eqs. 1
+    and 2, here squared).
 
     It matches only means; the scale grows with the square of the features. The paper aligns an adaptation layer of 256
     units after the encoder: the classifier's bottleneck. Metrics: ``loss/ddc`` before weighting.
@@ -39,8 +39,7 @@ def ddc(*, weight: Weight = 0.25) -> Method:
 def dan(*, weight: Weight = 1.0, estimator: Estimator = "unbiased") -> Method:
     """Task loss + λ · MK-MMD² of the features (Long et al., ICML 2015, arXiv 1502.02791, eq. 4).
 
-    Five Gaussian kernels around the mean squared distance have equal weights; the paper learns them (a quadratic
-    programme).
+    Five Gaussian kernels around the mean squared distance have equal weights; the paper learns them.
 
     Args:
         weight: λ.
@@ -97,8 +96,7 @@ def jan(*, weight: Weight = 1.0, adversarial: bool = False, estimator: Estimator
 
 @checked
 def dsan(*, weight: Weight = 0.5, ramp: Reversal = dann_schedule) -> Method:
-    """Task loss + λ · ramp(progress) · local MMD² of the features (Zhu et al., TNNLS 2020, arXiv 2106.09388, eqs. 6 to
-    8).
+    """Task loss + λ · ramp(progress) · local MMD² of features (Zhu et al., TNNLS 2020, arXiv 2106.09388, eqs. 6 to 8).
 
     Source rows count for their labels, target rows for each class by its predicted probability, without gradient. A
     batch in which no class has both gives 0. Metrics: ``loss/dsan``, before weight and ramp.

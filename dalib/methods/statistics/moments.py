@@ -19,7 +19,8 @@ def deep_coral(*, weight: Weight = 1.0, layer: Layer = "logits", mean_term: bool
     """Task loss + λ · ‖C_s − C_t‖²_F / 4d² (Sun, Saenko, ECCV-W 2016, arXiv 1607.01719, eq. 1 and 6).
 
     Args:
-        weight: λ, such that both losses end at the same order. With 1/4d² it must grow with d² for another layer.
+        weight: λ, in the paper such that both losses end at the same order. With 1/4d² it must grow with d² for another
+            layer.
         layer: "logits" as in the paper (d = C), or "features" as in later libraries.
         mean_term: adds ‖μ_s − μ_t‖²/d and drops the factor 1/4, as TLlib computes it.
     """
@@ -43,7 +44,7 @@ def log_coral(*, weight: Weight = 1.0, layer: Layer = "features", epsilon: Posit
         weight: λ; Morerio et al. choose it by the smallest entropy of the target predictions, which
             ``combine(log_coral(), entmin())`` adds to the loss.
         layer: "features" or "logits".
-        epsilon: ε relative to the mean variance; without it fewer rows than features have no logarithm. The gradient's
+        epsilon: ε relative to the mean variance; without it fewer rows than features have none. The float32 gradient's
             error grows as 1/ε.
     """
 
@@ -99,8 +100,8 @@ def homm(
     threshold: Share = 0.9,
     centre_rate: Share = 0.5,
 ) -> Method:
-    """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of the centred features (Chen et al., AAAI 2020, arXiv 1912.11976,
-    eqs. 4 and 9).
+    """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of centred features (Chen et al., AAAI 2020, arXiv 1912.11976, eqs. 4,
+    9).
 
     A polynomial kernel gives all d^p moments; the authors' code samples them from order 4 up. Means are not matched, as
     each sample is centred at its own. Features should be bounded and of both signs: the authors warn against ReLU in
@@ -112,8 +113,7 @@ def homm(
         weight: λ, large as the value is small: 1e4 belongs to order 3, 1e7 to order 4.
         order: p ≥ 1.
         clustering: λ_c, a number, a traced scalar or a function of the view; 0 for none. The authors' digit script
-            divides the term by C as well, has 0.1, and switches it on at step 30,000: early predictions make wrong
-            clusters.
+            divides the term by C as well, has 0.1, and switches it on at step 30,000: early clusters are wrong.
         threshold: η; 0.9 in the authors' digit script at first, 0.92 later.
         centre_rate: α of the centres' steps.
     """

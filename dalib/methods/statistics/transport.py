@@ -13,7 +13,7 @@ from dalib.methods.view import View
 
 @checked
 def swd(*, weight: Weight = 1.0, num_directions: Count = 128, heads: bool = False, repeats: Count = 4) -> Method:
-    """Sliced Wasserstein discrepancy, squared, over fresh random directions at every step (Lee et al., CVPR 2019, arXiv
+    """Sliced Wasserstein discrepancy, squared, over fresh random directions a step (Lee et al., CVPR 2019, arXiv
     1903.04064, eq. 4).
 
     The default adds λ · distance between the domains' features to the task loss, in one update. Metrics: ``loss/swd``

@@ -53,12 +53,12 @@ def tent(
     skip: Patterns = (),
     collapse_share: Share = 0.9,
 ) -> TestTime:
-    """Per batch one step on mean H(p) of scale and bias; statistics are the batch's (Wang et al., ICLR 2021, arXiv
+    """Per batch a step on mean H(p) of scale and bias; statistics are its own (Wang et al., ICLR 2021, arXiv
     2006.10726, §3).
 
     The step returns the outputs before the batch's (last) update: one pass, as the authors do it. Small batches and
-    batches of one class make it collapse; see ``collapsed``. It also adapts LayerNorm and GroupNorm, less well.
-    ``init`` refuses a net without them all.
+    batches of one class make it collapse; see ``collapsed``. It also adapts LayerNorm and GroupNorm, less well;
+    ``init`` refuses a net without any.
 
     Args:
         apply: see :mod:`dalib.methods.test_time.interface`.
@@ -132,11 +132,10 @@ def sar(
         learning_rate: of the default optimiser; 2.5e-4 with batches of 64 for a ResNet-50.
         margin: E₀ as a share of ln C.
         radius: ρ of the ball.
-        recover_below: e_m in nats of the loss's moving average, below which all starts over; chosen for ImageNet's 1000
-            classes; 0 never recovers.
+        recover_below: e_m in nats: a lower average loss starts all over; chosen for ImageNet's 1000 classes; 0 never
+            does.
         source_weight: share of the stored statistics in each BatchNorm.
-        skip: regular expressions of paths to leave alone; the paper's code: the last stage (``("layer4",)`` of a
-            ResNet).
+        skip: regular expressions of paths to leave alone; the paper's code: a ResNet's last stage, ``("layer4",)``.
         collapse_share: of the collapse flag.
     """
     optimizer = optax.sgd(learning_rate, momentum=0.9) if optimizer is None else optimizer
