@@ -164,6 +164,7 @@ def check_layers(x: Sequence[Array], y: Sequence[Array], **settings: Sequence[ob
 
 
 def _product(parameters: Any, squared: Layers) -> Array:
+    # A product of kernels is a kernel on the layers together, which is what compares joint distributions.
     value = jnp.ones((), squared[0].dtype)
     for (variance, multipliers), layer in zip(parameters, squared, strict=True):
         value = value * gaussian_mixture(layer, variance=variance, multipliers=multipliers)

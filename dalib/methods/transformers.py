@@ -147,6 +147,7 @@ def augmented(method: Method, augment: Augment) -> Method:
 
     def seen(update: Update) -> Update:
         def loss(view: View) -> tuple[Array, View, Metrics]:
+            # Once for the whole update: every pass of its loss sees the same views.
             keys = jax.random.split(jax.random.fold_in(view.key, SEEN))
             source, target, shots = view.batch
             source = source._replace(inputs=augment(keys[0], source.inputs))
@@ -184,6 +185,7 @@ def _with_state(method: Method) -> Method:
 
         return loss
 
+    # Hooks outside a step get states instead of a view, so they are lifted apart.
     def between(function: Callable[..., States]) -> Callable[..., States]:
         def hook(params: Params, states: States, look: Any) -> States:
             return _leave(states, function(params, states._replace(method=states.method["method"]), look))

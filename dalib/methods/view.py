@@ -124,6 +124,7 @@ class View(NamedTuple):
             train: training mode; False leaves the batch statistics unchanged.
             **more: of :attr:`Forward.one`, such as ``by_batch``.
         """
+        # Batch statistics travel in the view, so that no pass can lose another's.
         params = self.params if params is None else params
         outputs, model = self.net.one(params, self.states.model, inputs, domain, key, train, **more)
         return outputs, self.with_model(model)

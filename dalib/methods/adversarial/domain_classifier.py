@@ -113,6 +113,7 @@ def cdan(
         width = randomized or spec.width * spec.num_classes
         keys = jax.random.split(key, 3)
         params = {"discriminator": net.init(keys[0], jnp.zeros((2, width)))["params"]}
+        # The full product needs no maps, so no state.
         if not randomized:
             return params, {}
         features = jax.random.normal(keys[1], (spec.width, randomized), jnp.float32)
@@ -130,6 +131,7 @@ def cdan(
     def weights(view: View) -> dict[str, Array]:
         of_source, of_target = certainty(view.source.logits), certainty(view.target.logits)
         if normalisation == "joint":
+            # One mean over both: the more certain domain then weighs more as a whole.
             mean = 0.5 * (of_source.mean() + of_target.mean())
             return {"source_weights": of_source / mean, "target_weights": of_target / mean}
         return {"source_weights": of_source / of_source.mean(), "target_weights": of_target / of_target.mean()}

@@ -69,6 +69,7 @@ def two_heads(
         target = heads(view, view.target, keys[1])
         task = sum(view.task_loss(logits).mean() for logits in source)
         disagreement = discrepancy(*target, keys[2])
+        # Least for evenly spread predictions: no class should end up empty.
         spread = sum(-jnp.log(jax.nn.softmax(logits).mean(0) + 1e-6).mean() for logits in target)
         return view, source, task, task + balance * spread, disagreement
 

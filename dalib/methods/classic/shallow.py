@@ -100,6 +100,7 @@ def fitted(
 
         return transform
 
+    # The rows of the fit pass the same doors, so that the caller's dtype comes back there too.
     transform_source, transform_target = door("source rows", map_source), door("target rows", map_target)
     mapped = transform_source(xs) if source is None else source.astype(np.asarray(xs).dtype)
     return Fitted(mapped, transform_target(xt), transform_source, transform_target, weights, MappingProxyType({**info}))

@@ -188,6 +188,7 @@ def ot(*, plan: str = "group_lasso", entropy: float = 0.02, group: float = 0.1, 
         found = _solve(cost / unit if unit > 0 else cost, samples.ys)
         moved = (found.plan / found.plan.sum(axis=1, keepdims=True)) @ samples.xt
 
+        # The plan knows only the rows of the fit: others follow their nearest one.
         def transform(x: np.ndarray) -> np.ndarray:
             guide = nearest(x, samples.xs)
             return moved[guide] + (x - samples.xs[guide])

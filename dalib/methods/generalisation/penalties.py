@@ -87,8 +87,8 @@ def irm(
 
 @checked
 def vrex(*, weight: Weight = 10.0, warmup_steps: NonNegative = 500, sources: Several = 2) -> Method:
-    """Generalisation: mean task loss + λ · variance of the domains' task losses (Krueger et al., 2021, arXiv
-    2003.00688, section 3).
+    """Generalisation: mean task loss + λ · variance of the domains' task losses (Krueger et al., ICML 2021, arXiv
+    2003.00688, §3).
 
     The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference). Metrics: ``loss/vrex``,
     the variance; ``vrex/worst``, the largest domain loss.

@@ -102,6 +102,7 @@ def pada(
         (source, target), coefficient = reverse_by(reversal, view, features)
         source, target = discriminate_both(net, view.params["discriminator"], source, target, view.key)
         weights = row_weights(view.state, view.labels)
+        # Keeps both halves of the domain loss of one size when few classes have weight.
         on_target = jnp.full_like(target, 1.0) * weights.mean() if balance_target else None
         loss, accuracy = domain_loss(source, target, source_weights=weights, target_weights=on_target)
         metrics = {
@@ -174,6 +175,7 @@ def iwan(
 
     def penalty(view: View) -> tuple[Array, View, Metrics]:
         features = view.source.features, view.target.features
+        # D only weighs: the encoder must not learn to please it.
         source, target = jax.lax.stop_gradient(features)
         keys = jax.random.split(view.key)
         seen = discriminate_both(net, view.params["weigher"], source, target, keys[0])

@@ -93,6 +93,7 @@ def m3sda(
     def alignment(view: View) -> tuple[Array, View, Metrics]:
         view = view.pair()
         value, accuracy = task(view, jax.random.fold_in(view.key, 1))
+        # The moments see each source by itself; a mixture of sources would hide their differences.
         parts = split_domains(view.source.features, sources)
         moments = moment_distance(parts, view.target.features, dassl_form=dassl_form)
         metrics = {"loss/task": value, "accuracy/source": accuracy, "loss/m3sda": moments}

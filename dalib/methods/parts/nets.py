@@ -76,6 +76,7 @@ class RowNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         centred = x - x.mean(0, keepdims=True)
+        # Of the rows passed in: joint or per domain is the caller's choice of rows.
         inverse = jax.lax.rsqrt(jnp.square(centred).mean(0, keepdims=True) + self.epsilon)
         return centred * inverse * scale[None] + bias[None]
 

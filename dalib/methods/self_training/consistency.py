@@ -23,7 +23,6 @@ def teach(view: View, *, weak: Augment, strong: Augment, teacher: Params | None 
     # and leave other running statistics, than they did in older runs.
     keys = [jax.random.fold_in(view.key, 2 + i) for i in range(4)]
     inputs = view.batch.target.inputs
-    # Both passes are in training mode: evaluation statistics would lag the net that is taught.
     student, view = view.again(strong(keys[0], inputs), "target", key=keys[3])
     taught, after = view.again(weak(keys[1], inputs), "target", key=keys[2], params=teacher)
     assert student.logits is not None and taught.logits is not None

@@ -89,6 +89,7 @@ def vat(*, weight: Weight = 1.0, source: Weight = 0.0, radius: NonNegative = 3.5
 
         floating = jnp.issubdtype(inputs.dtype, jnp.floating)
         x = inputs if floating else getattr(view, domain).features
+        # Drawn by example, so that a row's direction does not depend on its place in the batch.
         start = draw_rows(jax.random.normal, keys[1], inputs, x.shape[1:], dtype=jnp.float32).astype(x.dtype)
         logits_of = of_inputs if floating else of_features
         return virtual_adversarial_loss(logits_of, x, start, radius=radius, iterations=iterations)

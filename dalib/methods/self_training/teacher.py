@@ -82,6 +82,7 @@ def mean_teacher(
         )
         return view.keep({**view.state, "teacher": average}).states
 
+    # Only the net's groups are replaced: the states, batch statistics included, are the student's.
     def of_teacher(params: Params, states: States) -> tuple[Params, States]:
         return teacher_params(params, states.method), states
 

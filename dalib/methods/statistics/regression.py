@@ -74,6 +74,7 @@ def dd(*, weight: Weight = 1.0, margin: Positive = 1.0, reversal: Reversal = mdd
         margin: γ; 1 in TLlib's regression benchmarks.
         reversal: the reversal's coefficient: a function of the view or a number.
     """
+    # MDD's construction with another disparity: only this line differs.
     disparity = partial(regression_disparity, margin=margin)
     needs = Needs("regression", per_example=True)
     return adversarial_head("dd", disparity, weight=weight, reversal=reversal, needs=needs)

@@ -73,6 +73,7 @@ def adaptable(params: PyTree, *, skip: Sequence[str] = ()) -> dict[str, Array]:
                 visit(sub, f"{path}{name}/")
 
     visit(params, "")
+    # Flat paths, so that patterns and gradients name parameters the same way in every net.
     kept = {path: leaf for path, leaf in found.items() if not any(re.search(s, path) for s in skip)}
     if not kept:
         raise InputError(
