@@ -49,7 +49,6 @@ def margin_disparity(
     shift: float | None = None,
 ) -> Array:
     """MDD: ``−γ · CE(a_s, ŷ_s) + mean ln(1 − softmax(a_t)_{ŷ_t})`` with ``ŷ = argmax`` of the main head, a scalar ≤ 0.
-
     The adversarial head a **maximises** it (a method minimises its negative, with gradient reversal). Source: Zhang et
     al., ICML 2019, arXiv 1904.05801.
 

@@ -121,7 +121,7 @@ MULTIPLIERS = (0.125, 0.25, 0.5, 1.0, 2.0)
 """The five kernel widths of DAN, as multiples of the mean squared distance."""
 
 Bandwidth = str | float | Array
-"""How a kernel's σ is chosen: a rule by name (see :data:`BANDWIDTHS`), or σ itself as a number or traced scalar."""
+"""Choice of a kernel's σ: a rule by name (see :data:`BANDWIDTHS`), or σ itself as a number or traced scalar."""
 
 Multipliers = Sequence[float] | Array
 """Factors α of σ², one kernel each; a traced ``[K]`` array is welcome."""

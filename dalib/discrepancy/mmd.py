@@ -183,11 +183,10 @@ def mk_mmd(
     tllib_offset: bool = False,
     tile: int | None = None,
 ) -> Array:
-    """Multi-kernel MMD² of DAN: :func:`mmd2` with five adaptive kernels, summed with equal weights.
-
-    Re-implementations fix the weights at 1; the paper learns them by a quadratic program. TLlib adds ``2/(n − 1)``, in
-    the quadratic form (its class's default, here ``"unbiased"``) and the linear one (its script's default). That
-    constant has no gradient and no meaning. Source: Long et al., ICML 2015, arXiv 1502.02791.
+    """Multi-kernel MMD² of DAN: :func:`mmd2` with five adaptive kernels, summed with equal weights. Re-implementations
+    fix the weights at 1; the paper learns them by a quadratic program. TLlib adds ``2/(n − 1)``, in the quadratic form
+    (its class's default, here ``"unbiased"``) and the linear one (its script's default). That constant has no gradient
+    and no meaning. Source: Long et al., ICML 2015, arXiv 1502.02791.
 
     Args:
         x, y, bandwidth, multipliers, tile: as in :func:`mmd2`.

@@ -115,12 +115,11 @@ def _svd_jvp(
 
 
 def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
-    """Representation subspace distance: ``Σ sin θ_i + weight · ‖|P| − |Q|‖_F``.
-
-    θ are the principal angles between the spans of the rows of x and y. The rotations P and Q align the bases of left
-    singular vectors: ``U_xᵀ U_y = P cos(θ) Qᵀ``. The second term (bases mismatch penalisation) needs distinct singular
-    values; at ties its derivative along the tied rotation is 0. The features' scale stays, which regression needs.
-    Angles below 8 d ε_machine count as 0, without gradient. Source: Chen, Wang, Wang, Long, ICML 2021.
+    """Representation subspace distance: ``Σ sin θ_i + weight · ‖|P| − |Q|‖_F``. θ are the principal angles between the
+    spans of the rows of x and y. The rotations P and Q align the bases of left singular vectors: ``U_xᵀ U_y = P cos(θ)
+    Qᵀ``. The second term (bases mismatch penalisation) needs distinct singular values; at ties its derivative along the
+    tied rotation is 0. The features' scale stays, which regression needs. Angles below 8 d ε_machine count as 0,
+    without gradient. Source: Chen, Wang, Wang, Long, ICML 2021.
 
     Args:
         x, y: ``[n, d]`` and ``[m, d]`` with min(n, m) < d, or each span is the whole space; the leading min(n, m)

@@ -47,10 +47,8 @@ def tile_rows(n: int, m: int, tile: int | None) -> int:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def pair_sum(gram: Gram, distinct: bool, tile: int, parameters: Any, rows: Any, left: Array, right: Array) -> Array:
-    """``Σ_ij (left_i · right_j) gram(rows_i, rows_j)`` over all ordered pairs of N rows, tile by tile.
-
-    The gradient of ``rows`` is exact; those of ``parameters`` and weights are 0. First derivatives in reverse mode
-    only.
+    """``Σ_ij (left_i · right_j) gram(rows_i, rows_j)`` over all ordered pairs of N rows, tile by tile. The gradient of
+    ``rows`` is exact; those of ``parameters`` and weights are 0. First derivatives in reverse mode only.
 
     Args:
         gram: the symmetric kernel.

@@ -63,10 +63,9 @@ def sinkhorn(
     tolerance: float = 1e-4,
     max_iterations: int = 1000,
 ) -> Transport:
-    """Solve ``min_P ⟨P, C⟩ + ε KL(P | a bᵀ)`` over plans with margins a and b, by log-domain iterations.
-
-    The number ``⟨P, C⟩`` alone is not stationary in P: differentiate ``value``, or ``jnp.sum(plan * cost)`` with the
-    plan held fixed, as DeepJDOT does. Source: Cuturi, NIPS 2013, arXiv 1306.0895. Peyré, Cuturi, 2019.
+    """Solve ``min_P ⟨P, C⟩ + ε KL(P | a bᵀ)`` over plans with margins a and b, by log-domain iterations. The number
+    ``⟨P, C⟩`` alone is not stationary in P: differentiate ``value``, or ``jnp.sum(plan * cost)`` with the plan held
+    fixed, as DeepJDOT does. Source: Cuturi, NIPS 2013, arXiv 1306.0895. Peyré, Cuturi, 2019.
 
     Args:
         cost: ``[n, m]``, finite.
@@ -128,11 +127,10 @@ def sinkhorn_divergence(
     tolerance: float = 1e-4,
     max_iterations: int = 1000,
 ) -> Divergence:
-    """Sinkhorn divergence ``OT_ε(x, y) − ½ OT_ε(x, x) − ½ OT_ε(y, y)`` with squared Euclidean cost, uniform weights.
-
-    It is between the squared Wasserstein distance (ε → 0) and the squared distance of the means (ε → ∞). Memory and
-    each iteration cost O((n + m)²). Differentiate its ``value``: 0 with gradient 0 when all rows are equal. Source:
-    Genevay, Peyré, Cuturi, AISTATS 2018, arXiv 1706.00292. Feydy et al., AISTATS 2019, arXiv 1810.08278.
+    """Sinkhorn divergence ``OT_ε(x, y) − ½ OT_ε(x, x) − ½ OT_ε(y, y)`` with squared Euclidean cost, uniform weights. It
+    is between the squared Wasserstein distance (ε → 0) and the squared distance of the means (ε → ∞). Memory and each
+    iteration cost O((n + m)²). Differentiate its ``value``: 0 with gradient 0 when all rows are equal. Source: Genevay,
+    Peyré, Cuturi, AISTATS 2018, arXiv 1706.00292. Feydy et al., AISTATS 2019, arXiv 1810.08278.
 
     Args:
         epsilon: > 0, shared by the three problems.

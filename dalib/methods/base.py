@@ -3,8 +3,8 @@
 A loss is a pure function of one argument, a :class:`~dalib.methods.view.View`. There are three levels:
 
 1. a *term* ``view -> scalar`` (or ``(scalar, metrics)``) becomes a method by :func:`term`;
-2. a *penalty* ``view -> (scalar, view, metrics)`` may own parameters and states and make further passes; it joins the
-main update;
+2. a *penalty* ``view -> (scalar, view, metrics)`` may own parameters and states and make further passes; it
+   joins the main update;
 3. an :class:`Update` has its own loss and the parameter groups that it trains.
 """
 
@@ -34,7 +34,7 @@ SETTINGS = {
     "regression": "real-valued labels",
     "test time": "a trained net and a stream of target batches",
 }
-"""What a method is for: the values of ``Needs.setting``."""
+"""Purposes of methods, the values of ``Needs.setting``."""
 
 
 Loss = Callable[[View], tuple[Array, View, Metrics]]
@@ -167,7 +167,7 @@ class Hooks(NamedTuple):
 
 
 class Method(NamedTuple):
-    """How one step uses source and target: a tuple of pure functions.
+    """A way to use source and target in one step: a tuple of pure functions.
 
     Attributes:
         name: prefixes metrics and, in :func:`combine`, parameter groups.

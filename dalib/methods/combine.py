@@ -11,11 +11,10 @@ from dalib.methods.view import NET_GROUPS, Spec, States, View
 
 
 def combine(*methods: Method, name: str | None = None, batch_norm: str | None = None) -> Method:
-    """Sum methods: one main loss, all penalties, and all further updates in the order of the arguments.
-
-    Names keep parameter groups and states apart (``dann/discriminator``), positions the randomness. The main loss is
-    the supervised one unless a method brings another (MCD's A, SHOT's without labels). Updates before a method's main
-    one come before the sum's, the others after it. The sum starts from a trained source net if any method does.
+    """Sum methods: one main loss, all penalties, and all further updates in the order of the arguments. Names keep
+    parameter groups and states apart (``dann/discriminator``), positions the randomness. The main loss is the
+    supervised one unless a method brings another (MCD's A, SHOT's without labels). Updates before a method's main one
+    come before the sum's, the others after it. The sum starts from a trained source net if any method does.
 
     Args:
         *methods: one or more methods with different names; rename by ``method._replace(name=...)``.

@@ -26,9 +26,8 @@ DOMAINS = ("source", "target")
 
 @checked
 def averaged(method: Method, *, decay: Share = 0.999, warmup: bool = True) -> Method:
-    """Evaluate an exponential average of the net's parameters and batch statistics instead of the trained ones.
-
-    After each step the average is ``d · average + (1 − d) · net``. Training does not see it.
+    """Evaluate an exponential average of the net's parameters and batch statistics instead of the trained ones. After
+    each step the average is ``d · average + (1 − d) · net``. Training does not see it.
 
     Args:
         method: any method that evaluates no other parameters. Its own groups, such as a second head, are not averaged.
@@ -75,12 +74,11 @@ def averaged(method: Method, *, decay: Share = 0.999, warmup: bool = True) -> Me
 def sharp(
     method: Method, *, radius: NonNegative = 0.05, groups: tuple[str, ...] = NET_GROUPS, penalties: bool = True
 ) -> Method:
-    """Take the main update's gradient at the worst point of a small ball around the parameters (SAM).
-
-    With g the gradient for ``groups``, they move by ``radius · g / ‖g‖``, and the gradient there trains the net (Foret
-    et al., ICLR 2021, arXiv 2010.01412, eqs. 2 and 3). SDAT moves the net and not the discriminator, by the gradient of
-    the task loss alone: ``sharp(dann(), penalties=False)`` (Rangwani et al., ICML 2022, arXiv 2206.08213, §4). A step
-    costs two gradients, with the same randomness.
+    """Take the main update's gradient at the worst point of a small ball around the parameters (SAM). With g the
+    gradient for ``groups``, they move by ``radius · g / ‖g‖``, and the gradient there trains the net (Foret et al.,
+    ICLR 2021, arXiv 2010.01412, eqs. 2 and 3). SDAT moves the net and not the discriminator, by the gradient of the
+    task loss alone: ``sharp(dann(), penalties=False)`` (Rangwani et al., ICML 2022, arXiv 2206.08213, §4). A step costs
+    two gradients, with the same randomness.
 
     Args:
         method: any method, a sum included, without a ``gradient`` of its own. A sum's gradient has all penalties.
@@ -136,9 +134,8 @@ def scheduled(method: Method, weight: Weight) -> Method:
 
 
 def augmented(method: Method, augment: Augment) -> Method:
-    """Give every update a fresh random view of all examples; evaluation, calibration and looks see the inputs.
-
-    It works inside the compiled step, so it serves single runs and populations.
+    """Give every update a fresh random view of all examples; evaluation, calibration and looks see the inputs. It works
+    inside the compiled step, so it serves single runs and populations.
 
     Args:
         method: any method; one that makes views of its own makes them of these views.

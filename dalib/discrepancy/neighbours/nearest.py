@@ -27,9 +27,8 @@ class Neighbours(NamedTuple):
 
 
 def nearest_neighbours(x: Array, y: Array | None = None, *, k: int = 1, tile: int | None = None) -> Neighbours:
-    """The k nearest rows of ``y`` ``[m, d]`` for every row of ``x`` ``[n, d]``: squared distances and indices.
-
-    The gradient holds the neighbours fixed, which is right wherever there is no tie. At a tie the lower index is the
+    """The k nearest rows of ``y`` ``[m, d]`` for every row of ``x`` ``[n, d]``: squared distances and indices. The
+    gradient holds the neighbours fixed, which is right wherever there is no tie. At a tie the lower index is the
     nearer; rows nearer to one another than rounding may change places.
 
     Args:

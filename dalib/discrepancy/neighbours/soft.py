@@ -13,11 +13,10 @@ from dalib.discrepancy.tiled import tile_rows
 
 
 def soft_neighbourhood_density(x: Array, *, temperature: float | Array = 0.05, tile: int | None = None) -> Array:
-    """SND: ``mean_i H(softmax over j ≠ i of ⟨v_i, v_j⟩ / T)`` with rows ``v = x/‖x‖``, in nats, from 0 to ln(n − 1).
-
-    It is large where each row has many equally similar rows, as in dense clusters. As a validator it is maximised, on
-    the target's softmax outputs or features. It **rewards collapse**: equal rows give ln(n − 1), with gradient 0.
-    Values of different n cannot be compared. Source: Saito et al., ICCV 2021, arXiv 2108.10860.
+    """SND: ``mean_i H(softmax over j ≠ i of ⟨v_i, v_j⟩ / T)`` with rows ``v = x/‖x‖``, in nats, from 0 to ln(n − 1). It
+    is large where each row has many equally similar rows, as in dense clusters. As a validator it is maximised, on the
+    target's softmax outputs or features. It **rewards collapse**: equal rows give ln(n − 1), with gradient 0. Values of
+    different n cannot be compared. Source: Saito et al., ICCV 2021, arXiv 2108.10860.
 
     Args:
         x: ``[n, d]`` with n ≥ 2: features, or probabilities (as in the paper). Zeros are equally similar to all.

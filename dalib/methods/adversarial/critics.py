@@ -94,7 +94,7 @@ VARIANTS = {
     "tllib": "gradient reversal, one update",
 }
 LAYERS = {"features": ("encoder", "bottleneck"), "logits": ("encoder", "bottleneck", "head")}
-"""What the discriminator may see, and the groups of the net that are then the target's own."""
+"""Inputs of the discriminator, and the groups of the net that are then the target's own."""
 
 
 def tllib_schedule(time: Any) -> Array:

@@ -27,10 +27,9 @@ def dann(
     norm: bool = False,
     dropout: Rate = 0.0,
 ) -> Method:
-    """Task loss + λ · domain loss of reversed features (Ganin et al., JMLR 2016, arXiv 1505.07818, eq. 10–18).
-
-    The coefficient acts on the features' path only: the discriminator learns at full rate from the first step, while
-    the encoder's adversarial gradient ramps up from exactly 0. Metrics: ``loss/dann`` (ln 2 at equilibrium),
+    """Task loss + λ · domain loss of reversed features (Ganin et al., JMLR 2016, arXiv 1505.07818, eq. 10–18). The
+    coefficient acts on the features' path only: the discriminator learns at full rate from the first step, while the
+    encoder's adversarial gradient ramps up from exactly 0. Metrics: ``loss/dann`` (ln 2 at equilibrium),
     ``dann/domain_accuracy`` (0.5 there), ``dann/reversal``.
 
     Args:
@@ -91,11 +90,10 @@ def cdan(
     norm: bool = False,
     dropout: Rate = 0.0,
 ) -> Method:
-    """Task loss + λ · domain loss of the reversed product of features and predictions.
-
-    Source: Long et al., NeurIPS 2018, arXiv 1705.10667, section 3. The discriminator sees ``p ⊗ f`` with the
-    predictions p fixed: its reversed gradient reaches the features, never the head. One-hot predictions make it one
-    discriminator per class. Metrics: ``loss/cdan``, ``cdan/domain_accuracy``, ``cdan/reversal``, as in :func:`dann`.
+    """Task loss + λ · domain loss of the reversed product of features and predictions. Source: Long et al., NeurIPS
+    2018, arXiv 1705.10667, section 3. The discriminator sees ``p ⊗ f`` with the predictions p fixed: its reversed
+    gradient reaches the features, never the head. One-hot predictions make it one discriminator per class. Metrics:
+    ``loss/cdan``, ``cdan/domain_accuracy``, ``cdan/reversal``, as in :func:`dann`.
 
     Args:
         weight: λ of the whole domain loss.
@@ -153,9 +151,8 @@ def cdan(
 
 @checked
 def spectral_penalty(*, weight: Weight = 2e-4, count: Count = 1) -> Method:
-    """Task loss + β · sum of the ``count`` largest squared singular values of each domain's features.
-
-    It is :func:`bsp`'s penalty without an adversary. Metrics: ``loss/spectral``, the term before weighting.
+    """Task loss + β · sum of the ``count`` largest squared singular values of each domain's features. It is
+    :func:`bsp`'s penalty without an adversary. Metrics: ``loss/spectral``, the term before weighting.
 
     Args:
         weight: β, see :func:`bsp`.
@@ -172,10 +169,9 @@ def spectral_penalty(*, weight: Weight = 2e-4, count: Count = 1) -> Method:
 def bsp(
     *, weight: Weight = 1.0, strength: Weight = 2e-4, count: Count = 1, adversary: Callable[..., Method] = dann
 ) -> Method:
-    """DANN + BSP: task loss + λ · (domain loss of reversed features + β · :func:`spectral_penalty`'s term).
-
-    It keeps a few leading directions from carrying all that transfers (Chen, Wang, Long, Wang, ICML 2019, eq. 6). At
-    ties the gradient is a subgradient; features of 0 give 0. Metrics: the adversary's, and ``loss/spectral``.
+    """DANN + BSP: task loss + λ · (domain loss of reversed features + β · :func:`spectral_penalty`'s term). It keeps a
+    few leading directions from carrying all that transfers (Chen, Wang, Long, Wang, ICML 2019, eq. 6). At ties the
+    gradient is a subgradient; features of 0 give 0. Metrics: the adversary's, and ``loss/spectral``.
 
     Args:
         weight: λ of everything but the task loss.

@@ -18,9 +18,8 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Fitted(NamedTuple):
-    """Result of a fit: train a classifier on the mapped source rows and use it on the mapped target rows.
-
-    A learnt subspace's axes are defined up to sign, and rotation at ties; distances and inner products are unique.
+    """Result of a fit: train a classifier on the mapped source rows and use it on the mapped target rows. A learnt
+    subspace's axes are defined up to sign, and rotation at ties; distances and inner products are unique.
 
     Attributes:
         source: ``[n, k]``, the mapped source rows of the fit, in the dtype that they came in.

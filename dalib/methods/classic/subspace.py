@@ -41,7 +41,6 @@ def principal_bases(xs: np.ndarray, xt: np.ndarray, dim: int) -> tuple[Basis, Ba
 
 def sa(*, dim: int = 40) -> Shallow:
     """Subspace alignment: the source's principal basis turned onto the target's, ``x P_s P_sᵀ P_t`` against ``x P_t``.
-
     Each domain is centred by its own mean. Source: Fernando, Habrard, Sebban, Tuytelaars, ICCV 2013, algorithm 1. (The
     SA rows in the DANN paper chose ``dim`` on target labels.)
 
@@ -67,12 +66,11 @@ def sa(*, dim: int = 40) -> Shallow:
 
 
 def gfk(*, dim: int = 20) -> Shallow:
-    """Geodesic flow kernel ``x G x'ᵀ`` with ``G = ∫₀¹ Φ(t) Φ(t)ᵀ dt``, Φ the geodesic between principal subspaces.
-
-    One matrix F ``[d, 2·dim]`` with ``G = F Fᵀ`` maps both domains: inner products of mapped rows are the kernel, and
-    1-NN on them is the paper's classifier. Bases are by centred PCA; rows are not centred, so standardise each domain
-    first. Equal subspaces give the projection onto them; ``info["angles"]`` are the principal angles in radians,
-    ascending. Source: Gong, Shi, Sha, Grauman, CVPR 2012, section 3.
+    """Geodesic flow kernel ``x G x'ᵀ`` with ``G = ∫₀¹ Φ(t) Φ(t)ᵀ dt``, Φ the geodesic between principal subspaces. One
+    matrix F ``[d, 2·dim]`` with ``G = F Fᵀ`` maps both domains: inner products of mapped rows are the kernel, and 1-NN
+    on them is the paper's classifier. Bases are by centred PCA; rows are not centred, so standardise each domain first.
+    Equal subspaces give the projection onto them; ``info["angles"]`` are the principal angles in radians, ascending.
+    Source: Gong, Shi, Sha, Grauman, CVPR 2012, section 3.
 
     Args:
         dim: of the subspaces, lowered to the rank of the centred samples (``info["dim"]``); 10 to 20 in the paper.

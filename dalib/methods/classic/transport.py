@@ -78,9 +78,8 @@ def group_lasso_plan(
     tolerance: float = 1e-7,
     max_iterations: int = 100,
 ) -> Plan:
-    """``min ⟨P, C⟩ + ε KL(P | a bᵀ) + η Σ_j Σ_c ‖P[I_c, j]‖₂``: a target example should take from few classes.
-
-    ``I_c`` are the source rows of class c. Source: Courty et al., TPAMI 2017, arXiv 1507.00504.
+    """``min ⟨P, C⟩ + ε KL(P | a bᵀ) + η Σ_j Σ_c ‖P[I_c, j]‖₂``: a target example should take from few classes. ``I_c``
+    are the source rows of class c. Source: Courty et al., TPAMI 2017, arXiv 1507.00504.
 
     Args:
         cost: ``[n, m]``.
@@ -160,7 +159,6 @@ COST_SCALES: dict[str, Callable[[np.ndarray], np.floating]] = {
 
 def ot(*, plan: str = "group_lasso", entropy: float = 0.02, group: float = 0.1, cost_scale: str = "max") -> Shallow:
     """OT-DA: each source example moves to the mean of the target's that a plan P gives it, ``x_i ← n Σ_j P_ij x_j``.
-
     The target stays as it is. The cost is the squared Euclidean distance over ``cost_scale``; weights are uniform. A
     further source row moves as its nearest row of the fit does (its displacement is added); of equal rows the first
     counts. ``info`` has the plan's ``converged``, ``iterations`` and ``gap``. Equal features everywhere give cost 0 and

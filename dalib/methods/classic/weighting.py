@@ -85,10 +85,8 @@ def kliep(
     seed: int = 0,
 ) -> Shallow:
     """KLIEP: ``w(x) = Σ_l α_l exp(−‖x − c_l‖²/2σ²)`` that maximises the mean of ``log w`` over the target, with mean 1
-    over the source and α ≥ 0; the centres c_l are target rows.
-
-    ``info``: ``bandwidth``, ``converged``, ``gap``. Source: Sugiyama, Nakajima, Kashima, von Bünau, Kawanabe, NIPS
-    2007.
+    over the source and α ≥ 0; the centres c_l are target rows. ``info``: ``bandwidth``, ``converged``, ``gap``. Source:
+    Sugiyama, Nakajima, Kashima, von Bünau, Kawanabe, NIPS 2007.
 
     Args:
         bandwidth: σ; None is the median distance of all rows to the centres (the paper: likelihood cross-validation).
@@ -134,9 +132,8 @@ def kliep(
 
 def ulsif(*, bandwidth: float | None = None, regularization: float = 0.1, centres: int = 100, seed: int = 0) -> Shallow:
     """uLSIF: ``w(x) = Σ_l α_l exp(−‖x − c_l‖²/2σ²)`` fitted to ``p_t/p_s`` by regularised least squares, ``α = max(0,
-    (Ĥ + λI)⁻¹ ĥ)``: Ĥ the basis's second moments on the source, ĥ its means on the target.
-
-    ``info``: ``bandwidth``. Source: Kanamori, Hido, Sugiyama, JMLR 2009.
+    (Ĥ + λI)⁻¹ ĥ)``: Ĥ the basis's second moments on the source, ĥ its means on the target. ``info``: ``bandwidth``.
+    Source: Kanamori, Hido, Sugiyama, JMLR 2009.
 
     Args:
         bandwidth, centres, seed: as in :func:`kliep`. (The paper selects σ and λ by leave-one-out on unlabelled data.)
@@ -159,10 +156,9 @@ def ulsif(*, bandwidth: float | None = None, regularization: float = 0.1, centre
 
 
 def odds(*, regularization: float = 1.0) -> Shallow:
-    """Discriminator odds: ``w(x) = (n_s/n_t) · P(target | x) / P(source | x)`` of a ridge logistic regression.
-
-    Features are z-scored over the pooled rows inside. Do not z-score them per domain before: a linear function cannot
-    tell domains of equal means apart, and all weights come out as 1. Nearly separable domains put all weight on few
+    """Discriminator odds: ``w(x) = (n_s/n_t) · P(target | x) / P(source | x)`` of a ridge logistic regression. Features
+    are z-scored over the pooled rows inside. Do not z-score them per domain before: a linear function cannot tell
+    domains of equal means apart, and all weights come out as 1. Nearly separable domains put all weight on few
     examples: read ``info["effective_sample_size"]`` and ``info["domain_accuracy"]`` (of the discriminator on its own
     data). Source: Bickel, Brückner, Scheffer, ICML 2007.
 

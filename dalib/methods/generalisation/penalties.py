@@ -62,9 +62,8 @@ def irm(
     sources: Several = 2,
 ) -> Method:
     """Domain generalisation: mean task loss + λ · mean over domains of the squared gradient with respect to a scale of
-    the logits (IRMv1; Arjovsky et al., 2019, arXiv 1907.02893, section 3).
-
-    Metrics: ``loss/irm``, the mean over domains before weighting.
+    the logits (IRMv1; Arjovsky et al., 2019, arXiv 1907.02893, section 3). Metrics: ``loss/irm``, the mean over domains
+    before weighting.
 
     Args:
         weight: λ. 100 after 500 steps of 1 is DomainBed's default; TLlib has 1. Published ones span five magnitudes.
@@ -88,10 +87,8 @@ def irm(
 @checked
 def vrex(*, weight: Weight = 10.0, warmup_steps: NonNegative = 500, sources: Several = 2) -> Method:
     """Generalisation: mean task loss + λ · variance of the domains' task losses (Krueger et al., ICML 2021, arXiv
-    2003.00688, §3).
-
-    The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference). Metrics: ``loss/vrex``,
-    the variance; ``vrex/worst``, the largest domain loss.
+    2003.00688, §3). The variance has divisor k, not k − 1 (two domains: a quarter of the squared difference). Metrics:
+    ``loss/vrex``, the variance; ``vrex/worst``, the largest domain loss.
 
     Args:
         weight: λ (β in the paper). 10 after 500 steps of 1 is DomainBed's default; TLlib has 3 after 500 steps.
@@ -112,9 +109,8 @@ def vrex(*, weight: Weight = 10.0, warmup_steps: NonNegative = 500, sources: Sev
 @checked
 def groupdro(*, rate: NonNegative = 0.01, sources: Several = 2) -> Method:
     """Domain generalisation: task loss ``Σ_k q_k ℓ_k`` with ``q_k ← q_k e^{η ℓ_k} / Σ`` before every step (Sagawa et
-    al., ICLR 2020, arXiv 1911.08731, algorithm 1).
-
-    Metrics: ``loss/task`` (weighted), ``accuracy/source``, ``groupdro/worst``, ``groupdro/largest_weight`` (1/k to 1).
+    al., ICLR 2020, arXiv 1911.08731, algorithm 1). Metrics: ``loss/task`` (weighted), ``accuracy/source``,
+    ``groupdro/worst``, ``groupdro/largest_weight`` (1/k to 1).
 
     Args:
         rate: η; 0.01 in the paper, DomainBed and TLlib. 0 is the mean over domains.

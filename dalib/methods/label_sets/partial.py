@@ -22,7 +22,7 @@ from dalib.methods.parts.nets import (
 from dalib.methods.view import Look, Spec, States, View
 
 SCALES: dict[str, Callable[[Array], Array]] = {"max": jnp.max, "mean": jnp.mean}
-"""What class weights are divided by: their largest, as in PADA's paper and TLlib, or their mean, as in its code."""
+"""Divisors of class weights: their largest, as in PADA's paper and TLlib, or their mean, as in its code."""
 
 
 def class_weights(logits: Array, *, temperature: float | Array = 1.0, divide_by: str = "max") -> Array:

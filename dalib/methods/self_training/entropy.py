@@ -15,7 +15,6 @@ from dalib.methods.view import View
 @checked
 def entmin(*, weight: Weight = 0.1, epsilon: NonNegative = 0.0) -> Method:
     """Task loss + λ · mean H(p_t) (Grandvalet, Bengio, NIPS 2004, eq. 6). It also serves semi-supervised learning.
-
     Alone it may put all target examples into one class: watch for ``loss/entmin`` near 0 with a falling validation
     score. Add it to an alignment method with λ from 0.01 to 0.1, or take :func:`dalib.methods.im`. Metrics:
     ``loss/entmin`` in nats, from 0 (one-hot, with finite gradients) to ln C (uniform).
@@ -34,10 +33,9 @@ def entmin(*, weight: Weight = 0.1, epsilon: NonNegative = 0.0) -> Method:
 
 @checked
 def im(*, weight: Weight = 1.0, diversity: NonNegative = 1.0) -> Method:
-    """Task loss + λ · (mean H(p_t) − δ · H(p̄_t)) (Krause, Perona, Gomes, NIPS 2010, eq. 3; Shi, Sha, ICML 2012).
-
-    A part of SHOT too. It presumes target classes of about equal frequency; p̄ is the mean over the global batch.
-    Metrics in nats: ``loss/im`` (±ln C at most for δ = 1), ``im/entropy`` = mean H(p), ``im/diversity`` = H(p̄).
+    """Task loss + λ · (mean H(p_t) − δ · H(p̄_t)) (Krause, Perona, Gomes, NIPS 2010, eq. 3; Shi, Sha, ICML 2012). A
+    part of SHOT too. It presumes target classes of about equal frequency; p̄ is the mean over the global batch. Metrics
+    in nats: ``loss/im`` (±ln C at most for δ = 1), ``im/entropy`` = mean H(p), ``im/diversity`` = H(p̄).
 
     Args:
         weight: λ.
@@ -58,10 +56,8 @@ def im(*, weight: Weight = 1.0, diversity: NonNegative = 1.0) -> Method:
 @checked
 def mcc(*, weight: Weight = 1.0, temperature: Positive = 2.5, epsilon: NonNegative = 0.0) -> Method:
     """Task loss + λ · MCC(g_t) (Jin et al., ECCV 2020, arXiv 1912.03699, eqs. 3 to 8), for closed, partial and
-    several-source adaptation.
-
-    The weight ``1 + e^{−H(p)}`` of a row has no gradient. Metrics: ``loss/mcc``, from 0 to (C − 1)/C. A class without
-    any mass counts as wholly confused, 1/C: the limit.
+    several-source adaptation. The weight ``1 + e^{−H(p)}`` of a row has no gradient. Metrics: ``loss/mcc``, from 0 to
+    (C − 1)/C. A class without any mass counts as wholly confused, 1/C: the limit.
 
     Args:
         weight: λ; 10 for DomainNet.
@@ -109,12 +105,10 @@ def bnm(*, weight: Weight = 1.0, fast: bool = False, scale: Annotated[str, OneOf
 @checked
 def afn(*, weight: Weight = 0.05, step: NonNegative = 1.0, entropy: NonNegative = 0.0) -> Method:
     """Task loss + λ · Σ over both domains of mean (‖f‖ − sg(‖f‖ + Δ))² + γ · mean H(p_t) (Xu et al., ICCV 2019, arXiv
-    1811.07456, eqs. 6 and 7), for closed and partial sets.
-
-    The norm term is always 2Δ²; only its gradient means anything, so look at the norms. A row of zeros gets none. Each
-    domain is normalised by its own batch, as in the authors' code and TLlib. Their bottleneck, 1000 wide with a dropout
-    that keeps the norm, belongs to the net. Metrics: ``loss/afn`` (2Δ²), ``afn/norm_source``, ``afn/norm_target``,
-    ``afn/entropy``.
+    1811.07456, eqs. 6 and 7), for closed and partial sets. The norm term is always 2Δ²; only its gradient means
+    anything, so look at the norms. A row of zeros gets none. Each domain is normalised by its own batch, as in the
+    authors' code and TLlib. Their bottleneck, 1000 wide with a dropout that keeps the norm, belongs to the net.
+    Metrics: ``loss/afn`` (2Δ²), ``afn/norm_source``, ``afn/norm_target``, ``afn/entropy``.
 
     Args:
         weight: λ.
@@ -140,9 +134,8 @@ def afn(*, weight: Weight = 0.05, step: NonNegative = 1.0, entropy: NonNegative 
 @checked
 def pseudo_label(*, weight: Weight = 1.0, threshold: Share = 0.95) -> Method:
     """Task loss + λ · mean over all target rows of 1[max p > τ] · CE(g_t, argmax p), labels held fixed (Lee, ICML
-    Workshops 2013, eqs. 14 and 15, for semi-supervised learning).
-
-    The mean over all rows makes the term fade in. Metrics: ``loss/pseudo_label``, ``pseudo_label/kept`` (share).
+    Workshops 2013, eqs. 14 and 15, for semi-supervised learning). The mean over all rows makes the term fade in.
+    Metrics: ``loss/pseudo_label``, ``pseudo_label/kept`` (share).
 
     Args:
         weight: λ.

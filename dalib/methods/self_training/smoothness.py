@@ -121,10 +121,9 @@ def vada(
     hidden: Widths = (100,),
 ) -> Method:
     """Task loss + λ_d · DANN + λ_s · VAT(source) + λ_t · (VAT(target) + mean H(p_t)) (Shu et al., ICLR 2018, arXiv
-    1802.08735, eq. 9).
-
-    A sum of :func:`dann`, :func:`vat` and :func:`entmin`, with their metrics and weights of their own. The authors
-    train the discriminator by an update of its own; here a reversal by λ_d gives the same gradients in one.
+    1802.08735, eq. 9). A sum of :func:`dann`, :func:`vat` and :func:`entmin`, with their metrics and weights of their
+    own. The authors train the discriminator by an update of its own; here a reversal by λ_d gives the same gradients in
+    one.
 
     Args:
         adversarial: λ_d, on the features' path only.

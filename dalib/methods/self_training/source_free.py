@@ -32,9 +32,8 @@ def nearest_centroid(features: Array, centroids: Array, valid: Array) -> Array:
 
 
 def class_centroids(features: Array, logits: Array, *, min_count: int = 0) -> tuple[Array, Array]:
-    """SHOT's two rounds: centroids weighted by the predictions, an assignment, centroids of the assigned.
-
-    Source: Liang, Hu, Feng, ICML 2020, arXiv 2002.08546, eqs. 5 and 6, and its code since 2022-06 for the second round.
+    """SHOT's two rounds: centroids weighted by the predictions, an assignment, centroids of the assigned. Source:
+    Liang, Hu, Feng, ICML 2020, arXiv 2002.08546, eqs. 5 and 6, and its code since 2022-06 for the second round.
 
     Args:
         features: ``[N, d]`` of the whole target.

@@ -37,10 +37,9 @@ def dare_gram(
     *, weight: Weight = 1.0, threshold: Share = 0.9, angle_weight: NonNegative = 0.05, scale_weight: NonNegative = 0.001
 ) -> Method:
     """Task loss + λ · (α · angles between inverse Gram matrices + γ · gaps between their spectra) of the features
-    (Nejjar, Wang, Fink, CVPR 2023, arXiv 2303.13325).
-
-    Least squares solves with the inverse Gram matrix, so this aligns that matrix and not the features. Metrics:
-    ``loss/dare_gram`` before λ; 0 for equal samples. A batch of one row raises an InputError.
+    (Nejjar, Wang, Fink, CVPR 2023, arXiv 2303.13325). Least squares solves with the inverse Gram matrix, so this aligns
+    that matrix and not the features. Metrics: ``loss/dare_gram`` before λ; 0 for equal samples. A batch of one row
+    raises an InputError.
 
     Args:
         weight: λ of the whole term; 1 leaves the paper's α and γ as they are.
@@ -64,10 +63,9 @@ def dare_gram(
 @checked
 def dd(*, weight: Weight = 1.0, margin: Positive = 1.0, reversal: Reversal = mdd_schedule) -> Method:
     """Task loss − λ · (mean|a_t − g_t| − γ · mean|a_s − g_s|) of an adversarial head a after gradient reversal (Zhang
-    et al., ICML 2019, arXiv 1904.05801, section 3, with the absolute error as disparity).
-
-    The head's outputs g ``[n, k]`` are the predictions of :func:`dalib.tasks.regression`, fixed here: only the task
-    loss trains the head. Metrics: ``loss/dd``, minus the disparity (of either sign), ``dd/reversal``.
+    et al., ICML 2019, arXiv 1904.05801, section 3, with the absolute error as disparity). The head's outputs g ``[n,
+    k]`` are the predictions of :func:`dalib.tasks.regression`, fixed here: only the task loss trains the head. Metrics:
+    ``loss/dd``, minus the disparity (of either sign), ``dd/reversal``.
 
     Args:
         weight: λ of the whole disparity.

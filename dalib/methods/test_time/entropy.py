@@ -17,9 +17,8 @@ from dalib.methods.test_time.interface import Apply, TestTime, adaptable, check_
 @checked
 def bn_norm(apply: Apply, *, prior: NonNegative = 16.0, collapse_share: Share = 0.9) -> TestTime:
     """Every BatchNorm uses ``N/(N+n) · source + n/(N+n) · batch`` for mean and (biased) variance (Schneider et al.,
-    NeurIPS 2020, arXiv 2006.16971, eq. 2; Nado et al. 2020, arXiv 2006.10963 for N = 0).
-
-    Nothing is trained, so there is nothing to reset. ``init`` refuses a net without BatchNorm statistics.
+    NeurIPS 2020, arXiv 2006.16971, eq. 2; Nado et al. 2020, arXiv 2006.10963 for N = 0). Nothing is trained, so there
+    is nothing to reset. ``init`` refuses a net without BatchNorm statistics.
 
     Args:
         apply: see :mod:`dalib.methods.test_time.interface`.
@@ -54,11 +53,9 @@ def tent(
     collapse_share: Share = 0.9,
 ) -> TestTime:
     """Per batch a step on mean H(p) of scale and bias; statistics are its own (Wang et al., ICLR 2021, arXiv
-    2006.10726, §3).
-
-    The step returns the outputs before the batch's (last) update: one pass, as the authors do it. Small batches and
-    batches of one class make it collapse; see ``collapsed``. It also adapts LayerNorm and GroupNorm, less well;
-    ``init`` refuses a net without any.
+    2006.10726, §3). The step returns the outputs before the batch's (last) update: one pass, as the authors do it.
+    Small batches and batches of one class make it collapse; see ``collapsed``. It also adapts LayerNorm and GroupNorm,
+    less well; ``init`` refuses a net without any.
 
     Args:
         apply: see :mod:`dalib.methods.test_time.interface`.
@@ -120,11 +117,10 @@ def sar(
     collapse_share: Share = 0.9,
 ) -> TestTime:
     """Entropy minimisation of examples with H(p) < E₀, at the worst point of a small ball around scale and bias (Niu et
-    al., ICLR 2023, arXiv 2302.12400, eqs. 2 to 5).
-
-    Chosen over EATA, of the same authors, which wants in-distribution examples for its Fisher weights; SAR needs only
-    the stream and notices its own collapse. The paper finds LayerNorm and GroupNorm steadier than BatchNorm. Metrics:
-    ``reliable`` (share of the batch), ``recovered`` (boolean). ``init`` refuses a net without scales and biases.
+    al., ICLR 2023, arXiv 2302.12400, eqs. 2 to 5). Chosen over EATA, of the same authors, which wants in-distribution
+    examples for its Fisher weights; SAR needs only the stream and notices its own collapse. The paper finds LayerNorm
+    and GroupNorm steadier than BatchNorm. Metrics: ``reliable`` (share of the batch), ``recovered`` (boolean). ``init``
+    refuses a net without scales and biases.
 
     Args:
         apply: see :mod:`dalib.methods.test_time.interface`.
