@@ -1,4 +1,4 @@
-"""Expected accuracy of a model on the target: all estimators in one call, and what they say together."""
+"""Expected accuracy of a model on the target: all estimators in one call, and their common verdict."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ APART = 0.1
 
 
 class Model(NamedTuple):
-    """What an estimator gets: evidence, the temperature from the source, and evidence on the other seeds."""
+    """Input of an estimator: evidence, the source's temperature, and evidence on the other seeds."""
 
     evidence: Evidence
     temperature: float
@@ -26,7 +26,7 @@ class Model(NamedTuple):
 
     @property
     def calibrated(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Logits of the source over the temperature, its labels, and logits of the target over the temperature."""
+        """Source logits and target logits over the temperature, with the source's labels between them."""
         own = self.evidence
         return own.source_logits / self.temperature, own.source_labels, own.target_logits / self.temperature
 
@@ -36,9 +36,9 @@ class Estimator(NamedTuple):
 
     Attributes:
         summary: what it does, with its premise.
-        needs: fields of :class:`~dalib.evaluate.validators.Evidence` beside ``target_logits``.
+        needs: fields of :class:`~dalib.evaluate.validators.Evidence` besides ``target_logits``.
         estimate: ``Model -> Estimate``.
-        collapse: what it makes of a confident collapse: "sees" or "blind".
+        collapse: "sees" a confident collapse, or is "blind" to it.
     """
 
     summary: str
@@ -96,14 +96,14 @@ ESTIMATORS: dict[str, Estimator] = {
 
 
 class Expected(NamedTuple):
-    """What the estimators say together.
+    """The estimators' common verdict.
 
     Attributes:
         value: their median; NaN where there is none.
         low: the lower of their median lower end and the least of them, so that disagreement widens the interval.
         high: the same upwards.
-        estimates: by name, those that are not defined included.
-        warning: that they disagree, or that the model has collapsed; empty if nothing is to be said.
+        estimates: by name, undefined ones included.
+        warning: disagreement, or a collapse of the model; else empty.
     """
 
     value: float
@@ -116,27 +116,23 @@ class Expected(NamedTuple):
 def expected_accuracy(
     evidence: Evidence, *, peers: Sequence[Evidence] = (), names: Sequence[str] | None = None
 ) -> Expected:
-    """Predicts the accuracy on the target from what is known without its labels.
-
-    Of a model that has collapsed only the estimators that see it are read, and importance weighting is not where the
-    density ratios say little.
+    """Predict the accuracy on the target from what is known without its labels.
 
     Args:
         evidence: on the model, at best with held-out source examples and features.
         peers: evidence on the same method's other seeds, on the same target examples.
-        names: of :data:`ESTIMATORS`; None for all.
-
-    Raises:
-        InputError: for an unknown name.
+        names: of :data:`ESTIMATORS`; None for all. An unknown one raises an InputError.
     """
     chosen = {name: choose("estimator", name, ESTIMATORS) for name in (ESTIMATORS if names is None else names)}
     known = not evidence.lacks(SOURCE)
     temperature = source_temperature(evidence.source_logits, evidence.source_labels) if known else 1.0
     model = Model(evidence, temperature, tuple(peers))
     found = {}
+    # Every estimator reports, so that a reader sees which ones could not be computed.
     for name, estimator in chosen.items():
         lacking = evidence.lacks(estimator.needs)
         found[name] = undefined("not kept: " + ", ".join(lacking)) if lacking else estimator.estimate(model)
+    # The verdict leaves out estimators blind to a collapse, and ratios that say little (a note).
     collapsed = evidence.spread.collapsed
     read = {
         name: estimate
