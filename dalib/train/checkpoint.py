@@ -133,7 +133,7 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
 
 
 def _ready(folder: Path) -> Path:
-    """The folder, made if need be and writable, without halves of checkpoints that a kill left while they were deleted."""
+    """The folder, made and writable, without halves of checkpoints that a kill left while they were deleted."""
     folder = folder.resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
