@@ -70,19 +70,7 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
             read into this state.
         StorageError: on save, when the disk is full or fails; the earlier checkpoints stay.
     """
-    folder = folder.resolve()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(None, "no permission to write, or a read-only disk")
-    except OSError as error:
-        raise InputError(
-            f"checkpoints: {folder} can't be written ({error.strerror})\n  expected: a folder with permission to write"
-            "\n  what to do: choose another --out, or mend its permissions"
-        ) from None
-    if leads():
-        for half in folder.glob(f"*{DELETED}"):
-            shutil.rmtree(half, ignore_errors=True)
+    folder = _ready(folder)
     with _silence():
         checkpointer = ocp.training.Checkpointer(folder, cleanup_tmp_directories=True)
     unsaved: list[int] = []
@@ -142,6 +130,24 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
     # Closing raises the error of a save that failed once more, which would hide what was said about it.
     with contextlib.suppress(*([Exception] if unsaved else [])):
         checkpointer.close()
+
+
+def _ready(folder: Path) -> Path:
+    """The folder, made and writable, without halves of checkpoints that a kill left while they were deleted."""
+    folder = folder.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(None, "no permission to write, or a read-only disk")
+    except OSError as error:
+        raise InputError(
+            f"checkpoints: {folder} can't be written ({error.strerror})\n  expected: a folder with permission to write"
+            "\n  what to do: choose another --out, or mend its permissions"
+        ) from None
+    if leads():
+        for half in folder.glob(f"*{DELETED}"):
+            shutil.rmtree(half, ignore_errors=True)
+    return folder
 
 
 def common_steps(folders: Sequence[Checkpoints]) -> list[int] | None:
