@@ -69,6 +69,7 @@ def rank(among: Sequence[Candidate], by: str | Sequence[str]) -> list[Place]:
     _check(among, wanted)
     judged = [_judged(candidate, wanted) for candidate in among]
     columns = [[candidate.scores[name].value for candidate in among] for name in wanted]
+    # One validator ranks by its own values; several have no common unit, so ranks are averaged.
     if len(wanted) == 1:
         values = columns[0]
     else:

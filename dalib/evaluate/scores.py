@@ -81,7 +81,7 @@ def score(predict: Callable[[Any], Array], batches: Iterable[Any]) -> Scores:
     return Scores(np.asarray(total))
 
 
-# Scores of open-set and universal adaptation, from a confusion matrix whose last class is "unknown".
+# Scores of open-set and universal adaptation, from a confusion matrix with "unknown" as its last class.
 #
 # They are made with target labels, so they are oracle scores: for the final report, never to select anything.
 
@@ -130,6 +130,7 @@ def open_set_scores(confusion: np.ndarray) -> OpenSetScores:
             expected="at least one of each",
             todo="without unknown examples score by accuracy; the unknown class must be the last row",
         )
+    # Known classes without examples have no share that is right: they would be 0 / 0.
     right = np.diag(confusion)[rows > 0] / rows[rows > 0]
     os_star, unknown = float(right[:-1].mean()), float(right[-1])
     hos = 2 * os_star * unknown / (os_star + unknown) if os_star and unknown else 0.0

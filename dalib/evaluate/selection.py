@@ -36,7 +36,7 @@ def best(history: Sequence[tuple[int, Scores]]) -> int:
 # They are computed from the predictions on the target's **test** inputs that an evaluation makes anyway, without
 # labels: these rows are not trained on where the split is held out (a method that minimises an entropy has a low one on
 # the rows it trained on), and they cost no further pass. At most 500 rows, the same ones at every step, for every
-# method and seed. Clusters are those of the logits. The event stands apart from the oracle's, as split ``unlabelled``.
+# method and seed. Clusters are those of the logits. The event has a split of its own, ``unlabelled``, not the oracle's.
 
 
 ROWS = 500

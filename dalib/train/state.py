@@ -48,23 +48,18 @@ def init_state(
     encoder: PyTree | None = None,
     target_size: int = 0,
 ) -> TrainState:
-    """Makes the state before the first step; traceable, so that it can be jitted, vmapped over keys or only shaped.
+    """Make the state before the first step; traceable, so that it can be jitted, vmapped over keys or only shaped.
 
     Args:
         key: the run's key.
         net: the classifier, a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`.
-        method: the method, which adds its own groups and state.
+        method: adds its own groups, named otherwise than the net's, and its state.
         optimizer: of all groups.
         sample: ``[n, ...]`` inputs, or a ``jax.ShapeDtypeStruct`` of them; only the shape matters.
         batch_norm: convention, see :mod:`dalib.train.forward`.
         variables: initial ``{"params", "batch_stats"}`` of the net, e.g. of an earlier run; None draws them.
-        encoder: initial variables of the net's encoder alone, as :func:`dalib.encoders.load` gives them; they replace
-            the drawn ones.
-        target_size: examples in the target's training split, for methods that keep something for each of them; 0 where
-            nobody said.
-
-    Raises:
-        InputError: when the method takes a group name of the net's, or the encoder's variables are not like the net's.
+        encoder: initial variables of the net's encoder alone (:func:`dalib.encoders.load`), replacing the drawn ones.
+        target_size: examples in the target's training split, for methods that keep something for each; 0 if unknown.
     """
     net = as_net(net)
     keys = jax.random.split(key, 3)
@@ -74,6 +69,7 @@ def init_state(
         variables = with_encoder(variables, encoder)
     params: Params = dict(variables["params"])
     stats = variables.get("batch_stats", {})
+    # Shapes alone tell a method what to allocate: the net does not run here.
     outputs = jax.eval_shape(
         lambda p, s, x: net.apply(p, s, x)[0], params, stats, jax.ShapeDtypeStruct(sample.shape, sample.dtype)
     )
@@ -106,17 +102,13 @@ def init_state(
 
 
 def with_encoder(variables: PyTree, encoder: PyTree) -> PyTree:
-    """The classifier's variables with those of its encoder replaced, in total.
+    """Replace the variables of a classifier's encoder by ``encoder``, in total.
 
-    Args:
-        variables: ``{"params": {"encoder", …}, "batch_stats": …}`` of a classifier.
-        encoder: ``{"params", "batch_stats"}`` of the encoder alone, of the same names, shapes and dtypes.
-
-    Raises:
-        InputError: for any difference in names, shapes or dtypes; all are listed at once.
+    Names, shapes and dtypes must agree; an InputError lists all differences at once.
     """
     like = {name: tree["encoder"] for name, tree in variables.items() if "encoder" in tree}
     wanted, given = _described(like), _described({name: tree for name, tree in encoder.items() if tree})
+    # All differences at once: weights of another size differ in many places.
     problems = [f"{path}: {wanted[path]} in the net, missing in encoder" for path in wanted.keys() - given.keys()]
     problems += [f"{path}: {given[path]} in encoder, not in the net" for path in given.keys() - wanted.keys()]
     problems += [

@@ -94,6 +94,7 @@ def calibrate(logits: Any, labels: Any) -> Calibration:
     if len(z) < 4:
         raise input_error("logits", got=f"{len(z)} examples", expected="at least 4")
     halves = slice(0, None, 2), slice(1, None, 2)
+    # Every other row: classes that come in order are in both halves.
     fitted = np.empty_like(z)
     for own, other in (halves, halves[::-1]):
         fitted[own] = z[own] / source_temperature(z[other], y[other])

@@ -42,7 +42,7 @@ def bootstrap(
     note: str = "",
     resamples: int = RESAMPLES,
 ) -> Estimate:
-    """Estimate a statistic with the percentile interval of resamples: it covers the choice of rows, not a wrong premise.
+    """Estimate a statistic with the percentile interval of resamples: it covers the choice of rows, no false premise.
 
     ``statistic`` is ``(rows of the first sample, rows of the second …) -> number``, called with row numbers of samples
     of these ``sizes``, which are resampled independently. ``level`` is the coverage, in (0, 1); ``note`` is passed on.

@@ -43,6 +43,7 @@ def thresholded_confidence(
 
     def share(rows: np.ndarray, rows_t: np.ndarray) -> float:
         errors = int(wrong[rows].sum())
+        # Below it are as many source examples as there are errors.
         threshold = np.sort(sure[rows])[errors] if errors < len(rows) else np.inf
         return float((sure_t[rows_t] >= threshold).mean())
 
@@ -106,6 +107,7 @@ def _potentials(q: np.ndarray, share: np.ndarray) -> np.ndarray:
             return float(width * total.mean() + share @ g), share - np.exp(z - total).mean(0)
 
         g = minimize(smooth, g, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+        # A smooth minimum is none of the true dual: keep the best one seen, since any g bounds the cost.
         best = min(best, g, key=dual)
     return best
 

@@ -36,7 +36,7 @@ class Estimator(NamedTuple):
 
     Attributes:
         summary: what it does, with its premise.
-        needs: fields of :class:`~dalib.evaluate.validators.Evidence` besides ``target_logits``.
+        needs: fields of :class:`~dalib.evaluate.validators.Evidence` apart from ``target_logits``.
         estimate: ``Model -> Estimate``.
         collapse: "sees" a confident collapse, or is "blind" to it.
     """

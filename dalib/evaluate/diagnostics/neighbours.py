@@ -18,7 +18,7 @@ class Nearest(NamedTuple):
 
 
 def nearest_sources(source: Any, target: Any, *, k: int = 1) -> Nearest:
-    """Find the k ≤ n rows of ``source`` ``[n, d]`` nearest to each of ``target`` ``[m, d]``, by cosine; tiled where large."""
+    """Find the k ≤ n source rows ``[n, d]`` nearest to each target row ``[m, d]``, by cosine; tiled where large."""
     x = matrix("source", source)
     x, y = (_unit(rows) for rows in (x, matrix("target", target, columns=x.shape[1])))
     rows = np.asarray(nearest_neighbours(jnp.asarray(y, jnp.float32), jnp.asarray(x, jnp.float32), k=k).indices)

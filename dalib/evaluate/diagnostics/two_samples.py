@@ -36,6 +36,7 @@ def mmd_test(source: Any, target: Any, *, permutations: int = 200, tile: int = 5
         raise input_error("permutations", got=f"{permutations}, tile {tile}", expected="numbers ≥ 1")
     width = float(kernel_variance(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)))
     rows = np.concatenate([x, y])
+    # Centred: squared distances from products lose digits where the rows are far from the origin.
     rows = rows - rows.mean(0)
     # MMD² is aᵀKa with a = 1/n on the source and −1/m on the target; a permutation permutes a.
     plain = np.repeat([1 / len(x), -1 / len(y)], [len(x), len(y)])
@@ -47,6 +48,7 @@ def mmd_test(source: Any, target: Any, *, permutations: int = 200, tile: int = 5
         distance = np.maximum(square[own, None] + square[None] - 2 * rows[own] @ rows.T, 0)
         kernel = np.exp(-distance / (2 * width)) if width > 0 else np.ones_like(distance)
         found += (signs[own] * (kernel @ signs)).sum(0)
+    # The sample itself counts as one permutation: no p-value is 0.
     reached = (found[1:] >= found[0] - 1e-12).sum()
     return MMDTest(float(found[0]), float((1 + reached) / (permutations + 1)))
 

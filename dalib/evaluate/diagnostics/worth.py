@@ -138,5 +138,6 @@ def ideal_joint_error(source: Any, labels: Any, target: Any, target_labels: Any,
     # Equal weight: the smaller half is repeated.
     size = max(len(a), len(b))
     a, b = np.resize(a, size), np.resize(b, size)
+    # One classifier of both domains, tested on the halves that it has not seen.
     predict = logistic_fit(np.concatenate([x[a], y[b]]), np.concatenate([truth[a], theirs[b]]))
     return float((predict(x[a_test]) != truth[a_test]).mean() + (predict(y[b_test]) != theirs[b_test]).mean())

@@ -36,6 +36,7 @@ def occlusion(
     if plain.shape != x.shape[:1]:
         raise input_error("score", got=f"shape {plain.shape}", expected=f"{x.shape[:1]}, one number an example")
     fall, count = np.zeros((len(x), *shape)), np.zeros(shape)
+    # A last window that ends with the input: borders are covered too.
     starts = [sorted({*range(0, size - w + 1, s), size - w}) for w, size, s in zip(window, shape, step, strict=True)]
     for corner in product(*starts):
         place = tuple(slice(at, at + w) for at, w in zip(corner, window, strict=True))

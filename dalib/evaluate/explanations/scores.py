@@ -39,7 +39,7 @@ class Direction(NamedTuple):
 
 
 def domain_direction(source: Any, target: Any) -> Direction:
-    """Fit the direction that tells target features ``[m, d]`` from source features ``[n, d]``: a logistic regression."""
+    """Fit by logistic regression the direction that tells target ``[m, d]`` from source features ``[n, d]``."""
     from sklearn.linear_model import LogisticRegression
 
     x = matrix("source", source)

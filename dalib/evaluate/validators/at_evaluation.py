@@ -10,7 +10,7 @@ from dalib.discrepancy.distances import safe_norm
 
 # What a run's unlabelled target examples say of it at each evaluation: scores to select by, higher is better.
 #
-# Scores of predictions alone (all but ``v_measure``) cannot tell a good model from one whose classes are permuted.
+# Scores of predictions alone (all but ``v_measure``) cannot tell a good model from one with permuted classes.
 # ``entropy`` does not see a collapse onto one class and ``snd`` prefers one; ``im``, ``bnm`` and ``corr_c`` catch it,
 # and presume classes of about equal frequency. Values of different n are not comparable.
 
@@ -40,6 +40,7 @@ def target_scores(features: Array, logits: Array) -> dict[str, Array]:
     n, classes = logits.shape
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     p = jax.nn.softmax(logits)
+    # Full precision: tensor cores would round the sums of a score that runs are compared by.
     gram = jnp.matmul(p.T, p, precision=lax.Precision.HIGHEST)
     predictions = logits.argmax(-1)
     return {

@@ -13,10 +13,10 @@ SHARE = 0.55
 
 
 def ensemble_agreement(candidates: Sequence[Any]) -> np.ndarray:
-    """EnsV: share of target examples on which each candidate agrees with the mean prediction of all, ``[M]`` in [0, 1].
+    """EnsV: share ``[M]`` of target examples on which each candidate agrees with the mean prediction of all.
 
-    Give one array of logits ``[n, C]`` a candidate. It needs about five candidates that are not near-copies; of one
-    candidate it is 1. Hu, Luo, Liang, Foo, NeurIPS 2024.
+    Give one array of logits ``[n, C]`` a candidate. It needs about five candidates that are not near-copies; of one it
+    is 1. Hu, Luo, Liang, Foo, NeurIPS 2024.
     """
     if not len(candidates):
         raise input_error("candidates", got="none", expected="logits of one candidate or more")
@@ -28,7 +28,7 @@ def ensemble_agreement(candidates: Sequence[Any]) -> np.ndarray:
 
 
 class Mixed(NamedTuple):
-    """MixVal's accuracies on pairs with equal predictions (``intra``) and with different ones; NaN without such pairs."""
+    """MixVal's accuracies on pairs with equal predictions (``intra``) and with others; NaN without such pairs."""
 
     intra: float
     inter: float

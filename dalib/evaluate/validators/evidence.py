@@ -62,6 +62,7 @@ class Evidence:
             checked["mixed_logits"] = class_scores("mixed_logits", self.mixed_logits, rows=n, classes=classes)
         if self.partners is not None:
             checked["partners"] = classes_of("partners", self.partners, classes=n, rows=n)
+        # Frozen to callers; the checked arrays take the place of the given ones.
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

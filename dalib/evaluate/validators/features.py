@@ -48,6 +48,7 @@ def hopkins(features: Any, *, share: float = 0.1, seed: int = 0) -> float:
         raise input_error("share", got=share, expected="a number in (0, 1]")
     rng = np.random.default_rng(seed)
     count = max(1, round(share * len(x)))
+    # Uniform points are the null hypothesis: rows without clusters are as far from one another.
     points = rng.uniform(x.min(0), x.max(0), (count, x.shape[1]))
     tree = cKDTree(x)
     u = tree.query(points)[0]
@@ -90,9 +91,10 @@ def transfer_score(head: Any, features: Any, logits: Any, *, seed: int = 0) -> f
 
 
 def saturated(scores: Any, *, window: int = 3, threshold: float = 0.01) -> int | None:
-    """Return the first evaluation from which a score ``[t]`` hardly moves: σ/|μ| below ``threshold`` over the last ``window``.
+    """Return the first evaluation from which a score ``[t]`` hardly moves; None where it never rests.
 
-    The Transfer Score's authors stop training by it. None where the score never rests.
+    There σ/|μ| over the last ``window`` evaluations is below ``threshold``. The Transfer Score's authors stop training
+    by it.
     """
     x = vector("scores", scores)
     if window < 2 or not threshold > 0:

@@ -65,7 +65,7 @@ def confusion(logits: Any, *, temperature: float = 1.0) -> float:
 
 
 def corr_c(probabilities: Any) -> float:
-    """Corr-C, ``tr(PᵀP) / ‖PᵀP‖_F`` of softmax outputs P ``[n, C]``: from 1 (all in one class) to √C (sure and balanced).
+    """Corr-C, ``tr(PᵀP) / ‖PᵀP‖_F`` of softmax outputs P ``[n, C]``: 1 (all in one class) to √C (sure and balanced).
 
     Rows must be non-negative and sum to 1. Tu, Deng, Gedeon, Zheng 2023; code of MixVal and EnsV takes the minimum
     instead.
