@@ -86,7 +86,6 @@ class _Adapting(BaseEstimator):
         return fit_net(options, Rows(X, labels, X_target), seed=self.seed, folder=folder)
 
     def __sklearn_tags__(self) -> Any:
-        """Accept sparse rows."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -175,7 +174,6 @@ class DomainAdaptationClassifier(ClassifierMixin, _Adapting):
         return self._refit
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out functions."""
         return {**super().__getstate__(), "_refit": None}
 
     def _target_rows(self, X: Any) -> np.ndarray:
@@ -250,6 +248,7 @@ class DomainAdaptationRegressor(RegressorMixin, _Adapting):
         Errors are those of :class:`DomainAdaptationClassifier`.
         """
         X, y, X_target = self._rows(X, y, X_target, sample_domain, numeric=True)
+        # The shape of ``y`` is the shape of predictions.
         y = np.asarray(y, np.float32)
         self._flat = y.ndim == 1
         self._fit = self._train(X, y, X_target, task="regression", scale_targets=self.scale_targets)
@@ -263,7 +262,6 @@ class DomainAdaptationRegressor(RegressorMixin, _Adapting):
         return found[:, 0] if self._flat else found
 
     def __sklearn_tags__(self) -> Any:
-        """Accept several outputs."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
@@ -307,11 +305,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return pretrained(self.encoder, self.weights, self.encoder_options or {})
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Nothing is learnt from data."""
         return True
 
     def __sklearn_tags__(self) -> Any:
-        """Declare images, not rows; no fit needed."""
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True

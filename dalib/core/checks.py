@@ -77,6 +77,7 @@ class Names(dict[str, T]):
 def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
     """Return the error for a name that is not known, with a did-you-mean."""
     known = sorted(known)
+    # A wrong name may be of any type, from a file of options.
     close = difflib.get_close_matches(name, known, n=3) if isinstance(name, str) else []
     todo = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
     return input_error(what, got=repr(name), expected=f"one of {', '.join(known)}", todo=todo)

@@ -66,6 +66,7 @@ def folder_name(text: str) -> str:
     Letters, digits and most signs stay; separators, control characters, bytes that are no UTF-8 and a leading dot
     become ``%`` and their code. A name that is too long is cut, and ends with a hash of the whole.
     """
+    # Names come from users' files, and must not lead out of the folder.
     kept = "".join(c if c.isprintable() and c not in "/\\\0" else f"%{ord(c):02X}" for c in text)
     if kept.startswith("."):
         kept = f"%2E{kept[1:]}"
@@ -108,6 +109,7 @@ def leftovers(folder: Path, name: str = "*") -> list[Path]:
 
 
 def _alive(process: str) -> bool:
+    # A name that is not ours stays.
     if not process.isdigit():
         return True
     try:

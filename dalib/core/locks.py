@@ -1,9 +1,9 @@
 """One writer a folder: a lock that names its holder and ends with it.
 
-The lock is a file ``.lock`` with host, process id and start time of the process, made with ``O_EXCL`` and touched every
-few seconds (``filelock.SoftFileLease``), so that it works on network disks without a lock service. A holder on this
-host is looked up among the processes. One on another host counts as gone after :data:`LEASE` seconds without a touch,
-by the clock of whoever waits.
+The lock is a file ``.lock`` with host, process id and start time of the process. It is made with ``O_EXCL`` and touched
+every few seconds (``filelock.SoftFileLease``), so that it works on network disks without a lock service. A holder on
+this host is looked up among the processes. One on another host counts as gone after :data:`LEASE` seconds without a
+touch, by the clock of the waiting process.
 
 A process holds a folder once, however often it asks.
 """
@@ -91,6 +91,7 @@ def _take(lock: filelock.SoftFileLease, folder: Path) -> None:
         alive = owner is None or owner.hostname == _own_name() or (seen is not None and touched != seen)
         if owner is None or alive or time.monotonic() > until:
             raise _busy(folder, owner) from None
+        # Said once, or a wait of half a minute looks like a hang.
         if seen is None:
             seen = touched
             holder = f"process {owner.pid} on {owner.hostname}"

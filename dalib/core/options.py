@@ -67,6 +67,7 @@ def check_arguments(
     """
     known = options_of(function)
     needed = [o for o in known.values() if complete and o.default is inspect.Parameter.empty]
+    # Missing names first, then unknown ones and values: one message for all.
     faults = [
         input_error(f"{owner}.{o.name}", got="none", expected=o.accepts) for o in needed if o.name not in arguments
     ]
@@ -156,7 +157,7 @@ def _kind(annotation: Any, default: Any) -> Kind:
         return _each(_kind(inner[0], inspect.Parameter.empty) if inner else ANYTHING)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "a dict by name", lambda value: isinstance(value, Mapping)
-    # Classes of ours and of optax are checked by type; others stay open, since look-alikes must pass.
+    # Classes of ours, meshes and those of optax are checked by type; others stay open.
     if isinstance(annotation, type) and annotation.__module__.startswith(("dalib.", "jax._src.mesh", "optax.")):
         return f"a {annotation.__qualname__}", lambda value: isinstance(value, annotation)
     return FUNCTION if origin is Callable else ANYTHING
@@ -169,6 +170,7 @@ def _like(default: Any) -> Kind:
     if isinstance(default, int | float | np.number):
         return "a number", Number(varies=True).holds
     if isinstance(default, tuple | list) and default:
+        # A list of one kind takes more of that kind; a mixed default says nothing.
         kinds = {text: holds for text, holds in map(_like, default)}
         return _each(next(iter(kinds.items()))) if len(kinds) == 1 else ANYTHING
     return ANYTHING

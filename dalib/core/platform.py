@@ -30,6 +30,7 @@ def tracing_for(name: str) -> Iterator[None]:
 
     It acts at trace time. A function that ``jax.jit`` has traced before keeps the form that it was traced in.
     """
+    # A context variable: tracing in another thread is not affected.
     token = _PLATFORM.set(name)
     try:
         yield
@@ -60,8 +61,8 @@ def keep_memory() -> bool:
     """Ask the C library to keep freed memory, so that the next step of a run finds it ready; False if it is not glibc.
 
     On a CPU, XLA allocates the intermediate results of a step anew at every call and frees them at its end. glibc takes
-    such large blocks from the system and gives them back at once, and each of their pages is then fetched and cleared
-    again at the next step: 600,000 page faults and 2.6 of 8 s of CPU time in a step of ResNet-50 with 16 images.
+    such large blocks from the system and gives them back at once. Each of their pages is then fetched and cleared again
+    at the next step: 600,000 page faults and 2.6 of 8 s of CPU time in a step of ResNet-50 with 16 images.
 
     It holds for the whole process and must be called before JAX starts its threads. The process then holds the largest
     amount of memory that it has needed so far; its threads share one heap.

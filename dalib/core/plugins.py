@@ -24,11 +24,9 @@ Factory = Callable[..., Any]
 
 
 class Origin(NamedTuple):
-    """Origin of an object of another package.
+    """Origin of another package's object, ``package.module:attribute``, with name and version of the installed package.
 
-    Attributes:
-        spec: ``package.module:attribute``.
-        distribution: name and version of the installed package; empty for a file in the working folder.
+    The latter is empty for a file in the working folder.
     """
 
     spec: str
@@ -57,6 +55,7 @@ def origin_of(kind: str, name: str, builtin: Mapping[str, Any]) -> Origin | None
         return Origin(name, distribution_of(name.partition(":")[0]))
     claims = installed(kind).get(name, ())
     owners = [f"{origin.spec} of {origin.distribution or 'an unknown package'}" for origin in claims]
+    # A package may not take a name of dalib's: the same command would change with what is installed.
     if claims and name in builtin:
         owners.append("dalib itself")
     if len(owners) > 1:
@@ -165,6 +164,7 @@ class Table(Mapping[str, Factory]):
             expected = f"a function or class that makes a {self.kind}"
             raise input_error(self.kind, got=f"{name!r}, a {type(factory).__name__}", expected=expected)
         try:
+            # Options are read from the signature; one that has none cannot be checked.
             signature = inspect.signature(factory)
         except (TypeError, ValueError):
             expected = "a function or class of Python, whose arguments can be read"

@@ -41,6 +41,7 @@ class Number(NamedTuple):
     def holds(self, value: Any) -> bool:
         if isinstance(value, jax.core.Tracer):
             return True
+        # A schedule of the view; its values are known only in a step.
         if self.varies and callable(value):
             return True
         # A bool is an int to Python, but no number to a user.

@@ -43,12 +43,9 @@ class Clock:
 
 
 class Record(NamedTuple):
-    """An open run folder.
+    """An open run folder; of several processes only one ``writes``.
 
-    Attributes:
-        folder: its path.
-        writes: False on all but one of several processes: these only read.
-        clock: its reading becomes the field ``seconds`` of "train" and "end" lines; None leaves it out.
+    The reading of ``clock`` becomes the field ``seconds`` of "train" and "end" lines; None leaves it out.
     """
 
     folder: Path
@@ -76,6 +73,7 @@ class Record(NamedTuple):
             )
         if self.clock is not None and event in TIMED:
             fields["seconds"] = self.clock()
+        # NaN is written as such: a reader must see where a run went wrong.
         line = json.dumps({"event": event, "step": int(step), **fields}, default=_plain, allow_nan=True)
         _append(self.path, (line + "\n").encode())
 
@@ -215,6 +213,7 @@ def _append(path: Path, data: bytes, create: int = 0) -> None:
             "\n  what to do: put it back, or move this run folder away; then give the same command again"
         ) from error
     try:
+        # One write call: a kill between two could leave half a line.
         before = os.fstat(file).st_size
         try:
             if (written := os.write(file, data)) < len(data):
@@ -292,7 +291,6 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(x: Any) -> Any:
-    """Return the JSON form of arrays, numbers and paths."""
     if isinstance(x, Path):
         return str(x)
     array = np.asarray(x)

@@ -1,7 +1,7 @@
 """Run folders read back: configuration, log and end of each run.
 
-A run folder holds ``config.json`` (the full configuration and its surroundings), ``record.jsonl`` (one JSON object per
-logged step, evaluation and the end) and ``final.npz`` (confusion matrix and features of the last step). Reading is
+A run folder holds ``config.json``, the full configuration and its surroundings; ``record.jsonl``, one JSON object per
+logged step, evaluation and the end; and ``final.npz``, confusion matrix and features of the last step. Reading is
 strict: a foreign or damaged file is an InputError that names it. Only one thing is forgiven, the half-written last line
 of a killed run; such a run has no ``end`` and so counts as unfinished.
 """
@@ -125,6 +125,7 @@ def load_runs(root_or_paths: str | os.PathLike[str] | Iterable[str | os.PathLike
             )
         folders |= found
     runs = [read_run(folder) for folder in folders.values()]
+    # A fixed order, so that the same folders give the same report.
     return sorted(runs, key=lambda run: (*group_order(run), run.seed, str(run.path)))
 
 

@@ -128,12 +128,10 @@ class ImagePreprocessing(NamedTuple):
 
 
 class TextPreprocessing(NamedTuple):
-    """Texts as published weights want them.
+    """Texts as published weights want them: rows of at most ``max_length`` token ids, special tokens included.
 
-    Attributes:
-        max_length: longest row of token ids, special tokens included.
-        tokenizer: folder with the model's own tokeniser files, for ``dalib.data.text.load_tokenizer``; None when they
-            did not come with the weights.
+    ``tokenizer`` is a folder with the model's own tokeniser files, for ``dalib.data.text.load_tokenizer``; None when
+    they did not come with the weights.
     """
 
     max_length: int

@@ -35,6 +35,7 @@ def weighted_spearman(scores: Any, accuracies: Any) -> float:
     Musgrave, Belongie, Lim 2022, arXiv 2208.07360 (powerful-benchmarker).
     """
     x, y = _both(scores, accuracies)
+    # Dense ranks: ties share one, and the weights are of ranks, not of scores.
     a, b = (np.unique(z, return_inverse=True)[1] + 1.0 for z in (x, y))
     a, b = a / a.max(), b / b.max()
     w = np.maximum(a, b) ** 2

@@ -14,12 +14,9 @@ STATES = ("ok", "collapsed", "undefined")
 
 
 class Candidate(NamedTuple):
-    """One model that could be shipped.
+    """One model that could be shipped, of unique ``name``; ``source_only`` was trained on the source alone.
 
-    Attributes:
-        name: unique among the candidates.
-        scores: by validator; made from :class:`~dalib.evaluate.validators.Evidence`, which holds no target labels.
-        source_only: trained on the source alone.
+    ``scores`` by validator are made from :class:`~dalib.evaluate.validators.Evidence`, which holds no target labels.
     """
 
     name: str

@@ -227,6 +227,7 @@ def _all_runs(runs: list[Run]) -> str:
         if run.end and run.end.together > 1:
             seconds += f" for {run.end.together} runs at once"
         plain = headline(run) != "accuracy"
+        # An unfinished run has no headline score, whatever it logged.
         score = "–"
         if pick and run.finished:
             score = (

@@ -226,6 +226,7 @@ def _good(value: float, metric: str) -> float:
 def stack_curves(curves: Iterable[Mapping[int, float]]) -> Curve:
     """Stack one ``{step: value}`` a seed, on the steps that all of them have."""
     listed = list(curves)
+    # Only common steps: a mean over changing seeds would jump.
     steps = sorted(set.intersection(*(set(c) for c in listed))) if listed else []
     return Curve(np.array(steps), np.array([[c[s] for s in steps] for c in listed]).reshape(len(listed), len(steps)))
 

@@ -193,6 +193,7 @@ def format_cell(cell: Cell | None) -> str:
 def to_text(table: Table) -> str:
     """Format the table as plain text with a rule under the head and above the oracles, and its notes below."""
     head = ["method", *table.columns]
+    # Cells have a constant width, so columns align by themselves.
     body = [[row.label, *map(format_cell, row.cells)] for row in table.rows]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
 

@@ -42,6 +42,7 @@ def classification(classes: int, *, smoothing: float = 0.0) -> Task:
 
     def loss(outputs: Outputs, labels: Array) -> Array:
         assert outputs.logits is not None
+        # Without smoothing the plain form, so that earlier numbers stay to the bit.
         if smoothing:
             return smoothed_cross_entropy(outputs.logits, labels, smoothing=smoothing)
         return cross_entropy(outputs.logits, labels)

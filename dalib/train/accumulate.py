@@ -71,6 +71,7 @@ def averaged(
     objective_of: ObjectiveOf, forward: Forward, trained: Params, states: Any, batch: Batch, key: Array, k: int
 ):
     """Value, states, metrics and gradients as means over ``k`` parts; the states stay as they are."""
+    # Parts may not change the statistics: the order of parts would be part of the result.
     steady = _steady(forward)
     gradient = jax.value_and_grad(objective_of(lambda params: steady), has_aux=True)
 
@@ -195,6 +196,7 @@ def _from_cache(forward: Forward, params: Params, full: tuple[Outputs, Outputs],
 
     def pair(own: Params, model: PyTree, rows: Batch, key: Array) -> tuple[Pass, PyTree]:
         net_is_other = any(own.get(g) is not params.get(g) for g in NET_GROUPS)
+        # Other parameters of the net, or a second pass, are not in the cache.
         if taken or net_is_other:
             return refused.pair()  # type: ignore[call-arg]
         taken.append(True)
@@ -221,6 +223,7 @@ def _steady(forward: Forward) -> Forward:
 def _summed(part: Callable[[Array, Any], PyTree], k: int, rows: Any) -> PyTree:
     """Sum ``part(i, rows of part i)`` over the parts, one after the other."""
     first = jax.tree.map(lambda x: x[0], rows)
+    # The sum starts from the shapes of one part: nothing is computed twice.
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(part, jnp.int32(0), first))
 
     def add(total: PyTree, at: tuple[Array, Any]) -> tuple[PyTree, None]:

@@ -101,6 +101,7 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
             checkpointer.reload()
 
     def load(step: int, state: Any) -> Any:
+        # Only the form of the state matters: arrays are read straight into their shardings.
         abstract = jax.tree.map(_abstract, state)
         loaded = checkpointer.load(step, abstract)
         _check_same(abstract, loaded)
@@ -156,6 +157,7 @@ def common_steps(folders: Sequence[Checkpoints]) -> list[int] | None:
     can't be one population; run them one by one, or those apart that have not begun.
     """
     steps = [folder.steps() for folder in folders]
+    # Members are killed at different moments: only a step that all have is a common place.
     shared = set.intersection(*map(set, steps)) if steps else set()
     if not shared and any(own and own[-1] > 0 for own in steps):
         return None
@@ -203,6 +205,7 @@ def restore_together(
 
 def _remove(checkpoint: Path) -> None:
     """Delete a checkpoint: first its name, then its files in any order."""
+    # The rename is one operation; a kill afterwards leaves a name that nobody reads.
     aside = checkpoint.with_name(checkpoint.name + DELETED)
     shutil.rmtree(aside, ignore_errors=True)
     os.replace(checkpoint, aside)
@@ -229,12 +232,10 @@ def _silence() -> Iterator[None]:
 
 
 def _complete(folder: Path) -> list[int]:
-    """Return the steps that have a folder under its final name."""
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
 
 
 def _listed(steps: Any) -> str:
-    """For messages."""
     found = [str(s) for s in steps]
     return f"the checkpoint{'s' * (len(found) > 1)} of step {' and '.join(found)}" if found else "no checkpoint"
 

@@ -1,14 +1,14 @@
 """The loop around the step, of one run or of many: metrics, checks, evaluations, checkpoints, resume.
 
 :func:`fit` is the loop. It is host code and knows runs only as members: :func:`run` gives it a single one that takes a
-step at a time, :func:`dalib.train.run_members` a population that goes from one line of the record to the next.
+step at a time. :func:`dalib.train.run_members` gives it a population that goes from one line of the record to the next.
 
 Metrics stay on the device and are fetched once per ``cadence.log`` steps; every step's values are checked, and a
 checkpoint is written only when all of them up to it were finite. Each member keeps a record and checkpoints of its own,
 as if it were run alone. Killed members go on from the newest step that all of them have.
 
-A run that is asked to stop ends with the step under way: it saves there, off the cadence if need be, together with the
-metrics that are not yet in the record (:mod:`dalib.train.termination`), so that the record ends up the same.
+A run that is asked to stop ends with the step under way and saves there, off the cadence if need be. Metrics that are
+not yet in the record are saved too (:mod:`dalib.train.termination`), so that the record ends up the same.
 """
 
 import math
@@ -162,21 +162,18 @@ def run(
 ) -> TrainState:
     """Train from ``state`` (or the newest checkpoint) to ``total_steps``.
 
-    Killed or stopped anywhere and called again with the same arguments it ends with the same parameters, bit for bit on
-    one topology, and the same record: the batch is a function of the step, randomness of ``fold_in(key, step)``.
+    Killed or stopped anywhere and called again it ends with the same parameters, bit for bit on one topology, and the
+    same record. The batch is a function of the step, randomness of ``fold_in(key, step)``.
 
     Args:
         step: a jitted step, from :func:`dalib.train.make_step`.
         state: the state before the first step; donated.
         batches: ``start -> iterator`` of device batches of steps start, start + 1, ...
-        total_steps: where to end.
         record: open run folder; gets "train" events with the mean of each metric over ``cadence.log`` steps.
         checkpoints: open checkpoint folder.
         evaluate: called on the schedule and at the end; its dicts become "evaluate" events.
-        cadence: how often to log, evaluate and save.
         refresh: the method's look at the whole target, before step 0 and then every ``refresh_every`` steps; a
             function of the state, so a resumed run does the same.
-        refresh_every: steps between two refreshes.
         report: called with the step and the means just logged, for progress displays.
         stop: asked after every step; once it is true the run saves and raises :class:`Preempted`. An evaluation that is
             due then is left to the next start.
@@ -185,12 +182,12 @@ def run(
         NonFiniteError: at the first step with a non-finite metric.
         InputError: for a cadence that would break exact resume, or a run folder that can't be written.
         StorageError: when the disk is full or fails.
-        Preempted: when ``stop`` said so.
     """
     check_cadence(cadence)
     places, (state,) = find_places([state], [record], [checkpoints], [""])
     # Batches are a function of the step: the stream starts at the place of the checkpoint.
     stream = batches(places[0].step)
+    # A population of one: the same loop, one step a call.
     engine = Engine(
         advance=lambda state, start, stop: step(state, next(stream)),
         until=lambda number: number + 1,
@@ -233,6 +230,7 @@ def _means(pending: list[Any], number: int, members: Sequence[Member]) -> list[d
     found = []
     for member, values in zip(members, by_member(pending, len(members)), strict=True):
         for where, metrics in enumerate(values, number - len(values) + 1):
+            # Every step, not the mean: the message must name the first one.
             bad = {k: float(v) for k, v in metrics.items() if not math.isfinite(float(v))}
             if bad:
                 terms = ", ".join(f"{k} = {v}" for k, v in bad.items())

@@ -52,12 +52,10 @@ SCHEDULES: dict[str, Schedule] = {"constant": constant, "dann": dann, "cosine": 
 
 
 class Optimizer(NamedTuple):
-    """A pair of pure functions.
+    """A pair of pure functions and the learning rate of multiplier 1, ``time -> []``, for the record.
 
-    Attributes:
-        init: ``params -> state``, a dict by group.
-        update: ``(group, gradients, state of the group, parameters of the group, time) -> (parameters, state)``.
-        rate: ``time -> []`` learning rate of multiplier 1, for the record.
+    ``init`` is ``params -> state``, a dict by group; ``update`` is ``(group, gradients, state of the group, parameters
+    of the group, time) -> (parameters, state)``.
     """
 
     init: Callable[[Params], dict[str, PyTree]]
@@ -145,6 +143,7 @@ def make_optimizer(
             if not any(p.search(name) for name in names):
                 raise InputError(f"frozen: {p.pattern!r} matches no parameter; there are for example {names[:4]}")
         for group in factors:
+            # Recipes name a bottleneck that a net may not have.
             if group not in params and group not in ("bottleneck",):
                 raise InputError(f"multipliers: no parameter group {group!r}; there are {', '.join(params)}")
         return {group: transform(group).init(params[group]) for group in params}

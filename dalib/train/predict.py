@@ -31,6 +31,7 @@ def make_predict(method: Method, forward: Forward, domain: str, *, mesh: Mesh | 
 
     def predict(params: Any, model: PyTree, inputs: Any) -> Outputs:
         outputs = evaluate_outputs(forward, params, model, inputs, domain)
+        # Some methods predict otherwise than by the net's own head.
         logits = outputs.logits if method.hooks.predict is None else method.hooks.predict(params, outputs, forward)
         return outputs._replace(logits=logits, hidden={})
 
@@ -104,6 +105,7 @@ def adapt(
         after: whether each batch is predicted once more after its update.
     """
     choose("mode", mode, MODES)
+    # Here and not at the first batch: a net that cannot be adapted is an error of the call.
     start = method.init(variables)
     return _adapt(method, start, batches, mode == "episodic", after)
 

@@ -17,15 +17,10 @@ from dalib.train.optimizer import Optimizer
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that changes during training.
+    """Everything that changes during training; parameters and optimiser state by group, batch statistics by domain.
 
-    Attributes:
-        step: ``[]`` int32, steps taken.
-        params: parameters by group.
-        optimizer: optimiser state by group.
-        model: batch statistics by domain.
-        method: the method's own state.
-        key: the run's key; a step uses ``fold_in(key, step)``, so it never changes.
+    ``step`` ``[]`` int32 counts the steps taken. ``key`` is the run's and never changes: a step uses ``fold_in(key,
+    step)``.
     """
 
     step: Array
@@ -52,7 +47,7 @@ def init_state(
 
     Args:
         key: the run's key.
-        net: the classifier, a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`.
+        net: a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`.
         method: adds its own groups, named otherwise than the net's, and its state.
         optimizer: of all groups.
         sample: ``[n, ...]`` inputs, or a ``jax.ShapeDtypeStruct`` of them; only the shape matters.
@@ -64,6 +59,7 @@ def init_state(
     net = as_net(net)
     keys = jax.random.split(key, 3)
     if variables is None:
+        # Three keys: the net's, the method's, and the run's, so that none depends on another's draws.
         variables = net.init(keys[0], jnp.zeros(sample.shape, sample.dtype))
     if encoder is not None:
         variables = with_encoder(variables, encoder)
@@ -82,6 +78,7 @@ def init_state(
         batch_stats=stats,
         target_size=target_size,
     )
+    # The method sees the net's shapes and parameters, and adds groups under other names.
     own, own_state = method.init(keys[1], spec)
     if taken := [g for g in own if g in NET_GROUPS]:
         raise input_error(

@@ -122,6 +122,7 @@ def make_step(
             raise input_error("state_sharding", got="one without a mesh", expected="mesh= as well")
         return jax.jit(training_step(method, forward, optimizer, **settings), donate_argnums=0)
     everywhere = replicated(mesh)
+    # Metrics are whole everywhere, so that any process can write them.
     places = everywhere if state_sharding is None else state_sharding
     pure = training_step(method, forward, optimizer, state_sharding=state_sharding, **settings)
 

@@ -1,9 +1,9 @@
 """Interruption and continuation of a run: SIGTERM, and the place of a run in its data and steps.
 
 The state and the number of steps are all that training needs. The record needs a little more: its lines are means over
-several steps, and a run may be asked to stop between two of them. A checkpoint therefore notes the number of lines in
-the record, the metrics of the steps since the last one, and whether an evaluation of its step is still to be done. It
-appears whole or not at all, so no kill can part them.
+several steps, and a run may be asked to stop between two of them. A checkpoint therefore notes the record's lines, the
+metrics since the last one, and whether an evaluation of its step is due. It appears whole or not at all, so no kill can
+part them.
 
 While a run trains, SIGTERM only asks: the loop finishes its step, saves and raises :class:`dalib.train.Preempted`. At
 any other time the command ends at once; all files appear whole or not at all, so that nothing needs finishing. A second
@@ -41,12 +41,9 @@ class Preempted(Exception):
 
 
 class Place(NamedTuple):
-    """The place of a run in its steps and its record.
+    """The place of a run: steps taken, ``pending`` metrics since the record's last line, one dict a step.
 
-    Attributes:
-        step: steps taken.
-        pending: metrics of the steps since the record's last line, one dict a step.
-        due: whether the evaluation of this step is still to be done.
+    ``due`` says whether the evaluation of this step is still to be done.
     """
 
     step: int
@@ -64,8 +61,8 @@ def find_places(
 ) -> tuple[list[Place], list[TrainState]]:
     """Bring some runs to the newest step that all of them have whole, or save their beginnings.
 
-    Returns their places, all of one step, and their states there. Raises an InputError when some have gone on and share
-    no step with the others, no common checkpoint can be read, or a folder can't be written.
+    Returns their places, all of one step, and their states there. An InputError means that they share no step, no
+    common checkpoint can be read, or a folder can't be written.
     """
     # All is checked before anything is trained or cut.
     for record in records:
@@ -154,6 +151,7 @@ def on_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Restored on leaving: a caller's handler is not ours to drop.
     before = signal.signal(signal.SIGTERM, _handle)
     _state.update(deferred=False, asked=False)
     try:
@@ -168,6 +166,7 @@ def deferred() -> Iterator[Callable[[], bool]]:
     calls = itertools.count()
 
     def agreed() -> bool:
+        # All ask at the same call, so they all stop after the same step.
         return next(calls) % AGREE_EVERY == 0 and any_process(asked())
 
     _state["deferred"] = True

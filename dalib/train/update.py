@@ -107,8 +107,8 @@ def _parts(state: TrainState) -> tuple[Params, States]:
 def _once_all_are_there(gradients: PyTree, norm: Array) -> PyTree:
     """On CPU, make each gradient depend on all of them (through the global norm).
 
-    XLA then updates parameters in place. Otherwise it must assume that a kernel is updated before the backward pass
-    has read it, and copies every large kernel at every step of a loop. An optimization barrier vanishes too early.
+    XLA then updates parameters in place. Otherwise it must assume that a kernel is updated before the backward pass has
+    read it. It then copies every large kernel at every step of a loop. An optimization barrier vanishes too early.
     """
     if platform() != "cpu":
         return gradients

@@ -26,12 +26,10 @@ Flat = dict[str, Array]
 
 
 class Adapter(NamedTuple):
-    """A way to change weights by a few parameters.
+    """A way to change weights by a few parameters; ``name`` is for messages and records.
 
-    Attributes:
-        name: for messages and records.
-        init: ``(key, params) -> own``: new parameters, at which ``merge`` gives ``params`` back to rounding.
-        merge: ``(params, own) -> params``: the changed weights, of the same names and shapes.
+    ``init`` is ``(key, params) -> own``: new parameters, at which ``merge`` gives ``params`` back to rounding.
+    ``merge`` is ``(params, own) -> params``: the changed weights, of the same names and shapes.
     """
 
     name: str
@@ -211,6 +209,7 @@ def _init_low_rank(name: str, pattern: str, rank: int, key: Array, params: PyTre
     for i, (path, x) in enumerate(sorted(_chosen(name, params, pattern, _is_kernel).items())):
         inputs, outputs = _as_matrix(x)
         bound = inputs**-0.5
+        # One key a kernel, in sorted order: the draw does not depend on the order of the dict.
         drawn = jax.random.uniform(jax.random.fold_in(key, i), (inputs, rank), x.dtype, -bound, bound)
         own[path] = {"a": drawn, "b": jnp.zeros((rank, outputs), x.dtype)}
     return own
@@ -221,10 +220,8 @@ def _low_rank(parts: PyTree, scale: float, x: Array) -> Array:
 
 
 def _scaled(x: Array, factors: Array) -> Array:
-    """Multiply weights ``[…, outputs]`` by a factor an output."""
     return x * jnp.broadcast_to(factors, x.shape)
 
 
 def _norms(x: Array) -> Array:
-    """Norm of every output's weights, ``[outputs]``."""
     return jnp.sqrt(jnp.sum(x**2, axis=tuple(range(x.ndim - 1))))

@@ -21,6 +21,7 @@ def category_relationship(probabilities: Array, labels: Array, num_classes: int)
     p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
     if p.ndim != 2 or y.shape != p.shape[:1] or y.dtype.kind not in "iu":
         raise input_error("labels", got=f"{y.dtype}{y.shape} beside {p.shape}", expected="integers [n] beside [n, K]")
+    # A class without examples would have no row.
     if not set(np.unique(y)) == set(range(num_classes)):
         raise input_error(
             "labels", got=f"the classes {np.unique(y).tolist()}", expected=f"every class of 0 … {num_classes - 1}"

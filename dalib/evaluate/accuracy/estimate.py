@@ -23,13 +23,11 @@ class Estimate(NamedTuple):
 
 
 def clipped(value: float, low: float, high: float, note: str = "") -> Estimate:
-    """Clip the numbers to [0, 1]."""
     ends = [float(np.clip(x, 0, 1)) for x in (value, low, high)]
     return Estimate(ends[0], ends[1], ends[2], note)
 
 
 def undefined(note: str) -> Estimate:
-    """Return an estimate of NaN with the reason."""
     return Estimate(float("nan"), float("nan"), float("nan"), note)
 
 

@@ -32,13 +32,9 @@ class Model(NamedTuple):
 
 
 class Estimator(NamedTuple):
-    """One estimator of the accuracy.
+    """One estimator ``Model -> Estimate``; ``summary`` names its premise, ``collapse`` is "sees" or "blind".
 
-    Attributes:
-        summary: what it does, with its premise.
-        needs: fields of :class:`~dalib.evaluate.validators.Evidence` apart from ``target_logits``.
-        estimate: ``Model -> Estimate``.
-        collapse: "sees" a confident collapse, or is "blind" to it.
+    ``needs`` are fields of :class:`~dalib.evaluate.validators.Evidence` apart from ``target_logits``.
     """
 
     summary: str
@@ -116,12 +112,10 @@ class Expected(NamedTuple):
 def expected_accuracy(
     evidence: Evidence, *, peers: Sequence[Evidence] = (), names: Sequence[str] | None = None
 ) -> Expected:
-    """Predict the accuracy on the target from what is known without its labels.
+    """Predict the accuracy on the target by estimators ``names`` (None: all), without the target's labels.
 
-    Args:
-        evidence: on the model, at best with held-out source examples and features.
-        peers: evidence on the same method's other seeds, on the same target examples.
-        names: of :data:`ESTIMATORS`; None for all. An unknown one raises an InputError.
+    ``evidence`` is best with held-out source examples and features; ``peers`` are evidence on the same method's other
+    seeds, on the same target examples. An unknown name raises an InputError.
     """
     chosen = {name: choose("estimator", name, ESTIMATORS) for name in (ESTIMATORS if names is None else names)}
     known = not evidence.lacks(SOURCE)
@@ -143,6 +137,7 @@ def expected_accuracy(
         none = float("nan")
         return Expected(none, none, none, found, f"collapsed: {collapsed}" if collapsed else "no estimator applies")
     values, lows, highs = (np.array([getattr(x, end) for x in read.values()]) for end in ("value", "low", "high"))
+    # The interval holds every estimate: their disagreement is the better part of the doubt.
     low, high = min(np.median(lows), values.min()), max(np.median(highs), values.max())
     return Expected(float(np.median(values)), float(low), float(high), found, _warning(read, collapsed))
 

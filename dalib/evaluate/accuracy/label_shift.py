@@ -14,12 +14,9 @@ from dalib.evaluate.inputs import class_scores, classes_of, log_softmax, softmax
 
 
 class Shift(NamedTuple):
-    """Estimated class frequencies of the target.
+    """Estimated class frequencies ``priors`` ``[C]`` of the target, which sum to 1, and those of the source.
 
-    Attributes:
-        priors: ``[C]``, sums to 1.
-        source: ``[C]`` of the source.
-        condition: of the system that was solved, NaN where none was; if large, the estimate is noise.
+    ``condition`` is of the system that was solved, NaN where none was; if it is large, the estimate is noise.
     """
 
     priors: np.ndarray

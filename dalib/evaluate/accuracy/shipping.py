@@ -40,6 +40,7 @@ def shipping(evidence: Evidence) -> Shipping | None:
     found = calibrate(z, y)
     target = float("nan")
     if not evidence.lacks(WEIGHTED) and not doubts(evidence.weights):
+        # The source is calibrated first, as in the paper.
         confidence = float(softmax(z / found.temperature).max(1).mean())
         target = target_temperature(t, evidence.weights, evidence.wrong, confidence)
     predicted = np.bincount(evidence.predictions, minlength=t.shape[1]) / len(t)

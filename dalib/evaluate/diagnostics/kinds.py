@@ -46,6 +46,7 @@ def _with_frequencies(labels: np.ndarray, weights: np.ndarray, rng: np.random.Ge
     """Choose as many rows as possible, none twice, so that classes occur ``weights`` times as often."""
     if weights.max() <= 0:
         return np.arange(len(labels))
+    # As large as the scarcest class allows, without repeating a row: repeats would fool the test.
     counts = np.floor(np.bincount(labels, minlength=len(weights)) * weights / weights.max()).astype(int)
     own = [rng.permutation(np.flatnonzero(labels == c))[:count] for c, count in enumerate(counts)]
     rows = np.concatenate(own)

@@ -42,6 +42,7 @@ def near_duplicates(source: Any, target: Any, *, threshold: float = 0.999) -> Du
     if not 0 < threshold <= 1:
         raise input_error("threshold", got=threshold, expected="a cosine in (0, 1]")
     rows, cosine = (found[:, 0] for found in nearest_sources(source, target))
+    # A tolerance: identical rows have a cosine of 1 but for rounding.
     at = np.flatnonzero(cosine >= threshold - 1e-9)
     at = at[np.argsort(-cosine[at], kind="stable")]
     return Duplicates(at, rows[at], cosine[at])

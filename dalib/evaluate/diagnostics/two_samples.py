@@ -21,14 +21,8 @@ def mmd_test(source: Any, target: Any, *, permutations: int = 200, tile: int = 5
     """Permutation test of MMD² with a Gaussian kernel: small p-values say that the samples differ.
 
     The statistic is :func:`dalib.discrepancy.mmd2` of its defaults. A large sample finds any difference: read the
-    p-value with the statistic. Gretton et al., A Kernel Two-Sample Test, JMLR 2012.
-
-    Args:
-        source: ``[n, d]``.
-        target: ``[m, d]``.
-        permutations: B; the least p-value is 1/(B + 1).
-        tile: rows of the kernel matrix at a time; memory is O((n + m) · (tile + B)). It changes rounding only.
-        seed: of the permutations.
+    p-value with the statistic. The least p-value is 1/(``permutations`` + 1). ``tile`` rows of the kernel matrix are
+    made at a time; memory is O((n + m) · (tile + permutations)), and only rounding changes. Gretton et al., JMLR 2012.
     """
     x = matrix("source", source)
     y = matrix("target", target, columns=x.shape[1])
@@ -54,11 +48,10 @@ def mmd_test(source: Any, target: Any, *, permutations: int = 200, tile: int = 5
 
 
 class ClassDistances(NamedTuple):
-    """Distances of target class means to source class means, over the mean spread of the source's classes.
+    """Distances ``[C]`` of target class means to source class means, over the mean spread of the source's classes.
 
-    Attributes:
-        own: ``[C]`` to the same class; NaN for a class that is missing.
-        other: ``[C]`` to the nearest other class. Less than ``own``: the class has moved to another one.
+    ``own`` is to the same class, ``other`` to the nearest other one; where it is less, the class has moved there. NaN
+    is for a class that is missing.
     """
 
     own: np.ndarray

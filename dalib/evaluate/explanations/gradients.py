@@ -32,13 +32,9 @@ def integrated_gradients(score: Score, inputs: Any, *, baseline: Any = 0.0, step
     """Measure how much each entry adds to the score, on the straight way from a baseline; ``[n, ...]``.
 
     Completeness: attributions of an example sum to ``score(input) − score(baseline)``, up to the rule's error. Check
-    it, and take more steps where it is missed. Sundararajan, Taly, Yan, ICML 2017, arXiv 1703.01365.
-
-    Args:
-        score: see the module.
-        inputs: ``[n, ...]``.
-        baseline: of the inputs' shape, or broadcast to it: black, the mean, a blurred image, an empty text.
-        steps: points of Gauss and Legendre's rule; exact for scores that are polynomials of degree 2 · steps.
+    it, and take more steps where it is missed. ``baseline`` has the inputs' shape or is broadcast to it: black, the
+    mean, a blurred image, an empty text. ``steps`` are points of Gauss and Legendre's rule, exact for scores that are
+    polynomials of degree 2 · steps. Sundararajan, Taly, Yan, ICML 2017, arXiv 1703.01365.
     """
     x = check_score(score, inputs)
     if steps < 1:
@@ -57,15 +53,10 @@ def integrated_gradients(score: Score, inputs: Any, *, baseline: Any = 0.0, step
 
 
 def grad_cam(score_of_maps: Score, maps: Any) -> Array:
-    """Sum a layer's maps weighted by their mean gradients, and keep the positive part: where they speak for the score.
+    """Sum a layer's ``maps`` weighted by their mean gradients; the positive part is where they speak for the score.
 
-    Args:
-        score_of_maps: the rest of the net, from maps ``[n, h, w, c]`` (or ``[n, t, c]`` of series) to ``[n]``.
-        maps: the layer's output.
-
-    Returns:
-        ``[n, h, w]`` (``[n, t]``), ≥ 0, at the resolution of the maps; not scaled. Selvaraju et al., ICCV 2017,
-        arXiv 1610.02391.
+    ``score_of_maps`` is the rest of the net, from maps ``[n, h, w, c]`` (or ``[n, t, c]`` of series) to ``[n]``. The
+    result is ``[n, h, w]`` (``[n, t]``), ≥ 0, not scaled. Selvaraju et al., ICCV 2017, arXiv 1610.02391.
     """
     x = check_score(score_of_maps, maps, "maps")
     if x.ndim < 3:

@@ -42,6 +42,7 @@ def occlusion(
         place = tuple(slice(at, at + w) for at, w in zip(corner, window, strict=True))
         covered = x.copy()
         covered[(slice(None), *place)] = value
+        # Every place under the window shares the fall equally.
         drop = plain - np.asarray(score(covered), np.float64)
         fall[(slice(None), *place)] += drop.reshape(-1, *[1] * len(shape))
         count[place] += 1

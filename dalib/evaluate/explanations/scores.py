@@ -15,7 +15,7 @@ from dalib.evaluate.inputs import matrix
 
 
 def class_score(logits_of: Callable[[Array], Array], classes: Any) -> Score:
-    """Return a score: the logit of one class, ``classes`` being one for all or one an example ``[n]``.
+    """Return the logit of a class as a score; ``classes`` is one for all or one an example ``[n]``.
 
     ``logits_of`` is ``inputs [n, ...] -> [n, C]``.
     """

@@ -81,13 +81,9 @@ def logistic_fit(inputs: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray
 def reverse_accuracy(target: Any, predictions: Any, source: Any, labels: Any, *, fit: Fit = logistic_fit) -> float:
     """Reverse (circular) validation: learn from the target with pseudo-labels, test on the held-out source, in [0, 1].
 
-    Args:
-        target: inputs, or features, of target examples ``[n, …]``.
-        predictions: pseudo-labels ``[n]`` by the adapted model.
-        source: of held-out source examples ``[m, …]``.
-        labels: their classes ``[m]``.
-        fit: the reverse training, by default a logistic regression on features ``[n, d]``; the paper adapts anew from
-            target to source. Zhong et al., ECML 2010; Ganin et al., JMLR 2016.
+    ``target`` ``[n, …]`` has the pseudo-labels ``predictions`` of the adapted model, ``source`` ``[m, …]`` true
+    ``labels``. ``fit`` is the reverse training, by default a logistic regression on features ``[n, d]``; the paper
+    adapts anew from target to source. Zhong et al., ECML 2010; Ganin et al., JMLR 2016.
     """
     x, y = np.asarray(target), np.asarray(source)
     if fit is logistic_fit:

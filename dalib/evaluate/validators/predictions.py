@@ -103,13 +103,7 @@ def mano(logits: Any, *, normaliser: str = "softmax", order: float = 4.0) -> flo
 
 
 class Spread(NamedTuple):
-    """Spread of predictions over the classes.
-
-    Attributes:
-        largest: share of the class that is predicted most often.
-        predicted: number of classes that are predicted at all.
-        possible: number that could be, min(n, C).
-    """
+    """Spread of predictions over classes: share of the ``largest``, number ``predicted``, ``possible`` min(n, C)."""
 
     largest: float
     predicted: int

@@ -26,18 +26,13 @@ def source_accuracy(logits: Any, labels: Any) -> float:
 def density_ratio(train: Any, target: Any, at: Any, *, seed: int = 0) -> np.ndarray:
     """Density ratios of the target over the source, by a domain classifier on features.
 
-    A logistic regression on at most 64 principal components tells source examples that were trained on from target
-    examples. Of nine weight decays the one with the least log-loss on a fifth of the rows is taken.
-
-    Args:
-        train: features of source training examples ``[n, d]``, n ≥ 5.
-        target: of target examples ``[m, d]``, m ≥ 5.
-        at: of held-out source examples ``[k, d]``, where the ratio is wanted.
-        seed: of the division into four fifths and one.
+    A logistic regression on at most 64 principal components tells source training examples ``train`` ``[n, d]`` from
+    ``target`` examples ``[m, d]``, n, m ≥ 5. Of nine weight decays the one with the least log-loss on a fifth of the
+    rows, drawn by ``seed``, is taken. You et al., ICML 2019, take a small net without a seed.
 
     Returns:
-        ``(n / m) · P(target | f) / P(source | f)``, ``[k]``, finite and ≥ 0. Where the domains are separable it is near
-        0 nearly everywhere; see :func:`effective_size`. You et al., ICML 2019, take a small net without a seed.
+        ``(n / m) · P(target | f) / P(source | f)``, ``[k]``, finite and ≥ 0, of held-out source examples ``at`` ``[k,
+        d]``. Where the domains are separable it is near 0 nearly everywhere; see :func:`effective_size`.
     """
     from sklearn.linear_model import LogisticRegression
 

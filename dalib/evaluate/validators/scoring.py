@@ -12,12 +12,10 @@ from dalib.evaluate.validators.risk import effective_size
 
 
 class Scored(NamedTuple):
-    """A validator's score of one model.
+    """A validator's score of one model; ``state`` is "ok", "collapsed", "undefined" or "missing".
 
-    Attributes:
-        value: the score; NaN where there is none.
-        state: "ok", "collapsed" (there is a value, not to be trusted), "undefined" or "missing".
-        why: reason of another state than "ok"; or a warning, e.g. a small effective sample.
+    ``value`` is NaN where there is none; of a collapsed model there is one, not to be trusted. ``why`` is the reason of
+    the state, or a warning, e.g. a small effective sample.
     """
 
     value: float
@@ -59,6 +57,7 @@ def _judged(evidence: Evidence, validator: Validator, value: float | None, candi
         return Scored(float("nan"), "missing", "not kept: " + ", ".join(evidence.lacks(validator.needs)))
     if not np.isfinite(value):
         return Scored(float("nan"), "undefined", evidence.spread.collapsed or "not defined for these predictions")
+    # The guard: many scores reward a collapse, so their value is shown and not trusted.
     if evidence.spread.collapsed:
         return Scored(value, "collapsed", evidence.spread.collapsed)
     if candidates < validator.least:

@@ -49,7 +49,7 @@ def confusion_figure(runs: Iterable[Run], task: str) -> "Figure":
                 ax.set_visible(False)
                 continue
             run, seeds, counts = panels[i]
-            # Names at the outer panels only: they take more room than the matrices.
+            # Names at the outer panels only: repeated ones would take the room of the matrices.
             left, bottom = i % columns == 0, i + columns >= len(panels)
             image = _panel(ax, counts, run.class_names, left=left, bottom=bottom)
             share = np.trace(counts) / max(counts.sum(), 1)

@@ -88,6 +88,7 @@ def _draw(ax: "Axes", group: list[Run], style: MethodStyle, series: Series, labe
     steps, values = stack_curves(series(run) for run in group)
     if not steps.size:
         return values
+    # Markers tell where an evaluation was; on many steps they would cover the line.
     few = len(steps) <= 15
     ax.plot(
         steps, values.mean(axis=0), style.line, color=style.colour, label=label, marker=style.marker if few else None,

@@ -1,8 +1,8 @@
 """Watch over several processes: when one dies, the others end at once with a message, instead of waiting for it.
 
-Without it a survivor hangs in a collective, and jax's coordination service aborts it a minute and a half later, or at
-once when process 0 died. So connections to that service go through two relays. One in process 0 listens in its place;
-one in each other process keeps its side open when the far side breaks. Each process also has a connection of its own to
+Without it a survivor hangs in a collective. jax's coordination service aborts it a minute and a half later, or at once
+when process 0 died. So connections to that service go through two relays. One in process 0 listens in its place; one in
+each other process keeps its side open when the far side breaks. Each process also has a connection of its own to
 process 0, its *watch*. It breaks when one of the two dies; process 0 tells the others who it was. Keep-alive probes
 notice hosts that vanish without a word.
 """
@@ -132,6 +132,7 @@ def _welcome(client: socket.socket, inner: str, timeout: float) -> None:
         if not byte:
             return
         first += byte
+    # A relay carries jax's own traffic; a watch carries nothing until somebody leaves.
     words = first.split()
     if words[:1] == [b"relay"]:
         host, _, port = inner.rpartition(":")
@@ -158,6 +159,7 @@ def _watch_leader(address: tuple[str, int], process: int, timeout: float) -> Non
     if _now["leaving"] or last == b"bye":
         return
     words = last.split()
+    # Process 0 lives and names the one that died; else its silence is the news.
     if words[:1] == [b"gone"]:
         _die(_about(int(words[1]), b" ".join(words[2:])))
     _die(_about(0, last))

@@ -1,9 +1,9 @@
 """Several processes as one program: how they find each other, and the work of all or of the first alone.
 
-``jax.distributed`` is the engine. Every process runs the same program; a step is one computation on the devices of
-all, each process brings its own rows of a batch, and process 0 alone writes what is not a checkpoint. Between steps
-the host works on local copies (:func:`local`), which hold the same values everywhere. Settings that are incomplete or
-make no sense raise an InputError.
+``jax.distributed`` is the engine. Every process runs the same program; a step is one computation on the devices of all.
+Each process brings its own rows of a batch, and process 0 alone writes what is not a checkpoint. Between steps the host
+works on local copies (:func:`local`), which hold the same values everywhere. Settings that are incomplete or make no
+sense raise an InputError.
 """
 
 import os
@@ -123,6 +123,7 @@ def initialize(
         if found is None:
             return
     try:
+        # The workers of a slice know their coordinator from the TPU's own metadata.
         if found == "tpu":
             jax.distributed.initialize()
         else:
@@ -188,6 +189,7 @@ def leader_first(action: Callable[[], T]) -> T:
     """
     result: Any = None
     error: Exception | None = None
+    # Two turns: process 0 makes files that the others then find.
     for turn in (leads(), not leads()):
         if turn:
             try:
@@ -238,6 +240,7 @@ def replicate(tree: PyTree, mesh: Mesh | None) -> PyTree:
             return x
         if process_count() == 1:
             return jax.device_put(x, sharding)
+        # Keys are no numpy arrays: their words are placed, and wrapped again.
         if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
         values = np.asarray(x)

@@ -29,6 +29,7 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     The devices of a process follow one another, so that its rows of a batch are one piece: on a TPU slice they need not
     follow one another in ``jax.devices()``.
     """
+    # Sorted by process first, then by device.
     found = jax.devices() if devices is None else devices
     return Mesh(np.array(sorted(found, key=lambda device: (device.process_index, device.id))), ("data",))
 
@@ -94,7 +95,7 @@ _whole.defvjp(_whole_forward, _whole_backward)
 
 
 def check_rows(batch_size: int, mesh: Mesh | None) -> None:
-    """Raises an InputError unless the devices of the mesh divide a global batch evenly."""
+    """Raise an InputError unless the devices of the mesh divide a global batch evenly."""
     devices = 1 if mesh is None else mesh.size
     if batch_size % devices:
         near = " or ".join(str(n) for n in (batch_size // devices * devices, -(-batch_size // devices) * devices) if n)

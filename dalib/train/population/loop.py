@@ -76,8 +76,10 @@ def run_members(
     seats = list(range(count)) if seats is None else list(seats)
     if len(seats) != count or seats != sorted(set(seats)):
         raise input_error("seats", got=seats, expected=f"{count} places in the program, ascending")
+    # All members begin at one step, or none does.
     places, states = find_places(states, records, checkpoints, names)
     devices = 1 if population.mesh is None else population.mesh.size
+    # The devices divide the seats: the axis of members is split over them.
     whole = -(-max(members, seats[-1] + 1) // devices) * devices
     # Who sits where; the last one also wherever nobody does.
     sitting = [seats.index(seat) if seat in seats else count - 1 for seat in range(whole)]
@@ -102,7 +104,7 @@ def run_members(
         return min((number // n + 1) * n for n in every)
 
     def events(states: TrainState, due: list[int]) -> Iterator[Events]:
-        # One program for all members where there is one: predictions dominate short runs.
+        # One program for all members where there is one, instead of one evaluation after the other.
         together = None if evaluate_together is None else evaluate_together(states)
         for i in due:
             yield evaluate(i, member(states, i)) if together is None else together[i]

@@ -5,8 +5,8 @@ host chooses the examples of each step (:func:`dalib.data.stream_rows`), so a me
 one-by-one loop. Its numbers are those of the loop up to the rounding of differently ordered sums: a matrix product of
 several members is compiled to other instructions than that of one. As a rule that stays near 1e-6 for a hundred steps.
 But a ReLU or a maximum of arguments that agree to rounding may take the other side. It moves parameters by 1e-3 in one
-step, and from there the two are as far apart as any two roundings of one run (seen in 1 of 10 digit runs of 50 steps on
-a CPU; the means in the records of the other nine agreed to 2e-6).
+step, and from there the two are as far apart as any two roundings of one run. That was seen in 1 of 10 digit runs of 50
+steps on a CPU; the means in the records of the other nine agreed to 2e-6.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,11 +60,9 @@ class Rows(NamedTuple):
 
 
 class Population(NamedTuple):
-    """Compiled functions of a population.
+    """``advance``, ``(states, pool, rows, hyper) -> (states, metrics [members, steps])``, jitted, with states donated.
 
-    Attributes:
-        advance: ``(states, pool, rows, hyper) -> (states, metrics [members, steps])``, jitted; the states are donated.
-        mesh: the mesh that splits the members over its ``data`` axis, or None.
+    ``mesh`` splits the members over its ``data`` axis, or is None.
     """
 
     advance: Callable[[TrainState, Pool, Rows, PyTree], tuple[TrainState, Metrics]]
@@ -168,12 +166,9 @@ def _take(tree: PyTree, i: Array) -> PyTree:
 
 
 class Fit(NamedTuple):
-    """Room for a population in memory.
+    """Room in memory: ``members`` fit at once, at least 1; ``limit`` is in bytes, or None.
 
-    Attributes:
-        members: number that fits at once, at least 1.
-        needed: bytes of all members asked for, as compiled: arguments, results, temporaries.
-        limit: bytes that it may take, or None.
+    ``needed`` are the bytes of all members asked for, as compiled: arguments, results, temporaries.
     """
 
     members: int
@@ -217,6 +212,7 @@ def fit(
             + memory.temp_size_in_bytes
         )
 
+    # As compiled for all: what fits is solved from the program that would run.
     whole = -(-members // devices) * devices
     total = needed(whole)
     if limit is None or total <= limit:
@@ -244,6 +240,7 @@ def memory_limit() -> int | None:
     if "bytes_limit" in stats:
         return int(MEMORY_SHARE * stats["bytes_limit"])
     try:
+        # A CPU reports no limit of its own.
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         total = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:"))
     except (OSError, StopIteration, ValueError):

@@ -85,6 +85,7 @@ def draw_rows(key: Array, n: int, m: int, *, batch_size: int, steps: int) -> Row
         raise input_error("batch_size", got=batch_size, expected=f"1 to {min(n, m)}, the smaller domain")
 
     def order(key: Array, size: int, offset: int) -> Array:
+        # Whole epochs, cut at the last step: every example comes equally often, as in the loop.
         epochs = -(-steps * batch_size // size)
         orders = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(key, epochs))
         return (orders.reshape(-1)[: steps * batch_size] + offset).astype(jnp.int32).reshape(steps, batch_size)
@@ -104,13 +105,9 @@ def make_predict_members(method: Method, forward: Forward, domain: str, *, mesh:
     """``(states of all members, inputs [N, ...], rows [members, batches, b]) -> logits [members, batches, b, C]``.
 
     In evaluation mode, with the parameters that the method evaluates and the method's own prediction: for each member
-    the result of :func:`dalib.train.make_predict`, up to rounding.
-
-    Args:
-        method: one without ``calibrate``, which makes statistics depend on the data.
-        forward: the net, on a CPU with ``dalib.encoders.population_form(net)``.
-        domain: "source" or "target": its batch statistics normalise.
-        mesh: as in :func:`dalib.train.make_population`.
+    the result of :func:`dalib.train.make_predict`, up to rounding. A method with ``calibrate`` does not fit: its
+    statistics depend on the data. On a CPU ``forward`` is of ``dalib.encoders.population_form(net)``. ``domain`` is
+    "source" or "target": its batch statistics normalise. ``mesh`` is as in :func:`dalib.train.make_population`.
     """
 
     def member(state: TrainState, inputs: Array, rows: Array) -> Array:
