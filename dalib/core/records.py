@@ -160,7 +160,7 @@ def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
         _found(folder, config)
     text = read_text(path, "run folder")
     try:
-        # Compared as JSON: a tuple of today is a list of the file.
+        # Compared as JSON: a tuple becomes a list in the file.
         differences = _differences(json.loads(text), config)
     except (ValueError, AttributeError, RecursionError) as error:
         reason = error if isinstance(error, json.JSONDecodeError) else "no object with names"
@@ -235,8 +235,8 @@ def read_lines(
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return all complete lines of a ``record.jsonl``, and whether a kill has left half a line after them.
 
-    Without the file there are no lines. ``damaged`` makes the error for a line that is not JSON, from ``(path, line
-    number, reason)``; None says how to go on training.
+    Without the file there are no lines. ``damaged`` makes the error for a line that is not JSON, from
+    ``(path, line number, reason)``; None says how to go on training.
     """
     if not path.exists():
         return [], False

@@ -200,7 +200,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         got = config.get("format", "none") if isinstance(config, dict) else type(config).__name__
         raise _damaged(path, f"format {got}", f"a run's configuration of format {FORMAT}")
     names = config.get("class_names")
-    # All faults at once: a config changed by hand has rarely one.
+    # All faults at once, so that they can be mended together.
     wrong = [key for key in ("name", "task") if not isinstance(config.get(key), str)]
     wrong += [] if type(config.get("seed")) is int else ["seed"]
     experiment = config.get("experiment")

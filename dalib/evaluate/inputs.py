@@ -52,6 +52,7 @@ def vector(name: str, x: Any, *, rows: int | None = None, least: int = 1) -> np.
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Logarithms of the softmax along the classes, finite for finite logits."""
+    # Shifted first, or large logits overflow.
     shifted = logits - logits.max(1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 

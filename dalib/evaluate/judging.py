@@ -53,6 +53,7 @@ def judge(scores: Any, accuracies: Any, *, source_only: Sequence[int] = (), top:
     x, y = _both(scores, accuracies)
     if not 1 <= top:
         raise input_error("top", got=top, expected="a number ≥ 1")
+    # Stable: at a tie the earlier candidate is the pick, as in a ranking.
     order = np.argsort(-x, kind="stable")
     chosen = y[order[0]]
     reference = float(y[list(source_only)].mean()) if len(source_only) else float("nan")

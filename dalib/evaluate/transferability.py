@@ -100,6 +100,7 @@ def h_score(features: Any, labels: Any, *, regularised: bool = True) -> float:
         return float(np.trace(np.linalg.pinv(np.atleast_2d(np.cov(f, rowvar=False))) @ between))
     from sklearn.covariance import ledoit_wolf
 
+    # The numerator is shrunk by the same share.
     covariance, shrinkage = ledoit_wolf(f, assume_centered=False)
     return float((1 - shrinkage) * np.trace(np.linalg.pinv(covariance) @ between))
 

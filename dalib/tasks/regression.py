@@ -22,6 +22,7 @@ def regression(size: int = 1, *, loss: str = "squared") -> Task:
     """
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise input_error("size", got=repr(size), expected="an integer ≥ 1")
+    # Checked here: a wrong name must not wait for the first step.
     of_errors = choose("loss", loss, LOSSES)
 
     def per_example(outputs: Outputs, labels: Array) -> Array:

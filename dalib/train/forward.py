@@ -68,7 +68,7 @@ def make_forward(net: Any, convention: str) -> Forward:
 
     def apply(params: Params, stats: PyTree, inputs: Array, key: Array | None, *, train: bool, batch: bool):
         """Pass once; ``train`` with a key switches dropout on, ``batch`` normalises by the batch and updates."""
-        # A method's own groups are not the net's business.
+        # The net takes its own groups only; a method's are left out.
         own = {g: params[g] for g in NET_GROUPS if g in params}
         return net.apply(own, stats, inputs, key=key if train else None, by_batch=batch)
 

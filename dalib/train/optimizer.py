@@ -54,8 +54,8 @@ SCHEDULES: dict[str, Schedule] = {"constant": constant, "dann": dann, "cosine": 
 class Optimizer(NamedTuple):
     """A pair of pure functions and the learning rate of multiplier 1, ``time -> []``, for the record.
 
-    ``init`` is ``params -> state``, a dict by group; ``update`` is ``(group, gradients, state of the group, parameters
-    of the group, time) -> (parameters, state)``.
+    ``init`` is ``params -> state``, a dict by group; ``update`` is
+    ``(group, gradients, state of the group, parameters of the group, time) -> (parameters, state)``.
     """
 
     init: Callable[[Params], dict[str, PyTree]]

@@ -19,8 +19,8 @@ from dalib.train.optimizer import Optimizer
 class TrainState:
     """Everything that changes during training; parameters and optimiser state by group, batch statistics by domain.
 
-    ``step`` ``[]`` int32 counts the steps taken. ``key`` is the run's and never changes: a step uses ``fold_in(key,
-    step)``.
+    ``step`` ``[]`` int32 counts the steps taken. ``key`` is the run's and never changes: a step uses
+    ``fold_in(key, step)``.
     """
 
     step: Array

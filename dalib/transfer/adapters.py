@@ -178,6 +178,7 @@ def adapted(encoder: Encoder, adapter: Adapter) -> Encoder:
     def statistics(params: PyTree, stats: PyTree, inputs: Array) -> PyTree:
         return encoder.statistics(weights(params), stats, inputs)
 
+    # The adapter changes weights alone, so the form for populations is that of the encoder.
     def together() -> Encoder:
         assert encoder.for_population is not None
         return adapted(encoder.for_population(), adapter)

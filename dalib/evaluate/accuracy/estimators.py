@@ -84,6 +84,7 @@ def transport(source_logits: Any, labels: Any, target_logits: Any, *, seed: int 
     potentials also give the interval. Lu et al., NeurIPS 2023, arXiv 2305.15640.
     """
     _, y, q = _checked(source_logits, labels, target_logits)
+    # Potentials of the whole samples serve the resamples too: each solution is an optimisation.
     potentials = _potentials(q, np.bincount(y, minlength=q.shape[1]) / len(y))
     rows, columns = (q - potentials[None]).max(1), potentials[y]
     return bootstrap(lambda i, j: columns[i].mean() + rows[j].mean(), (len(y), len(q)), seed=seed)

@@ -137,7 +137,7 @@ def expected_accuracy(
         none = float("nan")
         return Expected(none, none, none, found, f"collapsed: {collapsed}" if collapsed else "no estimator applies")
     values, lows, highs = (np.array([getattr(x, end) for x in read.values()]) for end in ("value", "low", "high"))
-    # The interval holds every estimate: their disagreement is the better part of the doubt.
+    # The interval holds every estimate, so that disagreement widens it.
     low, high = min(np.median(lows), values.min()), max(np.median(highs), values.max())
     return Expected(float(np.median(values)), float(low), float(high), found, _warning(read, collapsed))
 

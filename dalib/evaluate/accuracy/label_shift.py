@@ -52,6 +52,7 @@ def bbse(source_logits: Any, labels: Any, target_logits: Any) -> Shift:
     # Least squares without the bound w ≥ 0 would give negative frequencies on small samples.
     priors = nnls(joint, predicted)[0] * source
     total = priors.sum()
+    # The condition of the columns that can be solved for: a missing class would make it infinite.
     present = joint[:, source > 0]
     # No source class explains the predictions: nothing is known.
     return Shift(priors / total if total > 0 else source, source, float(np.linalg.cond(present)))
@@ -72,6 +73,7 @@ def mlls(source_logits: Any, labels: Any, target_logits: Any, *, temperature: fl
     priors = source
     for _ in range(steps):
         moved = _weighted(p, priors, source).mean(0)
+        # EM never lowers the likelihood; a fixed point is where it has converged.
         if np.abs(moved - priors).max() < 1e-8:
             break
         priors = moved

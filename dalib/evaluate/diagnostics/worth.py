@@ -53,6 +53,7 @@ def transfer(method: Any, source_only: Any) -> Transfer:
     x = vector("method", method)
     difference = x - vector("source_only", source_only, rows=len(x))
     mean = float(difference.mean())
+    # Two seeds give an interval that is too wide to say anything.
     if len(x) < 3:
         return Transfer(mean, float(difference.min()), float(difference.max()), "too few seeds")
     from scipy.stats import t

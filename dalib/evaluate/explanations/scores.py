@@ -44,6 +44,7 @@ def domain_direction(source: Any, target: Any) -> Direction:
 
     x = matrix("source", source)
     y = matrix("target", target, columns=x.shape[1])
+    # Standardised for the fit, and the scale is put back into the weights afterwards.
     rows, domain = np.concatenate([x, y]), np.repeat([0, 1], [len(x), len(y)])
     spread = rows.std(0)
     centre, scale = rows.mean(0), np.where(spread > 0, spread, 1)

@@ -31,8 +31,8 @@ def density_ratio(train: Any, target: Any, at: Any, *, seed: int = 0) -> np.ndar
     rows, drawn by ``seed``, is taken. You et al., ICML 2019, take a small net without a seed.
 
     Returns:
-        ``(n / m) · P(target | f) / P(source | f)``, ``[k]``, finite and ≥ 0, of held-out source examples ``at`` ``[k,
-        d]``. Where the domains are separable it is near 0 nearly everywhere; see :func:`effective_size`.
+        ``(n / m) · P(target | f) / P(source | f)``, ``[k]``, finite and ≥ 0, of held-out source examples ``at``
+        ``[k, d]``. Where the domains are separable it is near 0 nearly everywhere; see :func:`effective_size`.
     """
     from sklearn.linear_model import LogisticRegression
 

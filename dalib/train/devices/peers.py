@@ -124,7 +124,7 @@ def _keep_alive(connection: socket.socket, timeout: float) -> None:
 
 
 def _welcome(client: socket.socket, inner: str, timeout: float) -> None:
-    """In process 0: read from the first line of a connection if it is a relay or a watch."""
+    """In process 0: read from a connection's first line whether it is a relay or a watch."""
     _keep_alive(client, timeout)
     first = b""
     while not first.endswith(b"\n") and len(first) < 32:
@@ -159,7 +159,7 @@ def _watch_leader(address: tuple[str, int], process: int, timeout: float) -> Non
     if _now["leaving"] or last == b"bye":
         return
     words = last.split()
-    # Process 0 lives and names the one that died; else its silence is the news.
+    # Process 0 lives and names the one that died; otherwise it is gone itself.
     if words[:1] == [b"gone"]:
         _die(_about(int(words[1]), b" ".join(words[2:])))
     _die(_about(0, last))

@@ -29,7 +29,6 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     The devices of a process follow one another, so that its rows of a batch are one piece: on a TPU slice they need not
     follow one another in ``jax.devices()``.
     """
-    # Sorted by process first, then by device.
     found = jax.devices() if devices is None else devices
     return Mesh(np.array(sorted(found, key=lambda device: (device.process_index, device.id))), ("data",))
 
