@@ -88,7 +88,8 @@ def h_score(features: Any, labels: Any, *, regularised: bool = True) -> float:
     """H-score: between-class covariance of the features, whitened by their whole covariance; at least 0.
 
     ``regularised`` shrinks the covariance by Ledoit–Wolf α, with 1 − α on the numerator (Ibrahim, Ponomareva, Mazumder
-    2022). False is the original score (Bao et al. 2019), at most C − 1, unstable where d is not far below n.
+    2022, "Newer is not always better"). False is the original score (Bao et al. 2019, "An information-theoretic
+    approach to transferability"), at most C − 1, unstable where d is not far below n.
     """
     f, y = _labelled(features, labels)
     f = f - f.mean(0)

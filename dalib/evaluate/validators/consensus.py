@@ -16,7 +16,7 @@ def ensemble_agreement(candidates: Sequence[Any]) -> np.ndarray:
     """EnsV: share ``[M]`` of target examples on which each candidate agrees with the mean prediction of all.
 
     Give one array of logits ``[n, C]`` a candidate. It needs about five candidates that are not near-copies; of one it
-    is 1. Hu, Luo, Liang, Foo, NeurIPS 2024.
+    is 1. Hu, Luo, Liang, Foo, Towards Reliable Model Selection for Unsupervised Domain Adaptation, NeurIPS 2024.
     """
     if not len(candidates):
         raise input_error("candidates", got="none", expected="logits of one candidate or more")

@@ -37,8 +37,8 @@ def hopkins(features: Any, *, share: float = 0.1, seed: int = 0) -> float:
     """Hopkins' statistic, ``Σ u^d / (Σ u^d + Σ w^d)``: tendency of rows to cluster; ½ for uniform rows, 1 for clusters.
 
     u are distances of random points of the bounding box to their nearest row, w those of as many rows to their nearest
-    other row. ``share`` of the n ≥ 2 rows gives the number of points. NaN where all rows are equal. Hopkins, Skellam,
-    1954.
+    other row. ``share`` of the n ≥ 2 rows gives the number of points. NaN where all rows are equal. Hopkins, Skellam, A
+    New Method for Determining the Type of Distribution of Plant Individuals, 1954.
     """
     from scipy.spatial import cKDTree
     from scipy.special import logsumexp

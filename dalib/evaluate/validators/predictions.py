@@ -67,8 +67,9 @@ def confusion(logits: Any, *, temperature: float = 1.0) -> float:
 def corr_c(probabilities: Any) -> float:
     """Corr-C, ``tr(PᵀP) / ‖PᵀP‖_F`` of softmax outputs P ``[n, C]``: 1 (all in one class) to √C (sure and balanced).
 
-    Rows must be non-negative and sum to 1. Tu, Deng, Gedeon, Zheng 2023; code of MixVal and EnsV takes the minimum
-    instead.
+    Rows must be non-negative and sum to 1. Tu, Deng, Gedeon, Zheng 2023, "Assessing model out-of-distribution
+    generalization with softmax prediction probability baselines and a correlation method"; code of MixVal and EnsV
+    takes the minimum instead.
     """
     p = matrix("probabilities", probabilities)
     if (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-4):

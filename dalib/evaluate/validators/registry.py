@@ -268,4 +268,4 @@ VALIDATORS: dict[str, Validator] = {
 """By name, in no order of trust."""
 
 PRIMARY = ("ami", "v_measure", "im", "bnm")
-"""What we would choose by: clusters of the features first, then scores of predictions that see a collapse."""
+"""Our choice: clusters of the features first, then scores of predictions that see a collapse."""

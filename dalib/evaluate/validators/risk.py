@@ -90,9 +90,9 @@ def dev_risk(weights: Any, losses: Any, *, normalise: bool = False) -> Risk:
     """Deep embedded validation: the importance-weighted source risk with a control variate; n ≥ 2.
 
     ``mean(wℓ) + η mean(w) − η`` with ``η = −Cov(wℓ, w) / Var(w)``: the regression of wℓ on w, read at w = 1. Where all
-    weights are equal there is no slope, and the value is mean(wℓ). Losses are 0–1 in You, Wang, Long, Jordan 2019.
-    ``normalise`` is DEVN (Musgrave, Belongie, Lim 2022, arXiv 2208.07360): w / max w, then shifted to mean 1, against
-    weights that explode where domains are separable.
+    weights are equal there is no slope, and the value is mean(wℓ). Losses are 0–1 in You, Wang, Long, Jordan, ICML
+    2019. ``normalise`` is DEVN (Musgrave, Belongie, Lim 2022, arXiv 2208.07360): w / max w, then shifted to mean 1,
+    against weights that explode where domains are separable.
     """
     w = _weights(weights, least=2)
     loss = vector("losses", losses, rows=len(w))

@@ -136,7 +136,7 @@ def augmented(step: Step, augment: Callable[[Batch, Array], Batch]) -> Step:
 
 
 AUGMENTATION = 2**31 - 1
-"""What distinguishes the key of :func:`augmented`; updates of a step count from 0."""
+"""Folded into the key of :func:`augmented`; updates of a step count from 0."""
 
 
 def stack_members(members: Sequence[PyTree], mesh: Mesh | None = None) -> PyTree:

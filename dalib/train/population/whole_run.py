@@ -95,7 +95,7 @@ def draw_rows(key: Array, n: int, m: int, *, batch_size: int, steps: int) -> Row
 
 
 ORDER = 2**31 - 2
-"""What distinguishes the key of :func:`draw_rows` from those of the steps."""
+"""Folded into the key of :func:`draw_rows`, so that it differs from those of the steps."""
 
 
 PredictMembers = Callable[[TrainState, Array, Array], Array]
