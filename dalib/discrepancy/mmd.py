@@ -146,7 +146,8 @@ def mmd2(
 ) -> Array:
     """Squared maximum mean discrepancy, ``E k(x, x') + E k(y, y') − 2 E k(x, y)``, with a sum of Gaussian kernels.
 
-    0 with gradient 0 when all rows are equal. Source: Gretton, Borgwardt, Rasch, Schölkopf, Smola, JMLR 2012.
+    0 with gradient 0 when all rows are equal. Source: Gretton, Borgwardt, Rasch, Schölkopf, Smola, A Kernel Two-Sample
+    Test, JMLR 2012.
 
     - ``"biased"`` (V-statistic): means over all pairs, a row with itself included. ≥ 0 up to rounding; its expectation
       is positive, of order 1/n, even for two samples of one distribution.

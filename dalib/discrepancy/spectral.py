@@ -119,7 +119,8 @@ def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
     spans of the rows of x and y. The rotations P and Q align the bases of left singular vectors: ``U_xᵀ U_y = P cos(θ)
     Qᵀ``. The second term (bases mismatch penalisation) needs distinct singular values; at ties its derivative along the
     tied rotation is 0. The features' scale stays, which regression needs. Angles below 8 d ε_machine count as 0,
-    without gradient. Source: Chen, Wang, Wang, Long, ICML 2021.
+    without gradient. Source: Chen, Wang, Wang, Long, Representation Subspace Distance for Domain Adaptation Regression,
+    ICML 2021.
 
     Args:
         x, y: ``[n, d]`` and ``[m, d]`` with min(n, m) < d, or each span is the whole space; the leading min(n, m)
@@ -149,7 +150,8 @@ def rsd(x: Array, y: Array, *, weight: float | Array = 0.1) -> Array:
 def bsp(x: Array, *, count: int = 1) -> Array:
     """Batch spectral penalty: the sum of the ``count`` ≤ min(n, d) largest squared singular values of ``[n, d]``. Added
     to an adversarial method, once per domain, it keeps a few directions from carrying all transferability. It is a sum
-    over the batch: its weight belongs to a batch size. Source: Chen, Wang, Long, Wang, ICML 2019."""
+    over the batch: its weight belongs to a batch size. Source: Chen, Wang, Long, Wang, Transferability vs.
+    Discriminability: Batch Spectral Penalization for Adversarial Domain Adaptation, ICML 2019."""
     _check_spectrum(x, count)
     return jnp.sum(squared_singular_values(at_least_float32(x), count=count))
 
@@ -157,7 +159,8 @@ def bsp(x: Array, *, count: int = 1) -> Array:
 def bss(x: Array, *, count: int = 1) -> Array:
     """Batch spectral shrinkage: the sum of the ``count`` ≤ min(n, d) smallest squared singular values of ``[n, d]``. A
     fine-tuning penalty on the least transferable directions: those of the features for n ≥ d, otherwise those that the
-    batch spans. Source: Chen, Wang, Fu, Long, Wang, NeurIPS 2019."""
+    batch spans. Source: Chen, Wang, Fu, Long, Wang, Catastrophic Forgetting Meets Negative Transfer: Batch Spectral
+    Shrinkage for Safe Transfer Learning, NeurIPS 2019."""
     _check_spectrum(x, count)
     return jnp.sum(squared_singular_values(at_least_float32(x), count=count, smallest=True))
 

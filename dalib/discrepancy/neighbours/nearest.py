@@ -95,9 +95,10 @@ def search_tiled(x: Array, y: Array, k: int, itself: bool, tile: int) -> Array:
 
 def same_sample_neighbours(x: Array, y: Array, *, k: int = 1, tile: int | None = None) -> Array:
     """Share of the k nearest neighbours, in the pooled rows, that come from the row's own sample; in [0, 1].
-    Schilling's two-sample statistic (Journal of the American Statistical Association 1986). Two samples of one
-    distribution give ``(n(n − 1) + m(m − 1)) / (N(N − 1))`` in expectation, near ½ for n = m; separate samples give 1.
-    Its gradient is 0. Equal rows everywhere give a number that depends on their order. k is from 1 to n + m − 1."""
+    Schilling's two-sample statistic (Multivariate Two-Sample Tests Based on Nearest Neighbors, Journal of the American
+    Statistical Association 1986). Two samples of one distribution give ``(n(n − 1) + m(m − 1)) / (N(N − 1))`` in
+    expectation, near ½ for n = m; separate samples give 1. Its gradient is 0. Equal rows everywhere give a number that
+    depends on their order. k is from 1 to n + m − 1."""
     check_samples(x=x, y=y)
     pooled = lax.stop_gradient(jnp.concatenate([at_least_float32(x), at_least_float32(y)]))
     index = nearest_neighbours(pooled, k=k, tile=tile).indices
@@ -109,7 +110,8 @@ def nearest_neighbour_divergence(x: Array, y: Array, *, k: int = 1, tile: int | 
     """Estimate of KL(P ‖ Q) in nats from ``x ~ P``, ``y ~ Q``: ``d/n Σ_i ln(ν_k(i)/ρ_k(i)) + ln(m/(n − 1))``, n > k.
     ν_k(i) is the distance of x_i to its k-th nearest row of ``y``, ρ_k(i) that to its k-th nearest other row of ``x``;
     a larger k lowers the variance. Consistent in n and m for densities; **may be negative**, and slow to converge in
-    many dimensions. Source: Wang, Kulkarni, Verdú, IEEE Transactions on Information Theory 2009."""
+    many dimensions. Source: Wang, Kulkarni, Verdú, Divergence Estimation for Multidimensional Densities via
+    k-Nearest-Neighbor Distances, IEEE Transactions on Information Theory 2009."""
     check_samples(x=x, y=y)
     x, y = at_least_float32(x), at_least_float32(y)
     across = nearest_neighbours(x, y, k=k, tile=tile).squared[:, -1]

@@ -113,7 +113,8 @@ def tca(
     """TCA: components that keep the variance of both samples and lose the difference of their means (the MMD). Mapped
     rows are ``K A`` with A the trailing generalised eigenvectors of ``(K M Kᵀ + λI, K H Kᵀ)``, ``M = e eᵀ/‖e eᵀ‖_F``,
     ``e = (1/n_s, −1/n_t)``, H centring. The paper leaves M without its norm; the tables of Office-Caltech divide by it.
-    The paper's tables classify by 1-NN. Source: Pan, Tsang, Kwok, Yang, IEEE TNN 2011.
+    The paper's tables classify by 1-NN. Source: Pan, Tsang, Kwok, Yang, Domain Adaptation via Transfer Component
+    Analysis, IEEE TNN 2011.
 
     Args:
         dim: components kept; lowered to the rank if that is less, see ``info["dim"]``.
@@ -156,7 +157,8 @@ def jda(
     """JDA: TCA with a further difference of means for every class; predictions serve as the target's classes. ``M =
     C·M₀ + Σ_c M_c`` over ``‖·‖_F``; ``M_c`` compares source rows of class c with target rows predicted as c. The first
     round is TCA; predictions are renewed after every round. ``info["changed"]`` counts those that changed in each of
-    ``info["rounds"]`` rounds. Source: Long, Wang, Ding, Sun, Yu, ICCV 2013, algorithm 1.
+    ``info["rounds"]`` rounds. Source: Long, Wang, Ding, Sun, Yu, Transfer Feature Learning with Joint Distribution
+    Adaptation, ICCV 2013, algorithm 1.
 
     Args:
         dim: components kept; lowered to the rank if that is less, see ``info["dim"]``.

@@ -41,8 +41,9 @@ def principal_bases(xs: np.ndarray, xt: np.ndarray, dim: int) -> tuple[Basis, Ba
 
 def sa(*, dim: int = 40) -> Shallow:
     """Subspace alignment: the source's principal basis turned onto the target's, ``x P_s P_sᵀ P_t`` against ``x P_t``.
-    Each domain is centred by its own mean. Source: Fernando, Habrard, Sebban, Tuytelaars, ICCV 2013, algorithm 1. (The
-    SA rows in the DANN paper chose ``dim`` on target labels.)
+    Each domain is centred by its own mean. Source: Fernando, Habrard, Sebban, Tuytelaars, Unsupervised Visual Domain
+    Adaptation Using Subspace Alignment, ICCV 2013, algorithm 1. (The SA rows in the DANN paper chose ``dim`` on target
+    labels.)
 
     Args:
         dim: columns of P_s and P_t, lowered to the rank of the centred samples (``info["dim"]``). The paper picks it by
@@ -70,7 +71,7 @@ def gfk(*, dim: int = 20) -> Shallow:
     matrix F ``[d, 2·dim]`` with ``G = F Fᵀ`` maps both domains: inner products of mapped rows are the kernel, and 1-NN
     on them is the paper's classifier. Bases are by centred PCA; rows are not centred, so standardise each domain first.
     Equal subspaces give the projection onto them; ``info["angles"]`` are the principal angles in radians, ascending.
-    Source: Gong, Shi, Sha, Grauman, CVPR 2012, section 3.
+    Source: Gong, Shi, Sha, Grauman, Geodesic Flow Kernel for Unsupervised Domain Adaptation, CVPR 2012, section 3.
 
     Args:
         dim: of the subspaces, lowered to the rank of the centred samples (``info["dim"]``); 10 to 20 in the paper.

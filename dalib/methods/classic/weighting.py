@@ -86,7 +86,8 @@ def kliep(
 ) -> Shallow:
     """KLIEP: ``w(x) = Σ_l α_l exp(−‖x − c_l‖²/2σ²)`` that maximises the mean of ``log w`` over the target, with mean 1
     over the source and α ≥ 0; the centres c_l are target rows. ``info``: ``bandwidth``, ``converged``, ``gap``. Source:
-    Sugiyama, Nakajima, Kashima, von Bünau, Kawanabe, NIPS 2007.
+    Sugiyama, Nakajima, Kashima, von Bünau, Kawanabe, Direct Importance Estimation with Model Selection and Its
+    Application to Covariate Shift Adaptation, NIPS 2007.
 
     Args:
         bandwidth: σ; None is the median distance of all rows to the centres (the paper: likelihood cross-validation).
@@ -133,7 +134,7 @@ def kliep(
 def ulsif(*, bandwidth: float | None = None, regularization: float = 0.1, centres: int = 100, seed: int = 0) -> Shallow:
     """uLSIF: ``w(x) = Σ_l α_l exp(−‖x − c_l‖²/2σ²)`` fitted to ``p_t/p_s`` by regularised least squares, ``α = max(0,
     (Ĥ + λI)⁻¹ ĥ)``: Ĥ the basis's second moments on the source, ĥ its means on the target. ``info``: ``bandwidth``.
-    Source: Kanamori, Hido, Sugiyama, JMLR 2009.
+    Source: Kanamori, Hido, Sugiyama, A Least-squares Approach to Direct Importance Estimation, JMLR 2009.
 
     Args:
         bandwidth, centres, seed: as in :func:`kliep`. (The paper selects σ and λ by leave-one-out on unlabelled data.)
@@ -160,7 +161,8 @@ def odds(*, regularization: float = 1.0) -> Shallow:
     are z-scored over the pooled rows inside. Do not z-score them per domain before: a linear function cannot tell
     domains of equal means apart, and all weights come out as 1. Nearly separable domains put all weight on few
     examples: read ``info["effective_sample_size"]`` and ``info["domain_accuracy"]`` (of the discriminator on its own
-    data). Source: Bickel, Brückner, Scheffer, ICML 2007.
+    data). Source: Bickel, Brückner, Scheffer, Discriminative Learning for Differing Training and Test Distributions,
+    ICML 2007.
 
     Args:
         regularization: λ > 0 of ``Σ log-loss + ½ λ ‖w‖²`` (the offset is free), 1 as is usual for this form.

@@ -114,7 +114,8 @@ def random_resized_crop(
     Args:
         key: randomness.
         inputs: floating images.
-        scale: interval of the rectangle's uniform share of the area; 8 % to 100 % in Szegedy et al., 2015, section 6.
+        scale: interval of the rectangle's uniform share of the area; 8 % to 100 % in Szegedy et al., "Going deeper with
+            convolutions", 2015, section 6.
         ratio: interval of its log-uniform width over height, in the image's units (3/4 to 4/3 there); longer sides are
             cut.
         size: height and width of the views; 0 is those of the images.
