@@ -36,7 +36,8 @@ def class_mmd2(
     """Local MMD²: the biased MMD² between the two domains' samples of each class, averaged over the shared classes.
     ``mean_c [w_cᵀ K_xx w_c + v_cᵀ K_yy v_c − 2 w_cᵀ K_xy v_c]`` with ``w_c`` uniform over the source rows of class c
     and ``v_c`` proportional to ``p_c``, the target rows' predicted probability. A class is shared if it has a source
-    row and is the argmax of a target row. Source: Zhu et al., TNNLS 2020, arXiv 2106.09388.
+    row and is the argmax of a target row. Source: Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He, TNNLS 2020, arXiv
+    2106.09388.
 
     Args:
         x, y: features of source ``[n, d]`` and target ``[m, d]``.
@@ -120,8 +121,8 @@ def joint_mmd2(
 ) -> Array:
     """Squared MMD of the layers' joint distributions: the kernel is the product of one Gaussian mixture per layer. With
     the defaults the layers are ``(features, softmax(logits))``, as in JAN. TLlib adds the constant ``2/(n − 1)`` and
-    uses ``estimator="linear"``. A layer of equal rows contributes a constant factor. Source: Long et al., ICML 2017,
-    arXiv 1605.06636.
+    uses ``estimator="linear"``. A layer of equal rows contributes a constant factor. Source: Long, Zhu, Wang, Jordan,
+    ICML 2017, arXiv 1605.06636.
 
     Args:
         x, y: layers of each sample, ``[n, d_l]`` and ``[m, d_l]``.

@@ -15,7 +15,7 @@ from dalib.discrepancy.predictions import certainty_weights, class_confusion
 
 def classifier_discrepancy(logits_1: Array, logits_2: Array) -> Array:
     """MCD's discrepancy: mean over rows and classes of ``|softmax(logits_1) − softmax(logits_2)|``, from 0 to 2/C.
-    Source: Saito et al., CVPR 2018, arXiv 1712.02560."""
+    Source: Saito, Watanabe, Ushiku, Harada, CVPR 2018, arXiv 1712.02560."""
     first, second = _pair(logits_1=logits_1, logits_2=logits_2)
     return jnp.mean(jnp.abs(jax.nn.softmax(first) - jax.nn.softmax(second)))
 
@@ -49,8 +49,8 @@ def margin_disparity(
     shift: float | None = None,
 ) -> Array:
     """MDD: ``−γ · CE(a_s, ŷ_s) + mean ln(1 − softmax(a_t)_{ŷ_t})`` with ``ŷ = argmax`` of the main head, a scalar ≤ 0.
-    The adversarial head a **maximises** it (a method minimises its negative, with gradient reversal). Source: Zhang et
-    al., ICML 2019, arXiv 1904.05801.
+    The adversarial head a **maximises** it (a method minimises its negative, with gradient reversal). Source: Zhang,
+    Liu, Long, Jordan, ICML 2019, arXiv 1904.05801.
 
     Args:
         source, target: main head's logits ``[n, C]``, ``[m, C]``; only their argmax counts.
@@ -74,8 +74,8 @@ def regression_disparity(
     source: Array, source_adversary: Array, target: Array, target_adversary: Array, *, margin: float | Array = 1.0
 ) -> Array:
     """Disparity discrepancy for regression: ``−γ · mean|a_s − sg(g_s)| + mean|a_t − sg(g_t)|``, of either sign. Main
-    head's outputs g are ``[n, k]``, ``[m, k]``, the adversary's a likewise; γ is ``margin``. Source: Zhang et al.,
-    2019."""
+    head's outputs g are ``[n, k]``, ``[m, k]``, the adversary's a likewise; γ is ``margin``. Source: Zhang, Liu, Long,
+    Jordan, ICML 2019, arXiv 1904.05801."""
     source, source_adversary = _pair(source=source, source_adversary=source_adversary)
     target, target_adversary = _pair(target=target, target_adversary=target_adversary)
     check_samples(source=source, target=target)

@@ -187,7 +187,7 @@ def mk_mmd(
     """Multi-kernel MMD² of DAN: :func:`mmd2` with five adaptive kernels, summed with equal weights. Re-implementations
     fix the weights at 1; the paper learns them by a quadratic program. TLlib adds ``2/(n − 1)``, in the quadratic form
     (its class's default, here ``"unbiased"``) and the linear one (its script's default). That constant has no gradient
-    and no meaning. Source: Long et al., ICML 2015, arXiv 1502.02791.
+    and no meaning. Source: Long, Cao, Wang, Jordan, ICML 2015, arXiv 1502.02791.
 
     Args:
         x, y, bandwidth, multipliers, tile: as in :func:`mmd2`.
@@ -200,8 +200,8 @@ def mk_mmd(
 
 def linear_mmd2(x: Array, y: Array) -> Array:
     """Squared MMD with the linear kernel: ``‖mean x − mean y‖²``, the term of DDC, which sees the means only. The
-    linear-*time* estimator is ``mmd2(..., estimator="linear")``. Source: Tzeng et al., 2014, arXiv 1412.3474
-    (unsquared)."""
+    linear-*time* estimator is ``mmd2(..., estimator="linear")``. Source: Tzeng, Hoffman, Zhang, Saenko, Darrell, 2014,
+    arXiv 1412.3474 (unsquared)."""
     check_samples(x=x, y=y)
     x, y = centred(at_least_float32(x), at_least_float32(y))
     return jnp.sum(jnp.square(jnp.mean(x, axis=0) - jnp.mean(y, axis=0)))

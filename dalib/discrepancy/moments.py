@@ -59,7 +59,8 @@ def log_coral(x: Array, y: Array, *, epsilon: float | Array = 1e-3, relative: bo
     """Log-Euclidean CORAL: ``‖log(C_x + εI) − log(C_y + εI)‖²_F / (4d²)``; n, m ≥ 2. The εI keeps the logarithm finite
     for fewer rows than columns. It makes equal eigenvalues, at which the gradient is nevertheless exact. Two
     eigendecompositions cost O(d³): d up to some hundreds. 0 with gradient 0 when both samples are constant. Source:
-    Wang et al., ICCV Workshops 2017, arXiv 1707.09842. Morerio, Cavazza, Murino, ICLR 2018, arXiv 1711.10288.
+    Wang, Li, Dai, Van Gool, ICCV Workshops 2017, arXiv 1707.09842. Morerio, Cavazza, Murino, ICLR 2018, arXiv
+    1711.10288.
 
     Args:
         epsilon: > 0.
@@ -92,7 +93,8 @@ def check_rows_for_covariance(**samples: Array) -> None:
 
 def cmd(x: Array, y: Array, *, order: int = 5, interval: tuple[float, float] = (0.0, 1.0)) -> Array:
     """CMD: ``‖E x − E y‖/(b − a) + Σ_{k=2..K} ‖c_k(x) − c_k(y)‖/(b − a)^k`` with central moments per coordinate. Norms
-    are not squared; at equal moments the gradient is 0. Source: Zellinger et al., ICLR 2017, arXiv 1702.08811.
+    are not squared; at equal moments the gradient is 0. Source: Zellinger, Grubinger, Lughofer, Natschläger,
+    Saminger-Platz, ICLR 2017, arXiv 1702.08811.
 
     Args:
         order: K ≥ 1, the highest moment, static.
@@ -120,7 +122,8 @@ def homm(x: Array, y: Array, *, order: int = 3, tile: int | None = None) -> Arra
     """HoMM: ``‖E[x^{⊗p}] − E[y^{⊗p}]‖² / d^p`` of the centred samples, for any order p; ≥ 0 up to rounding. Each sample
     is centred at its own mean: order 1 is 0, order 2 ``‖C_x − C_y‖²_F/d²`` with divisor n, and samples of one row give
     0. The value is small, so the paper's weights are very large (1e4 for order 3); its code samples the tensors'
-    entries from order 4 up, which estimates this number. Source: Chen et al., AAAI 2020, arXiv 1912.11976.
+    entries from order 4 up, which estimates this number. Source: Chen, Fu, Chen, Jin, Cheng, Jin, Hua, AAAI 2020, arXiv
+    1912.11976.
 
     Args:
         order: p ≥ 1, static.

@@ -69,8 +69,8 @@ def certainty_weights(logits: Array, *, temperature: float | Array = 1.0, epsilo
 def mcc(logits: Array, *, temperature: float | Array = 2.5, epsilon: float = 0.0) -> Array:
     """Minimum class confusion: the off-diagonal sum of the class confusion matrix over C, from 0 to (C − 1)/C.
     ``temperature`` is T > 0; ``epsilon`` is inside the entropy's logarithm of the weights (1e-5 in TLlib's numbers). A
-    class that no row predicts counts as wholly confused, 1/C, as in the limit. Source: Jin et al., ECCV 2020, arXiv
-    1912.03699."""
+    class that no row predicts counts as wholly confused, 1/C, as in the limit. Source: Jin, Wang, Long, Wang, ECCV
+    2020, arXiv 1912.03699."""
     weights = certainty_weights(logits, temperature=temperature, epsilon=epsilon)
     confusion = class_confusion(logits, weights=weights, temperature=temperature)
     off_diagonal = jnp.where(jnp.eye(confusion.shape[0], dtype=bool), 0, confusion)
@@ -79,13 +79,14 @@ def mcc(logits: Array, *, temperature: float | Array = 2.5, epsilon: float = 0.0
 
 def bnm(logits: Array) -> Array:
     """Batch nuclear-norm maximisation: ``−‖softmax(logits)‖_* / n``, a scalar < 0 to minimise. Some code averages the
-    singular values instead, which is this times ``n / min(n, C)``. Source: Cui et al., CVPR 2020, arXiv 2003.12237."""
+    singular values instead, which is this times ``n / min(n, C)``. Source: Cui, Wang, Zhuo, Li, Huang, Tian, CVPR 2020,
+    arXiv 2003.12237."""
     return -nuclear_norm(jnp.exp(_log_softmax(logits))) / logits.shape[0]
 
 
 def fbnm(logits: Array) -> Array:
-    """Fast BNM: minus the sum of the min(n, C) largest column norms of the predictions, over n; no SVD. Source: Cui et
-    al., 2021, arXiv 2107.06154."""
+    """Fast BNM: minus the sum of the min(n, C) largest column norms of the predictions, over n; no SVD. Source: Cui,
+    Wang, Zhuo, Li, Huang, Tian, 2021, arXiv 2107.06154."""
     norms = safe_norm(jnp.exp(_log_softmax(logits)), axis=0)
     return -jnp.sum(lax.top_k(norms, min(logits.shape))[0]) / logits.shape[0]
 

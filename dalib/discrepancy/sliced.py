@@ -28,7 +28,7 @@ def sliced_wasserstein(
     """Sliced Wasserstein distance to its power: the mean over directions θ of ``W_p^p(x·θ, y·θ)``. For n = m it is
     ``mean (sort(x·θ) − sort(y·θ))^p`` over positions and directions. SWD applies it to two heads' softmax outputs on
     one batch; between domains it aligns features. Take fresh directions at every step: ``key = fold_in(key, step)``.
-    Source: Lee et al., CVPR 2019, arXiv 1903.04064.
+    Source: Lee, Batra, Baig, Ulbricht, CVPR 2019, arXiv 1903.04064.
 
     Args:
         key: random key for :func:`random_directions`; exclusive with ``directions``.

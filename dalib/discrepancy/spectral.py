@@ -168,7 +168,7 @@ def bss(x: Array, *, count: int = 1) -> Array:
 def afn(x: Array, *, step: float | Array = 1.0) -> Array:
     """Stepwise adaptive feature norm of one domain ``[n, d]``: ``mean (‖f‖ − sg(‖f‖ + Δ))²``, Δ = ``step``. The value
     is always Δ²; its gradient pushes every norm but 0 outwards by the same amount. Add it for source and target.
-    Source: Xu et al., ICCV 2019, arXiv 1811.07456."""
+    Source: Xu, Li, Yang, Lin, ICCV 2019, arXiv 1811.07456."""
     check_samples(x=x)
     norms = safe_norm(at_least_float32(x))
     return jnp.mean(jnp.square(norms - lax.stop_gradient(norms + step)))

@@ -130,7 +130,8 @@ def sinkhorn_divergence(
     """Sinkhorn divergence ``OT_ε(x, y) − ½ OT_ε(x, x) − ½ OT_ε(y, y)`` with squared Euclidean cost, uniform weights. It
     is between the squared Wasserstein distance (ε → 0) and the squared distance of the means (ε → ∞). Memory and each
     iteration cost O((n + m)²). Differentiate its ``value``: 0 with gradient 0 when all rows are equal. Source: Genevay,
-    Peyré, Cuturi, AISTATS 2018, arXiv 1706.00292. Feydy et al., AISTATS 2019, arXiv 1810.08278.
+    Peyré, Cuturi, AISTATS 2018, arXiv 1706.00292. Feydy, Séjourné, Vialard, Amari, Trouvé, Peyré, AISTATS 2019, arXiv
+    1810.08278.
 
     Args:
         epsilon: > 0, shared by the three problems.

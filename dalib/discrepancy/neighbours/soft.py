@@ -16,7 +16,8 @@ def soft_neighbourhood_density(x: Array, *, temperature: float | Array = 0.05, t
     """SND: ``mean_i H(softmax over j ≠ i of ⟨v_i, v_j⟩ / T)`` with rows ``v = x/‖x‖``, in nats, from 0 to ln(n − 1). It
     is large where each row has many equally similar rows, as in dense clusters. As a validator it is maximised, on the
     target's softmax outputs or features. It **rewards collapse**: equal rows give ln(n − 1), with gradient 0. Values of
-    different n cannot be compared. Source: Saito et al., ICCV 2021, arXiv 2108.10860.
+    different n cannot be compared. Source: Saito, Kim, Teterwak, Sclaroff, Darrell, Saenko, ICCV 2021, arXiv
+    2108.10860.
 
     Args:
         x: ``[n, d]`` with n ≥ 2: features, or probabilities (as in the paper). Zeros are equally similar to all.

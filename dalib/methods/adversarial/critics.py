@@ -29,12 +29,12 @@ def wdgrl(
 ) -> Method:
     """Minimise a critic's estimate of the Wasserstein-1 distance between the domains' features.
 
-    For classification and regression (Shen et al., AAAI 2018, arXiv 1707.01217, algorithm 1). Updates ``critic``
-    minimise ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²`` of fixed features; h are the rows of both
-    batches and random points between them. The update ``task`` then trains encoder and head on task loss + λ · (mean
-    w(f_s) − mean w(f_t)), with the critic fixed. A step depends on the order of the rows within a batch, as rows are
-    paired. Metrics: ``critic/loss/critic``, ``critic/wdgrl/gradient_norm`` (mean over h, near 1 for a trained critic),
-    ``task/loss/wdgrl`` (at best W(1 + W/2γ), as the penalty is soft; 0 for equal features).
+    For classification and regression (Shen, Qu, Zhang, Yu, AAAI 2018, arXiv 1707.01217, algorithm 1). Updates
+    ``critic`` minimise ``−(mean w(f_s) − mean w(f_t)) + γ · mean (‖∇w(h)‖ − 1)²`` of fixed features; h are the rows of
+    both batches and random points between them. The update ``task`` then trains encoder and head on task loss + λ ·
+    (mean w(f_s) − mean w(f_t)), with the critic fixed. A step depends on the order of the rows within a batch, as rows
+    are paired. Metrics: ``critic/loss/critic``, ``critic/wdgrl/gradient_norm`` (mean over h, near 1 for a trained
+    critic), ``task/loss/wdgrl`` (at best W(1 + W/2γ), as the penalty is soft; 0 for equal features).
 
     Args:
         weight: λ; it belongs to a scale of features. The authors' code has 0.01 for digits, 0.1 for Office-Caltech.
@@ -115,11 +115,11 @@ def adda(
 ) -> Method:
     """Stage 2 of ADDA: the target encoder learns to look like the frozen source encoder.
 
-    Source: Tzeng et al., CVPR 2017, arXiv 1702.05464, eq. 9. Stage 1 is a ``source_only`` run; its variables are this
-    run's initial ones (``init_state(..., variables=...)``): the frozen source net, and the start of the target's
-    ``encoder`` and ``bottleneck``. There is no task loss: only its start ties the target encoder to the classes, so it
-    may drift, and early checkpoints may be better. It predicts source inputs as well, under the source head. Give it no
-    dropout: the source net runs without, and the discriminator would see it.
+    Source: Tzeng, Hoffman, Saenko, Darrell, CVPR 2017, arXiv 1702.05464, eq. 9. Stage 1 is a ``source_only`` run; its
+    variables are this run's initial ones (``init_state(..., variables=...)``): the frozen source net, and the start of
+    the target's ``encoder`` and ``bottleneck``. There is no task loss: only its start ties the target encoder to the
+    classes, so it may drift, and early checkpoints may be better. It predicts source inputs as well, under the source
+    head. Give it no dropout: the source net runs without, and the discriminator would see it.
 
     Metrics: ``discriminator/loss/domain`` (half a mean over each domain, ln 2 at equilibrium),
     ``discriminator/adda/domain_accuracy``, ``encoder/loss/adda``; with "tllib" the same without prefixes.

@@ -90,10 +90,10 @@ def cdan(
     norm: bool = False,
     dropout: Rate = 0.0,
 ) -> Method:
-    """Task loss + λ · domain loss of the reversed product of features and predictions. Source: Long et al., NeurIPS
-    2018, arXiv 1705.10667, section 3. The discriminator sees ``p ⊗ f`` with the predictions p fixed: its reversed
-    gradient reaches the features, never the head. One-hot predictions make it one discriminator per class. Metrics:
-    ``loss/cdan``, ``cdan/domain_accuracy``, ``cdan/reversal``, as in :func:`dann`.
+    """Task loss + λ · domain loss of the reversed product of features and predictions. Source: Long, Cao, Wang, Jordan,
+    NeurIPS 2018, arXiv 1705.10667, section 3. The discriminator sees ``p ⊗ f`` with the predictions p fixed: its
+    reversed gradient reaches the features, never the head. One-hot predictions make it one discriminator per class.
+    Metrics: ``loss/cdan``, ``cdan/domain_accuracy``, ``cdan/reversal``, as in :func:`dann`.
 
     Args:
         weight: λ of the whole domain loss.
@@ -196,9 +196,10 @@ def confusion(
 ) -> Method:
     """Task loss + λ · confusion, the cross-entropy between a discriminator's output and a coin.
 
-    Source: Tzeng et al., ICCV 2015, arXiv 1510.02192, section 3.1. A step makes two updates: ``discriminator`` on the
-    domain loss of fixed features, then ``task`` with the discriminator fixed. Confusion is least, ln 2, at
-    indifference; reversal would send the encoder past it to swapped domains. The paper's soft labels are not included.
+    Source: Tzeng, Hoffman, Darrell, Saenko, ICCV 2015, arXiv 1510.02192, section 3.1. A step makes two updates:
+    ``discriminator`` on the domain loss of fixed features, then ``task`` with the discriminator fixed. Confusion is
+    least, ln 2, at indifference; reversal would send the encoder past it to swapped domains. The paper's soft labels
+    are not included.
 
     Metrics: ``discriminator/loss/domain`` and ``discriminator/confusion/domain_accuracy`` (ln 2 and 0.5 at
     equilibrium), ``task/loss/confusion`` (≥ ln 2).

@@ -19,10 +19,11 @@ from dalib.methods.view import Forward, Spec, View
 
 @checked
 def mcd(*, weight: Weight = 1.0, repeats: Count = 4, balance: NonNegative = 0.0) -> Method:
-    """Train two heads to disagree about the target, and an encoder to make them agree. Source: Saito et al., CVPR 2018,
-    arXiv 1712.02560, §3.2. A trains everything on the source's task loss of both heads. B trains the heads on the task
-    loss minus λ times their discrepancy on the target, the mean over examples and classes of |p₁ − p₂| (eq. 9). C
-    trains the encoder (with its bottleneck) on λ times the discrepancy. The mean of both heads' logits predicts.
+    """Train two heads to disagree about the target, and an encoder to make them agree. Source: Saito, Watanabe, Ushiku,
+    Harada, CVPR 2018, arXiv 1712.02560, §3.2. A trains everything on the source's task loss of both heads. B trains the
+    heads on the task loss minus λ times their discrepancy on the target, the mean over examples and classes of |p₁ −
+    p₂| (eq. 9). C trains the encoder (with its bottleneck) on λ times the discrepancy. The mean of both heads' logits
+    predicts.
     Metrics: ``A/loss/task``, ``A/accuracy/source``, ``B/loss/mcd``, ``C/loss/mcd`` (0 when the heads agree).
 
     Args:
@@ -114,10 +115,11 @@ def mdd_schedule(time: Any) -> Array:
 def mdd(
     *, weight: Weight = 1.0, margin: Positive = 4.0, reversal: Reversal = mdd_schedule, shift: NonNegative | None = None
 ) -> Method:
-    """Task loss − λ · margin disparity of a reversed adversarial head (Zhang et al., ICML 2019, arXiv 1904.05801, eq.
-    26–30). The adversary (group ``adversary``, of the head's form) learns to agree with the head's pseudo-labels on the
-    source, γ-fold, and to disagree on the target; the reversed gradient makes the encoder undo it. Pseudo-labels are
-    arg-maxima, so only the task loss trains the head. Metrics: ``loss/mdd`` (its negative, ≥ 0), ``mdd/reversal``.
+    """Task loss − λ · margin disparity of a reversed adversarial head (Zhang, Liu, Long, Jordan, ICML 2019, arXiv
+    1904.05801, eq. 26–30). The adversary (group ``adversary``, of the head's form) learns to agree with the head's
+    pseudo-labels on the source, γ-fold, and to disagree on the target; the reversed gradient makes the encoder undo it.
+    Pseudo-labels are arg-maxima, so only the task loss trains the head. Metrics: ``loss/mdd`` (its negative, ≥ 0),
+    ``mdd/reversal``.
 
     Args:
         weight: λ of the whole disparity, the adversary's learning included.

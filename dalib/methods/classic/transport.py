@@ -79,7 +79,7 @@ def group_lasso_plan(
     max_iterations: int = 100,
 ) -> Plan:
     """``min ⟨P, C⟩ + ε KL(P | a bᵀ) + η Σ_j Σ_c ‖P[I_c, j]‖₂``: a target example should take from few classes. ``I_c``
-    are the source rows of class c. Source: Courty et al., TPAMI 2017, arXiv 1507.00504.
+    are the source rows of class c. Source: Courty, Flamary, Tuia, Rakotomamonjy, TPAMI 2017, arXiv 1507.00504.
 
     Args:
         cost: ``[n, m]``.
@@ -162,7 +162,7 @@ def ot(*, plan: str = "group_lasso", entropy: float = 0.02, group: float = 0.1, 
     The target stays as it is. The cost is the squared Euclidean distance over ``cost_scale``; weights are uniform. A
     further source row moves as its nearest row of the fit does (its displacement is added); of equal rows the first
     counts. ``info`` has the plan's ``converged``, ``iterations`` and ``gap``. Equal features everywhere give cost 0 and
-    the uniform plan. Source: Courty et al., TPAMI 2017, arXiv 1507.00504.
+    the uniform plan. Source: Courty, Flamary, Tuia, Rakotomamonjy, TPAMI 2017, arXiv 1507.00504.
 
     Args:
         plan: ``"group_lasso"`` (entropy and class groups, with source labels), ``"sinkhorn"`` (entropy alone) or

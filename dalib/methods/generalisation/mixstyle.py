@@ -84,10 +84,10 @@ def mixstyle(
     sources: Count = 2,
 ) -> Method:
     """Domain generalisation: task loss of source rows with feature statistics mixed across domains inside the encoder
-    (Zhou et al., ICLR 2021, arXiv 2104.02008, section 2). It mixes the inputs of named modules; the paper mixes after
-    the first two stages of a ResNet (``layer2_0`` and ``layer3_0``). **Nets without any of these places** (vectors,
-    texts) are mixed once, at the encoder's features, with one mean and deviation a row: our extension, and a weak one.
-    Results depend on the order of rows. Metrics: ``loss/task`` (of mixed features), ``accuracy/source``.
+    (Zhou, Yang, Qiao, Xiang, ICLR 2021, arXiv 2104.02008, section 2). It mixes the inputs of named modules; the paper
+    mixes after the first two stages of a ResNet (``layer2_0`` and ``layer3_0``). **Nets without any of these places**
+    (vectors, texts) are mixed once, at the encoder's features, with one mean and deviation a row: our extension, and a
+    weak one. Results depend on the order of rows. Metrics: ``loss/task`` (of mixed features), ``accuracy/source``.
 
     Args:
         probability: with which a batch is mixed at each place.

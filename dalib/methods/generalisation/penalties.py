@@ -62,8 +62,8 @@ def irm(
     sources: Several = 2,
 ) -> Method:
     """Domain generalisation: mean task loss + λ · mean over domains of the squared gradient with respect to a scale of
-    the logits (IRMv1; Arjovsky et al., 2019, arXiv 1907.02893, section 3). Metrics: ``loss/irm``, the mean over domains
-    before weighting.
+    the logits (IRMv1; Arjovsky, Bottou, Gulrajani, Lopez-Paz, 2019, arXiv 1907.02893, section 3). Metrics:
+    ``loss/irm``, the mean over domains before weighting.
 
     Args:
         weight: λ. 100 after 500 steps of 1 is DomainBed's default; TLlib has 1. Published ones span five magnitudes.
@@ -108,8 +108,8 @@ def vrex(*, weight: Weight = 10.0, warmup_steps: NonNegative = 500, sources: Sev
 
 @checked
 def groupdro(*, rate: NonNegative = 0.01, sources: Several = 2) -> Method:
-    """Domain generalisation: task loss ``Σ_k q_k ℓ_k`` with ``q_k ← q_k e^{η ℓ_k} / Σ`` before every step (Sagawa et
-    al., ICLR 2020, arXiv 1911.08731, algorithm 1). Metrics: ``loss/task`` (weighted), ``accuracy/source``,
+    """Domain generalisation: task loss ``Σ_k q_k ℓ_k`` with ``q_k ← q_k e^{η ℓ_k} / Σ`` before every step (Sagawa, Koh,
+    Hashimoto, Liang, ICLR 2020, arXiv 1911.08731, algorithm 1). Metrics: ``loss/task`` (weighted), ``accuracy/source``,
     ``groupdro/worst``, ``groupdro/largest_weight`` (1/k to 1).
 
     Args:

@@ -56,9 +56,9 @@ def osbp(
     reversal: Reversal = 1.0,
 ) -> Method:
     """Open-set adaptation: the head pulls the target's unknown probability to t, the encoder pushes it away from t.
-    Source: Saito et al., ECCV 2018, arXiv 1804.10427, section 3. **The net has C + 1 outputs**, all in the task loss:
-    ``num_classes`` counts the unknown class, the last one; source labels are in [0, C), target examples of private
-    classes are evaluated as class C (:mod:`dalib.evaluate.scores`). Metrics: ``loss/osbp``,
+    Source: Saito, Yamamoto, Ushiku, Harada, ECCV 2018, arXiv 1804.10427, section 3. **The net has C + 1 outputs**, all
+    in the task loss: ``num_classes`` counts the unknown class, the last one; source labels are in [0, C), target
+    examples of private classes are evaluated as class C (:mod:`dalib.evaluate.scores`). Metrics: ``loss/osbp``,
     ``osbp/unknown_probability`` (mean over the target), ``osbp/unknown`` (share predicted so), ``osbp/reversal``.
 
     Args:

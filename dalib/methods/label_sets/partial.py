@@ -62,12 +62,12 @@ def pada(
     """Partial adaptation (target classes among the source's): γ of the label's class weights the task loss and the
     source half of DANN's loss.
 
-    γ is the mean prediction on the whole target training set, in evaluation mode. Source: Cao et al., ECCV 2018, arXiv
-    1808.04205, section 3: T = 1, γ over its largest entry, losses over the number of rows. The authors' code divides γ
-    by its mean: weights average 1 over the classes, up to C for a single one. TLlib has T = 0.1, the largest entry,
-    ``divide_by_weights`` and ``balance_target``; its γ is 1 in the first 500 steps, as here. Metrics: ``loss/task``
-    (weighted), ``accuracy/source``, ``loss/pada``, ``pada/domain_accuracy``, ``pada/reversal``, ``pada/kept_classes``
-    (Σγ).
+    γ is the mean prediction on the whole target training set, in evaluation mode. Source: Cao, Ma, Long, Wang, ECCV
+    2018, arXiv 1808.04205, section 3: T = 1, γ over its largest entry, losses over the number of rows. The authors'
+    code divides γ by its mean: weights average 1 over the classes, up to C for a single one. TLlib has T = 0.1, the
+    largest entry, ``divide_by_weights`` and ``balance_target``; its γ is 1 in the first 500 steps, as here. Metrics:
+    ``loss/task`` (weighted), ``accuracy/source``, ``loss/pada``, ``pada/domain_accuracy``, ``pada/reversal``,
+    ``pada/kept_classes`` (Σγ).
 
     Args:
         weight: λ of the weighted domain loss; the task loss stays weighted by γ at 0.
@@ -148,7 +148,8 @@ def iwan(
     norm: bool = False,
     dropout: Rate = 0.0,
 ) -> Method:
-    """Partial adaptation with importance-weighted adversaries (Zhang et al., CVPR 2018, arXiv 1803.09210, section 3).
+    """Partial adaptation with importance-weighted adversaries (Zhang, Ding, Li, Ogunbona, CVPR 2018, arXiv 1803.09210,
+    section 3).
 
     The loss is ``task + λ · (a · L_D0(w) + b · L_D + c · mean H(p_t))``; the target's classes are among the source's. D
     learns domains on fixed features; source rows that it takes for target get large weights ``w = (1 − D(f_s)) / mean``

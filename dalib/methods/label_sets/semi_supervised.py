@@ -18,8 +18,8 @@ SHOTS = 0x5407
 def mme(*, weight: Weight = 0.1, alternate: bool = False, sources: Count = 2) -> Method:
     """Semi-supervised adaptation: the head maximises the entropy of the unlabelled target, the encoder minimises it.
 
-    Source: Saito et al., ICCV 2019, arXiv 1904.06487, section 3. **The few labelled target examples (shots)** come as
-    the third stream ``batch.shots``, or as a source domain, interleaved half and half by
+    Source: Saito, Kim, Sclaroff, Darrell, Saenko, ICCV 2019, arXiv 1904.06487, section 3. **The few labelled target
+    examples (shots)** come as the third stream ``batch.shots``, or as a source domain, interleaved half and half by
     :func:`dalib.data.paired_stream`. The unlabelled target must not contain them. The paper's head takes features at
     unit length and divides by a temperature of 0.05, ``head="cosine"`` (:class:`dalib.encoders.classifier.CosineHead`),
     the default of ``dalib adapt``. With a linear head the encoder can lower the entropy by longer features alone.

@@ -54,11 +54,11 @@ def m3sda(
 ) -> Method:
     """Multi-source adaptation: moment matching, and MCD's three updates with two heads a source.
 
-    Source: Peng et al., ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for M³SDA-β. A trains everything
-    on the task loss of each source's two heads plus λ times the features' moment distance. B trains the heads on the
-    task loss minus μ times the two heads' discrepancy on the target. C trains the encoder on μ times the discrepancy.
-    The mean of all heads' probabilities predicts. Metrics: of A ``loss/task``, ``accuracy/source``, ``loss/m3sda``
-    (moment distance); of B and C ``loss/discrepancy``.
+    Source: Peng, Bai, Xia, Huang, Saenko, Wang, ICCV 2019, arXiv 1812.01754, eq. 1 for the distance, section 4 for
+    M³SDA-β. A trains everything on the task loss of each source's two heads plus λ times the features' moment distance.
+    B trains the heads on the task loss minus μ times the two heads' discrepancy on the target. C trains the encoder on
+    μ times the discrepancy. The mean of all heads' probabilities predicts. Metrics: of A ``loss/task``,
+    ``accuracy/source``, ``loss/m3sda`` (moment distance); of B and C ``loss/discrepancy``.
 
     Args:
         weight: λ of the moment distance; 0.5 is Dassl's.

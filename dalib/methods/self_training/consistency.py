@@ -103,9 +103,9 @@ def uda(
     weak: Augment = default_weak,
     strong: Augment = default_strong,
 ) -> Method:
-    """Task loss + λ · KL(sg p^weak ‖ p^strong) over certain rows (Xie et al., NeurIPS 2020, arXiv 1904.12848,
-    §2.2–2.3). It also serves semi-supervised learning. The defaults are TLlib's: T 0.85 on the strong view, mean over
-    the rows kept. The paper sharpens the weak view's prediction and divides by all rows: ``uda(form="paper",
+    """Task loss + λ · KL(sg p^weak ‖ p^strong) over certain rows (Xie, Dai, Hovy, Luong, Le, NeurIPS 2020, arXiv
+    1904.12848, §2.2–2.3). It also serves semi-supervised learning. The defaults are TLlib's: T 0.85 on the strong view,
+    mean over the rows kept. The paper sharpens the weak view's prediction and divides by all rows: ``uda(form="paper",
     temperature=0.4, threshold=0.8)``. Metrics: ``loss/uda`` (0 when no row is kept), ``uda/kept`` (share of the rows).
 
     Args:
@@ -140,10 +140,10 @@ def cc_loss(
     strong: Augment = default_strong,
 ) -> Method:
     """Task loss + λ · (‖M(sg weak) − M(strong)‖²_F / C · kept/n + μ · MCC(strong)): consistency of class confusion
-    matrices with MCC, as TLlib has it (Jin et al., ECCV 2020, arXiv 1912.03699 for M). TLlib runs all views in one pass
-    over the mixture. Here both are further passes, as in :func:`fixmatch`, and MCC is of the strong view, the one with
-    a gradient. Defaults are TLlib's: T 2.5, τ 0.95 (DomainNet 0.7). Metrics: ``loss/cc_loss`` (the consistency; 0 when
-    no row is kept), ``loss/mcc``, ``cc_loss/kept``.
+    matrices with MCC, as TLlib has it (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699 for M). TLlib runs all views
+    in one pass over the mixture. Here both are further passes, as in :func:`fixmatch`, and MCC is of the strong view,
+    the one with a gradient. Defaults are TLlib's: T 2.5, τ 0.95 (DomainNet 0.7). Metrics: ``loss/cc_loss`` (the
+    consistency; 0 when no row is kept), ``loss/mcc``, ``cc_loss/kept``.
 
     Args:
         weight: λ of both.

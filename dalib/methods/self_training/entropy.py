@@ -55,9 +55,9 @@ def im(*, weight: Weight = 1.0, diversity: NonNegative = 1.0) -> Method:
 
 @checked
 def mcc(*, weight: Weight = 1.0, temperature: Positive = 2.5, epsilon: NonNegative = 0.0) -> Method:
-    """Task loss + λ · MCC(g_t) (Jin et al., ECCV 2020, arXiv 1912.03699, eqs. 3 to 8), for closed, partial and
-    several-source adaptation. The weight ``1 + e^{−H(p)}`` of a row has no gradient. Metrics: ``loss/mcc``, from 0 to
-    (C − 1)/C. A class without any mass counts as wholly confused, 1/C: the limit.
+    """Task loss + λ · MCC(g_t) (Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699, eqs. 3 to 8), for closed, partial
+    and several-source adaptation. The weight ``1 + e^{−H(p)}`` of a row has no gradient. Metrics: ``loss/mcc``, from 0
+    to (C − 1)/C. A class without any mass counts as wholly confused, 1/C: the limit.
 
     Args:
         weight: λ; 10 for DomainNet.
@@ -82,8 +82,8 @@ SCALES = {
 
 @checked
 def bnm(*, weight: Weight = 1.0, fast: bool = False, scale: Annotated[str, OneOf(SCALES)] = "rows") -> Method:
-    """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui et al., CVPR 2020, arXiv 2003.12237, eq. 11), also for open sets and
-    few labels.
+    """Task loss − λ · ‖softmax(g_t)‖_* / n (Cui, Wang, Zhuo, Li, Huang, Tian, CVPR 2020, arXiv 2003.12237, eq. 11),
+    also for open sets and few labels.
 
     A large nuclear norm means certain and diverse predictions. Its gradient U Vᵀ is finite also at singular values of
     0. Metrics: ``loss/bnm``, negative, at least −√(min(n, C) / n) with "rows".
@@ -104,8 +104,8 @@ def bnm(*, weight: Weight = 1.0, fast: bool = False, scale: Annotated[str, OneOf
 
 @checked
 def afn(*, weight: Weight = 0.05, step: NonNegative = 1.0, entropy: NonNegative = 0.0) -> Method:
-    """Task loss + λ · Σ over both domains of mean (‖f‖ − sg(‖f‖ + Δ))² + γ · mean H(p_t) (Xu et al., ICCV 2019, arXiv
-    1811.07456, eqs. 6 and 7), for closed and partial sets. The norm term is always 2Δ²; only its gradient means
+    """Task loss + λ · Σ over both domains of mean (‖f‖ − sg(‖f‖ + Δ))² + γ · mean H(p_t) (Xu, Li, Yang, Lin, ICCV 2019,
+    arXiv 1811.07456, eqs. 6 and 7), for closed and partial sets. The norm term is always 2Δ²; only its gradient means
     anything, so look at the norms. A row of zeros gets none. Each domain is normalised by its own batch, as in the
     authors' code and TLlib. Their bottleneck, 1000 wide with a dropout that keeps the norm, belongs to the net.
     Metrics: ``loss/afn`` (2Δ²), ``afn/norm_source``, ``afn/norm_target``, ``afn/entropy``.

@@ -59,8 +59,8 @@ def virtual_adversarial_loss(
 
 @checked
 def vat(*, weight: Weight = 1.0, source: Weight = 0.0, radius: NonNegative = 3.5, iterations: Count = 1) -> Method:
-    """Task loss + λ · VAT(target) + λ_s · VAT(source) (Miyato et al., TPAMI 2018, arXiv 1704.03976, eqs. 5 to 8), a
-    part of VADA.
+    """Task loss + λ · VAT(target) + λ_s · VAT(source) (Miyato, Maeda, Koyama, Ishii, TPAMI 2018, arXiv 1704.03976, eqs.
+    5 to 8), a part of VADA.
 
     It also serves semi-supervised learning. Integers (tokens) cannot be moved a little: for them the features are
     perturbed, before the head. Passes are in training mode with one dropout mask for all and leave the running
@@ -120,10 +120,10 @@ def vada(
     radius: NonNegative = 3.5,
     hidden: Widths = (100,),
 ) -> Method:
-    """Task loss + λ_d · DANN + λ_s · VAT(source) + λ_t · (VAT(target) + mean H(p_t)) (Shu et al., ICLR 2018, arXiv
-    1802.08735, eq. 9). A sum of :func:`dann`, :func:`vat` and :func:`entmin`, with their metrics and weights of their
-    own. The authors train the discriminator by an update of its own; here a reversal by λ_d gives the same gradients in
-    one.
+    """Task loss + λ_d · DANN + λ_s · VAT(source) + λ_t · (VAT(target) + mean H(p_t)) (Shu, Bui, Narui, Ermon, ICLR
+    2018, arXiv 1802.08735, eq. 9). A sum of :func:`dann`, :func:`vat` and :func:`entmin`, with their metrics and
+    weights of their own. The authors train the discriminator by an update of its own; here a reversal by λ_d gives the
+    same gradients in one.
 
     Args:
         adversarial: λ_d, on the features' path only.

@@ -134,9 +134,9 @@ def shot(
 @checked
 def adabn() -> Method:
     """Source-only training; before an evaluation the batch statistics are recomputed over the whole unlabelled target
-    training set (Li et al., 2016, arXiv 1603.04779, algorithm 1). Source examples go on being normalised by the
-    source's statistics, and training continues from those before the evaluation. A net without BatchNorm raises an
-    InputError from ``init``."""
+    training set (Li, Wang, Shi, Liu, Hou, 2016, arXiv 1603.04779, algorithm 1). Source examples go on being normalised
+    by the source's statistics, and training continues from those before the evaluation. A net without BatchNorm raises
+    an InputError from ``init``."""
 
     def init(key: Array, spec: Spec) -> tuple[Params, PyTree]:
         del key

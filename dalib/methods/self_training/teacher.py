@@ -117,7 +117,8 @@ def adamatch(
     strong: Augment = default_strong,
 ) -> Method:
     """Source CE on weak and strong view (their mean) + μ · mean over all target rows of 1[max q > c_τ] · CE(g^strong,
-    argmax q) (Berthelot et al., ICLR 2022, arXiv 2106.04732, §3). Also semi-supervised, and for several sources.
+    argmax q) (Berthelot, Roelofs, Sohn, Carlini, Kurakin, ICLR 2022, arXiv 2106.04732, §3). Also semi-supervised, and
+    for several sources.
 
     There is no ``weight``: the source in two views is not the plain task loss even without the target term. The paper
     also takes three target rows for a source row, SGD at 0.03 with cosine decay and averaged weights at evaluation.

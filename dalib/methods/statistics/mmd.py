@@ -20,10 +20,10 @@ Estimator = Annotated[str, OneOf(ESTIMATORS)]
 
 @checked
 def ddc(*, weight: Weight = 0.25) -> Method:
-    """Task loss + λ · ‖mean of source features − mean of target features‖² (Tzeng et al., arXiv 1412.3474, 2014, eqs. 1
-    and 2, here squared). It matches only means; the scale grows with the square of the features. The paper aligns an
-    adaptation layer of 256 units after the encoder: the classifier's bottleneck. Metrics: ``loss/ddc`` before
-    weighting.
+    """Task loss + λ · ‖mean of source features − mean of target features‖² (Tzeng, Hoffman, Zhang, Saenko, Darrell,
+    arXiv 1412.3474, 2014, eqs. 1 and 2, here squared). It matches only means; the scale grows with the square of the
+    features. The paper aligns an adaptation layer of 256 units after the encoder: the classifier's bottleneck. Metrics:
+    ``loss/ddc`` before weighting.
 
     Args:
         weight: λ; the paper's is 0.25.
@@ -36,8 +36,8 @@ def ddc(*, weight: Weight = 0.25) -> Method:
 
 @checked
 def dan(*, weight: Weight = 1.0, estimator: Estimator = "unbiased") -> Method:
-    """Task loss + λ · MK-MMD² of the features (Long et al., ICML 2015, arXiv 1502.02791, eq. 4). Five Gaussian kernels
-    around the mean squared distance have equal weights; the paper learns them.
+    """Task loss + λ · MK-MMD² of the features (Long, Cao, Wang, Jordan, ICML 2015, arXiv 1502.02791, eq. 4). Five
+    Gaussian kernels around the mean squared distance have equal weights; the paper learns them.
 
     Args:
         weight: λ.
@@ -51,9 +51,9 @@ def dan(*, weight: Weight = 1.0, estimator: Estimator = "unbiased") -> Method:
 
 @checked
 def jan(*, weight: Weight = 1.0, adversarial: bool = False, estimator: Estimator = "unbiased") -> Method:
-    """Task loss + λ · joint MMD² of features and softmax outputs (Long et al., ICML 2017, arXiv 1605.06636, eq. 9).
-    Five adaptive kernels on the features are multiplied by one of fixed width on the predictions; through these the
-    gradient reaches the head. Equal rows give a constant. Metrics: ``loss/jan`` before weighting.
+    """Task loss + λ · joint MMD² of features and softmax outputs (Long, Zhu, Wang, Jordan, ICML 2017, arXiv 1605.06636,
+    eq. 9). Five adaptive kernels on the features are multiplied by one of fixed width on the predictions; through these
+    the gradient reaches the head. Equal rows give a constant. Metrics: ``loss/jan`` before weighting.
 
     Args:
         weight: λ.
@@ -93,9 +93,10 @@ def jan(*, weight: Weight = 1.0, adversarial: bool = False, estimator: Estimator
 
 @checked
 def dsan(*, weight: Weight = 0.5, ramp: Reversal = dann_schedule) -> Method:
-    """Task loss + λ · ramp(progress) · local MMD² of features (Zhu et al., TNNLS 2020, arXiv 2106.09388, eqs. 6 to 8).
-    Source rows count for their labels, target rows for each class by its predicted probability, without gradient. A
-    batch in which no class has both gives 0. Metrics: ``loss/dsan``, before weight and ramp.
+    """Task loss + λ · ramp(progress) · local MMD² of features (Zhu, Zhuang, Wang, Ke, Chen, Bian, Xiong, He, TNNLS
+    2020, arXiv 2106.09388, eqs. 6 to 8). Source rows count for their labels, target rows for each class by its
+    predicted probability, without gradient. A batch in which no class has both gives 0. Metrics: ``loss/dsan``, before
+    weight and ramp.
 
     Args:
         weight: λ; the authors' is 0.5.

@@ -33,10 +33,11 @@ def deep_coral(*, weight: Weight = 1.0, layer: Layer = "logits", mean_term: bool
 
 @checked
 def log_coral(*, weight: Weight = 1.0, layer: Layer = "features", epsilon: Positive = 1e-2) -> Method:
-    """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang et al., ICCV-W 2017, arXiv 1707.09842; Morerio,
-    Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4). It sees relative differences of variances, small directions
-    included, and costs two eigendecompositions of ``[d, d]``: d up to some hundreds. Metrics: ``loss/log_coral`` before
-    weighting; 0 with gradient 0 for two constant samples. A batch of one row raises an InputError.
+    """Task loss + λ · ‖log(C_s + εI) − log(C_t + εI)‖²_F / 4d² (Wang, Li, Dai, Van Gool, ICCV-W 2017, arXiv 1707.09842;
+    Morerio, Cavazza, Murino, ICLR 2018, arXiv 1711.10288, eq. 4). It sees relative differences of variances, small
+    directions included, and costs two eigendecompositions of ``[d, d]``: d up to some hundreds. Metrics:
+    ``loss/log_coral`` before weighting; 0 with gradient 0 for two constant samples. A batch of one row raises an
+    InputError.
 
     Args:
         weight: λ; Morerio et al. choose it by the smallest entropy of the target predictions, which
@@ -68,10 +69,10 @@ def cmd(
     squash: Annotated[str, OneOf(SQUASHES)] = "sigmoid",
     interval: tuple[float, float] = (0.0, 1.0),
 ) -> Method:
-    """Task loss + λ · central moment discrepancy of the features (Zellinger et al., ICLR 2017, arXiv 1702.08811,
-    definition 2), for classification and regression. The moments are of features in [a, b], as after the paper's
-    sigmoid layer. dalib's encoders end in ReLU, so this term alone sees a sigmoid of them. Metrics: ``loss/cmd`` before
-    weighting; 0 with gradient 0 at equal moments.
+    """Task loss + λ · central moment discrepancy of the features (Zellinger, Grubinger, Lughofer, Natschläger,
+    Saminger-Platz, ICLR 2017, arXiv 1702.08811, definition 2), for classification and regression. The moments are of
+    features in [a, b], as after the paper's sigmoid layer. dalib's encoders end in ReLU, so this term alone sees a
+    sigmoid of them. Metrics: ``loss/cmd`` before weighting; 0 with gradient 0 at equal moments.
 
     Args:
         weight: λ.
@@ -97,8 +98,8 @@ def homm(
     threshold: Share = 0.9,
     centre_rate: Share = 0.5,
 ) -> Method:
-    """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of centred features (Chen et al., AAAI 2020, arXiv 1912.11976, eqs. 4,
-    9).
+    """Task loss + λ · ‖E s^{⊗p} − E t^{⊗p}‖²/d^p of centred features (Chen, Fu, Chen, Jin, Cheng, Jin, Hua, AAAI 2020,
+    arXiv 1912.11976, eqs. 4, 9).
 
     A polynomial kernel gives all d^p moments; the authors' code samples them from order 4 up. Means are not matched, as
     each sample is centred at its own. Features should be bounded and of both signs: the authors warn against ReLU in

@@ -62,10 +62,10 @@ def dare_gram(
 
 @checked
 def dd(*, weight: Weight = 1.0, margin: Positive = 1.0, reversal: Reversal = mdd_schedule) -> Method:
-    """Task loss − λ · (mean|a_t − g_t| − γ · mean|a_s − g_s|) of an adversarial head a after gradient reversal (Zhang
-    et al., ICML 2019, arXiv 1904.05801, section 3, with the absolute error as disparity). The head's outputs g ``[n,
-    k]`` are the predictions of :func:`dalib.tasks.regression`, fixed here: only the task loss trains the head. Metrics:
-    ``loss/dd``, minus the disparity (of either sign), ``dd/reversal``.
+    """Task loss − λ · (mean|a_t − g_t| − γ · mean|a_s − g_s|) of an adversarial head a after gradient reversal (Zhang,
+    Liu, Long, Jordan, ICML 2019, arXiv 1904.05801, section 3, with the absolute error as disparity). The head's outputs
+    g ``[n, k]`` are the predictions of :func:`dalib.tasks.regression`, fixed here: only the task loss trains the head.
+    Metrics: ``loss/dd``, minus the disparity (of either sign), ``dd/reversal``.
 
     Args:
         weight: λ of the whole disparity.

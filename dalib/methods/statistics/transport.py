@@ -13,8 +13,9 @@ from dalib.methods.view import View
 
 @checked
 def swd(*, weight: Weight = 1.0, num_directions: Count = 128, heads: bool = False, repeats: Count = 4) -> Method:
-    """Sliced Wasserstein discrepancy, squared, over fresh random directions a step (Lee et al., CVPR 2019, arXiv
-    1903.04064, eq. 4). The default adds λ · distance between the domains' features to the task loss, in one update.
+    """Sliced Wasserstein discrepancy, squared, over fresh random directions a step (Lee, Batra, Baig, Ulbricht, CVPR
+    2019, arXiv 1903.04064, eq. 4). The default adds λ · distance between the domains' features to the task loss, in one
+    update.
     Metrics: ``loss/swd`` before weighting (with ``heads``: ``B/loss/swd``, ``C/loss/swd``, as :func:`mcd`); 0 for equal
     samples in any order.
 
@@ -48,10 +49,10 @@ def deepjdot(
     max_iterations: Count = 200,
 ) -> Method:
     """Task loss + λ · Σ_ij γ_ij (α ‖f_i − f_j‖² + λ_t · task loss(y_i, g_j)), with γ the transport plan of these costs
-    over the batch, held fixed (Damodaran et al., ECCV 2018, arXiv 1803.10081, section 3). It serves regression as well:
-    the label cost is the task's loss. Both costs train the encoder, the second the head. A batch's plan couples classes
-    that one side lacks: use large batches (the paper's 500) with the source balanced over classes. Metrics:
-    ``loss/deepjdot`` before λ; at equal rows a finite cost from the labels only.
+    over the batch, held fixed (Damodaran, Kellenberger, Flamary, Tuia, Courty, ECCV 2018, arXiv 1803.10081, section 3).
+    It serves regression as well: the label cost is the task's loss. Both costs train the encoder, the second the head.
+    A batch's plan couples classes that one side lacks: use large batches (the paper's 500) with the source balanced
+    over classes. Metrics: ``loss/deepjdot`` before λ; at equal rows a finite cost from the labels only.
 
     Args:
         weight: λ of the whole transport cost.

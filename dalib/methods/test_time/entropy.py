@@ -52,10 +52,10 @@ def tent(
     skip: Patterns = (),
     collapse_share: Share = 0.9,
 ) -> TestTime:
-    """Per batch a step on mean H(p) of scale and bias; statistics are its own (Wang et al., ICLR 2021, arXiv
-    2006.10726, §3). The step returns the outputs before the batch's (last) update: one pass, as the authors do it.
-    Small batches and batches of one class make it collapse; see ``collapsed``. It also adapts LayerNorm and GroupNorm,
-    less well; ``init`` refuses a net without any.
+    """Per batch a step on mean H(p) of scale and bias; statistics are its own (Wang, Shelhamer, Liu, Olshausen,
+    Darrell, ICLR 2021, arXiv 2006.10726, §3). The step returns the outputs before the batch's (last) update: one pass,
+    as the authors do it. Small batches and batches of one class make it collapse; see ``collapsed``. It also adapts
+    LayerNorm and GroupNorm, less well; ``init`` refuses a net without any.
 
     Args:
         apply: see :mod:`dalib.methods.test_time.interface`.
