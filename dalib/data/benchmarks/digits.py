@@ -1,6 +1,6 @@
 """Digits: MNIST, USPS, SVHN, SynDigits from their published files, MNIST-M made from MNIST and photographs.
 
-The domains are optional, each in its own files; what is asked for by name must be there.
+Every domain is optional, in its own files, but one that is asked for by name must be there.
 """
 
 import zipfile
@@ -46,7 +46,7 @@ BROKEN = (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFil
 
 
 def read_digits(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """The domains that have files there."""
+    """Read the domains that have files there."""
     reading = Reading({}, [])
     for name in domains:
         try:
@@ -66,7 +66,7 @@ def read_digits(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Readi
 
 
 def blend(digits: np.ndarray, photographs: list[np.ndarray], *, seed: tuple[int, ...]) -> np.ndarray:
-    """MNIST-M's recipe: in every pixel and colour |crop − digit|, the crop a random square of a random photograph.
+    """Blend by MNIST-M's recipe: |crop − digit| in every pixel and colour; the crop is a random square of a photograph.
 
     Args:
         digits: uint8 ``[n, 28, 28]``.
@@ -95,7 +95,7 @@ def blend(digits: np.ndarray, photographs: list[np.ndarray], *, seed: tuple[int,
 
 
 def _made(data_dir: Path) -> dict[str, Pair]:
-    """MNIST-M of all MNIST digits; every fifth photograph (in the order of names) is kept for the test images."""
+    """Make MNIST-M of all MNIST digits; every fifth photograph (in the order of names) is kept for the test images."""
     folder = next((data_dir / place for place in PHOTOGRAPHS if (data_dir / place).is_dir()), None)
     mnist = _stored(data_dir, "mnist")
     if folder is None or not mnist:
@@ -115,7 +115,7 @@ def _made(data_dir: Path) -> dict[str, Pair]:
 
 
 def _stored(data_dir: Path, name: str) -> dict[str, Pair]:
-    """The first published form of a domain that is there, by split; empty if there is none."""
+    """Read the first published form of a domain that is there, by split; empty if there is none."""
     for place in PLACES[name]:
         folder = data_dir / place
         if folder.is_dir():
@@ -130,7 +130,7 @@ def _first(folder: Path, *names: str) -> Path | None:
 
 
 def _both(train: Path | None, test: Path | None, reader: Callable[[Path], Pair]) -> dict[str, Pair]:
-    """Both files, or nothing; one without the other is a fault."""
+    """Read both files, or nothing; one without the other is a fault."""
     if train is None and test is None:
         return {}
     if train is None or test is None:
@@ -213,9 +213,10 @@ NAME = "mnist_m"
 
 
 def read_release(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """The published train and test parts."""
+    """Read the published train and test parts."""
     del domains
     reading = Reading({}, [])
+    # The archive may have been unpacked into a folder of its name or into the data directory itself.
     root = next((place for place in (data_dir / NAME, data_dir) if (place / f"{NAME}_train").is_dir()), None)
     if root is None:
         reading.faults.append(f"{NAME}: no folder {NAME}_train in {data_dir} or {data_dir / NAME}")
