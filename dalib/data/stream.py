@@ -244,8 +244,9 @@ class RowStream(NamedTuple):
     shots_order: EndlessOrder | None = None
 
     def __call__(self, start: int, stop: int) -> tuple[np.ndarray, ...]:
-        """Return the rows of the steps ``start``, …, ``stop`` − 1, int32: ``[steps, n]`` of the source, ``[steps, m]`` of
-        the target and, where there are shots, ``[steps, s]`` of these."""
+        """Return the rows of the steps ``start``, …, ``stop`` − 1, int32.
+
+        They are ``[steps, n]`` of the source, ``[steps, m]`` of the target and ``[steps, s]`` of shots, if any."""
         return tuple(_rows(order, start, stop) for order in self if order is not None)
 
 

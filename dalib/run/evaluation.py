@@ -234,7 +234,7 @@ class Evaluation:
 
 
 def regression_metrics(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Compute mean absolute error, root mean squared error and R² of ``[n, k]`` predicted; labels ``[n]`` or ``[n, k]``."""
+    """Compute mean absolute error, root mean squared error and R² of predictions ``[n, k]``; labels may be ``[n]``."""
     predicted = np.asarray(predicted, np.float64)
     labels = np.asarray(labels, np.float64).reshape(predicted.shape)
     # Errors and deviations do not change with the origin; near it float32 sums lose nothing.

@@ -47,7 +47,7 @@ def domain_folder(tree: Tree, root: Path, domain: str) -> Path | None:
 
 
 def domain_folders(tree: Tree, root: Path, domains: tuple[str, ...], reading: Reading) -> Iterator[tuple[str, Path]]:
-    """Yield each domain with its folder; add a fault to ``reading`` for one without, or a single one for all of them."""
+    """Yield each domain with its folder; add a fault to ``reading`` for one without, or a single one for all."""
     if len(domains) > 1 and not any(domain_folder(tree, root, name) for name in domains):
         inside = [name for name in names_in(root) if not why_passed(root / name)]
         holds = ", ".join(inside[:SHOWN]) + (", …" if len(inside) > SHOWN else "")

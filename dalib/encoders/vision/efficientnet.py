@@ -59,7 +59,7 @@ class EfficientNet(StagedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, d]``."""
+        """Map images ``[n, h, w, c]`` to features ``[n, d]``."""
         shared: dict[str, Any] = {"bn_momentum": self.bn_momentum, "conv": self.conv, "dtype": self.dtype}
         fixed = {0, len(self.stages) - 1} if self.lite else set()
         return self.run(
@@ -119,13 +119,13 @@ LITE = (
     *linear("_fc", "head"),
 )
 LITE_BLOCKS = {16: (1, 2, 2, 3, 3, 4, 1), 21: (1, 3, 3, 4, 4, 5, 1)}
-"""Blocks of each stage by the number of all blocks."""
+"""Blocks of each stage, by the number of all blocks."""
 
 
 def by_stage(arrays: Arrays) -> Arrays:
-    """Renames the blocks, numbered through the net there, by stage and place in it: ``_blocks.2.`` → ``_blocks.2_1.``.
+    """Rename the blocks, numbered through the net there, by stage and place in it: ``_blocks.2.`` → ``_blocks.2_1.``.
 
-    The number of all blocks decides how many each stage has.
+    The number of all blocks decides the number in each stage.
 
     Raises:
         InputError: where that number is of no Lite variant.
