@@ -66,6 +66,7 @@ def mnist_frame(digits: np.ndarray, geometry: str = "centred") -> np.ndarray:
     if geometry == "stretched":
         return large
     frames = np.zeros((len(large), FRAME, FRAME), np.uint8)
+    # The box is placed by the centre of mass, or in the middle of the frame, as the geometry asks.
     for frame, digit in zip(frames, large, strict=True):
         top = left = (FRAME - BOX) // 2
         if geometry == "centred":
@@ -176,6 +177,7 @@ def _domain(
         raise input_error("channels", got=repr(channels), expected="1 or 3")
     x = np.stack([resized(image, size) for image in images]).astype(np.float32) / np.float32(255)
     x = x if x.ndim == 4 else x[..., None]
+    # Grey by luma or repeated: never by dropping a channel.
     if channels < x.shape[3]:
         x = (x @ np.asarray(LUMA, np.float32))[..., None]
     elif channels > x.shape[3]:
@@ -210,6 +212,7 @@ def _patches(photographs: tuple[tuple[str, str], ...], n: int, rng: np.random.Ge
     patches = np.empty((n, FRAME, FRAME, 3), np.int16)
     for i in range(n):
         image = images[rng.integers(len(images))]
+        # Log-uniform, so that every scale of photograph is as likely.
         side = round(float(np.exp(rng.uniform(np.log(FRAME), np.log(LARGEST_CROP)))))
         left, top = int(rng.integers(image.width - side + 1)), int(rng.integers(image.height - side + 1))
         piece = image.resize((FRAME, FRAME), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
@@ -240,6 +243,7 @@ def _table(file: Path, *, columns: int, rows: int) -> np.ndarray:
     ends = np.flatnonzero(digit[:-1] & ~digit[1:])
     total = np.zeros(len(ends), np.int32)
     present = np.ones(len(ends), bool)
+    # Read without a parser of text: the ones, tens and hundreds of all numbers at once.
     for back, power in enumerate((1, 10, 100)):
         present &= digit[ends - back] & (ends >= back)
         total += np.where(present, power * (text[ends - back] - np.int32(ord("0"))), 0)

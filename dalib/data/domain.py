@@ -194,6 +194,7 @@ def stratified_holdout(labels: np.ndarray, fraction: float, *, seed: int) -> tup
         raise input_error("holdout", got=fraction, expected="a share in (0, 1), for example 0.2")
     check_seed(seed)
     held = []
+    # Class by class with a seed of its own, so that a class more leaves the division of the others as it was.
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:

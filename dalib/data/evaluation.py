@@ -74,6 +74,7 @@ def evaluation_batches(
 
     def batch(step: int) -> EvaluationBatch:
         inputs, labels, mask = rows_of(step)
+        # A missing label would silently count as a wrong answer.
         if unlabelled(labels).any():
             raise input_error(
                 "domain",

@@ -92,6 +92,7 @@ def read(
     inputs, labels = split.__getitems__(rows)  # type: ignore[arg-type]
     if transform is not None:
         inputs = [transform(example, rng(i)) for i, example in enumerate(inputs)]
+    # A list of arrays that agree in shape is stacked; one compiled step has one shape.
     if not isinstance(inputs, np.ndarray):
         shapes = sorted({np.shape(example) for example in inputs})
         if len(shapes) > 1:

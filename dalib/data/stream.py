@@ -73,6 +73,7 @@ class PairedStream:
         stop = 2**62 if stop is None else stop
         if threads == 0:
             return (self[step] for step in range(start, stop))
+        # Imported late: arrays in memory need no reading ahead, and grain takes long to import.
         import grain
 
         steps = grain.MapDataset.range(start, max(stop, start)).map(self.__getitem__)
@@ -282,6 +283,7 @@ def stream_rows(
     if shots_size is not None:
         shots_batch = min(batch_size, shots_size) if shots_batch_size is None else shots_batch_size
         streams.append(("shots_batch_size", shots_batch, shots_size, SHOTS))
+    # Checked here as by the full stream, which draws the same orders.
     for argument, batch, size, _ in streams:
         if not 1 <= batch <= size:
             raise input_error(argument, got=batch, expected=f"between 1 and {size}, the number of examples")

@@ -106,6 +106,7 @@ def encode(
         _check_characters("texts", row, text)
     _truncate(tokenizer.backend, tokenizer, max_length)
     rows = [encoding.ids for encoding in _run(tokenizer.backend, "texts", list(texts))]
+    # A text without tokens would have no position that a net may look at.
     for row, ids in enumerate(rows):
         if not ids:
             raise input_error(
@@ -260,6 +261,7 @@ def pad_waveforms(waveforms: Sequence[Any], samples: int, *, standardize: bool =
             )
         scale = float(np.iinfo(x.dtype).max) if np.issubdtype(x.dtype, np.integer) else 1.0
         x = x[:samples].astype(np.float64) / scale
+        # Before padding, so that the zeros at the end change neither mean nor variance.
         if standardize:
             x = (x - x.mean()) / np.sqrt(x.var() + 1e-7)
         out[i, : len(x)] = x

@@ -124,6 +124,7 @@ def read_svmlight(file: Path) -> tuple[np.ndarray, np.ndarray]:
     if not lines:
         raise ValueError(f"{file} without any line")
     x, y = np.zeros((len(lines), FEATURES), np.uint8), np.zeros(len(lines), np.int32)
+    # Row by row, so that a fault names its line; the arrays are made once for all of them.
     for row, line in enumerate(lines):
         label, *pairs = line.split()
         try:

@@ -42,6 +42,7 @@ def read_bio(file: Path, types: tuple[str, ...]) -> tuple[TaggedSentences, list[
     index = {tag: i for i, tag in enumerate(tag_names(types))}
     sentences: list[tuple[list[str], list[int]]] = [([], [])]
     faults = []
+    # An empty line ends a sentence; several in a row end only one.
     for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             if sentences[-1][0]:

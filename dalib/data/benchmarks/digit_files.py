@@ -33,6 +33,7 @@ def read_idx(path: Path) -> np.ndarray:
     rank = data[3]
     if len(data) < 4 + 4 * rank:
         raise ValueError(f"{path} ends within its header")
+    # The header says how many bytes there must be: a file that was cut short is found here.
     shape = struct.unpack(f">{rank}I", data[4 : 4 + 4 * rank])
     body = np.frombuffer(data, np.uint8, offset=4 + 4 * rank)
     if body.size != int(np.prod(shape, dtype=np.int64)):

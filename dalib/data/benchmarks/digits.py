@@ -57,6 +57,7 @@ def read_digits(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Readi
         if not splits:
             continue
         classes = facts.classes[name]
+        # Checked for every published form alike, since some of them count digits from 1.
         bad = [split for split, (_, y) in splits.items() if len(y) == 0 or y.min() < 0 or y.max() >= len(classes)]
         reading.faults.extend(f"{name}, {split}: no images, or labels outside 0 to 9" for split in bad)
         if not bad:
@@ -103,6 +104,7 @@ def _made(data_dir: Path) -> dict[str, Pair]:
     paths = sorted(folder.glob("*.jpg"))
     if len(paths) < TEST_SHARE:
         raise ValueError(f"{len(paths)} photographs in {folder}, expected the 200 of BSDS500's training part")
+    # Test images get photographs that no training image was blended with.
     photographs = [read_image(path) for path in paths]
     parts = {
         "train": [image for i, image in enumerate(photographs) if i % TEST_SHARE],
@@ -148,6 +150,7 @@ def _archive(name: str) -> Callable[[Path], dict[str, Pair]]:
 
 def _mnist_idx(folder: Path) -> dict[str, Pair]:
     found: dict[str, Pair] = {}
+    # Published copies differ in a dash or a dot in the name, and in compression.
     for split, stem in (("train", "train"), ("test", "t10k")):
         x, y = (
             _first(folder, *(f"{stem}-{kind}{mark}ubyte{end}" for mark in "-." for end in ("", ".gz")))

@@ -74,6 +74,7 @@ def _recordings(folder: Path, faults: list[str]) -> list[Clip]:
         except (wave.Error, EOFError, OSError) as error:
             faults.append(f"{path}: {error}")
             continue
+        # Other rates or channels would be other recordings; a header that promises more samples shows a cut file.
         if data is None or not len(data) or len(data) != frames:
             faults.append(f"{path}: channels, bytes, rate {form} with {frames} samples, expected (1, 2, {RATE}), whole")
             continue

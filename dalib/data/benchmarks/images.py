@@ -48,6 +48,7 @@ def domain_folder(tree: Tree, root: Path, domain: str) -> Path | None:
 
 def domain_folders(tree: Tree, root: Path, domains: tuple[str, ...], reading: Reading) -> Iterator[tuple[str, Path]]:
     """Yield each domain with its folder; add a fault to ``reading`` for one without, or a single one for all."""
+    # A wrong root misses all domains: one fault says so, with the names that are there.
     if len(domains) > 1 and not any(domain_folder(tree, root, name) for name in domains):
         inside = [name for name in names_in(root) if not why_passed(root / name)]
         holds = ", ".join(inside[:SHOWN]) + (", …" if len(inside) > SHOWN else "")
@@ -173,6 +174,7 @@ def undecodable(paths: Iterable[Path]) -> list[tuple[Path, str]]:
     def reason(path: Path) -> str:
         try:
             with Image.open(path) as image:
+                # The smallest scale that the decoder offers still reads every byte of a JPEG.
                 image.draft(None, (1, 1))
                 image.load()
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -124,6 +124,7 @@ def _arrays(data_dir: Path, name: str) -> tuple[np.ndarray, np.ndarray] | None:
             names = (f"surf_{name}_x", f"surf_{name}_y")
             arrays, _ = npz.read_npz(str(archive), archive, names)
             return arrays[names[0]], arrays[names[1]].astype(np.int64)
+        # MATLAB's labels count from 1.
         table = data_dir / place / f"{MAT_NAMES[name]}_SURF_L10.mat"
         if table.is_file():
             found = npz.read_mat(str(table), table)

@@ -153,6 +153,7 @@ def _real(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]
     if y.ndim not in (1, 2) or len(y) != x.shape[0] or y.size == 0:
         expected = f"shape ({x.shape[0]},) or ({x.shape[0]}, k)"
         raise input_error(f"labels of {where}", got=f"shape {y.shape} for inputs {x.shape}", expected=expected)
+    # Integers are refused: they may be classes that somebody forgot to name.
     if y.dtype.kind != "f":
         todo = "labels.astype('float32'), or name the classes"
         raise input_error(f"labels of {where}", got=f"dtype {y.dtype}", expected="real numbers", todo=todo)

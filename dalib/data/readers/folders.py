@@ -80,6 +80,7 @@ def read_folder(
         got = f"{holdout} with splits {', '.join(found.files)}"
         raise input_error("holdout", got=got, expected="either holdout or split folders")
     sources = {split: _source(root, files, found.class_names, mode) for split, files in found.files.items()}
+    # Held out by class, with the same division for the same seed.
     if holdout is not None:
         whole = sources["train"]
         parts = stratified_holdout(whole.labels, holdout, seed=seed)

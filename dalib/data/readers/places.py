@@ -76,6 +76,7 @@ def place_of(argument: str, text: str) -> Place:
     name, equal, path = text.partition("=")
     if not equal:
         name, path = "", text
+    # An existing path wins over a data set's name, since a file may have a colon in its name.
     dataset, _, domain = path.rpartition(":")
     if dataset and domain and not Path(path).expanduser().exists():
         return Place(_name(argument, name or domain), Path(path), (dataset, domain))
@@ -110,6 +111,7 @@ def by_name(argument: str, texts: Sequence[str], names: Sequence[str], *, others
     """
     found: dict[str, str] = {}
     rest = ""
+    # NAME=VALUE counts as a path where such a path exists, as for the domains themselves.
     for text in texts:
         name, equal, value = text.partition("=")
         named = bool(equal) and not Path(text).expanduser().exists()

@@ -189,6 +189,7 @@ def _arrays(name: str, domain: Domain, splits: Mapping[str, Any], folder: Path, 
         if isinstance(source, ImageFiles):
             digest = _decode(source, folder / inputs, geometry)
         else:
+            # The digest is taken while the bytes are at hand: a fingerprint then needs no reading of the whole file.
             np.save(folder / inputs, source.inputs)
             digest = hashlib.sha256(np.ascontiguousarray(source.inputs).view(np.uint8).data).hexdigest()
         np.save(folder / labels, np.asarray(source.labels, np.int32))
@@ -208,6 +209,7 @@ def _decode(source: ImageFiles, path: Path, geometry: Transform) -> str:
     def read(file: Path) -> np.ndarray:
         return geometry(read_image(file, source.mode), np.random.default_rng(0))
 
+    # One image first, since it says how large all of them are; then blocks of bounded memory.
     shape = (len(source), *read(source.root / source.paths[0]).shape)
     stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     digest = hashlib.sha256()

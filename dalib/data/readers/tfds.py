@@ -194,6 +194,7 @@ def from_records(name: str, domain: str, out: str | Path) -> Domain:
     builder = tfds.builder_from_directory(str(folder))
     if list(builder.info.splits) != [POOLED]:
         return from_tfds(domain, builder)
+    # A pool was stored once; both splits are one object again, which says that the protocol is transductive.
     stored = from_tfds(domain, builder, splits={"train": POOLED})
     return Domain(domain, stored.class_names, dict.fromkeys(("train", "test"), stored.splits["train"]))
 

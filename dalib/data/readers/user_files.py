@@ -68,6 +68,7 @@ def read(argument: str, place: Place, options: Options, *, labelled: bool = True
 def _folder(where: str, path: Path, labelled: bool) -> Raw:
     if labelled:
         domain, passed = read_folder("here", path, argument=where)
+        # Split folders would be taken for classes of a wrong level: the user has to say which one is meant.
         if set(domain.splits) != {"train"}:
             got = f"split folders {', '.join(domain.splits)}"
             todo = f"pass {path}/train, and the test split as --target-test"

@@ -162,6 +162,7 @@ def _state_paths(eqx: Any, leaves: list[tuple[Path, Any]], state: Any, norms: se
     for path, index in leaves:
         if not isinstance(index, eqx.nn.StateIndex):
             continue
+        # BatchNorm's moments get names as in Flax; its counter has no place among the statistics.
         for inner, position in _leaves(eqx, numbered.get(index)):
             if path[:-1] not in norms:
                 paths[position] = path + inner

@@ -138,7 +138,7 @@ def normalise_by_mixture(source_weight: Any) -> Iterator[None]:
         axes = tuple(range(x.ndim - 1))
         mean = wide.mean(axes)
         variance = jnp.square(wide - _last(mean, x)).mean(axes)
-        # The batch's own moments, before they are mixed, for methods that keep a running mixture.
+        # The batch's own moments, before they are mixed, where the caller asks for them.
         if layer.is_mutable_collection(MOMENTS):
             layer.put_variable(MOMENTS, "mean", mean)
             layer.put_variable(MOMENTS, "var", variance)

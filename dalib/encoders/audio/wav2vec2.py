@@ -103,6 +103,7 @@ class Wav2Vec2(nn.Module):
         if self.layer is not None and not 0 <= self.layer < self.depth:
             raise input_error("layer", got=self.layer, expected=f"0 to {self.depth - 1}, or None for the last")
         check_waveforms(inputs, shortest=self.shortest(), net="Wav2Vec2")
+        # Post-norm, as in the published base model: the norm comes after positions are added.
         x = self._convolve(inputs[..., None])
         hidden = {"conv": x}
         x = layer_norm(1e-5, dtype=self.dtype, name="projection_norm")(x)
@@ -112,6 +113,7 @@ class Wav2Vec2(nn.Module):
         hidden["embeddings"] = x
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x, states = blocks_of(self, x, train=train, mlp_width=self.mlp_width, norm_first=False, epsilon=1e-5)
+        # The mean of one block's states: an earlier block often transfers better than the last.
         pooled = x if self.layer is None else states[f"block_{self.layer}"]
         return Outputs(jnp.mean(leave(pooled), axis=1), None, {**hidden, **states, "tokens": x})
 

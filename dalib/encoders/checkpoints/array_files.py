@@ -227,6 +227,7 @@ def _weight_map(path: Path) -> dict[str, str]:
         got = f"{path} of {path.stat().st_size >> 20} MiB"
         raise input_error("path", got=got, expected=f"an index of at most {LARGEST_INDEX >> 20} MiB")
     try:
+        # A foreign index may be anything: its size is bounded above, and its form is checked before it is used.
         index: Any = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         got = f"{path} ({str(error)[:200] or type(error).__name__})"

@@ -192,6 +192,7 @@ class _Machine:
         count = 2 if opcode == "SETITEM" else 1
         items = self.pop_mark() if opcode.endswith("S") else [self.pop() for _ in range(count)][::-1]
         container, kind = self.top(), {"S": dict, "A": set if opcode == "ADDITEMS" else list}[opcode[0]]
+        # Items of an object that is no data are dropped with it.
         if isinstance(container, Foreign):
             return
         if not isinstance(container, kind):

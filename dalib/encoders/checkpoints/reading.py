@@ -64,6 +64,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     content = read_checkpoint(path)
     said = []
+    # One line of the log for all that was left, so that a wrong part of the file does not go unseen.
     if content.passed:
         total = sum(content.passed.values())
         said.append(f"{total} object{'s' * (total > 1)} passed over unread: {_named(content.passed)}")

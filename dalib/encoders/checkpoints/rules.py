@@ -192,6 +192,7 @@ def _unwrapped(arrays: Arrays, table: RuleTable) -> Arrays:
 def _renamed(arrays: Arrays) -> Iterator[Arrays]:
     """Yield the arrays under other names: without marks of torch's wrappers, and without the most common prefix."""
     yield arrays
+    # Wrappers may be nested a few times; each turn takes one prefix off.
     for _ in range(4):
         plain = {".".join(part for part in name.split(".") if part not in MARKS): x for name, x in arrays.items()}
         if len(plain) == len(arrays) and plain.keys() != arrays.keys():
@@ -221,6 +222,7 @@ def _prefix_of(arrays: Arrays) -> tuple[str, ...]:
 def _apply(what: str, x: np.ndarray, rule: Rule, parts: int, problems: list[str]) -> tuple[np.ndarray, ...]:
     if rule.transform not in TRANSFORMS:
         raise unknown_name("transform", rule.transform, TRANSFORMS)
+    # A fault of the array is listed with the others; a fault of the table itself is an error of ours.
     try:
         out = TRANSFORMS[rule.transform](x)
     except (ValueError, IndexError) as error:

@@ -172,6 +172,7 @@ def read_torch_legacy(path: str | os.PathLike[str]) -> Any:
 def _storage(file: Any, wanted: _Identity, name: str) -> np.ndarray:
     head = file.read(8)
     size = wanted.length * wanted.dtype.itemsize
+    # Compared with the rest of the file first: a damaged length must not allocate memory.
     rest = os.fstat(file.fileno()).st_size - file.tell()
     if len(head) < 8 or struct.unpack("<q", head)[0] != wanted.length or rest < size:
         raise input_error(

@@ -96,6 +96,7 @@ def _canonical_jvp(
     (x, kernel), (dx, dkernel) = primals, tangents
     out = _canonical(x, kernel, strides, pads, precision)
     convolve = partial(lax.conv_general_dilated, window_strides=strides, padding=pads, precision=precision)
+    # Zero tangents are symbolic: a gradient of the kernel alone then costs one convolution, not two.
     slope: Any = jnp.zeros_like(out)
     if not isinstance(dx, SymbolicZero):
         slope = slope + convolve(dx, kernel.transpose(0, 1, 3, 2), dimension_numbers=("NHWC", "HWOI", "NHWC"))

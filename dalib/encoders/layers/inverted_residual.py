@@ -134,6 +134,7 @@ class InvertedResidual(nn.Module):
             dtype = self.convention.dtype
             y = SqueezeExcite(self.squeeze, self.squeeze_activation, self.gate, dtype, name="se")(y)
         y = ConvNorm(self.features, 1, self.convention, activation="none", name="project")(y, train)
+        # A shortcut needs equal shapes; without one there is no path to drop.
         if self.stride != 1 or x.shape[-1] != self.features:
             return y
         return x + drop_path(y, self.drop_path, train=train)

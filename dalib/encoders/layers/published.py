@@ -99,6 +99,7 @@ class FrozenBatchNorm(nn.Module):
         mean, var, scale, bias = (
             self.variable("batch_stats", name, init, None, shape, "float32").value for name, init in start.items()
         )
+        # One factor and one shift per channel, computed in float32 before they are cast.
         factor = scale * lax.rsqrt(var + self.epsilon)
         dtype = self.dtype or x.dtype
         factor, shift = (a.astype(dtype).reshape(along) for a in (factor, bias - mean * factor))

@@ -139,6 +139,7 @@ def keep(entry: Entry, checkpoint: Path, companions: Sequence[Path] = ()) -> Con
     """
     if not checkpoint.exists():
         raise input_error("checkpoint", got=checkpoint, expected="a file or folder that exists")
+    # Checked before anything is converted: only the published file is cached under this name.
     digest = sha256_of(checkpoint)
     check_sha256(digest, full=entry.sha256, prefix=entry.sha256_prefix, what=checkpoint.name)
     variables = convert_file(entry, checkpoint)

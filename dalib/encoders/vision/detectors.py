@@ -65,6 +65,7 @@ class ResNetFPN(PublishedNet):
         convolve = partial(conv, self.channels, form=self.conv, kernel_init=he_uniform, dtype=self.dtype)
         hidden = {f"layer{i}": stages[f"layer{i}"] for i in (1, 2, 3, 4)}
         above = None
+        # From the coarsest level down, since each one adds the enlarged level above it.
         for i in (3, 2, 1, 0):
             inner = convolve(1, name=f"inner_blocks_{i}")(stages[f"layer{i + 1}"])
             above = inner if above is None else inner + nearest(above, *inner.shape[1:3])
@@ -164,6 +165,7 @@ class YOLOv5(PublishedNet):
             x = block(c, depth, make, name=f"model_{2 * i}")(x, train)
             hidden[f"p{i + 1}"] = x
         hidden["p5"] = x = _SPPF(channels[-1], make, name="model_9")(x, train)
+        # The neck of the detector takes p3 to p5 only.
         del hidden["p2"]
         return self.finish(x, hidden)
 

@@ -64,7 +64,7 @@ class LeNet(nn.Module):
             x = conv(channels, 5, padding=pad, form=self.conv, dtype=self.dtype, name=f"conv{i}")(x)
             if self.norm:
                 x = batch_norms(self, train)(x, name=f"bn{i}")
-            # Whole channels of the last map, as in the reference's net; single pixels next to each other say the same.
+            # Whole channels of the last map: neighbouring pixels are alike, so dropping single ones hides little.
             if i == len(self.channels):
                 x = nn.Dropout(self.dropout, broadcast_dims=(1, 2))(x, deterministic=not train)
             hidden[f"conv{i}"] = x = nn.relu(max_pool_2x2(x))

@@ -61,6 +61,7 @@ class EfficientNet(StagedNet):
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
         """Map images ``[n, h, w, c]`` to features ``[n, d]``."""
         shared: dict[str, Any] = {"bn_momentum": self.bn_momentum, "conv": self.conv, "dtype": self.dtype}
+        # Lite scales neither the first nor the last stage.
         fixed = {0, len(self.stages) - 1} if self.lite else set()
         return self.run(
             inputs,
@@ -139,6 +140,7 @@ def by_stage(arrays: Arrays) -> Arrays:
             got=f"{total} blocks named _blocks.N",
             expected=f"{' or '.join(map(str, LITE_BLOCKS))}, those of EfficientNet-Lite0, and Lite1 and Lite2",
         )
+    # The names there say nothing of stages, so a block's stage follows from the number of all blocks.
     places = [f"{stage}_{i}" for stage, count in enumerate(LITE_BLOCKS[total], start=1) for i in range(count)]
     return {f"_blocks.{places[int(m[1])]}.{m[2]}" if (m := matches[name]) else name: x for name, x in arrays.items()}
 

@@ -66,6 +66,7 @@ class _Block(Block):
         else:
             y = nn.relu(norm(convolve(out, 3, stride=self.stride, padding=1, name="conv1")(x), name="bn1"))
             y = last(convolve(out, 3, padding=1, name="conv2")(y), name="bn2")
+        # Only where the shape changes does the shortcut have parameters.
         if self.stride != 1 or x.shape[-1] != out:
             x = norm(convolve(out, 1, stride=self.stride, name="downsample_conv")(x), name="downsample_bn")
         return nn.relu(x + y)

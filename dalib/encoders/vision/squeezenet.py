@@ -74,6 +74,7 @@ class SqueezeNet(PublishedNet):
         if not self.num_classes:
             return Outputs(features, None, hidden)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        # The published head is a convolution before the mean, so each pixel has logits of its own.
         x = convolutions(self, nn.initializers.normal(0.01), use_bias=True)(self.num_classes, 1, name="head")(x)
         return Outputs(features, jnp.mean(leave(nn.relu(x)), axis=(1, 2)), hidden)
 

@@ -116,6 +116,7 @@ def _table(depths: tuple[int, ...], norm: bool) -> RuleTable:
     """Make a net's table: torchvision's ``features`` counts convolutions, BatchNorms, ReLUs and pools in one row."""
     rules: list[Rule] = []
     member = 0
+    # torchvision counts the layers without parameters too: 3 for each convolution with BatchNorm, 2 without, 1 a pool.
     for stage, depth in enumerate(depths, start=1):
         for i in range(1, depth + 1):
             rules += convolution(rf"features\.{member}", f"stage{stage}/conv{i}", bias=True)

@@ -41,6 +41,7 @@ def _block(block: str, norms: str, qkv: str, out: str, mlp: str, scale: str = ""
     """
     parts = tuple(rf"params/block_\1/attention/{part}" for part in QKV)
     rules: list[Rule] = []
+    # Two names are weight and bias of a fused matrix, three are separate layers.
     if len(names := qkv.split()) == 2:
         rules.append(Rule(rf"{block}\.{names[0]}", tuple(f"{part}/kernel" for part in parts), "split_qkv_linear"))
         rules.append(Rule(rf"{block}\.{names[1]}", tuple(f"{part}/bias" for part in parts), "split3"))

@@ -119,9 +119,9 @@ def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: 
     record = open_record(folder, configuration(experiment, source.class_names, data, command=command))
     if (end := record.end()) is not None and not faults(folder, end):
         return folder
+    # One writer a folder from here on; a broken-off run leaves nothing to go on from, so it begins anew.
     hold(folder)
     record.cut_after(-1)
-    # One writer a folder from here on; a broken-off run leaves nothing to go on from, so it begins anew.
     began = time.monotonic()
     # Of a domain with one pool for both splits the rows are read once.
     parts = [_rows(source, split) for split in {id(source.split(name)): name for name in ("train", "test")}.values()]

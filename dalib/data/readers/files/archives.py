@@ -70,6 +70,7 @@ def unsafe(members: list[tuple[str, str]]) -> list[str]:
     """List faults of an archive's members ``(name, kind)``; kind is ``"file"``, ``"folder"`` or another word."""
     faults, seen = [], set()
     for name, kind in members:
+        # Backslashes count as separators: an archive written on Windows must not hide a way out of the folder.
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or (path.parts and path.parts[0].endswith(":")):
             faults.append(f"{name!r}: absolute path")

@@ -132,6 +132,7 @@ def _read_line(line: str, root: Path, labelled: bool, allow_absolute: bool) -> t
     """Return path, label, identity of the file, and the fault (``""`` for none)."""
     whole = (line, "")
     first = ""
+    # Every way to divide the line is tried: paths and class names may hold blanks and commas.
     for path, label in [*_divided(line), whole] if labelled else [whole, *_divided(line)]:
         found, key, fault = _look_up(path.strip().strip('"'), root, allow_absolute)
         if key is None:
@@ -169,6 +170,7 @@ def _look_up(path: str, root: Path, allow_absolute: bool) -> tuple[str, tuple[in
             return path, None, f"absolute path {shown} (--absolute-paths, in Python allow_absolute=True, accepts it)"
     elif os.path.normpath(path).split(os.sep)[0] == os.pardir:
         return path, None, f"{shown} leaves the root folder"
+    # A name may be stored in another Unicode form than the list writes it.
     for form in spellings(path):
         try:
             status = os.stat(root / form)

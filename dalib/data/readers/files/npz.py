@@ -66,6 +66,7 @@ def _array(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         shape, _, dtype = HEADERS[version](file)
         if dtype.hasobject:
             raise ValueError(f"{info.filename}: an array of objects, which is not unpickled")
+        # The header must agree with the member's size before numpy allocates what it says.
         size = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or file.tell() + size != info.file_size:
             raise ValueError(f"{info.filename}: {info.file_size} bytes for shape {shape}, dtype {dtype}")

@@ -33,6 +33,7 @@ def class_tree(root: Path, splits: Mapping[str, str] | None = None, *, argument:
     """
     inside = _folders(argument, root)
     if splits is None:
+        # Archives often unpack into one folder more; it is passed through as long as it cannot be a class.
         while len(inside) == 1 and not _holds_images(inside[0]) and _has_folders(inside[0]):
             root = inside[0]
             inside = _folders(argument, root)

@@ -90,6 +90,7 @@ def why_passed(path: Path) -> str:
         return HIDDEN
     if name.casefold() in SYSTEM:
         return LEFT
+    # Links are followed by os.stat; one to nothing has no status.
     try:
         mode = os.stat(path).st_mode
     except OSError:

@@ -69,6 +69,7 @@ def _header(where: str, first: Record | None, faults: Sequence[Fault], delimiter
     if repeated := sorted(name for name, count in Counter(columns).items() if name and count > 1):
         got = f"several columns {', '.join(map(repr, repeated[:SHOWN]))}"
         raise input_error(where, got=got, expected="different names")
+    # One column with another mark in it is a file with another delimiter.
     if len(columns) == 1 and (other := next((mark for mark in ";\t|" if mark in columns[0]), None)):
         got = f"one column, {columns[0]!r}"
         todo = "save it with commas, or as .tsv with tabs"

@@ -37,6 +37,7 @@ def read_table(where: str, path: Path, options: Options, labelled: bool) -> Raw:
         rows = read_json_lines(content, faults)
     else:
         rows = read_delimited(where, content, DELIMITERS[form], faults, notes)
+    # The first row tells texts from columns, and is then read again with the others.
     if (first := next(rows, None)) is None:
         if faults:
             raise bad_lines(where, faults, expected="one row or more")

@@ -52,6 +52,7 @@ def word_vectors(where: str, texts: Sequence[str], words: Words) -> tuple[Any, l
     """
     found = _counts(texts, words.columns)
     found.data = (1 + np.log(found.data)) * words.rarity[found.indices]
+    # Lengths from the sparse rows themselves; a text without words keeps its row of zeros.
     lengths = np.sqrt(np.add.reduceat(np.append(found.data**2, 0), found.indptr[:-1]))
     filled = np.diff(found.indptr)
     lengths[filled == 0] = 1
