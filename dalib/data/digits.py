@@ -76,7 +76,7 @@ def mnist_frame(digits: np.ndarray, geometry: str = "centred") -> np.ndarray:
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize a square uint8 image ``[h, h]`` or ``[h, h, 3]`` , antialiased and bilinear."""
+    """Resize a square uint8 image ``[h, h]`` or ``[h, h, 3]`` to another size, antialiased and bilinear."""
     from PIL import Image
 
     if size == len(image):

@@ -122,7 +122,7 @@ def as_labels(values: Any) -> np.ndarray:
 
 
 def check_range(argument: str, integers: np.ndarray) -> None:
-    """Check that integers ``[n, …]`` keep their values in int32, and names the first row that does not."""
+    """Check that integers ``[n, …]`` keep their values in int32, and name the first row that does not."""
     dtype = integers.dtype
     if integers.size == 0 or not np.issubdtype(dtype, np.integer) or np.can_cast(dtype, np.int32):
         return

@@ -54,7 +54,7 @@ def match_classes(source: Domain, target: Domain, *, relation: str = "closed") -
     Args:
         source: the domain that sets the order.
         target: the domain to re-index.
-        relation: relation of the label sets. ``"closed"``: equal. ``"partial"``: the target may lack classes
+        relation: that of the label sets. ``"closed"``: equal. ``"partial"``: the target may lack classes
             of the source. ``"open"``: the target may have classes of its own, which all become class C, called
             ``"unknown"``. ``"universal"``: both.
 

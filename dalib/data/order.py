@@ -16,7 +16,7 @@ from dalib.data.transforms import Transform
 
 
 ORDER, AUGMENTATION = 0, 1
-"""Purposes of random numbers; their seeds hold it with seed, domain and epoch or step."""
+"""Purposes of random numbers; a generator's seed joins it to seed, domain and epoch or step."""
 CACHED_EPOCHS = 4
 
 

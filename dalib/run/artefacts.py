@@ -32,7 +32,7 @@ FREE = (
     *("method", "method_options", "batch_norm", "recipe", "steps", "augment"),
     *("log_every", "evaluate_every", "save_every", "keep"),
 )
-"""Fields that may differ between a run and the source-only run that it starts from; all others must agree."""
+"""Fields that may differ between a run and the source-only run of its start; data, net, batch size, seed may not."""
 
 
 class Start(NamedTuple):

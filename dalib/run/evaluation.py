@@ -201,7 +201,7 @@ class Evaluation:
         return self.events(of_source, predictions(on_target, target, "test", mesh))
 
     def events(self, of_source: np.ndarray | None, of_target: np.ndarray) -> list[dict[str, Any]]:
-        """Do the same from logits ``[n, C]`` of the test splits; an oracle reads none of the source."""
+        """Return the same from logits ``[n, C]`` of the test splits; an oracle reads none of the source."""
         experiment, source, target, _ = self._of
         oracle = experiment.role == "oracle"
         found: list[dict[str, Any]] = []

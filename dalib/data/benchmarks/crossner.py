@@ -38,7 +38,7 @@ def read_crossner(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Rea
 
 
 def read_bio(file: Path, types: tuple[str, ...]) -> tuple[TaggedSentences, list[str]]:
-    """Read sentences from one ``token<TAB>tag`` a line, and the faults by line number."""
+    """Read sentences of one ``token<TAB>tag`` a line; return them and the faults by line number."""
     index = {tag: i for i, tag in enumerate(tag_names(types))}
     sentences: list[tuple[list[str], list[int]]] = [([], [])]
     faults = []

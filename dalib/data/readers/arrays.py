@@ -188,7 +188,7 @@ def _checked(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarr
 
 
 def not_finite(x: np.ndarray) -> np.ndarray:
-    """List the rows ``[n, …]`` with NaN, infinity, or a number too large for float32; read in blocks."""
+    """List the numbers of rows ``[n, …]`` with NaN, infinity, or a number too large for float32; read in blocks."""
     bad = [np.empty(0, np.intp)]
     for start in range(0, len(x), 1024):
         block = np.abs(x[start : start + 1024])

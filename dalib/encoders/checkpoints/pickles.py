@@ -49,7 +49,7 @@ _LITERALS = frozenset(
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": set}
 _WITHOUT_EFFECT = frozenset({"PROTO", "FRAME"})
 MOST_OPERATIONS = 5_000_000
-"""Most opcodes, which bound what a pickle builds: one byte can ask for an empty dictionary of 64."""
+"""Most opcodes of a pickle; they bound what it builds, as one byte can ask for an empty dictionary of 64."""
 _BUILTINS = ("builtins", "__builtin__")
 _PLAIN = frozenset(
     "set frozenset list dict tuple object bytearray bytes str int float bool complex range slice type".split()

@@ -28,9 +28,9 @@ CONVOLUTIONS: tuple[str, ...] = ("auto", "library", "canonical", "patches")
 ``canonical`` above; elsewhere it is ``library``."""
 
 CACHED = 2**24
-"""Bytes of patches that a processor's cache holds; up to it patches are faster. LeNet's second layer, 64 images (8 MiB)
-forward and both gradients, took 8.9 ms as patches and 15.2 canonical; 3×3 windows on 16 maps of 7²×512 (14 MiB) 65 and
-77 ms, of 14²×256 (28 MiB) 101 and 70 ms, of 28²×128 (55 MiB) 208 and 69 ms (two cores)."""
+"""Bytes of patches that a processor's cache holds; up to it patches are the faster form. The second layer of LeNet for
+64 images (8 MiB), forward and both gradients, took 8.9 ms as patches and 15.2 canonical; 3×3 windows on 16 maps of
+7²×512 (14 MiB) 65 and 77 ms, of 14²×256 (28 MiB) 101 and 70 ms, of 28²×128 (55 MiB) 208 and 69 ms (two cores)."""
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 FEW_CHANNELS = 4

@@ -98,7 +98,7 @@ class SqueezeExcite(nn.Module):
 
 
 def drop_path(x: Array, rate: float, *, train: bool) -> Array:
-    """Apply stochastic depth: in training a branch is 0 with probability ``rate``, else divided by 1 − rate.
+    """Apply stochastic depth: in training an example's branch is 0 with probability ``rate``, else divided by 1 − rate.
 
     Call it inside a module's compact method; it draws from the ``dropout`` key.
     """

@@ -47,7 +47,7 @@ def _pads(side: int, size: int, stride: int, padding: int, ceil: bool) -> tuple[
 
 
 def adaptive_average_pool(x: Array, cells: int) -> Array:
-    """Take means ``[n, cells, cells, c]`` over regions of ``[n, h, w, c]``; they overlap where sides do not divide.
+    """Take means ``[n, cells, cells, c]`` over regions that cover ``[n, h, w, c]``; uneven ones overlap.
 
     Region i of a side of h pixels is [⌊i·h/cells⌋, ⌈(i+1)·h/cells⌉), as in torch; a side of ``cells`` pixels is left as
     it is, a shorter one is repeated.

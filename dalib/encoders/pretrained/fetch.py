@@ -96,7 +96,7 @@ class Converted(NamedTuple):
 
 
 def fetched(entry: Entry) -> Converted | None:
-    """Look up this entry's conversion in the cache, without a network."""
+    """Look up this entry's conversion in the cache, without a network; None if it is not there."""
     folder = cache_folder() / "weights" / entry.name
     pattern = f"v{_version(entry)}-{entry.sha256[:16] or entry.sha256_prefix}*.safetensors"
     found = sorted(folder.glob(pattern)) if folder.is_dir() else []

@@ -85,7 +85,7 @@ def status() -> Status:
 
 
 def level(method: Method, own: list[str]) -> str:
-    """Say which seam a method uses: term, penalty (parameters, state or passes of its own) or updates."""
+    """Say which part of the seam a method uses: term, penalty (parameters, state or passes of its own) or updates."""
     if method.updates != (SUPERVISED,):
         return "updates"
     if not method.penalties:

@@ -66,7 +66,7 @@ def help_text() -> str:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the subcommand that ``arguments`` begin with; without one, prints the help.
+    """Run the subcommand that ``arguments`` begin with; without one, print the help.
 
     Returns:
         The exit status: 2 for an unknown command or bad input.

@@ -39,7 +39,7 @@ def linear_svm(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, C: floa
 
 
 def logistic_regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray | None, C: float = 1.0) -> Predict:
-    """Multinomial logistic regression, with row weights."""
+    """Multinomial logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=C, max_iter=2000).fit(x, y, sample_weight=weights).predict

@@ -104,7 +104,7 @@ def fit_net(options: Own, rows: Rows, *, seed: int, folder: Path | None = None) 
 
 
 def fit_closed_form(method: str, arguments: Mapping[str, Any], classifier: str, rows: Rows) -> tuple[Fitted, Any]:
-    """Fit a closed-form method and the classifier on top; return both, ``mapped rows -> class numbers``."""
+    """Fit a closed-form method and the classifier on top; return both; the classifier is ``mapped rows -> class numbers``."""
     names = class_names(rows.labels)
     index = {label: i for i, label in enumerate(names)}
     y = np.array([index[label] for label in rows.labels])

@@ -54,7 +54,7 @@ class Read:
     label_column: str = "label"
     """Name of the labels in .jsonl, .csv and .tsv."""
     categories: tuple[str, ...] = ()
-    """Columns of a table with numbers for names of categories; with --kind vectors, columns of words are categories."""
+    """Columns of a table with numbers for categories; columns of words are that with --kind vectors."""
     drop_columns: tuple[str, ...] = ()
     """Columns of a table that are left out, such as row numbers."""
     missing: str = "refuse"

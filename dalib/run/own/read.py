@@ -133,7 +133,7 @@ def _domains(options: Own, parts: Sequence[Part], view: View, encoder: str) -> D
     xs: list[Any] = [part.x for part in parts]
     labels: list[Any] = [part.raw.labels for part in parts]
     unit = None
-    # Scales are learnt on training rows; tests and the target's rows get the same map.
+    # Scales are learnt on training rows; a test gets the map of its own domain.
     if view.kind in ("vectors", "series"):
         rows = {role: [xs[i] for i in at[role]] for role in ROLES}
         tests = _scaled_tests(rows["source"], rows["source-test"], options.scale)

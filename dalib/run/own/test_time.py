@@ -99,7 +99,7 @@ def run_test_time(
     net_folder: Path,
     command: str = "",
 ) -> Path:
-    """Pass once online over the target's split ``test``; a killed one simply starts again, with the same numbers.
+    """Make one online pass over the target's split ``test``; a killed one simply starts again, with the same numbers.
 
     Args:
         name: of the method.

@@ -73,7 +73,7 @@ class Options:
     """Also compile for 4 to 256 chips, with the batch of a chip and with the global batch fixed."""
     effort: str = "auto"
     """full; quick: the compiler spends the least on speed (about six times faster to compile, memory up to a quarter
-    less); auto: full for the table, quick for --sweep and --find-batch, which compiles the batch it found in full."""
+    less); auto: full for the table, quick for --sweep and --find-batch (its find is then compiled in full)."""
     keep: str = ""
     """Folder for the compiler's answers: the same program is not compiled twice, and a long sweep can be broken off."""
 

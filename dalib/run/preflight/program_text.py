@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 BITS = {"pred": 8, "token": 0}
-"""Bits of the element types that do not name their number of bits at the end."""
+"""Bits of element types without their number of bits at the end of the name."""
 
 _COMPUTATION = re.compile(r"^(ENTRY\s+)?%?([\w.\-]+)\s*\(.*->.*\{\s*$")
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT\s+)?%?([\w.\-]+)\s*=\s*(.*)$")

@@ -92,7 +92,7 @@ def read_list(
 
 
 def again(repeated: Sequence[str]) -> str:
-    """Name the images that a list names more than once in one line."""
+    """Name, in one line, the images that a list holds more than once."""
     more = "; …" if len(repeated) > 5 else ""
     return f"{len(repeated)} images are listed again and count again: {'; '.join(repeated[:5])}{more}"
 

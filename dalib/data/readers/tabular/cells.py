@@ -53,7 +53,7 @@ def absent(what: str, column: str, row: dict[str, Any]) -> str:
 
 
 def shown(cell: Any) -> str:
-    """Shorten a cell for a message."""
+    """Shorten a long cell for a message."""
     text = repr(cell) if not isinstance(cell, int) else repr(cell) if abs(cell) < 10**SHOWN_CHARACTERS else "a number"
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 

@@ -8,7 +8,7 @@ import numpy as np
 from dalib.core.checks import input_error
 
 LENGTH = 8.0
-"""Length of a text's vector, of 1, 8, 16 and 64 by source-only's accuracy on held-out source reviews, default rate:
+"""Length of a text's vector, of 1, 8, 16 and 64 by source-only on held-out source reviews at the default rate:
 after 1,000 steps on one product's reviews 70 % at length 1, 81 % at length 8."""
 SHOWN = 10
 FEWEST, MOST = 16, 1 << 24
