@@ -46,8 +46,8 @@ def download(url: str, path: Path, *, sha256: str = "", prefix: str = "") -> Pat
         try:
             _continue(url, part)
             break
-        # A server that says no will say no again; all else may be the line, and is tried again.
         except (urllib.error.URLError, OSError) as error:
+            # A server that says no will say no again; all else may be the line, and is tried again.
             gone = isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
             if gone or attempt == ATTEMPTS - 1:
                 raise _unreachable(url, error, part) from None

@@ -42,7 +42,7 @@ def part(experiments: Sequence[Experiment], index: int, count: int) -> list[Expe
 
 
 def _unit(e: Experiment) -> tuple[Any, ...]:
-    """Return the key of runs that must stay together: a task's source-only run of one seed, and those that start from it."""
+    """Return the key of runs that stay together: a task's source-only run of one seed, and those that start from it."""
     starts = e.needs.start == "source"
     name = "source_only" if starts else e.name
     options = () if starts or e.name == "source_only" else e.method_options

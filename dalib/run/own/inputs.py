@@ -202,8 +202,8 @@ def make_source(
         if tests:
             test_x, test_labels = tests[i]
             splits = {"train": (x, y), "test": (test_x, numbered(test_labels, names))}
-        # Without a holdout both splits are one object, and the score says that it is of training examples.
         elif holdout == 0:
+            # Without a holdout both splits are one object, and the score says that it is of training examples.
             whole = from_arrays(name, {"train": (x, y)}, class_names=names).split("train")
             domains.append(pool(name, names, whole))
             continue

@@ -64,8 +64,8 @@ def domains(options: Own, rows: Rows, name: str = "source", target_name: str = "
         (labels,), _, unit = scaled_targets([np.asarray(labels)], [], options.scale_targets)
     if options.holdout:
         source = make_source([(name, ours, labels)], holdout=options.holdout)
-    # Both splits hold the same rows: an estimator trains on all that it is given.
     else:
+        # Both splits hold the same rows: an estimator trains on all that it is given.
         names = () if options.task == "regression" else class_names(labels)
         index = {label: i for i, label in enumerate(names)}
         y = np.array([index[label] for label in labels], np.int32) if names else labels
@@ -104,7 +104,7 @@ def fit_net(options: Own, rows: Rows, *, seed: int, folder: Path | None = None) 
 
 
 def fit_closed_form(method: str, arguments: Mapping[str, Any], classifier: str, rows: Rows) -> tuple[Fitted, Any]:
-    """Fit a closed-form method and the classifier on top; return both; the classifier is ``mapped rows -> class numbers``."""
+    """Fit a closed-form method and the classifier on top, ``mapped rows -> class numbers``; return both."""
     names = class_names(rows.labels)
     index = {label: i for i, label in enumerate(names)}
     y = np.array([index[label] for label in rows.labels])

@@ -89,7 +89,7 @@ def _run_group(group: Sequence[Job], progress: Progress, members: int | None, co
         progress.start(_title(group), 0, len(group))
         progress.end("done")
         return
-    # One copy of the examples for all members: a copy each would not fit the device.
+    # One copy of the examples serves all members; a copy for each would fill the device.
     try:
         pool, rows = pool_of(group)
         most = members_that_fit(group, pool, min(members or len(group), len(group)))
