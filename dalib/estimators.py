@@ -34,10 +34,10 @@ SPARSE = ("csr", "csc")
 
 
 class _Adapting(BaseEstimator):
-    """What classifier and regressor share: checking, splitting and training."""
+    """Common parts of classifier and regressor: checking, splitting and training."""
 
     def _rows(self, X: Any, y: Any, X_target: Any, sample_domain: Any, numeric: bool) -> tuple[Any, Any, Any]:
-        """Source rows, their labels, and target rows, in float64; None for no target."""
+        """Return source rows, their labels, and target rows, in float64; None for no target."""
         X, y = validate_data(
             self, X, y, accept_sparse=SPARSE, dtype=np.float64, y_numeric=numeric, multi_output=numeric
         )
@@ -45,6 +45,7 @@ class _Adapting(BaseEstimator):
         if sample_domain is not None:
             if X_target is not None:
                 raise input_error("sample_domain", got="together with X_target", expected="one of the two")
+            # skada's convention: positive source, negative target; 0 has no meaning there.
             side = np.asarray(sample_domain)
             if side.shape != (len(X),) or not (side > 0).any() or not (side < 0).any() or (side == 0).any():
                 got = f"{side.shape} with values {np.unique(side)[:5].tolist()}"
@@ -57,9 +58,10 @@ class _Adapting(BaseEstimator):
         return X, y, _dense(X_target)
 
     def _options(self, method: str, least: int, **own: Any) -> Own:
-        """The command's options for these arguments."""
+        """Return the command's options for these arguments."""
         if self.batch_size < 1:
             raise input_error("batch_size", got=self.batch_size, expected="an integer ≥ 1")
+        # The same texts as on the command line, so that both are checked by one parser.
         values = [f"{method}.{name}={json.dumps(value)}" for name, value in (self.method_options or {}).items()]
         fields = [f"{name}={json.dumps(value)}" for name, value in (self.encoder_options or {}).items()]
         every = _cadence(self.steps)
@@ -84,7 +86,6 @@ class _Adapting(BaseEstimator):
         return fit_net(options, Rows(X, labels, X_target), seed=self.seed, folder=folder)
 
     def __sklearn_tags__(self) -> Any:
-        """Sparse rows are accepted."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -142,14 +143,14 @@ class DomainAdaptationClassifier(ClassifierMixin, _Adapting):
         self.folder = folder
 
     def fit(self, X: Any, y: Any, X_target: Any = None, sample_domain: Any = None) -> Self:
-        """Trains on source rows ``X`` ``[n, d]`` with labels ``y`` ``[n]`` and target rows ``X_target`` ``[m, d]``.
+        """Train on source rows ``X`` ``[n, d]`` with labels ``y`` ``[n]`` and target rows ``X_target`` ``[m, d]``.
 
-        Raises:
-            InputError: (a ValueError) for an unknown name, a number out of range, or data that do not fit.
+        Raises an InputError (a ValueError) for an unknown name, a number out of range, or data that do not fit.
         """
         choose("method", self.method, {**METHODS, **CLASSIC})
         X, y, X_target = self._rows(X, y, X_target, sample_domain, numeric=False)
         check_classification_targets(y)
+        # The command reads labels as texts; codes keep their order and any type of label.
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"y: got one class, {self.classes_[0]!r}\n  expected: at least two")
@@ -166,14 +167,13 @@ class DomainAdaptationClassifier(ClassifierMixin, _Adapting):
         return self
 
     def _closed_form(self) -> Any:
-        """The fitted closed form; fitted again after the estimator was pickled, since it holds functions."""
+        """Return the fitted closed form; fit it again after the estimator was pickled, since it holds functions."""
         if self._refit is None:
             assert self._closed is not None
             self._refit = fit_closed_form(self.method, self.method_options or {}, self.classifier, self._closed)
         return self._refit
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but functions."""
         return {**super().__getstate__(), "_refit": None}
 
     def _target_rows(self, X: Any) -> np.ndarray:
@@ -181,8 +181,9 @@ class DomainAdaptationClassifier(ClassifierMixin, _Adapting):
         return _dense(validate_data(self, X, accept_sparse=SPARSE, dtype=np.float64, reset=False))
 
     def predict(self, X: Any, sample_domain: Any = None) -> np.ndarray:
-        """Labels ``[n]`` of target rows ``X``; ``sample_domain`` is taken and not needed."""
+        """Predict labels ``[n]`` of target rows ``X``; ``sample_domain`` is taken and not needed."""
         rows = self._target_rows(X)
+        # The net may have more outputs than there are classes: only those of ``classes_`` count.
         if self._fit is not None:
             return self.classes_[self._fit.logits(rows)[:, : len(self.classes_)].argmax(1)]
         found, machine = self._closed_form()
@@ -190,7 +191,7 @@ class DomainAdaptationClassifier(ClassifierMixin, _Adapting):
 
     @available_if(lambda self: self.method not in CLASSIC)
     def predict_proba(self, X: Any, sample_domain: Any = None) -> np.ndarray:
-        """Probabilities ``[n, C]``, the softmax of the net's logits; closed-form methods have none."""
+        """Return probabilities ``[n, C]``, the softmax of the net's logits; closed-form methods have none."""
         rows = self._target_rows(X)
         assert self._fit is not None
         logits = self._fit.logits(rows)[:, : len(self.classes_)].astype(np.float64)
@@ -242,26 +243,25 @@ class DomainAdaptationRegressor(RegressorMixin, _Adapting):
         self.folder = folder
 
     def fit(self, X: Any, y: Any, X_target: Any = None, sample_domain: Any = None) -> Self:
-        """Trains on source rows ``X`` ``[n, d]`` with ``y`` ``[n]`` or ``[n, k]`` and target rows ``X_target``.
+        """Train on source rows ``X`` ``[n, d]`` with ``y`` ``[n]`` or ``[n, k]`` and target rows ``X_target``.
 
-        Raises:
-            InputError: (a ValueError) for an unknown name, a number out of range, or data that do not fit.
+        Errors are those of :class:`DomainAdaptationClassifier`.
         """
         X, y, X_target = self._rows(X, y, X_target, sample_domain, numeric=True)
+        # The shape of ``y`` is the shape of predictions.
         y = np.asarray(y, np.float32)
         self._flat = y.ndim == 1
         self._fit = self._train(X, y, X_target, task="regression", scale_targets=self.scale_targets)
         return self
 
     def predict(self, X: Any, sample_domain: Any = None) -> np.ndarray:
-        """Numbers ``[n]`` or ``[n, k]``, as ``y`` was, of target rows ``X``; ``sample_domain`` is taken, not needed."""
+        """Predict numbers ``[n]`` or ``[n, k]``, as ``y`` was, of target rows; ``sample_domain`` is not needed."""
         check_is_fitted(self, "_fit")
         rows = _dense(validate_data(self, X, accept_sparse=SPARSE, dtype=np.float64, reset=False))
         found = self._fit.logits(rows)
         return found[:, 0] if self._flat else found
 
     def __sklearn_tags__(self) -> Any:
-        """Several outputs are accepted."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
@@ -288,20 +288,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.encoder_options = encoder_options
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Loads the weights, so that a wrong name is an error here.
-
-        Raises:
-            InputError: for an unknown encoder or weights.
-        """
+        """Load the weights, so that an unknown encoder or weights are an InputError here."""
         self._load()
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Features ``[n, f]`` float32 of images ``[n, h, w, c]`` in 0 … 255, uint8.
-
-        Raises:
-            InputError: for another form.
-        """
+        """Return features ``[n, f]`` float32 of images ``[n, h, w, c]`` in 0 … 255, uint8; else an InputError."""
         images = np.asarray(X)
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] not in (1, 3):
             got = f"shape {images.shape}, {images.dtype}"
@@ -313,11 +305,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return pretrained(self.encoder, self.weights, self.encoder_options or {})
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Nothing is learnt from data."""
         return True
 
     def __sklearn_tags__(self) -> Any:
-        """Images, not rows; no fit needed."""
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
@@ -329,5 +319,5 @@ def _dense(X: Any) -> np.ndarray:
 
 
 def _cadence(steps: int) -> int:
-    """One evaluation, after the last step; a multiple of 20, the steps between two lines of the record."""
+    """Return one evaluation, after the last step: a multiple of 20, the steps between two lines of the record."""
     return 20 * -(-steps // 20)

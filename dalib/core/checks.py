@@ -1,4 +1,4 @@
-"""Checks at the public doors: one error type and a few small functions that say what came and what was expected.
+"""Checks at the public doors: one error type and a few small functions for its messages.
 
 A leaf module: it imports nothing of dalib's and every room may import it.
 """
@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 
 class InputError(ValueError):
-    """A mistake in what the caller handed in; the message names the argument and tells what to do.
+    """A mistake in the caller's arguments; the message names the argument and tells what to do.
 
     Command lines print it without a traceback and exit with status 2.
     """
 
 
 def input_error(argument: str, *, got: object, expected: object, todo: str = "") -> InputError:
-    """Builds the error that every door raises: the argument's name, what came, what was expected, what to do."""
+    """Build the error that every door raises: the argument's name, what came, what was expected, what to do."""
     lines = [f"{argument}: got {got}", f"  expected: {expected}"]
     if todo:
         lines.append(f"  what to do: {todo}")
@@ -28,11 +28,7 @@ def input_error(argument: str, *, got: object, expected: object, todo: str = "")
 
 
 def check_samples(**samples: Any) -> None:
-    """Checks that every argument is a floating ``[n, d]`` array with n ≥ 1, all of the same width d.
-
-    Raises:
-        InputError: on another rank, dtype, no rows, or different widths; both shapes are shown.
-    """
+    """Check that every argument is a floating ``[n, d]`` array with n, d ≥ 1, all of the same width d."""
     first_name, first = next(iter(samples.items()))
     for name, x in samples.items():
         shape = getattr(x, "shape", None)
@@ -54,21 +50,21 @@ def check_samples(**samples: Any) -> None:
 
 
 def check_positive(**values: Any) -> None:
-    """Checks that numbers are finite and > 0; arrays and traced values pass."""
+    """Check that numbers are finite and > 0; arrays and traced values pass."""
     for name, value in values.items():
         if not hasattr(value, "shape") and not (isinstance(value, int | float) and 0 < value < float("inf")):
             raise input_error(name, got=repr(value), expected="a finite number > 0")
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:
-    """Looks ``name`` up in ``table``; an unknown name raises an :class:`InputError` with the nearest names."""
+    """Look ``name`` up in ``table``; an unknown name raises an :class:`InputError` with the nearest names."""
     if isinstance(name, str) and name in table:
         return table[name]
     raise unknown_name(what, name, table)
 
 
 class Names(dict[str, T]):
-    """A table of named things; looking an unknown name up raises an :class:`InputError` with the nearest names."""
+    """A table of named things; an unknown name raises an :class:`InputError` with the nearest names."""
 
     def __init__(self, what: str, table: Mapping[str, T]) -> None:
         super().__init__(table)
@@ -79,8 +75,9 @@ class Names(dict[str, T]):
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is not known, with a did-you-mean."""
+    """Return the error for a name that is not known, with a did-you-mean."""
     known = sorted(known)
+    # A wrong name may be of any type, from a file of options.
     close = difflib.get_close_matches(name, known, n=3) if isinstance(name, str) else []
     todo = f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
     return input_error(what, got=repr(name), expected=f"one of {', '.join(known)}", todo=todo)

@@ -1,7 +1,4 @@
-"""Files that appear whole or not at all.
-
-A leaf module: every room may import it.
-"""
+"""Files that appear whole or not at all. A leaf module: every room may import it."""
 
 import errno
 import hashlib
@@ -21,13 +18,10 @@ class StorageError(OSError):
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary path in the same folder; its file takes the place of ``path`` when the block ends well.
+    """Give a temporary path in the same folder; its file takes the place of ``path`` when the block ends well.
 
-    After an error, or a kill at any moment, ``path`` is what it was. What killed processes left of the same file is
-    removed first.
-
-    Raises:
-        StorageError: when the disk is full or fails, or the folder is gone.
+    After an error, or a kill at any moment, ``path`` is what it was. The remains of killed processes are removed first.
+    A full or failing disk, or a folder that is gone, is a StorageError.
     """
     path = Path(path)
     for old in leftovers(path.parent, path.name):
@@ -35,10 +29,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        # Flush to the disk before the rename: after a power cut the new name must not point to an empty file.
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        # A bug in the block is not the disk's fault and passes as it is.
         if error.errno not in DISK and path.parent.is_dir():
             raise
         reason = error.strerror if path.parent.is_dir() else "its folder is gone"
@@ -52,12 +48,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Writes a file so that a reader or a kill sees either the old content or the new; parents are made.
-
-    Raises:
-        InputError: as :func:`check_file_path`.
-        StorageError: as :func:`replacing`.
-    """
+    """Write a file so that a reader or a kill sees either the old content or the new; parents are made."""
     path = check_file_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
@@ -70,11 +61,12 @@ LONGEST = 150
 
 
 def folder_name(text: str) -> str:
-    """A name of anything as the name of one folder: never a path, never above or outside of where it is put.
+    """Turn any name into the name of one folder: never a path, never above or outside of its place.
 
     Letters, digits and most signs stay; separators, control characters, bytes that are no UTF-8 and a leading dot
     become ``%`` and their code. A name that is too long is cut, and ends with a hash of the whole.
     """
+    # Names come from users' files, and must not lead out of the folder.
     kept = "".join(c if c.isprintable() and c not in "/\\\0" else f"%{ord(c):02X}" for c in text)
     if kept.startswith("."):
         kept = f"%2E{kept[1:]}"
@@ -86,11 +78,7 @@ def folder_name(text: str) -> str:
 
 
 def check_file_path(path: str | os.PathLike[str]) -> Path:
-    """The path, if a file can be there.
-
-    Raises:
-        InputError: if ``path`` is a folder, or a parent is a file.
-    """
+    """Return the path; an InputError if it is a folder, or a parent is a file."""
     path = Path(path)
     blocked = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
     if path.is_dir() or blocked:
@@ -100,11 +88,7 @@ def check_file_path(path: str | os.PathLike[str]) -> Path:
 
 
 def read_text(path: Path, what: str) -> str:
-    """The UTF-8 text of a file that must be there.
-
-    Raises:
-        InputError: about ``what``, for a folder, a file that can't be read, or bytes that are not UTF-8.
-    """
+    """Return the UTF-8 text of a file; an InputError about ``what`` if it can't be read, or is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -113,18 +97,19 @@ def read_text(path: Path, what: str) -> str:
 
 
 def checksum(path: Path) -> dict[str, object]:
-    """``{"bytes", "sha256"}`` of a file."""
+    """Return ``{"bytes", "sha256"}`` of a file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"bytes": file.tell(), "sha256": digest}
 
 
 def leftovers(folder: Path, name: str = "*") -> list[Path]:
-    """Temporary files of :func:`replacing` in ``folder`` that a process which is gone has left."""
+    """List temporary files of :func:`replacing` in ``folder`` that belong to no living process."""
     return [p for p in folder.glob(f".{name}.*.tmp") if not _alive(p.name.split(".")[-2])]
 
 
 def _alive(process: str) -> bool:
+    # A name that is not ours stays.
     if not process.isdigit():
         return True
     try:

@@ -1,9 +1,9 @@
 """One writer a folder: a lock that names its holder and ends with it.
 
-The lock is a file ``.lock`` with host, process id and start time of the process, made with ``O_EXCL`` and touched every
-few seconds (``filelock.SoftFileLease``), so that it works on network disks without a lock service. A holder on this
-host is looked up among the processes. One on another host counts as gone after :data:`LEASE` seconds without a touch,
-by the clock of whoever waits.
+The lock is a file ``.lock`` with host, process id and start time of the process. It is made with ``O_EXCL`` and touched
+every few seconds (``filelock.SoftFileLease``), so that it works on network disks without a lock service. A holder on
+this host is looked up among the processes. One on another host counts as gone after :data:`LEASE` seconds without a
+touch, by the clock of the waiting process.
 
 A process holds a folder once, however often it asks.
 """
@@ -31,10 +31,9 @@ _guard = threading.Lock()
 
 
 def hold(folder: Path) -> None:
-    """Takes the lock of an existing folder for this process, or keeps it.
+    """Take the lock of an existing folder for this process, or keep it.
 
-    Raises:
-        InputError: naming the holder, when another process has it; or when no lock can be made there.
+    Raises an InputError that names the holder, when another process has it; or when no lock can be made there.
     """
     folder = folder.resolve()
     with _guard:
@@ -53,7 +52,7 @@ def hold(folder: Path) -> None:
 
 
 def release(folder: Path) -> None:
-    """Gives the lock back; nothing happens where this process has none."""
+    """Give the lock back; nothing happens where this process has none."""
     lock = _held.pop(folder.resolve(), None)
     if lock is not None:
         with suppress(OSError):
@@ -61,14 +60,14 @@ def release(folder: Path) -> None:
 
 
 def lost(folder: Path) -> bool:
-    """Whether another process took the lock from this one, which gave no sign of life for too long."""
+    """Tell whether another process took the lock from this one, which gave no sign of life for too long."""
     lock = _held.get(folder.resolve())
     return lock is not None and lock.compromise is not None
 
 
 @contextmanager
 def releasing() -> Iterator[None]:
-    """Gives back on leaving whatever was taken inside this context."""
+    """Give back on leaving every lock that was taken inside this context."""
     before = set(_held)
     try:
         yield
@@ -78,7 +77,7 @@ def releasing() -> Iterator[None]:
 
 
 def _take(lock: filelock.SoftFileLease, folder: Path) -> None:
-    """Waits only for a holder on another host that may be gone: until its next touch, or for the whole lease."""
+    """Wait only for a holder on another host that may be gone: until its next touch, or for the whole lease."""
     seen: int | None = None
     until = time.monotonic() + LEASE + 2
     while True:
@@ -87,10 +86,12 @@ def _take(lock: filelock.SoftFileLease, folder: Path) -> None:
             return
         except filelock.Timeout:
             owner = lock.owner
+        # A holder on this host is known to live, or the lock would have been taken; elsewhere only touches tell.
         touched = _touched(folder)
         alive = owner is None or owner.hostname == _own_name() or (seen is not None and touched != seen)
         if owner is None or alive or time.monotonic() > until:
             raise _busy(folder, owner) from None
+        # Said once, or a wait of half a minute looks like a hang.
         if seen is None:
             seen = touched
             holder = f"process {owner.pid} on {owner.hostname}"
@@ -106,7 +107,7 @@ def _touched(folder: Path) -> int | None:
 
 
 def _own_name() -> str:
-    """The name of this host and its process namespace, as a lock has it."""
+    """Return the name of this host and its process namespace, as a lock has it."""
     with tempfile.TemporaryDirectory() as folder:
         with filelock.SoftFileLease(Path(folder) / NAME, lease_duration=LEASE, thread_local=False) as lock:
             assert lock.owner is not None

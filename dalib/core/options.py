@@ -1,8 +1,9 @@
-"""Typed options: what each argument of a function accepts, read from the function's own signature.
+"""Typed options: the accepted values of each argument of a function, read from the function's own signature.
 
 An author annotates an argument with one of the aliases here, or with ``Annotated[type, Number(0, 1)]`` or
 ``Annotated[str, OneOf(TABLE)]``, and puts :func:`checked` on the function. Without annotations the default tells the
-kind: a number stays a finite number, a word a word, a list a list of the same kind.
+kind: a number stays a finite number, a word a word, a list a list of the same kind. InputErrors name all faults at
+once.
 """
 
 import dataclasses
@@ -35,14 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Option(NamedTuple):
-    """One argument.
-
-    Attributes:
-        name: of the argument.
-        accepts: its values in words.
-        holds: whether a value is among them.
-        default: its default, or ``inspect.Parameter.empty``.
-    """
+    """One argument: its name, its values in words and as a test, and its default or ``inspect.Parameter.empty``."""
 
     name: str
     accepts: str
@@ -52,7 +46,7 @@ class Option(NamedTuple):
 
 @functools.cache
 def options_of(function: Any) -> Mapping[str, Option]:
-    """The arguments of a function or class by name, apart from ``*args`` and ``**kwargs``."""
+    """Return the arguments of a function or class by name, apart from ``*args`` and ``**kwargs``."""
     try:
         signature = inspect.signature(function, eval_str=True)
     except Exception:  # an annotation in quotes that names nothing here
@@ -67,19 +61,13 @@ def options_of(function: Any) -> Mapping[str, Option]:
 def check_arguments(
     owner: str, function: Callable[..., Any], arguments: Mapping[str, Any], *, complete: bool = False
 ) -> None:
-    """Checks values against the arguments of ``function``.
+    """Check values by name against the arguments of ``function``, which is called ``owner`` in messages.
 
-    Args:
-        owner: its name in messages.
-        function: a function or class; one with ``**kwargs`` takes other names as well.
-        arguments: values by name.
-        complete: whether arguments without a default must be among them.
-
-    Raises:
-        InputError: for unknown or missing names and values out of range, all at once.
+    A function with ``**kwargs`` takes other names as well; ``complete`` requires those without a default.
     """
     known = options_of(function)
     needed = [o for o in known.values() if complete and o.default is inspect.Parameter.empty]
+    # Missing names first, then unknown ones and values: one message for all.
     faults = [
         input_error(f"{owner}.{o.name}", got="none", expected=o.accepts) for o in needed if o.name not in arguments
     ]
@@ -94,11 +82,7 @@ def check_arguments(
 
 
 def check_fields(given: Any, owner: str = "") -> None:
-    """Checks every field of a dataclass, and those of dataclasses in it, as :func:`check_arguments` does.
-
-    Raises:
-        InputError: for values out of range, all at once.
-    """
+    """Check every field of a dataclass, and those of dataclasses in it, as :func:`check_arguments` does."""
     kind: Any = type(given)
     faults, known = [], options_of(kind)
     for name, value in vars(given).items():
@@ -114,7 +98,7 @@ def check_fields(given: Any, owner: str = "") -> None:
 
 
 def refused(argument: str, value: Any, accepts: str) -> InputError:
-    """The error for a value that an argument does not accept, with a did-you-mean among names."""
+    """Return the error for a value that an argument does not accept, with a did-you-mean among names."""
     words = accepts.removeprefix("one of ").split(", ") if accepts.startswith("one of ") else []
     close = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) else []
     shown = repr(value)
@@ -123,7 +107,7 @@ def refused(argument: str, value: Any, accepts: str) -> InputError:
 
 
 def checked(function: F) -> F:
-    """Checks the arguments of every call against the function's own signature, see :func:`check_arguments`."""
+    """Check the arguments of every call against the function's own signature, see :func:`check_arguments`."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
@@ -150,11 +134,13 @@ def _kind(annotation: Any, default: Any) -> Kind:
     if annotation in (inspect.Parameter.empty, Any) or isinstance(annotation, str):
         return _like(default)
     origin, inner = get_origin(annotation), get_args(annotation)
+    # A rule of ours says more than the type that it annotates.
     if origin is Annotated:
         for rule in inner[1:]:
             if isinstance(rule, Number | OneOf | Pattern):
                 return str(rule), rule.holds
         return _kind(inner[0], default)
+    # A union accepts what any of its members does; its words are those of all.
     if origin in (Union, types.UnionType):
         kinds = list(dict(_kind(each, inspect.Parameter.empty) for each in inner).items())
         return " or ".join(text for text, _ in kinds), lambda value: any(holds(value) for _, holds in kinds)
@@ -171,18 +157,20 @@ def _kind(annotation: Any, default: Any) -> Kind:
         return _each(_kind(inner[0], inspect.Parameter.empty) if inner else ANYTHING)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "a dict by name", lambda value: isinstance(value, Mapping)
+    # Classes of ours, meshes and those of optax are checked by type; others stay open.
     if isinstance(annotation, type) and annotation.__module__.startswith(("dalib.", "jax._src.mesh", "optax.")):
         return f"a {annotation.__qualname__}", lambda value: isinstance(value, annotation)
     return FUNCTION if origin is Callable else ANYTHING
 
 
 def _like(default: Any) -> Kind:
-    """Values of the kind of a default."""
+    """Return the kind of a default."""
     if type(default) in (bool, str):
         return PLAIN[type(default)]
     if isinstance(default, int | float | np.number):
         return "a number", Number(varies=True).holds
     if isinstance(default, tuple | list) and default:
+        # A list of one kind takes more of that kind; a mixed default says nothing.
         kinds = {text: holds for text, holds in map(_like, default)}
         return _each(next(iter(kinds.items()))) if len(kinds) == 1 else ANYTHING
     return ANYTHING

@@ -17,7 +17,7 @@ _DEVICES: ContextVar[int] = ContextVar("devices", default=1)
 
 
 def platform() -> str:
-    """``"cpu"``, ``"gpu"`` or ``"tpu"``: where a function that is traced now will run.
+    """Return ``"cpu"``, ``"gpu"`` or ``"tpu"``: where a function that is traced now will run.
 
     JAX's default backend, unless :func:`tracing_for` says otherwise.
     """
@@ -26,10 +26,11 @@ def platform() -> str:
 
 @contextmanager
 def tracing_for(name: str) -> Iterator[None]:
-    """Inside this context functions are traced for another platform than this host's: compiling ahead of time.
+    """Trace functions inside this context for another platform than this host's: compiling ahead of time.
 
     It acts at trace time. A function that ``jax.jit`` has traced before keeps the form that it was traced in.
     """
+    # A context variable: tracing in another thread is not affected.
     token = _PLATFORM.set(name)
     try:
         yield
@@ -38,13 +39,13 @@ def tracing_for(name: str) -> Iterator[None]:
 
 
 def devices() -> int:
-    """Over how many devices the rows of a batch are split in a function that is traced now; 1 unless told."""
+    """Return the number of devices that split a batch's rows in a function that is traced now; 1 unless told."""
     return _DEVICES.get()
 
 
 @contextmanager
 def tracing_over(count: int) -> Iterator[None]:
-    """Inside this context functions are traced for batches that are split over so many devices."""
+    """Trace functions inside this context for batches that are split over so many devices."""
     token = _DEVICES.set(count)
     try:
         yield
@@ -57,17 +58,14 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
 
 def keep_memory() -> bool:
-    """Asks the C library to keep what is freed, so that the next step of a run finds its memory ready.
+    """Ask the C library to keep freed memory, so that the next step of a run finds it ready; False if it is not glibc.
 
     On a CPU, XLA allocates the intermediate results of a step anew at every call and frees them at its end. glibc takes
-    such large blocks from the system and gives them back at once, and each of their pages is then fetched and cleared
-    again at the next step: 600,000 page faults and 2.6 of 8 s of CPU time in a step of ResNet-50 with 16 images.
+    such large blocks from the system and gives them back at once. Each of their pages is then fetched and cleared again
+    at the next step: 600,000 page faults and 2.6 of 8 s of CPU time in a step of ResNet-50 with 16 images.
 
     It holds for the whole process and must be called before JAX starts its threads. The process then holds the largest
     amount of memory that it has needed so far; its threads share one heap.
-
-    Returns:
-        Whether the C library obeyed; False, with nothing changed, where it is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return False

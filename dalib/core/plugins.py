@@ -24,12 +24,9 @@ Factory = Callable[..., Any]
 
 
 class Origin(NamedTuple):
-    """Where an object of another package comes from.
+    """Origin of another package's object, ``package.module:attribute``, with name and version of the installed package.
 
-    Attributes:
-        spec: ``package.module:attribute``.
-        distribution: name and version of the installed package, empty where none is known (a file in the working
-            folder).
+    The latter is empty for a file in the working folder.
     """
 
     spec: str
@@ -38,7 +35,7 @@ class Origin(NamedTuple):
 
 @functools.cache
 def installed(kind: str) -> Mapping[str, tuple[Origin, ...]]:
-    """Entry points of the installed packages by name; nothing is imported. Two packages may claim one name."""
+    """List entry points of the installed packages by name; nothing is imported. Two packages may claim one name."""
     found: dict[str, tuple[Origin, ...]] = {}
     for point in metadata.entry_points(group=GROUPS[kind]):
         package = f"{point.dist.metadata['Name']} {point.dist.version}" if point.dist else ""
@@ -50,15 +47,15 @@ def installed(kind: str) -> Mapping[str, tuple[Origin, ...]]:
 
 
 def origin_of(kind: str, name: str, builtin: Mapping[str, Any]) -> Origin | None:
-    """Where a name leads to; None for a name of dalib's own, or one that is not known.
+    """Return the origin of a name; None for a name of dalib's own, or one that is not known.
 
-    Raises:
-        InputError: for a name that two packages claim, or one that dalib has as well.
+    Raises an InputError for a name that two packages claim, or one that dalib has as well.
     """
     if ":" in name:
         return Origin(name, distribution_of(name.partition(":")[0]))
     claims = installed(kind).get(name, ())
     owners = [f"{origin.spec} of {origin.distribution or 'an unknown package'}" for origin in claims]
+    # A package may not take a name of dalib's: the same command would change with what is installed.
     if claims and name in builtin:
         owners.append("dalib itself")
     if len(owners) > 1:
@@ -72,16 +69,15 @@ def origin_of(kind: str, name: str, builtin: Mapping[str, Any]) -> Origin | None
 
 
 def distribution_of(module: str) -> str:
-    """Name and version of the installed package that a module belongs to, empty where there is none."""
+    """Return name and version of the installed package that a module belongs to, empty where there is none."""
     names = metadata.packages_distributions().get(module.partition(".")[0], [])
     return " and ".join(f"{name} {metadata.version(name)}" for name in sorted(set(names)))
 
 
 def import_object(argument: str, spec: str) -> Any:
-    """The object that ``package.module:attribute`` names; the attribute may have dots (``module:Class.make``).
+    """Import the object that ``package.module:attribute`` names; the attribute may have dots (``module:Class.make``).
 
-    Raises:
-        InputError: for another form, a module that is not there or fails while it is imported, or no such attribute.
+    Raises an InputError for another form, a module that is missing or fails on import, or no such attribute.
     """
     module_name, _, path = spec.partition(":")
     form = "package.module:attribute, for example own_package.methods:my_method"
@@ -92,6 +88,7 @@ def import_object(argument: str, spec: str) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        # A missing import inside the module is its fault, not a wrong name.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise fault(argument, spec, error) from error
         raise input_error(
@@ -115,7 +112,7 @@ def import_object(argument: str, spec: str) -> Any:
 
 
 def fault(argument: str, spec: str, error: BaseException) -> InputError:
-    """The error for code of another package that failed: what it said, and where."""
+    """Return the error for code of another package that failed: its message, and the place."""
     frames = traceback.extract_tb(error.__traceback__)
     # Folders of their own code: importlib and this file are on the way to it.
     theirs = [f for f in frames if f.filename != __file__ and "importlib" not in f.filename]
@@ -132,8 +129,8 @@ def fault(argument: str, spec: str, error: BaseException) -> InputError:
 class Table(Mapping[str, Factory]):
     """Factories by name: dalib's own, then entry points, then any ``package.module:attribute``.
 
-    Factories of other packages come wrapped: what they return is handed to ``check``, and what goes wrong in them is an
-    InputError. Iterating gives dalib's names and entry points, and imports nothing.
+    Factories of other packages come wrapped: their results are handed to ``check``, and their failures are InputErrors.
+    Iterating gives dalib's names and entry points, and imports nothing.
     """
 
     def __init__(self, kind: str, builtin: Mapping[str, Factory], check: Callable[[str, Any], Any]) -> None:
@@ -158,7 +155,7 @@ class Table(Mapping[str, Factory]):
         return len(list(iter(self)))
 
     def origin(self, name: str) -> Origin | None:
-        """Where a name of another package leads to; None for dalib's own."""
+        """Return the origin of another package's name; None for dalib's own."""
         return origin_of(self.kind, name, self.builtin)
 
     def _wrap(self, name: str, origin: Origin) -> Factory:
@@ -167,6 +164,7 @@ class Table(Mapping[str, Factory]):
             expected = f"a function or class that makes a {self.kind}"
             raise input_error(self.kind, got=f"{name!r}, a {type(factory).__name__}", expected=expected)
         try:
+            # Options are read from the signature; one that has none cannot be checked.
             signature = inspect.signature(factory)
         except (TypeError, ValueError):
             expected = "a function or class of Python, whose arguments can be read"
@@ -175,11 +173,13 @@ class Table(Mapping[str, Factory]):
         @functools.wraps(factory, updated=())
         def call(*arguments: Any, **options: Any) -> Any:
             try:
+                # Bind first: a TypeError of the call itself could come from inside the factory.
                 signature.bind(*arguments, **options)
             except TypeError as error:
                 got = f"options {', '.join(options) or 'none'} for {name!r}: {error}"
                 expected = f"those of its signature {signature}"
                 raise input_error(self.kind, got=got, expected=expected) from None
+            # Their options get the same checks and words as ours.
             check_arguments(name, factory, options)
             try:
                 made = factory(*arguments, **options)

@@ -1,4 +1,4 @@
-"""What made a number: versions of packages and the commit of the code."""
+"""Provenance of a number: versions of packages and the commit of the code."""
 
 import functools
 import subprocess
@@ -12,7 +12,7 @@ PACKAGES = ("dalib-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 
 
 def provenance() -> dict[str, Any]:
-    """Versions of the packages that decide the numbers, and the git commit of the working folder, if any."""
+    """Return the versions of the packages that decide the numbers, and the git commit of the working folder, if any."""
     return {"versions": dict(_versions()), "git": _git_commit()}
 
 
@@ -29,7 +29,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 @functools.cache  # of the code that was imported, whatever happens to the folder later
 def _git_commit() -> str | None:
-    """The commit of the folder that holds the package, with ``+`` appended when files differ from it."""
+    """Return the commit of the folder that holds the package, with ``+`` appended when files differ from it."""
     root = Path(str(dalib.__file__)).resolve().parents[1]
     try:
         run = lambda *args: subprocess.run(  # noqa: E731

@@ -1,4 +1,7 @@
-"""Kinds of values that an option may have, for annotations: numbers in an interval, names of a table, patterns."""
+"""Kinds of values that an option may have, for annotations: numbers in an interval, names of a table, patterns.
+
+``str`` gives a kind in words, ``holds`` tests a value.
+"""
 
 import math
 import re
@@ -29,7 +32,6 @@ class Number(NamedTuple):
     varies: bool = False
 
     def __str__(self) -> str:
-        """In words."""
         what = "an integer" if self.whole else "a number"
         if math.isinf(self.high):
             return what if math.isinf(self.low) else f"{what} {'>' if self.open_low else '≥'} {self.low:g}"
@@ -37,11 +39,12 @@ class Number(NamedTuple):
         return f"{what} in {left}{self.low:g}, {self.high:g}{right}"
 
     def holds(self, value: Any) -> bool:
-        """Whether a value is such a number."""
         if isinstance(value, jax.core.Tracer):
             return True
+        # A schedule of the view; its values are known only in a step.
         if self.varies and callable(value):
             return True
+        # A bool is an int to Python, but no number to a user.
         kinds = (int, np.integer) if self.whole else (int, float, np.number, np.ndarray, jax.Array)
         if isinstance(value, bool | np.bool_) or not isinstance(value, kinds):
             return False
@@ -62,11 +65,9 @@ class OneOf(NamedTuple):
     table: Iterable[str]
 
     def __str__(self) -> str:
-        """In words."""
         return "one of " + ", ".join(self.table)
 
     def holds(self, value: Any) -> bool:
-        """Whether a value is one of the names."""
         return isinstance(value, str) and value in tuple(self.table)
 
 
@@ -74,11 +75,9 @@ class Pattern(NamedTuple):
     """A regular expression."""
 
     def __str__(self) -> str:
-        """In words."""
         return "a regular expression"
 
     def holds(self, value: Any) -> bool:
-        """Whether a value is one that compiles."""
         try:
             return isinstance(value, str) and re.compile(value) is not None
         except (re.error, OverflowError, RecursionError):

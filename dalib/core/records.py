@@ -1,9 +1,9 @@
-"""The run record: a folder with what was asked (``config.json``) and what happened (``record.jsonl``).
+"""The run record: a folder with the configuration (``config.json``) and the events of a run (``record.jsonl``).
 
 This module writes one run folder and resumes it; :mod:`dalib.core.run_folders` reads many. ``record.jsonl`` holds one
-JSON object a line: ``{"event": "train" | "evaluate" | "end", "step": ..., ...}``. A checkpoint knows how many lines
-there were; a resumed run drops the later ones, so that the record of a killed and resumed run has no step twice and
-none missing.
+JSON object a line: ``{"event": "train" | "evaluate" | "end", "step": ..., ...}``. A checkpoint knows the number of
+lines; a resumed run drops the later ones, so that the record of a killed and resumed run has no step twice and none
+missing.
 """
 
 import json
@@ -35,7 +35,7 @@ class Clock:
         self.start(0.0)
 
     def start(self, seconds: float) -> None:
-        """Goes on from ``seconds``."""
+        """Go on from ``seconds``."""
         self._zero = time.monotonic() - seconds
 
     def __call__(self) -> float:
@@ -43,12 +43,9 @@ class Clock:
 
 
 class Record(NamedTuple):
-    """An open run folder.
+    """An open run folder; of several processes only one ``writes``.
 
-    Attributes:
-        folder: where it is.
-        writes: False on all but one of several processes: these only read.
-        clock: its reading becomes the field ``seconds`` of "train" and "end" lines; None leaves it out.
+    The reading of ``clock`` becomes the field ``seconds`` of "train" and "end" lines; None leaves it out.
     """
 
     folder: Path
@@ -61,14 +58,14 @@ class Record(NamedTuple):
         return self.folder / LINES
 
     def write(self, event: str, step: int, **fields: Any) -> None:
-        """Appends one line, whole or not at all, and hands it to the operating system.
+        """Append one line, whole or not at all, and hand it to the operating system.
 
-        Raises:
-            StorageError: when the disk is full or fails, the record was deleted, or another process has taken the
-                folder over; the lines before stay.
+        Raises a StorageError when the disk is full or fails, the record was deleted, or another process has taken the
+        folder over; the lines before stay.
         """
         if not self.writes:
             return
+        # Two writers would interleave lines; the one without the lock gives up.
         if lost(self.folder):
             raise StorageError(
                 f"run folder: {self.folder} was taken over by another process, since this one gave no sign of life"
@@ -76,23 +73,24 @@ class Record(NamedTuple):
             )
         if self.clock is not None and event in TIMED:
             fields["seconds"] = self.clock()
+        # NaN is written as such: a reader must see where a run went wrong.
         line = json.dumps({"event": event, "step": int(step), **fields}, default=_plain, allow_nan=True)
         _append(self.path, (line + "\n").encode())
 
     def events(self) -> list[dict[str, Any]]:
-        """All complete lines; a last line cut off by a kill is left out."""
+        """Return all complete lines; a last line cut off by a kill is left out."""
         return read_lines(self.path)[0]
 
     def end(self) -> dict[str, Any] | None:
-        """The "end" line of a run that has ended."""
+        """Return the "end" line of a run that has ended."""
         return next((e for e in self.events() if e["event"] == "end"), None)
 
     def finished(self) -> bool:
-        """Whether the run has ended."""
+        """Tell whether the run has ended."""
         return self.end() is not None
 
     def check_writable(self) -> None:
-        """Raises an InputError when nothing can be written here; to be called before hours of training, not after."""
+        """Raise an InputError when nothing can be written here; to be called before hours of training, not after."""
         if not self.writes:
             return
         try:
@@ -107,11 +105,9 @@ class Record(NamedTuple):
             ) from None
 
     def stretch(self, steps: Sequence[int], **fields: Any) -> None:
-        """Notes in ``stretches.jsonl`` that the run goes on now, and on what; each start of a run is a stretch of it.
+        """Note in ``stretches.jsonl`` that the run goes on now, and on what; each start of a run is a stretch of it.
 
-        Args:
-            steps: of which there are checkpoints, ascending.
-            **fields: what is particular to this stretch, e.g. its devices.
+        ``steps`` of the checkpoints are ascending; ``fields`` are particular to this stretch, e.g. its devices.
         """
         if self.writes:
             device = {"platform": jax.default_backend(), "device": jax.local_devices()[0].device_kind}
@@ -119,7 +115,7 @@ class Record(NamedTuple):
             _append(self.folder / STRETCHES, (line + "\n").encode(), os.O_CREAT)
 
     def last_stretch(self) -> dict[str, Any]:
-        """What the last start of the run noted; ``{}`` before the first, or where it can't be read."""
+        """Return the notes of the last start of the run; ``{}`` before the first, or where they can't be read."""
         try:
             lines = (self.folder / STRETCHES).read_bytes().split(b"\n")[:-1]
             return dict(json.loads(lines[-1]))
@@ -127,18 +123,19 @@ class Record(NamedTuple):
             return {}
 
     def lines(self) -> int:
-        """The number of complete lines."""
+        """Return the number of complete lines."""
         return len(self.events())
 
     def keep(self, lines: int) -> None:
-        """Drops all but the first ``lines`` lines (what came later will happen again), atomically."""
+        """Drop all but the first ``lines`` lines (the later ones will happen again), atomically."""
         self._rewrite(self.events()[:lines])
 
     def cut_after(self, step: int) -> None:
-        """Drops every event after ``step`` (they will happen again) and a half-written last line, atomically."""
+        """Drop every event after ``step`` (they will happen again) and a half-written last line, atomically."""
         self._rewrite([e for e in self.events() if e["step"] <= step and e["event"] != "end"])
 
     def _rewrite(self, events: list[dict[str, Any]]) -> None:
+        # The clock goes back with the lines: lost work is not counted.
         if self.clock is not None:
             self.clock.start(next((float(e["seconds"]) for e in reversed(events) if "seconds" in e), 0.0))
         if not self.writes:
@@ -151,16 +148,11 @@ class Record(NamedTuple):
 
 
 def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
-    """Opens a run folder for this configuration, new or to be resumed.
+    """Open a run folder for this configuration, new or to be resumed.
 
-    Args:
-        folder: made if absent.
-        config: JSON-able; the entries ``experiment``, ``data`` and ``start`` must be the same as when the folder was
-            made, the others (versions, commit) may differ.
-
-    Raises:
-        InputError: when the folder belongs to another configuration (the differences are listed), is not a run
-            folder, or can't be written.
+    The entries ``experiment``, ``data`` and ``start`` of the JSON-able ``config`` must be the same as when the folder
+    was made; the others (versions, commit) may differ. Raises an InputError when the folder belongs to another
+    configuration (the differences are listed), is not a run folder, or can't be written.
     """
     path = folder / CONFIG
     config = json.loads(json.dumps({"format": FORMAT, **config}, default=_plain))
@@ -168,6 +160,7 @@ def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
         _found(folder, config)
     text = read_text(path, "run folder")
     try:
+        # Compared as JSON: a tuple becomes a list in the file.
         differences = _differences(json.loads(text), config)
     except (ValueError, AttributeError, RecursionError) as error:
         reason = error if isinstance(error, json.JSONDecodeError) else "no object with names"
@@ -185,7 +178,7 @@ def open_record(folder: Path, config: Mapping[str, Any]) -> Record:
 
 
 def _found(folder: Path, config: Mapping[str, Any]) -> None:
-    """Makes a run folder, locked until its configuration is written: two processes may want to make it."""
+    """Make a run folder, locked until its configuration is written: two processes may want to make it."""
     try:
         # A run killed while its configuration was being written has left nothing else, and no line.
         ours = {LINES, *(p.name for p in leftovers(folder, CONFIG))}
@@ -208,7 +201,7 @@ def _found(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _append(path: Path, data: bytes, create: int = 0) -> None:
-    """Appends all of ``data`` in one write, or leaves the file as it was; makes no new one unless told."""
+    """Append all of ``data`` in one write, or leave the file as it was; make no new one unless told."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND | create, 0o644)
     except OSError as error:
@@ -220,6 +213,7 @@ def _append(path: Path, data: bytes, create: int = 0) -> None:
             "\n  what to do: put it back, or move this run folder away; then give the same command again"
         ) from error
     try:
+        # One write call: a kill between two could leave half a line.
         before = os.fstat(file).st_size
         try:
             if (written := os.write(file, data)) < len(data):
@@ -239,11 +233,10 @@ def _append(path: Path, data: bytes, create: int = 0) -> None:
 def read_lines(
     path: Path, damaged: Callable[[Path, int, Exception], InputError] | None = None
 ) -> tuple[list[dict[str, Any]], bool]:
-    """All complete lines of a ``record.jsonl``, and whether a kill has left half a line after them.
+    """Return all complete lines of a ``record.jsonl``, and whether a kill has left half a line after them.
 
-    Args:
-        path: the file; without it there are no lines.
-        damaged: ``(path, line number, reason) -> error`` for a line that is not JSON; None says how to go on training.
+    Without the file there are no lines. ``damaged`` makes the error for a line that is not JSON, from
+    ``(path, line number, reason)``; None says how to go on training.
     """
     if not path.exists():
         return [], False
@@ -268,7 +261,7 @@ def read_lines(
 
 
 def _event(entry: Any) -> dict[str, Any]:
-    """An object with the name of an event and a step, as every line must be."""
+    """Check that an entry is an object with the name of an event and a step, as every line must be."""
     if not (isinstance(entry, dict) and isinstance(entry.get("event"), str) and type(entry.get("step")) is int):
         raise ValueError(f"no event with a step: {entry!r:.60}")
     return entry
@@ -298,7 +291,6 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(x: Any) -> Any:
-    """JSON form of arrays, numbers and paths."""
     if isinstance(x, Path):
         return str(x)
     array = np.asarray(x)

@@ -1,9 +1,9 @@
-"""Run folders read back: what was trained, what it logged, how it ended.
+"""Run folders read back: configuration, log and end of each run.
 
-A run folder holds ``config.json`` (the full configuration and its surroundings), ``record.jsonl`` (one JSON object per
-logged step, evaluation and the end) and ``final.npz`` (confusion matrix and features of the last step). Reading is
-strict: a foreign or damaged file is an error that names it. Only one thing is forgiven, the half-written last line
-that a killed run leaves; such a run has no ``end`` and so counts as unfinished.
+A run folder holds ``config.json``, the full configuration and its surroundings; ``record.jsonl``, one JSON object per
+logged step, evaluation and the end; and ``final.npz``, confusion matrix and features of the last step. Reading is
+strict: a foreign or damaged file is an InputError that names it. Only one thing is forgiven, the half-written last line
+of a killed run; such a run has no ``end`` and so counts as unfinished.
 """
 
 import json
@@ -85,32 +85,25 @@ class Run(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """True when the record says so; an unfinished run is listed, never averaged."""
+        """True with an end in the record; an unfinished run is listed, never averaged."""
         return self.end is not None
 
     @property
     def experiment(self) -> dict[str, Any]:
-        """The full configuration that the run was started with."""
+        """Full configuration that the run was started with."""
         return dict(self.config["experiment"])
 
     @property
     def last_step(self) -> int:
-        """The largest step that the record speaks of (0 when it is empty)."""
+        """The largest step in the record (0 when it is empty)."""
         steps = [e.step for e in self.training] + [e.step for e in self.evaluations]
         return max([*steps, self.end.step if self.end else 0])
 
 
 def load_runs(root_or_paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Run]:
-    """Reads every run folder at or below the given folders, in a fixed order (task, method, seed, path).
+    """Read every run folder at or below the given ones, finished or not, ordered by task, method, seed and path.
 
-    Args:
-        root_or_paths: one folder or several; a run folder itself, or a folder that holds some at any depth.
-
-    Returns:
-        Finished and unfinished runs alike.
-
-    Raises:
-        InputError: if a folder is missing, holds no run, or a file in a run folder is damaged or of another format.
+    Raises an InputError if a folder is missing or holds no run.
     """
     if isinstance(root_or_paths, str | os.PathLike):
         root_or_paths = [root_or_paths]
@@ -118,6 +111,7 @@ def load_runs(root_or_paths: str | os.PathLike[str] | Iterable[str | os.PathLike
     if not roots:
         raise input_error("runs", got="no folder", expected="one folder of runs or several")
     folders: dict[Path, Path] = {}
+    # By resolved path: a folder that is named twice, or below another, is read once.
     for root in roots:
         if not root.is_dir():
             raise input_error("runs", got=f"{root}, which is not a folder", expected="a folder of runs")
@@ -131,12 +125,14 @@ def load_runs(root_or_paths: str | os.PathLike[str] | Iterable[str | os.PathLike
             )
         folders |= found
     runs = [read_run(folder) for folder in folders.values()]
+    # A fixed order, so that the same folders give the same report.
     return sorted(runs, key=lambda run: (*group_order(run), run.seed, str(run.path)))
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
     for folder, children, files in os.walk(root):
         if CONFIG in files:
+            # A run holds no further runs: its checkpoints are many files that need no walk.
             children.clear()
             yield Path(folder)
         elif LINES in files:
@@ -150,7 +146,7 @@ def _run_folders(root: Path) -> Iterator[Path]:
 
 
 def read_run(folder: Path) -> Run:
-    """Reads one run folder; see the module's docstring for what is strict and what is forgiven."""
+    """Read one run folder."""
     config = _read_config(folder / CONFIG)
     training, evaluations, end, half_line = _read_record(folder / LINES)
     names = tuple(config["class_names"])
@@ -175,13 +171,13 @@ def read_run(folder: Path) -> Run:
 
 
 def group_order(run: Run) -> tuple[str, int, str]:
-    """Sort key: by task; within one the source-only baseline first, methods by name, the oracle last."""
+    """Return a sort key: by task; within one the source-only baseline first, methods by name, the oracle last."""
     rank = 2 if run.role == "oracle" else 0 if is_source_only(run) else 1
     return run.task, rank, run.name
 
 
 def is_source_only(run: Run) -> bool:
-    """True for the baseline that never sees the target."""
+    """Tell the baseline that never sees the target."""
     return run.role == "method" and "source_only" in (run.name, run.experiment.get("method"))
 
 
@@ -204,6 +200,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         got = config.get("format", "none") if isinstance(config, dict) else type(config).__name__
         raise _damaged(path, f"format {got}", f"a run's configuration of format {FORMAT}")
     names = config.get("class_names")
+    # All faults at once, so that they can be mended together.
     wrong = [key for key in ("name", "task") if not isinstance(config.get(key), str)]
     wrong += [] if type(config.get("seed")) is int else ["seed"]
     experiment = config.get("experiment")
@@ -253,6 +250,7 @@ def _metrics(values: Mapping[str, float | None]) -> dict[str, float]:
 
 def _read_final(path: Path, *, num_classes: int) -> Final:
     try:
+        # No pickles: a run folder may come from anybody.
         with np.load(path, allow_pickle=False) as arrays:
             names = Final._fields if num_classes else Final._fields[1:]
             final = Final(**{"confusion": None, **{name: arrays[name] for name in names}})
@@ -267,6 +265,7 @@ def _read_final(path: Path, *, num_classes: int) -> Final:
     if k < 0 or m < 0 or tuple(shapes.values()) != good:
         expected = f"confusion [C, C] with C = {num_classes}, features [k, d] and [m, d], labels [k] and [m]"
         raise _damaged(path, f"shapes {shapes}", expected)
+    # Figures index colours and names by these numbers.
     for name in ("labels_source", "labels_target", "predictions_target"):
         labels = getattr(final, name)
         if not np.issubdtype(labels.dtype, np.integer) or np.any((labels < 0) | (labels >= num_classes)):
@@ -278,7 +277,7 @@ def _read_final(path: Path, *, num_classes: int) -> Final:
 
 
 def _checked_numbers(path: Path, final: Final) -> Final:
-    """The arrays of a regression, if they belong together."""
+    """Return the arrays of a regression, if they belong together."""
     shapes = {name: array.shape for name, array in final._asdict().items() if array is not None}
     (k, *_), (m, *_) = final.features_source.shape, final.features_target.shape
     lengths = [len(final.labels_source) == k, len(final.labels_target) == m, len(final.predictions_target) == m]

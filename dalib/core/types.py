@@ -1,6 +1,8 @@
-"""The words that every room shares: what a net returns and what a training batch holds.
+"""The words that every room shares: the outputs of a net and the contents of a training batch.
 
-A leaf module: it imports nothing of dalib's and every room may import it.
+A leaf module: it imports nothing of dalib's and every room may import it. ``rows`` of :class:`Source` and
+:class:`Target` are int32 indices of examples in the training split of their own domain; -1 is padding, and None a batch
+made by hand. An index of -1 means the last row to JAX: a method that writes a bank must mask it.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +18,7 @@ Metrics = dict[str, Array]
 
 
 class Outputs(NamedTuple):
-    """What a net returns for ``n`` examples.
+    """Outputs of a net for ``n`` examples.
 
     Attributes:
         features: ``[n, d]``, the representation that methods align.
@@ -30,14 +32,7 @@ class Outputs(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Labelled examples.
-
-    Attributes:
-        inputs: ``[n, ...]``.
-        labels: ``[n]`` integers.
-        rows: ``[n]`` int32, the index of each example in the training split of its own domain; -1 for padding. None in
-            a batch made by hand.
-    """
+    """Labelled examples: inputs ``[n, ...]``, integer labels ``[n]``, rows ``[n]``."""
 
     inputs: Array
     labels: Array
@@ -45,13 +40,7 @@ class Source(NamedTuple):
 
 
 class Target(NamedTuple):
-    """Unlabelled examples. There is no place for labels, on purpose.
-
-    Attributes:
-        inputs: ``[m, ...]``.
-        rows: ``[m]`` int32, the index of each example in the target's training split; -1 for padding. None in a batch
-            made by hand. An index of -1 means the last row to JAX: a method that writes a bank must mask it.
-    """
+    """Unlabelled examples: inputs ``[m, ...]``, rows ``[m]``. There is no place for labels, on purpose."""
 
     inputs: Array
     rows: Array | None = None
@@ -73,7 +62,7 @@ class Batch(NamedTuple):
 
 
 class Time(NamedTuple):
-    """Where a run is: ``step`` steps taken, ``progress`` = step / total steps in [0, 1].
+    """Time of a run: ``step`` steps taken, ``progress`` = step / total steps in [0, 1].
 
     Schedules take this or anything else with these two attributes, such as a :class:`dalib.methods.View`.
     """
@@ -83,13 +72,13 @@ class Time(NamedTuple):
 
 
 def every_row(outputs: Outputs, labels: Array | None, key: Array) -> tuple[Outputs, Array | None]:
-    """Rows of a task with one vector per example: all of them, unchanged."""
+    """Return all rows unchanged: a task with one vector per example."""
     del key
     return outputs, labels
 
 
 class Task(NamedTuple):
-    """What is predicted. A net has ``outputs`` columns; everything else follows from its :class:`Outputs`.
+    """A task: a net has ``outputs`` columns, and everything else follows from its :class:`Outputs`.
 
     Attributes:
         name: "classification", "regression", ….
@@ -115,7 +104,7 @@ class Task(NamedTuple):
 
 
 class ImagePreprocessing(NamedTuple):
-    """How published weights want their images; ``dalib.data.readers.images.published`` makes a transform of it.
+    """Images as published weights want them; ``dalib.data.readers.images.published`` makes a transform of it.
 
     Attributes:
         size: side of the square that enters the net, after the crop.
@@ -139,12 +128,10 @@ class ImagePreprocessing(NamedTuple):
 
 
 class TextPreprocessing(NamedTuple):
-    """How published weights want their texts.
+    """Texts as published weights want them: rows of at most ``max_length`` token ids, special tokens included.
 
-    Attributes:
-        max_length: longest row of token ids, special tokens included.
-        tokenizer: folder with the model's own tokeniser files, for ``dalib.data.text.load_tokenizer``; None when they
-            did not come with the weights.
+    ``tokenizer`` is a folder with the model's own tokeniser files, for ``dalib.data.text.load_tokenizer``; None when
+    they did not come with the weights.
     """
 
     max_length: int
@@ -152,11 +139,9 @@ class TextPreprocessing(NamedTuple):
 
 
 class SpeechPreprocessing(NamedTuple):
-    """How published weights want their waveforms.
+    """Waveforms as published weights want them: ``sample_rate`` in Hz.
 
-    Attributes:
-        sample_rate: in Hz.
-        standardize: whether each utterance is brought to mean 0 and variance 1.
+    ``standardize`` brings each utterance to mean 0 and variance 1.
     """
 
     sample_rate: int

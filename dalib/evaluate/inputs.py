@@ -1,4 +1,8 @@
-"""Checks that all scores share: arrays become float64 or integers here, or an error that says what came."""
+"""Checks that all scores share: arrays become finite float64 or integers here.
+
+Each raises an InputError for another rank or length, and for numbers that are not finite. ``name`` is the argument's,
+for the error; ``rows`` and ``columns`` are the sizes of other arguments (None allows any), ``least`` the smallest n.
+"""
 
 from typing import Any
 
@@ -8,18 +12,7 @@ from dalib.core.checks import input_error
 
 
 def matrix(name: str, x: Any, *, rows: int | None = None, columns: int | None = None, least: int = 1) -> np.ndarray:
-    """Returns ``x`` as a finite float64 matrix ``[n, d]``.
-
-    Args:
-        name: of the argument, for the error.
-        x: array.
-        rows: the n that other arguments have; None allows any.
-        columns: the d that other arguments have; None allows any.
-        least: smallest n.
-
-    Raises:
-        InputError: for another rank, no columns, too few rows, other sizes, or numbers that are not finite.
-    """
+    """Return ``x`` as float64 ``[n, d]``, d ≥ 1."""
     x = np.asarray(x, np.float64)
     wanted = f"finite [{rows or 'n'}, {columns or 'd'}]" + (f" with n ≥ {least}" if least > 1 else "")
     fits = x.ndim == 2 and 0 not in x.shape and len(x) >= least
@@ -31,7 +24,7 @@ def matrix(name: str, x: Any, *, rows: int | None = None, columns: int | None = 
 
 
 def class_scores(name: str, x: Any, *, rows: int | None = None, classes: int | None = None) -> np.ndarray:
-    """Returns logits as a finite float64 matrix ``[n, C]`` with C ≥ 2."""
+    """Return logits as float64 ``[n, C]``, C ≥ 2."""
     x = matrix(name, x, rows=rows, columns=classes)
     if x.shape[1] < 2:
         raise input_error(name, got=f"shape {x.shape}", expected="[n, C] with C ≥ 2 classes")
@@ -39,11 +32,7 @@ def class_scores(name: str, x: Any, *, rows: int | None = None, classes: int | N
 
 
 def classes_of(name: str, y: Any, *, classes: int, rows: int | None = None) -> np.ndarray:
-    """Returns labels as integers ``[n]`` in [0, C).
-
-    Raises:
-        InputError: for another rank or length, numbers that are no integers, or classes that do not exist.
-    """
+    """Return labels as integers ``[n]`` in [0, C); an InputError for other numbers."""
     y = np.asarray(y)
     if y.ndim != 1 or y.dtype.kind not in "iu" or not len(y) or (rows or len(y)) != len(y):
         raise input_error(name, got=f"{y.dtype}{list(y.shape)}", expected=f"integers [{rows or 'n'}]")
@@ -53,7 +42,7 @@ def classes_of(name: str, y: Any, *, classes: int, rows: int | None = None) -> n
 
 
 def vector(name: str, x: Any, *, rows: int | None = None, least: int = 1) -> np.ndarray:
-    """Returns ``x`` as a finite float64 vector ``[n]``."""
+    """Return ``x`` as float64 ``[n]``."""
     x = np.asarray(x, np.float64)
     if x.ndim != 1 or len(x) < least or (rows or len(x)) != len(x) or not np.isfinite(x).all():
         expected = f"finite numbers [{rows or 'n'}]" + (f" with n ≥ {least}" if least > 1 else "")
@@ -63,6 +52,7 @@ def vector(name: str, x: Any, *, rows: int | None = None, least: int = 1) -> np.
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Logarithms of the softmax along the classes, finite for finite logits."""
+    # Shifted first, or large logits overflow.
     shifted = logits - logits.max(1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 

@@ -1,4 +1,8 @@
-"""How well a validator chose, once accuracies on the target are known: for studies and reports, never for a choice."""
+"""Judgement of a validator's choice, once accuracies on the target are known: for studies and reports only.
+
+``scores`` ``[M]`` are larger for the better, not finite for candidates that are out (they become the smallest finite
+one); ``accuracies`` ``[M]`` are shares, from target labels.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +14,7 @@ from dalib.evaluate.inputs import vector
 
 
 class Verdict(NamedTuple):
-    """One validator on the candidates of one task; accuracies as shares.
+    """One validator on the candidates of one task.
 
     Attributes:
         correlation: weighted Spearman, in [−1, 1]; NaN where scores or accuracies are all equal.
@@ -28,14 +32,10 @@ class Verdict(NamedTuple):
 def weighted_spearman(scores: Any, accuracies: Any) -> float:
     """Correlation of dense ranks over their maxima, with weights ``max(rank, rank')²``: the good ones count most.
 
-    Args:
-        scores: ``[M]``, larger is better; those that are not finite become the smallest finite one.
-        accuracies: ``[M]``.
-
-    References:
-        Musgrave, Belongie, Lim 2022, arXiv 2208.07360 (powerful-benchmarker).
+    Musgrave, Belongie, Lim 2022, arXiv 2208.07360 (powerful-benchmarker).
     """
     x, y = _both(scores, accuracies)
+    # Dense ranks: ties share one, and the weights are of ranks, not of scores.
     a, b = (np.unique(z, return_inverse=True)[1] + 1.0 for z in (x, y))
     a, b = a / a.max(), b / b.max()
     w = np.maximum(a, b) ** 2
@@ -45,17 +45,15 @@ def weighted_spearman(scores: Any, accuracies: Any) -> float:
 
 
 def judge(scores: Any, accuracies: Any, *, source_only: Sequence[int] = (), top: int = 5) -> Verdict:
-    """What a validator's ranking was worth.
+    """Judge a validator's ranking.
 
-    Args:
-        scores: ``[M]``, larger is better; not finite for candidates that are out.
-        accuracies: ``[M]`` on target labels.
-        source_only: rows of candidates that were trained on the source alone; their mean accuracy is the reference.
-        top: N of the mean over the best.
+    ``source_only`` are rows of candidates trained on the source alone, with their mean accuracy as reference; ``top``
+    is N.
     """
     x, y = _both(scores, accuracies)
     if not 1 <= top:
         raise input_error("top", got=top, expected="a number ≥ 1")
+    # Stable: at a tie the earlier candidate is the pick, as in a ranking.
     order = np.argsort(-x, kind="stable")
     chosen = y[order[0]]
     reference = float(y[list(source_only)].mean()) if len(source_only) else float("nan")

@@ -14,14 +14,7 @@ from dalib.evaluate.scores import score
 
 
 class OracleScores(NamedTuple):
-    """Scores made with target labels.
-
-    Attributes:
-        target_confusion: ``[C, C]`` counts; rows are true classes.
-        target_accuracy: share of all target examples that are right.
-        target_mean_class_accuracy: mean over classes of the share that is right.
-        target_macro_f1: mean F1 over classes.
-    """
+    """Scores made with target labels; fields as in :class:`~dalib.evaluate.scores.Scores`."""
 
     target_confusion: np.ndarray
     target_accuracy: float
@@ -29,7 +22,7 @@ class OracleScores(NamedTuple):
     target_macro_f1: float
 
     def metrics(self) -> dict[str, float]:
-        """For a run record, whose event must carry ``oracle: true``."""
+        """Return the metrics of a run record; its event must carry ``oracle: true``."""
         return {
             "accuracy": self.target_accuracy,
             "mean_class_accuracy": self.target_mean_class_accuracy,
@@ -38,6 +31,6 @@ class OracleScores(NamedTuple):
 
 
 def oracle_score(predict: Callable[[Any], Array], labelled_target_batches: Iterable[Any]) -> OracleScores:
-    """Scores a classifier on labelled target examples; see :func:`dalib.evaluate.score` for the arguments."""
+    """Score a classifier on labelled target examples; see :func:`dalib.evaluate.score` for the arguments."""
     scores = score(predict, labelled_target_batches)
     return OracleScores(scores.confusion, scores.accuracy, scores.mean_class_accuracy, scores.macro_f1)

@@ -14,12 +14,9 @@ STATES = ("ok", "collapsed", "undefined")
 
 
 class Candidate(NamedTuple):
-    """One model that could be shipped.
+    """One model that could be shipped, of unique ``name``; ``source_only`` was trained on the source alone.
 
-    Attributes:
-        name: unique among the candidates.
-        scores: by validator; made from :class:`~dalib.evaluate.validators.Evidence`, which holds no target labels.
-        source_only: whether it was trained on the source alone.
+    ``scores`` by validator are made from :class:`~dalib.evaluate.validators.Evidence`, which holds no target labels.
     """
 
     name: str
@@ -30,11 +27,8 @@ class Candidate(NamedTuple):
 class Place(NamedTuple):
     """A candidate's place in a ranking.
 
-    Attributes:
-        candidate: the model.
-        value: the validator's score; of several validators the mean rank, from 0 (last) to 1 (first).
-        state: one of :data:`STATES`; what is not "ok" comes below source-only.
-        why: of another state.
+    ``value`` is the validator's score; of several validators the mean rank, from 0 (last) to 1 (first). A ``state`` of
+    :data:`STATES` other than "ok" comes below source-only, and ``why`` says why.
     """
 
     candidate: Candidate
@@ -46,15 +40,10 @@ class Place(NamedTuple):
 def candidates(
     evidence: Mapping[str, Evidence], source_only: Sequence[str], names: Sequence[str] | None = None
 ) -> list[Candidate]:
-    """Scores evidence by validators.
+    """Score evidence, a mapping of candidates' names, by validators (all by default).
 
-    Args:
-        evidence: by name of the candidate, on the same examples.
-        source_only: names of those that were trained on the source alone.
-        names: of validators; None for all.
-
-    Raises:
-        InputError: for other things than evidence, or numbers of examples or classes that differ.
+    ``source_only`` names those trained on the source alone. Raises an InputError for other things than evidence, or
+    numbers of examples or classes that differ.
     """
     for name, item in evidence.items():
         if not isinstance(item, Evidence):
@@ -67,28 +56,21 @@ def candidates(
 
 
 def rank(among: Sequence[Candidate], by: str | Sequence[str]) -> list[Place]:
-    """Orders candidates by one validator, or by the mean rank of several.
+    """Order candidates from best to worst by one of :data:`~dalib.evaluate.VALIDATORS`, or by the mean rank of several.
 
-    Candidates that have collapsed, or of which a score is not defined, come below source-only. At a tie source-only
-    comes first, then the order given.
-
-    Args:
-        among: at least one of them source-only.
-        by: names of :data:`~dalib.evaluate.VALIDATORS`.
-
-    Returns:
-        From best to worst.
-
-    Raises:
-        InputError: without a source-only candidate, for names that repeat, or a validator that nobody was scored by.
+    Candidates that have collapsed, or lack a defined score, come below source-only. At a tie source-only comes first,
+    then the order given. Raises an InputError without a source-only candidate, for names that repeat, or a validator
+    that nobody was scored by.
     """
     wanted = (by,) if isinstance(by, str) else tuple(by)
     _check(among, wanted)
     judged = [_judged(candidate, wanted) for candidate in among]
     columns = [[candidate.scores[name].value for candidate in among] for name in wanted]
+    # One validator ranks by its own values; several have no common unit, so ranks are averaged.
     if len(wanted) == 1:
         values = columns[0]
     else:
+        # Ranks are among usable candidates only: a collapsed one must not shift the others.
         usable = [i for i, (state, _) in enumerate(judged) if state == "ok"]
         values = [float("nan")] * len(among)
         if usable:
@@ -103,25 +85,26 @@ def rank(among: Sequence[Candidate], by: str | Sequence[str]) -> list[Place]:
 
 
 def pick(among: Sequence[Candidate], by: str | Sequence[str]) -> Place:
-    """The first of :func:`rank`: the candidate to ship."""
+    """Return the first of :func:`rank`: the candidate to ship."""
     return rank(among, by)[0]
 
 
 def picks(among: Sequence[Candidate]) -> dict[str, Place]:
-    """What each validator would have picked; those that no candidate was scored by are left out."""
+    """Return each validator's pick; validators that no candidate was scored by are left out."""
     names = list(dict.fromkeys(name for candidate in among for name in candidate.scores))
     defined = [n for n in names if any(np.isfinite(c.scores[n].value) for c in among if n in c.scores)]
     return {name: pick(among, name) for name in defined}
 
 
 def _order(place: Place) -> tuple[int, float, bool]:
+    # Source-only is the floor: what is not usable comes below it.
     tier = 0 if place.state == "ok" else 1 if place.candidate.source_only else 2
     value = place.value if np.isfinite(place.value) else -np.inf
     return tier, -value, not place.candidate.source_only
 
 
 def _judged(candidate: Candidate, wanted: Sequence[str]) -> tuple[str, str]:
-    """The worst state of the scores that are asked for, and why; a score that is missing is not defined."""
+    """Return the worst state of the wanted scores, and why; a missing score counts as undefined."""
     states = [candidate.scores[name] for name in wanted]
     for state in ("collapsed", "undefined", "missing"):
         for scored in states:

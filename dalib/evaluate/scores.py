@@ -14,11 +14,7 @@ from dalib.core.types import Array
 
 
 class Scores(NamedTuple):
-    """What a confusion matrix says.
-
-    Attributes:
-        confusion: ``[C, C]`` int64 counts; rows are true classes, columns predicted ones.
-    """
+    """Scores of a confusion matrix ``[C, C]`` of int64 counts; rows are true classes, columns predicted ones."""
 
     confusion: np.ndarray
 
@@ -45,7 +41,7 @@ class Scores(NamedTuple):
         return float(np.mean(2 * right[either > 0] / either[either > 0]))
 
     def metrics(self) -> dict[str, float]:
-        """For a run record."""
+        """Return the metrics of a run record."""
         return {
             "accuracy": self.accuracy,
             "mean_class_accuracy": self.mean_class_accuracy,
@@ -54,20 +50,18 @@ class Scores(NamedTuple):
 
 
 def confusion_counts(logits: Array, labels: Array, mask: Array) -> Array:
-    """Confusion matrix of one batch, ``[C, C]`` int32: a sum over the rows whose ``mask`` is True.
+    """Confusion matrix of one batch, ``[C, C]`` int32: a sum over the rows with a True ``mask``; padding is False.
 
-    Args:
-        logits: ``[n, C]``.
-        labels: ``[n]`` int in [0, C).
-        mask: ``[n]`` bool; padding is False.
+    Logits are ``[n, C]``, labels ``[n]`` int in [0, C).
     """
     classes = logits.shape[-1]
+    # Padding goes to a cell of its own, which is cut off: shapes stay fixed under ``jit``.
     cell = jnp.where(mask, labels * classes + logits.argmax(-1), classes * classes)
     return jnp.zeros(classes * classes + 1, jnp.int32).at[cell].add(1)[:-1].reshape(classes, classes)
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """The same of predicted classes ``[n]``, on the host: ``[C, C]`` int64, rows true classes."""
+    """Confusion matrix ``[C, C]`` int64 of predicted classes ``[n]``, on the host; rows are true classes."""
     cells = np.asarray(labels, np.int64) * classes + predicted
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
@@ -76,14 +70,9 @@ _counts = jax.jit(confusion_counts)
 
 
 def score(predict: Callable[[Any], Array], batches: Iterable[Any]) -> Scores:
-    """Scores a classifier over an evaluation stream.
+    """Score a classifier ``inputs -> [n, C]`` over an evaluation stream (:func:`dalib.data.evaluation_batches`).
 
-    Args:
-        predict: ``inputs -> [n, C]`` logits.
-        batches: with ``inputs``, ``labels`` and ``mask`` (:func:`dalib.data.evaluation_batches`).
-
-    Raises:
-        InputError: when there is no example.
+    Raises an InputError when there is no example.
     """
     counts = [_counts(predict(b.inputs), jnp.asarray(b.labels), jnp.asarray(b.mask)) for b in batches]
     total = sum(np.asarray(c, np.int64) for c in jax.device_get(counts)) if counts else np.zeros((0, 0))
@@ -92,13 +81,13 @@ def score(predict: Callable[[Any], Array], batches: Iterable[Any]) -> Scores:
     return Scores(np.asarray(total))
 
 
-# Scores of open-set and universal adaptation, from a confusion matrix whose last class is "unknown".
+# Scores of open-set and universal adaptation, from a confusion matrix with "unknown" as its last class.
 #
 # They are made with target labels, so they are oracle scores: for the final report, never to select anything.
 
 
 class OpenSetScores(NamedTuple):
-    """What a confusion matrix with an unknown class says; all shares in [0, 1].
+    """Scores of a confusion matrix with an unknown class; all shares in [0, 1].
 
     Attributes:
         os: mean of the shares that are right over all classes, unknown included ("OS").
@@ -115,23 +104,16 @@ class OpenSetScores(NamedTuple):
     accuracy: float
 
     def metrics(self) -> dict[str, float]:
-        """For a run record, whose event must carry ``oracle: true``."""
+        """Return the metrics of a run record; its event must carry ``oracle: true``."""
         return self._asdict()
 
 
 def open_set_scores(confusion: np.ndarray) -> OpenSetScores:
-    """Open-set scores of a confusion matrix.
+    """Open-set scores of counts ``[C + 1, C + 1]``: rows are true classes, the last is unknown.
 
-    OS alone hides that nothing is found unknown, as it averages over many known classes; HOS does not (Bucci,
-    Loghmani, Tommasi, ECCV 2020, arXiv 2007.12360; Fu et al., ECCV 2020, name it H-score).
-
-    Args:
-        confusion: ``[C + 1, C + 1]`` counts; rows are true classes, columns predicted ones, the last is unknown. Known
-            classes without examples are left out of the means.
-
-    Raises:
-        InputError: on another shape, negative counts, no known or no unknown example (there UNK and HOS are not
-            defined: score a closed-set target by its accuracy).
+    OS averages over many known classes and hides that nothing is found unknown; HOS does not (Bucci, Loghmani, Tommasi,
+    ECCV 2020, arXiv 2007.12360; Fu et al., ECCV 2020, name it H-score). Known classes without examples are left out of
+    the means. Raises an InputError for no known or no unknown example: UNK and HOS are not defined, use the accuracy.
     """
     confusion = np.asarray(confusion)
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1] or confusion.shape[0] < 2:
@@ -148,6 +130,7 @@ def open_set_scores(confusion: np.ndarray) -> OpenSetScores:
             expected="at least one of each",
             todo="without unknown examples score by accuracy; the unknown class must be the last row",
         )
+    # Known classes without examples have no share that is right: they would be 0 / 0.
     right = np.diag(confusion)[rows > 0] / rows[rows > 0]
     os_star, unknown = float(right[:-1].mean()), float(right[-1])
     hos = 2 * os_star * unknown / (os_star + unknown) if os_star and unknown else 0.0

@@ -16,13 +16,9 @@ from dalib.evaluate.validators.at_evaluation import target_scores
 
 
 def best(history: Sequence[tuple[int, Scores]]) -> int:
-    """The step whose source scores are best; the last one among equals.
+    """Return the step with the best source accuracy of ``(step, scores)``; the last one among equals.
 
-    Args:
-        history: ``(step, scores on held-out source examples)``.
-
-    Raises:
-        InputError: for an empty history, or scores of another type: an oracle's scores can't select anything.
+    Raises an InputError for an empty history, or scores of another type: an oracle's scores can't select anything.
     """
     if not history:
         raise InputError("history: got no scores to choose from")
@@ -40,7 +36,7 @@ def best(history: Sequence[tuple[int, Scores]]) -> int:
 # They are computed from the predictions on the target's **test** inputs that an evaluation makes anyway, without
 # labels: these rows are not trained on where the split is held out (a method that minimises an entropy has a low one on
 # the rows it trained on), and they cost no further pass. At most 500 rows, the same ones at every step, for every
-# method and seed. Clusters are those of the logits. The event stands apart from the oracle's, as split ``unlabelled``.
+# method and seed. Clusters are those of the logits. The event has a split of its own, ``unlabelled``, not the oracle's.
 
 
 ROWS = 500
@@ -50,13 +46,13 @@ _scores = jax.jit(target_scores)
 
 
 def unlabelled_events(domain: Domain, logits: np.ndarray) -> list[dict[str, Any]]:
-    """The line of a run record from the logits ``[n, C]`` of the test split."""
+    """Return the line of a run record from the logits ``[n, C]`` of the test split."""
     metrics = unlabelled_scores(np.asarray(logits, np.float32))
     return [{"domain": domain.name, "split": SPLIT, "oracle": False, "metrics": metrics}]
 
 
 def unlabelled_scores(logits: np.ndarray) -> dict[str, float]:
-    """The scores of logits ``[n, C]``, of at most :data:`ROWS` rows that depend on n alone."""
+    """Return the scores of logits ``[n, C]``, of at most :data:`ROWS` rows that depend on n alone."""
     rows = np.sort(np.random.default_rng(0).permutation(len(logits))[:ROWS])
     z = jnp.asarray(logits[rows])
     return {name: float(value) for name, value in jax.device_get(_scores(z, z)).items()}

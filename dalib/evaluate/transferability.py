@@ -1,6 +1,8 @@
-"""How well would an encoder transfer: scores of its features or predictions on the labelled target, without training.
+"""Transferability of an encoder: scores of its features or predictions on the labelled target, without training.
 
-All are numpy in float64. Compare encoders on the same examples; none of the scores means anything by itself.
+All are numpy in float64, and larger is better. Compare encoders on the same examples; no score means anything by
+itself. Features F are ``[n, d]``, labels integer classes ``[n]``. An InputError is raised for other shapes, features
+that are not finite, or fewer than two classes.
 """
 
 from typing import Any
@@ -14,23 +16,10 @@ TINY = 1e-300
 
 
 def log_me(features: Any, labels: Any, *, steps: int = 11) -> float:
-    """LogME: the evidence of Bayesian linear regression per example, mean over one-vs-rest targets.
+    """LogME: the evidence of Bayesian linear regression per example, mean over one-vs-rest targets; no fixed range.
 
-    Args:
-        features: F ``[n, d]``.
-        labels: integer classes ``[n]``.
-        steps: most fixed-point steps of α and β; they stop when α / β moves by less than a hundredth. The rule is part
-            of the number.
-
-    Returns:
-        Larger is better; no fixed range.
-
-    Raises:
-        InputError: for other shapes, features that are not finite, or fewer than two classes.
-
-    References:
-        You, Liu, Wang, Long 2021, "LogME: practical assessment of pre-trained models for transfer learning",
-        arXiv 2102.11005, algorithm 1.
+    The fixed-point steps of α and β stop after ``steps``, or when α / β moves by less than a hundredth; the rule is
+    part of the number. You, Liu, Wang, Long 2021, arXiv 2102.11005, algorithm 1.
     """
     f, y = _labelled(features, labels)
     n, d = f.shape
@@ -39,6 +28,7 @@ def log_me(features: Any, labels: Any, *, steps: int = 11) -> float:
     values = []
     for c in np.unique(y):
         target = (y == c).astype(np.float64)
+        # One SVD serves all classes: in its basis each step of α and β costs O(min(n, d)).
         projected = u.T @ target
         outside = max((target**2).sum() - (projected**2).sum(), 0.0)
         alpha = beta = 1.0
@@ -60,20 +50,10 @@ def log_me(features: Any, labels: Any, *, steps: int = 11) -> float:
 
 
 def leep(probabilities: Any, labels: Any) -> float:
-    """LEEP: the mean log-likelihood of the labels through the joint with the source head's predictions.
+    """LEEP: the mean log-likelihood of the labels through the joint with the source head's predictions; at most 0.
 
-    Args:
-        probabilities: softmax outputs θ ``[n, K]`` over the source's K classes.
-        labels: integer classes ``[n]`` of the target.
-
-    Returns:
-        At most 0; larger is better. Source classes that get no mass are left out.
-
-    Raises:
-        InputError: for other shapes or rows that are no distributions.
-
-    References:
-        Nguyen, Hassner, Seeger, Archambeau 2020, "LEEP", arXiv 2002.12462, equation 2.
+    ``probabilities`` are softmax outputs θ ``[n, K]`` over the source's K classes; classes without mass are left out.
+    Nguyen, Hassner, Seeger, Archambeau 2020, arXiv 2002.12462, equation 2.
     """
     theta, y = _labelled(probabilities, labels, name="probabilities")
     if (theta < 0).any() or not np.allclose(theta.sum(1), 1, atol=1e-4):
@@ -87,21 +67,11 @@ def leep(probabilities: Any, labels: Any) -> float:
 
 
 def trans_rate(features: Any, labels: Any, *, epsilon: float = 1e-4, weighted: bool = False) -> float:
-    """TransRate: coding rate of all features less that within classes.
+    """TransRate: coding rate of all features less that within classes, ``R(F) − mean_c R(F_c)``.
 
-    ``R(F) − mean_c R(F_c)`` with ``R(F) = ½ log det(I + FᵀF / (n ε))``, F centred on its mean.
-
-    Args:
-        features: F ``[n, d]``.
-        labels: integer classes ``[n]``.
-        epsilon: ε, the distortion.
-        weighted: classes count by their size, as in the paper; False counts them alike, as its common implementation.
-
-    Raises:
-        InputError: for other shapes, features that are not finite, or fewer than two classes.
-
-    References:
-        Huang, Huang, Rong, Yang, Wei 2022, "Frustratingly easy transferability estimation", arXiv 2106.09362.
+    ``R(F) = ½ log det(I + FᵀF / (n ε))``, F centred on its mean, ``epsilon`` the distortion. ``weighted`` counts
+    classes by their size, as in the paper; False counts them alike, as its common implementation. Huang et al. 2022,
+    arXiv 2106.09362.
     """
     f, y = _labelled(features, labels)
     f = f - f.mean(0)
@@ -115,23 +85,11 @@ def trans_rate(features: Any, labels: Any, *, epsilon: float = 1e-4, weighted: b
 
 
 def h_score(features: Any, labels: Any, *, regularised: bool = True) -> float:
-    """H-score: between-class covariance of the features, whitened by their whole covariance.
+    """H-score: between-class covariance of the features, whitened by their whole covariance; at least 0.
 
-    Args:
-        features: F ``[n, d]``.
-        labels: integer classes ``[n]``.
-        regularised: Ledoit–Wolf shrinkage α of the covariance, its complement on the numerator too; False is the
-            original score, unstable where d is not far below n.
-
-    Returns:
-        At least 0; the original at most C − 1. Larger is better.
-
-    Raises:
-        InputError: for other shapes, features that are not finite, or fewer than two classes.
-
-    References:
-        Bao, Li, Huang, Zhang, Zheng, Zamir, Guibas 2019, "An information-theoretic approach to transferability";
-        Ibrahim, Ponomareva, Mazumder 2022, "Newer is not always better" (the regularised form).
+    ``regularised`` shrinks the covariance by Ledoit–Wolf α, with 1 − α on the numerator (Ibrahim, Ponomareva, Mazumder
+    2022, "Newer is not always better"). False is the original score (Bao et al. 2019, "An information-theoretic
+    approach to transferability"), at most C − 1, unstable where d is not far below n.
     """
     f, y = _labelled(features, labels)
     f = f - f.mean(0)
@@ -143,6 +101,7 @@ def h_score(features: Any, labels: Any, *, regularised: bool = True) -> float:
         return float(np.trace(np.linalg.pinv(np.atleast_2d(np.cov(f, rowvar=False))) @ between))
     from sklearn.covariance import ledoit_wolf
 
+    # The numerator is shrunk by the same share.
     covariance, shrinkage = ledoit_wolf(f, assume_centered=False)
     return float((1 - shrinkage) * np.trace(np.linalg.pinv(covariance) @ between))
 

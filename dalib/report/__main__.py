@@ -41,7 +41,7 @@ def main(
 
 
 def cli(arguments: list[str] | None = None) -> int:
-    """Runs ``main`` on command-line arguments; an input error is printed without a traceback and gives status 2."""
+    """Run ``main`` on command-line arguments; an input error is printed without a traceback and gives status 2."""
     try:
         tyro.cli(main, args=arguments, prog="dalib report")
     except InputError as error:

@@ -1,4 +1,4 @@
-"""One self-contained page for a set of runs: tables, figures, what was run, and how far to believe it."""
+"""One self-contained page for a set of runs: tables, figures, configuration, and reasons for doubt."""
 
 import os
 import shlex
@@ -30,16 +30,13 @@ def write_report(
     title: str = "Domain adaptation: report of runs",
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Writes one HTML file that holds everything, pictures included, and needs neither network nor scripts.
+    """Write one HTML file that holds everything, pictures included, and needs neither network nor scripts.
 
     Args:
         runs: from ``load_runs``; unfinished ones are listed and left out of every number and figure.
         path: the file; an existing one is replaced at once when the new one is complete.
         title: heading of the page.
         say: told what is being drawn, which takes seconds for each task.
-
-    Returns:
-        The path that was written.
 
     Raises:
         InputError: without runs, if they cannot be grouped (``group_runs``), if ``path`` cannot be a file, or if the
@@ -48,6 +45,7 @@ def write_report(
     runs = [run for members in group_runs(runs).values() for run in members]
     if not runs:
         raise input_error("runs", got="none", expected="at least one run")
+    # Before the figures: a path that cannot be written must not cost minutes.
     check_file_path(path)
     tasks = list(dict.fromkeys(run.task for run in runs))
     say(f"report: tables of {_count(len(runs), 'run')}")
@@ -157,6 +155,7 @@ def _figure(draw: Callable[[], "Figure"], alt: str, caption: str) -> str:
     try:
         return page.picture(figures.png(draw()), alt=alt, caption=caption)
     except InputError as error:
+        # A figure without data is a sentence on the page; a missing library ends the report.
         if "install the extra" in str(error):
             raise
         return page.paragraph(f"Not shown: {error}", kind="lead")
@@ -167,6 +166,7 @@ def _setting(runs: list[Run]) -> str:
     parts = ['<h2 id="setting">What was run</h2>']
     if commands:
         parts.append("".join(f"<pre>{escape(command)}</pre>" for command in commands))
+    # Numbers of different code or versions may differ without any method being better.
     commits = sorted({str(run.config.get("git") or "not recorded") for run in runs})
     versions: dict[str, set[str]] = {}
     for run in runs:
@@ -184,9 +184,10 @@ def _setting(runs: list[Run]) -> str:
 
 
 def _configuration(runs: list[Run]) -> str:
-    """What all runs share, and then what sets the methods apart (the task and the seed are in every table anyway)."""
+    """Show the settings that all runs share, and those in which methods differ, without task and seed."""
     flat = [{k: v for k, v in protocol(run).items() if k not in ("source", "target", "role")} for run in runs]
     keys = sorted({key for entries in flat for key in entries})
+    # Only differences are worth a column; the rest is folded away.
     shared = [key for key in keys if all(key in entries and entries[key] == flat[0][key] for entries in flat)]
     differing = [key for key in keys if key not in shared]
     parts = []
@@ -217,6 +218,7 @@ def _notes(runs: list[Run]) -> str:
 
 
 def _all_runs(runs: list[Run]) -> str:
+    # Relative folders: a report is passed on, and absolute ones name a machine.
     root = Path(os.path.commonpath([run.path.resolve().parent for run in runs]))
     rows = []
     for run in runs:
@@ -225,6 +227,7 @@ def _all_runs(runs: list[Run]) -> str:
         if run.end and run.end.together > 1:
             seconds += f" for {run.end.together} runs at once"
         plain = headline(run) != "accuracy"
+        # An unfinished run has no headline score, whatever it logged.
         score = "–"
         if pick and run.finished:
             score = (

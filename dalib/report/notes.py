@@ -1,4 +1,4 @@
-"""What a reader has to know before believing the numbers: rules of selection, and doubts that the records raise."""
+"""Notes for a reader before believing the numbers: rules of selection, and doubts that the records raise."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,7 +13,7 @@ COLLAPSED = 0.9
 
 
 def reading_notes(runs: Sequence[Run]) -> list[str]:
-    """How the numbers were read from the records; true of every report."""
+    """Explain how the numbers were read from the records; true of every report."""
     done = finished(runs)
     notes = [
         "Headline: the score at the last step of each run. No step was chosen by its score, with or without labels.",
@@ -33,6 +33,7 @@ def reading_notes(runs: Sequence[Run]) -> list[str]:
         "How the hyper-parameters were found is not in the records: the configuration under “What was run” "
         "shows which they were.",
     ]
+    # After the rules of selection, where rows are explained.
     if any(run.role == "oracle" for run in done):
         notes.insert(
             3,
@@ -43,7 +44,7 @@ def reading_notes(runs: Sequence[Run]) -> list[str]:
 
 
 def unfinished(runs: Iterable[Run]) -> list[str]:
-    """One sentence for each run without an end: none of its numbers is used."""
+    """Return one sentence for each run without an end: none of its numbers is used."""
     lines = []
     for run in runs:
         if not run.finished:
@@ -55,7 +56,7 @@ def unfinished(runs: Iterable[Run]) -> list[str]:
 
 
 def doubts(runs: Sequence[Run]) -> list[str]:
-    """What does not fit together in the finished runs, a sentence each; empty when all is well."""
+    """Return a sentence for each thing that does not fit together in the finished runs; empty when all is well."""
     lines = []
     done = finished(runs)
     for run in done:
@@ -68,11 +69,13 @@ def doubts(runs: Sequence[Run]) -> list[str]:
             lines.append(f"{run_label(run)}: no final.npz; missing from confusion matrices and feature pictures.")
         elif pick is not None and run.final.confusion is not None:
             share = float(np.trace(run.final.confusion) / max(int(run.final.confusion.sum()), 1))
+            # The same examples counted twice must agree.
             if abs(share - pick.accuracy) > ACCURACY_TOLERANCE:
                 lines.append(
                     f"{run_label(run)}: the confusion matrix gives {100 * share:.2f} % correct, the record "
                     f"{100 * pick.accuracy:.2f} %; final.npz is of another step or another run."
                 )
+        # A collapse may have a fair accuracy on few classes, so it is named.
         shares = [e.metrics["largest_class"] for e in run.evaluations if "largest_class" in e.metrics]
         if shares and shares[-1] > COLLAPSED:
             lines.append(f"{run_label(run)}: {100 * shares[-1]:.0f} % of the target are predicted as one class.")
@@ -87,6 +90,7 @@ def doubts(runs: Sequence[Run]) -> list[str]:
         )
         if len(values) > 1
     ]
+    # The same name for other data would make means of unlike runs.
     for domain in sorted({name for run in done for name in data_fingerprints(run)}):
         prints = _distinct(data_fingerprints(run).get(domain) for run in done if domain in data_fingerprints(run))
         if len(prints) > 1:

@@ -66,7 +66,7 @@ def bullets(lines: Iterable[str], *, kind: str = "") -> str:
 
 
 def warning(head: str, lines: Iterable[str]) -> str:
-    """A box that cannot be overlooked."""
+    """Return a box that cannot be overlooked."""
     return f'<div class="warning" role="note">{paragraph(head)}{bullets(lines)}</div>'
 
 
@@ -91,7 +91,7 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]], *, code: bool = Fal
 
 
 def folded(summary: str, content: str) -> str:
-    """Content behind a line that unfolds it; ``content`` is HTML."""
+    """Fold HTML content under a line that opens it."""
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 

@@ -1,4 +1,4 @@
-"""What the records say in numbers: groups of seeds, intervals over them, and which step a score is read at."""
+"""Statistics of the records: groups of seeds, intervals over them, and the step at which a score is read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from dalib.core.checks import input_error
 from dalib.core.run_folders import Evaluation, Run, group_order
 
 PER_RUN = frozenset({"seed", "seeds", "name", "out", "root", "folder", "run_dir", "resume", "command"})
-"""Top-level configuration entries that may differ inside a group: which run it is and where it lies."""
+"""Top-level configuration entries that may differ inside a group: identity and place of a run."""
 
 
 LOWER = frozenset({"mean_absolute_error", "root_mean_squared_error"})
@@ -44,16 +44,8 @@ def mean_interval(values: Sequence[float] | np.ndarray, *, level: float = 0.95) 
 
     It describes how the mean would vary over further seeds of the same experiment, provided that scores are roughly
     normal; it says nothing of the sampling of test examples. The half-width of a single value is nan: unknown, not 0.
-
-    Args:
-        values: ``[n]`` finite numbers, n ≥ 1, one a seed.
-        level: coverage, in (0, 1).
-
-    Raises:
-        InputError: if ``values`` is empty, not one-dimensional or not finite, or ``level`` is outside (0, 1).
-
-    References:
-        Student, The probable error of a mean, Biometrika 1908.
+    ``values`` are finite numbers ``[n]``, n ≥ 1, one a seed; ``level`` is the coverage, in (0, 1). Student, Biometrika
+    1908.
     """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or x.size == 0 or not np.isfinite(x).all():
@@ -69,7 +61,7 @@ def mean_interval(values: Sequence[float] | np.ndarray, *, level: float = 0.95) 
 
 
 def compare(interval: Interval, reference: Interval) -> int:
-    """1 if ``interval`` lies wholly above ``reference``, −1 wholly below, 0 if they meet or a half-width is unknown."""
+    """Return 1 if ``interval`` is wholly above ``reference``, −1 below, 0 if they meet or a half-width is unknown."""
     distance = interval.mean - reference.mean
     if not abs(distance) > interval.half_width + reference.half_width:
         return 0
@@ -77,22 +69,20 @@ def compare(interval: Interval, reference: Interval) -> int:
 
 
 def group_runs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Groups runs by (task, name), so that a group's runs differ by the seed alone.
+    """Group runs by (task, name), unfinished ones included, so that a group's runs differ by the seed alone.
 
-    Returns:
-        Groups in table order (tasks by name; source-only first, the oracle last), unfinished runs included.
-
-    Raises:
-        InputError: if two finished runs of a group have the same seed or another configuration: their mean would
-            describe no experiment.
+    Groups come in table order: tasks by name; source-only first, the oracle last. Two finished runs of a group with the
+    same seed or another configuration raise an InputError: their mean would describe no experiment.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: (*group_order(run), run.seed, str(run.path))):
         groups.setdefault((run.task, run.name), []).append(run)
     for (task, name), members in groups.items():
         done = finished(members)
+        # Against the first is enough: equality is transitive.
         for run in done[1:]:
             _check_same(done[0], run, what=f"{name}, {task}")
+        # Members are sorted by seed, so a repeated one follows itself.
         for a, b in zip(done, done[1:], strict=False):
             if a.seed == b.seed:
                 raise input_error(
@@ -105,12 +95,12 @@ def group_runs(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
 
 
 def finished(runs: Iterable[Run]) -> list[Run]:
-    """The runs that came to their end, in the order given."""
+    """Return the runs that came to their end, in the order given."""
     return [run for run in runs if run.finished]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration as one level: ``{"method": {"weight": 1}}`` becomes ``{"method.weight": 1}``."""
+    """Flatten a nested configuration: ``{"method": {"weight": 1}}`` becomes ``{"method.weight": 1}``."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -118,7 +108,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def protocol(run: Run) -> dict[str, Any]:
-    """The flattened configuration without ``PER_RUN`` and without seeds at any depth."""
+    """Return the flattened configuration without ``PER_RUN`` and without seeds at any depth."""
     flat = flatten({k: v for k, v in run.experiment.items() if k not in PER_RUN})
     return {k: v for k, v in flat.items() if not k.endswith(".seed")}
 
@@ -140,12 +130,12 @@ def _check_same(a: Run, b: Run, *, what: str) -> None:
 
 
 def headline(run: Run) -> str:
-    """The score that a run is read by: accuracy, or of a regression the mean absolute error."""
+    """Return the score that a run is read by: accuracy, or of a regression the mean absolute error."""
     return "mean_absolute_error" if run.experiment.get("kind") == "regression" else "accuracy"
 
 
 def target_scores(run: Run, metric: str | None = None) -> list[Evaluation]:
-    """Evaluations on the target's test split that have ``metric`` (None: the headline score), by step.
+    """Return evaluations on the target's test split that have ``metric`` (None: the headline score), by step.
 
     Uses target labels: for reading only.
     """
@@ -153,7 +143,7 @@ def target_scores(run: Run, metric: str | None = None) -> list[Evaluation]:
 
 
 def source_scores(run: Run, metric: str | None = None) -> list[Evaluation]:
-    """Evaluations on the source's test split that have ``metric`` (None: the headline score), by step."""
+    """Return the same of the source's test split."""
     return _scores(run, run.source, metric)
 
 
@@ -169,7 +159,7 @@ def last_step_pick(run: Run, metric: str | None = None) -> Pick | None:
 
 
 def candidates(run: Run) -> list[Evaluation]:
-    """Target evaluations that a rule may pick from, by step.
+    """Return the target evaluations that a rule may pick from, by step.
 
     Step 0 is one where the run starts from a trained net (SHOT, ADDA), or has no later one (closed-form methods).
     Elsewhere it scores a net that has learnt nothing, and a rule that likes uniform predictions would pick it.
@@ -187,6 +177,7 @@ def source_validated_pick(run: Run) -> Pick | None:
     """
     metric = headline(run)
     target = {e.step: e.metrics[metric] for e in candidates(run)}
+    # The step is part of the key: at a tie the later one is the larger.
     both = [(_good(e.metrics[metric], metric), e.step) for e in source_scores(run) if e.step in target]
     if run.role == "oracle" or not both:
         return None
@@ -195,13 +186,13 @@ def source_validated_pick(run: Run) -> Pick | None:
 
 
 UNLABELLED = "unlabelled"
-"""The split of an evaluation whose scores were made from the target's inputs alone."""
+"""The split of an evaluation by scores from the target's inputs alone."""
 VALIDATORS = ("v_measure", "im", "bnm", "corr_c", "entropy", "snd")
 """Scores of such an evaluation that a step can be picked by, higher is better; see :mod:`dalib.evaluate`."""
 
 
 def validators(runs: Iterable[Run]) -> list[str]:
-    """Those of :data:`VALIDATORS` that any of the runs recorded, in that order."""
+    """List those of :data:`VALIDATORS` that any of the runs recorded, in that order."""
     seen = {name for run in runs for e in run.evaluations if e.split == UNLABELLED for name in e.metrics}
     return [name for name in VALIDATORS if name in seen]
 
@@ -233,8 +224,9 @@ def _good(value: float, metric: str) -> float:
 
 
 def stack_curves(curves: Iterable[Mapping[int, float]]) -> Curve:
-    """Puts one ``{step: value}`` a seed side by side, on the steps that all of them have."""
+    """Stack one ``{step: value}`` a seed, on the steps that all of them have."""
     listed = list(curves)
+    # Only common steps: a mean over changing seeds would jump.
     steps = sorted(set.intersection(*(set(c) for c in listed))) if listed else []
     return Curve(np.array(steps), np.array([[c[s] for s in steps] for c in listed]).reshape(len(listed), len(steps)))
 

@@ -44,7 +44,7 @@ COLUMN_ORACLE = "oracle pick (uses target labels)"
 class Cell(NamedTuple):
     """Mean over ``n`` seeds with its 95 % half-width, both fractions, or in the unit of a plain score.
 
-    ``sign`` is 1 (−1) where the interval lies wholly above (below) source-only's; of an error the other way round, so
+    ``sign`` is 1 (−1) where the interval is wholly above (below) source-only's; of an error the other way round, so
     that 1 is better throughout.
     """
 
@@ -73,24 +73,17 @@ class Table(NamedTuple):
 
 
 def headline_of(runs: Iterable[Run]) -> str:
-    """The headline score of some runs: accuracy, but where all are regressions the mean absolute error."""
+    """Return the headline score of some runs: accuracy, but where all are regressions the mean absolute error."""
     found = {headline(run) for run in runs}
     return found.pop() if len(found) == 1 else "accuracy"
 
 
 def accuracy_table(runs: Iterable[Run], *, metric: str | None = None) -> Table:
-    """The headline table: methods against tasks, each cell the last step's target test score over seeds.
+    """Make the headline table: methods against tasks, each cell the last step's target test score over seeds.
 
-    Args:
-        runs: runs of any methods, tasks and seeds; unfinished ones are left out of every number.
-        metric: ``accuracy`` or another recorded score, such as ``mean_class_accuracy``; None for the runs' headline
-            score (:func:`headline_of`).
-
-    Returns:
-        Source-only first, then the methods by name, oracles last.
-
-    Raises:
-        InputError: without runs, or if runs cannot be grouped (see ``group_runs``).
+    Source-only comes first, then the methods by name, oracles last; unfinished runs are left out of every number.
+    ``metric`` is a recorded score, such as ``mean_class_accuracy``; None takes :func:`headline_of`. Raises an
+    InputError without runs, or if they cannot be grouped (``group_runs``).
     """
     groups = _grouped(runs)
     metric = metric or headline_of(run for members in groups.values() for run in members)
@@ -106,14 +99,12 @@ def accuracy_table(runs: Iterable[Run], *, metric: str | None = None) -> Table:
 
 
 def selection_table(runs: Iterable[Run], task: str) -> Table:
-    """One task by selection rule: last step, source-validated pick, picks of recorded validators, oracle pick.
+    """Make a table of one task by selection rule: last step, source-validated, validators', and oracle pick.
 
     The oracle pick uses target labels and says so. The rules are applied to each run and then averaged; signs compare
-    with source-only under the same rule.
-
-    Raises:
-        InputError: if there are no runs of ``task``, or they cannot be grouped.
+    with source-only under the same rule. Errors are those of :func:`accuracy_table`.
     """
+    # Rules are applied to each run before averaging: a mean curve would pick a step that no run has picked.
     groups = {key: members for key, members in _grouped(runs).items() if key[0] == task}
     if not groups:
         raise input_error("task", got=repr(task), expected="a task that the runs have")
@@ -140,7 +131,7 @@ def _grouped(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
 
 
 def _methods(groups: dict[tuple[str, str], list[Run]]) -> dict[str, Run]:
-    """One run of every method by name, in row order over all tasks."""
+    """Return one run of every method by name, in row order over all tasks."""
     firsts = {name: members[0] for (_, name), members in reversed(groups.items())}
     rank = {name: (2 if run.role == "oracle" else 0 if is_source_only(run) else 1) for name, run in firsts.items()}
     return {name: firsts[name] for name in sorted(firsts, key=lambda name: (rank[name], name))}
@@ -154,9 +145,11 @@ def _cells(
 ) -> list[Cell | None]:
     members = finished(groups.get((task, name), []))
     baseline = [run for (t, _), group in groups.items() if t == task for run in finished(group) if is_source_only(run)]
+    # Only methods get a sign: source-only is the reference, and an oracle is no method.
     plain = members and not is_source_only(members[0]) and members[0].role == "method"
     cells: list[Cell | None] = []
     for rule in rules:
+        # Each rule is compared with source-only under the same rule.
         mine, reference = _interval(members, rule), _interval(baseline, rule)
         sign = compare(mine[0], reference[0]) if plain and mine and reference else 0
         sign = -sign if metric in LOWER else sign
@@ -187,7 +180,7 @@ def _notes(rows: Sequence[Row], metric: str) -> tuple[str, ...]:
 
 
 def format_cell(cell: Cell | None) -> str:
-    """A cell at constant width: ``78.3 ±  2.1 (3) ▲`` in percent, a plain score in its unit, and ``–`` for none."""
+    """Format a cell at constant width: ``78.3 ±  2.1 (3) ▲`` in percent, a plain score in its unit, ``–`` for none."""
     if cell is None:
         return "–"
     if not cell.percent:
@@ -198,8 +191,9 @@ def format_cell(cell: Cell | None) -> str:
 
 
 def to_text(table: Table) -> str:
-    """The table in plain text with a rule under the head and above the oracles, and its notes below."""
+    """Format the table as plain text with a rule under the head and above the oracles, and its notes below."""
     head = ["method", *table.columns]
+    # Cells have a constant width, so columns align by themselves.
     body = [[row.label, *map(format_cell, row.cells)] for row in table.rows]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
 
@@ -216,7 +210,7 @@ def to_text(table: Table) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """The table as GitHub Markdown (pipes in names escaped), with its notes below; oracle rows in italics."""
+    """Format the table as GitHub Markdown (pipes in names escaped), with its notes below; oracle rows in italics."""
 
     def line(parts: Iterable[str]) -> str:
         return "| " + " | ".join(part.replace("\\", "\\\\").replace("|", "\\|") for part in parts) + " |"
@@ -229,7 +223,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """The table as an HTML ``<table>`` with caption and notes; every text is escaped."""
+    """Format the table as an HTML ``<table>`` with caption and notes; every text is escaped."""
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
     rows = []
     for row in table.rows:

@@ -1,4 +1,4 @@
-"""What is predicted: one file a task, each a :class:`dalib.core.types.Task` of pure functions."""
+"""Tasks, the kinds of prediction: one file each, a :class:`dalib.core.types.Task` of pure functions."""
 
 from dalib.tasks.classification import classification as classification
 from dalib.tasks.classification import cross_entropy as cross_entropy

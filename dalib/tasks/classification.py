@@ -23,30 +23,17 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 def smoothed_cross_entropy(logits: Array, labels: Array, *, smoothing: float) -> Array:
     """(1 − α) · :func:`cross_entropy` − α · mean over classes of ln p, ``[n, C], [n] -> [n]``.
 
-    Args:
-        logits: ``[n, C]``.
-        labels: ``[n]``.
-        smoothing: α, the share of a label that is spread over all classes.
-
-    References:
-        Szegedy et al., CVPR 2016, arXiv 1512.00567, section 7.
+    α (``smoothing``) is the share of a label that is spread over all classes. Szegedy et al., CVPR 2016, arXiv
+    1512.00567, section 7.
     """
     spread = -jax.nn.log_softmax(logits).mean(-1)
     return (1 - smoothing) * cross_entropy(logits, labels) + smoothing * spread
 
 
 def classification(classes: int, *, smoothing: float = 0.0) -> Task:
-    """The task of telling C classes apart.
+    """Make the task of telling C classes apart, with ``smoothing`` α in [0, 1) of :func:`smoothed_cross_entropy`.
 
-    Args:
-        classes: C, the columns of the logits.
-        smoothing: α in [0, 1) of :func:`smoothed_cross_entropy`.
-
-    Returns:
-        Counts are confusion matrices ``[C, C]``; metrics are accuracy, mean class accuracy and macro F1.
-
-    Raises:
-        InputError: for fewer than one class, or an α outside [0, 1).
+    Counts are confusion matrices ``[C, C]``; metrics are accuracy, mean class accuracy and macro F1.
     """
     if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 1:
         raise input_error("classes", got=repr(classes), expected="an integer ≥ 1")
@@ -55,6 +42,7 @@ def classification(classes: int, *, smoothing: float = 0.0) -> Task:
 
     def loss(outputs: Outputs, labels: Array) -> Array:
         assert outputs.logits is not None
+        # Without smoothing the plain form, so that earlier numbers stay to the bit.
         if smoothing:
             return smoothed_cross_entropy(outputs.logits, labels, smoothing=smoothing)
         return cross_entropy(outputs.logits, labels)
@@ -75,7 +63,7 @@ def predict(outputs: Outputs) -> Array:
 
 
 def counts(outputs: Outputs, labels: Array, mask: Array) -> Array:
-    """Confusion matrix ``[C, C]`` of the rows whose mask is True."""
+    """Confusion matrix ``[C, C]`` of the rows with a True mask."""
     assert outputs.logits is not None
     return confusion_counts(outputs.logits, labels, mask)
 

@@ -14,21 +14,15 @@ LOSSES = {
 
 
 def regression(size: int = 1, *, loss: str = "squared") -> Task:
-    """The task of predicting k real numbers.
+    """Make the task of predicting k real numbers; labels are ``[n, k]``, or ``[n]`` for k = 1.
 
-    Args:
-        size: k, the columns of the net's outputs.
-        loss: "squared" (sum of squared errors over the k numbers) or "absolute".
-
-    Returns:
-        Labels are ``[n, k]``, or ``[n]`` for k = 1. Metrics are mean absolute error, root mean squared error, and R²,
-        each a mean over the k numbers. R² needs labels with a spread above 0.3 % of their size: standardise others.
-
-    Raises:
-        InputError: for a size below 1, or another loss.
+    ``loss`` is "squared" (sum of squared errors over the k numbers) or "absolute". Metrics are mean absolute error,
+    root mean squared error, and R², each a mean over the k numbers. R² needs labels with a spread above 0.3 % of their
+    size: standardise others.
     """
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise input_error("size", got=repr(size), expected="an integer ≥ 1")
+    # Checked here: a wrong name must not wait for the first step.
     of_errors = choose("loss", loss, LOSSES)
 
     def per_example(outputs: Outputs, labels: Array) -> Array:
@@ -38,11 +32,7 @@ def regression(size: int = 1, *, loss: str = "squared") -> Task:
 
 
 def errors(outputs: Outputs, labels: Array) -> Array:
-    """Prediction minus label, ``[n, k]``.
-
-    Raises:
-        InputError: when predictions and labels differ in shape, or labels are integers.
-    """
+    """Prediction minus label, ``[n, k]``; an InputError for labels of another shape, or integers."""
     assert outputs.logits is not None
     shape = outputs.logits.shape
     fits = labels.shape == shape or (shape[-1] == 1 and labels.shape == shape[:-1])
@@ -67,7 +57,8 @@ def predict(outputs: Outputs) -> Array:
 
 
 def counts(outputs: Outputs, labels: Array, mask: Array) -> dict[str, Array]:
-    """Sums over the rows whose mask is True: their number, and per column errors and labels up to second order."""
+    """Sums over the rows with a True mask: their number, and per column errors and labels up to second order."""
+    # Sums in float32: those of many bfloat16 squares would stall.
     wide = jnp.float32
     error = jnp.where(mask[:, None], errors(outputs, labels).astype(wide), 0)
     label = jnp.where(mask[:, None], labels.reshape(error.shape).astype(wide), 0)
@@ -95,6 +86,7 @@ def metrics(total: PyTree) -> dict[str, float]:
         n = sums["examples"]
         deviations = sums["label_squared"] - np.square(sums["label"]) / n
         varies = deviations > RESOLVED * sums["label_squared"]
+        # Sums of squares cancel: below float32's resolution R² would be noise.
         r2 = np.where(varies, 1 - sums["squared"] / deviations, np.nan)
         return {
             "mean_absolute_error": float((sums["absolute"] / n).mean()),

@@ -3,18 +3,17 @@
 Two forms, of one argument:
 
 - :func:`averaged`: the mean of the parts' gradients. That is the batch's gradient only where losses are means over
-  examples, which a method declares (``Needs.per_example``): MMD, CORAL and whatever else looks at the distribution of
+  examples, which a method declares (``Needs.per_example``). MMD, CORAL and all else that looks at the distribution of
   a batch would be another objective, on parts of n/k rows.
-- :func:`cached`: exact for these too ("GradCache", Gao, Zhang, Han, Callan, RepL4NLP 2021, arXiv 2101.06983, §3.2).
-  The parts go through the net without keeping anything but features and logits; the whole objective is differentiated
-  with respect to those of the full batch; then each part goes through the net again, and its share of that gradient is
-  pulled back. One forward pass more, and the method may look at the net only through one common pass.
+- :func:`cached`: exact for these too ("GradCache", Gao, Zhang, Han, Callan, RepL4NLP 2021, arXiv 2101.06983, §3.2), at
+  the cost of one more forward pass. The method may look at the net only through one common pass.
 
-BatchNorm by the batch's statistics has no part in either: a part's statistics are not the batch's.
+Neither admits BatchNorm by the batch's statistics: a part's statistics are not the batch's.
 
-Part i of k is rows i, i + k, i + 2k …, so that rows split over devices stay where they are. Dropout is drawn for each
-part by a key of its own, ``fold_in(key, i)``, the same in both passes of :func:`cached`: another draw than that of the
-undivided step, of the same distribution.
+Part i of k is rows i, i + k, i + 2k …, so that rows split over devices stay where they are. Dropout of each part has a
+key of its own, ``fold_in(key, i)``, the same in both passes of :func:`cached`: another draw than that of the undivided
+step, of the same distribution. Both forms return ``((value, (states, metrics)), gradients)``, as
+``jax.value_and_grad(..., has_aux=True)``.
 """
 
 from collections.abc import Callable
@@ -38,11 +37,7 @@ FULL = "Needs.per_example: its losses are means over the examples of each domain
 
 
 def check_parts(method: Method, parts: int, *, cached: bool) -> None:
-    """Checks what can be checked before a step is traced.
-
-    Raises:
-        InputError: for a number below 1, or a method with losses that must be means over examples and are not.
-    """
+    """Refuse a number below 1, and a method with losses that must be means over examples and are not."""
     if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
         raise input_error("accumulate", got=repr(parts), expected="a number of parts ≥ 1")
     if parts > 1 and not cached and not method.needs.per_example:
@@ -55,14 +50,9 @@ def check_parts(method: Method, parts: int, *, cached: bool) -> None:
 
 
 def check_statistics(model: PyTree, batch_norm: str) -> None:
-    """Checks that a net can go through in parts; the step itself finds out only when it is traced.
+    """Refuse a net that would normalise by the batch, before the step is traced.
 
-    Args:
-        model: the net's batch statistics, or their shapes; empty where it has no BatchNorm.
-        batch_norm: the convention (:mod:`dalib.train.forward`).
-
-    Raises:
-        InputError: if passes would normalise by the batch.
+    ``model`` holds the net's batch statistics, or their shapes; it is empty without BatchNorm.
     """
     if jax.tree.leaves(model) and batch_norm != "frozen":
         raise _unsteady()
@@ -80,11 +70,8 @@ def _unsteady() -> InputError:
 def averaged(
     objective_of: ObjectiveOf, forward: Forward, trained: Params, states: Any, batch: Batch, key: Array, k: int
 ):
-    """Value, states, metrics and gradients as means over ``k`` parts; the states stay as they are.
-
-    Returns:
-        ``((value, (states, metrics)), gradients)``, as ``jax.value_and_grad(..., has_aux=True)``.
-    """
+    """Value, states, metrics and gradients as means over ``k`` parts; the states stay as they are."""
+    # Parts may not change the statistics: the order of parts would be part of the result.
     steady = _steady(forward)
     gradient = jax.value_and_grad(objective_of(lambda params: steady), has_aux=True)
 
@@ -111,11 +98,7 @@ def cached(
 ):
     """Value, states, metrics and gradients of the whole batch, by two passes over ``k`` parts.
 
-    Args:
-        what: "method …, update …", for messages.
-
-    Returns:
-        ``((value, (states, metrics)), gradients)``, as ``jax.value_and_grad(..., has_aux=True)``.
+    ``what`` names method and update in messages.
     """
     steady = _steady(forward)
     given, batch = batch, _seen(objective_of, forward, trained, batch, key)
@@ -126,9 +109,11 @@ def cached(
         # Intermediate activations are what must not be kept.
         return outputs.source._replace(hidden={}), outputs.target._replace(hidden={})
 
+    # First pass: of each part keep features and logits alone.
     _, parts = lax.scan(lambda _, at: (None, outputs_of({}, *at)), None, (numbers, rows))
     full = jax.tree.map(join_rows, parts)
 
+    # The whole objective, differentiated with respect to the outputs of the full batch.
     def whole(trained: Params, full: tuple[Outputs, Outputs]):
         return objective_of(lambda params: _from_cache(forward, params, full, what))(trained, given, key)
 
@@ -137,6 +122,7 @@ def cached(
     if not own:
         return result, direct
 
+    # Second pass: each part goes through the net again and pulls its share of that gradient back.
     def pulled_back(i: Array, at: tuple[Batch, Any]) -> Params:
         _, pull = jax.vjp(lambda own: outputs_of(own, i, at[0]), own)
         return pull(at[1])[0]
@@ -146,11 +132,7 @@ def cached(
 
 
 def split_rows(batch: Batch, k: int) -> Batch:
-    """``[n, ...]`` to ``[k, n/k, ...]`` for every array of a batch.
-
-    Raises:
-        InputError: when the number of examples of the source, the target or the shots is not a multiple of ``k``.
-    """
+    """Reshape every array of a batch from ``[n, ...]`` to ``[k, n/k, ...]``; ``k`` must divide every side."""
     for side, examples in batch._asdict().items():
         if examples is None:
             continue
@@ -163,17 +145,17 @@ def split_rows(batch: Batch, k: int) -> Batch:
 
 
 def part_rows(x: Array, k: int) -> Array:
-    """``[n, ...]`` to ``[k, n/k, ...]``; part i has rows i, i + k, ..."""
+    """Reshape ``[n, ...]`` to ``[k, n/k, ...]``; part i has rows i, i + k, ..."""
     return jnp.moveaxis(x.reshape(x.shape[0] // k, k, *x.shape[1:]), 1, 0)
 
 
 def join_rows(x: Array) -> Array:
-    """The inverse of :func:`part_rows`."""
+    """Undo :func:`part_rows`."""
     return jnp.moveaxis(x, 0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
 def refusing(forward: Forward, what: str) -> Forward:
-    """A forward with a free head that refuses every pass through the net."""
+    """Return a forward with a free head that refuses every pass through the net."""
 
     def refuse(*arguments: Any, **more: Any) -> Any:
         raise InputError(
@@ -190,10 +172,10 @@ class _FirstPass(Exception):
 
 
 def _seen(objective_of: ObjectiveOf, forward: Forward, trained: Params, batch: Batch, key: Array) -> Batch:
-    """The batch that the objective passes through the net first: random views of ``batch`` where it makes some.
+    """Return the batch that the objective passes through the net first: random views of ``batch`` where it makes some.
 
-    The objective runs up to that pass and no further. What it draws depends on ``key`` alone, so it makes the same
-    views again when it runs whole.
+    The objective runs up to that pass and no further. Its draws depend on ``key`` alone, so it makes the same views
+    again when it runs whole.
     """
 
     def stop(own: Params, model: PyTree, rows: Batch, key: Array) -> Any:
@@ -208,12 +190,13 @@ def _seen(objective_of: ObjectiveOf, forward: Forward, trained: Params, batch: B
 
 
 def _from_cache(forward: Forward, params: Params, full: tuple[Outputs, Outputs], what: str) -> Forward:
-    """A forward with the first common pass there already; any other one is refused."""
+    """Return a forward that has the first common pass already and refuses any other."""
     refused = refusing(forward, what)
     taken: list[bool] = []
 
     def pair(own: Params, model: PyTree, rows: Batch, key: Array) -> tuple[Pass, PyTree]:
         net_is_other = any(own.get(g) is not params.get(g) for g in NET_GROUPS)
+        # Other parameters of the net, or a second pass, are not in the cache.
         if taken or net_is_other:
             return refused.pair()  # type: ignore[call-arg]
         taken.append(True)
@@ -223,7 +206,7 @@ def _from_cache(forward: Forward, params: Params, full: tuple[Outputs, Outputs],
 
 
 def _steady(forward: Forward) -> Forward:
-    """The same forward, which refuses passes that change the batch statistics."""
+    """Return the same forward, which refuses passes that change the batch statistics."""
 
     def checked(call: Callable[..., tuple[Any, PyTree]]) -> Callable[..., tuple[Any, PyTree]]:
         def steady(params: Params, model: PyTree, *arguments: Any, **more: Any) -> tuple[Any, PyTree]:
@@ -238,8 +221,9 @@ def _steady(forward: Forward) -> Forward:
 
 
 def _summed(part: Callable[[Array, Any], PyTree], k: int, rows: Any) -> PyTree:
-    """The sum of ``part(i, rows of part i)`` over the parts, one after the other."""
+    """Sum ``part(i, rows of part i)`` over the parts, one after the other."""
     first = jax.tree.map(lambda x: x[0], rows)
+    # The sum starts from the shapes of one part: nothing is computed twice.
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(part, jnp.int32(0), first))
 
     def add(total: PyTree, at: tuple[Array, Any]) -> tuple[PyTree, None]:

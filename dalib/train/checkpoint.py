@@ -39,10 +39,10 @@ class Checkpoints(NamedTuple):
         save: ``(step, state, notes={}) -> None``; blocks until the checkpoint is complete on disk. ``notes`` are JSON
             and become part of it.
         restore: ``(state, check=...) -> state or None``: the newest checkpoint with the structure, shapes, dtypes and
-            shardings of the given state (only its form matters); None when there is none yet. ``check(step,
-            notes)`` may raise to have one passed over.
+            shardings of the given state (only its form matters); None when there is none yet. ``check(step, notes)``
+            may raise to have one passed over.
         steps: the steps on disk, ascending.
-        load: ``(step, state) -> state``: the checkpoint of that step, or whatever error its damage raises.
+        load: ``(step, state) -> state``; raises any error of a damaged checkpoint.
         notes: ``(step) -> notes``; ``{}`` where none were saved.
         drop_after: ``(step) -> None``: deletes the checkpoints of later steps.
         folder: where they are.
@@ -59,30 +59,15 @@ class Checkpoints(NamedTuple):
 
 @contextlib.contextmanager
 def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
-    """Opens ``folder`` for saving and restoring, keeping the last ``keep`` checkpoints.
+    """Open ``folder`` for saving and restoring, keeping the last ``keep`` checkpoints.
 
     A checkpoint is written under a temporary name and renamed when complete, and renamed again before it is deleted: a
     kill leaves no half one under its name. A damaged newest checkpoint is passed over with a warning when an older one
-    is whole.
-
-    Raises:
-        InputError: when the folder can't be made or written to; on restore, when checkpoints exist and none can be
-            read into this state.
-        StorageError: on save, when the disk is full or fails; the earlier checkpoints stay.
+    is whole. A folder that can't be made or written, and checkpoints none of which fits this state, are InputErrors; a
+    full or failing disk on save is a StorageError, and the earlier checkpoints stay.
     """
-    folder = folder.resolve()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(None, "no permission to write, or a read-only disk")
-    except OSError as error:
-        raise InputError(
-            f"checkpoints: {folder} can't be written ({error.strerror})\n  expected: a folder with permission to write"
-            "\n  what to do: choose another --out, or mend its permissions"
-        ) from None
-    if leads():
-        for half in folder.glob(f"*{DELETED}"):
-            shutil.rmtree(half, ignore_errors=True)
+    folder = _ready(folder)
+    # Orbax removes unfinished checkpoints on opening, and would report each.
     with _silence():
         checkpointer = ocp.training.Checkpointer(folder, cleanup_tmp_directories=True)
     unsaved: list[int] = []
@@ -102,6 +87,7 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
             ) from error
         if not saved:
             raise RuntimeError(f"checkpoint: orbax saved nothing at step {step}; there are {steps()} in {folder}")
+        # Only now: until the new checkpoint is complete the old ones are all that a kill leaves.
         delete(steps()[:-keep])
 
     def delete(gone: Sequence[int]) -> None:
@@ -115,6 +101,7 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
             checkpointer.reload()
 
     def load(step: int, state: Any) -> Any:
+        # Only the form of the state matters: arrays are read straight into their shardings.
         abstract = jax.tree.map(_abstract, state)
         loaded = checkpointer.load(step, abstract)
         _check_same(abstract, loaded)
@@ -132,6 +119,7 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
         found = restore_together([opened], [state], [check])
         return None if found is None else found[1][0]
 
+    # ``restore`` of one folder is the common restore of a population of one.
     opened = Checkpoints(save, restore, steps, load, notes, drop_after, folder)
     try:
         yield opened
@@ -144,13 +132,32 @@ def open_checkpoints(folder: Path, *, keep: int = 2) -> Iterator[Checkpoints]:
         checkpointer.close()
 
 
+def _ready(folder: Path) -> Path:
+    """The folder, made and writable, without halves of checkpoints that a kill left while they were deleted."""
+    folder = folder.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(None, "no permission to write, or a read-only disk")
+    except OSError as error:
+        raise InputError(
+            f"checkpoints: {folder} can't be written ({error.strerror})\n  expected: a folder with permission to write"
+            "\n  what to do: choose another --out, or mend its permissions"
+        ) from None
+    if leads():
+        for half in folder.glob(f"*{DELETED}"):
+            shutil.rmtree(half, ignore_errors=True)
+    return folder
+
+
 def common_steps(folders: Sequence[Checkpoints]) -> list[int] | None:
-    """Steps of which all folders have a checkpoint, ascending; ``[]`` if all are to start anew.
+    """Return the steps that all folders have a checkpoint of, ascending; ``[]`` if all are to start anew.
 
     None says that they are at different places: some have gone on and share no checkpoint with the others. Such runs
     can't be one population; run them one by one, or those apart that have not begun.
     """
     steps = [folder.steps() for folder in folders]
+    # Members are killed at different moments: only a step that all have is a common place.
     shared = set.intersection(*map(set, steps)) if steps else set()
     if not shared and any(own and own[-1] > 0 for own in steps):
         return None
@@ -160,14 +167,14 @@ def common_steps(folders: Sequence[Checkpoints]) -> list[int] | None:
 def restore_together(
     folders: Sequence[Checkpoints], states: Sequence[Any], checks: Sequence[Check]
 ) -> tuple[int, list[Any]] | None:
-    """The newest step that all folders hold whole, and the states there; None when there is no common step yet.
+    """Return the newest step that all folders hold whole, and the states there; None when there is no common step yet.
 
-    Raises:
-        InputError: when there are common steps and none can be read into these states.
+    Raises an InputError when there are common steps and none can be read into these states.
     """
     shared = (common_steps(folders) or [])[::-1]
     where = folders[0].folder if len(folders) == 1 else f"the {len(folders)} folders of this population"
     problems = []
+    # All processes try the same steps in the same order, newest first, as process 0 sees them.
     for i in range(int(leaders(len(shared)))):
         step = int(leaders(shared[i] if i < len(shared) else -1))
         problem, loaded = "", []
@@ -197,7 +204,8 @@ def restore_together(
 
 
 def _remove(checkpoint: Path) -> None:
-    """Deletes a checkpoint: first its name, then its files in any order."""
+    """Delete a checkpoint: first its name, then its files in any order."""
+    # The rename is one operation; a kill afterwards leaves a name that nobody reads.
     aside = checkpoint.with_name(checkpoint.name + DELETED)
     shutil.rmtree(aside, ignore_errors=True)
     os.replace(checkpoint, aside)
@@ -206,7 +214,7 @@ def _remove(checkpoint: Path) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps orbax and its threads from printing what is wrong with a checkpoint; the error that comes out says it."""
+    """Keep orbax and its threads from printing the faults of a checkpoint; the error that comes out names them."""
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
     before, hook, other = [one.disabled for one in loggers], sys.excepthook, sys.unraisablehook
     for one in loggers:
@@ -224,12 +232,10 @@ def _silence() -> Iterator[None]:
 
 
 def _complete(folder: Path) -> list[int]:
-    """The steps that have a folder under its final name."""
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
 
 
 def _listed(steps: Any) -> str:
-    """For messages."""
     found = [str(s) for s in steps]
     return f"the checkpoint{'s' * (len(found) > 1)} of step {' and '.join(found)}" if found else "no checkpoint"
 
@@ -239,7 +245,7 @@ def _abstract(x: Any) -> jax.ShapeDtypeStruct:
 
 
 def _check_same(expected: Any, loaded: Any) -> None:
-    """Compares shapes and dtypes leaf by leaf, naming the first path that differs."""
+    """Compare shapes and dtypes leaf by leaf, naming the first path that differs."""
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(loaded), strict=True):
         if a.shape != b.shape or a.dtype != b.dtype:
             name = jax.tree_util.keystr(path)
@@ -247,7 +253,7 @@ def _check_same(expected: Any, loaded: Any) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """What went wrong at the bottom: orbax wraps the reason in errors about its handlers."""
+    """Return the first line of the root cause: orbax wraps it in errors about its handlers."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     text = str(error).strip().split(" [tensorstore_spec")[0].splitlines()

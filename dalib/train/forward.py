@@ -38,7 +38,7 @@ CONVENTIONS = {
 
 
 def initial_model_state(batch_stats: PyTree, convention: str) -> PyTree:
-    """Batch statistics by domain: ``{"shared": ...}``, or one entry per domain under the convention "domain"."""
+    """Return batch statistics by domain: ``{"shared": ...}``, or one entry a domain under the convention "domain"."""
     choose("batch_norm", convention, CONVENTIONS)
     if convention == "domain":
         return {"source": batch_stats, "target": batch_stats}
@@ -46,11 +46,7 @@ def initial_model_state(batch_stats: PyTree, convention: str) -> PyTree:
 
 
 def statistics_for(model: PyTree, domain: str) -> PyTree:
-    """The batch statistics meant for ``domain``: its own if there are any, else the shared ones.
-
-    Raises:
-        InputError: when there are only domain-specific statistics and none of this domain.
-    """
+    """Return the batch statistics meant for ``domain``: its own, else the shared ones, else an InputError."""
     if domain in model:
         return model[domain]
     if "shared" in model:
@@ -62,21 +58,17 @@ def statistics_for(model: PyTree, domain: str) -> PyTree:
 
 
 def make_forward(net: Any, convention: str) -> Forward:
-    """Binds a classifier to a BatchNorm convention.
+    """Bind a classifier (:class:`dalib.encoders.Net` or :class:`dalib.encoders.Classifier`) to a BatchNorm convention.
 
-    Args:
-        net: a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`.
-        convention: one of :data:`CONVENTIONS`.
-
-    Returns:
-        The functions. ``one`` also takes ``by_batch``, which overrides what the convention says about the statistics
-        of this pass; dropout is apart, and off without a ``key``.
+    ``one`` of the result also takes ``by_batch``, which overrides the convention on the statistics of this pass.
+    Dropout is independent of it, and off without a ``key``.
     """
     choose("batch_norm", convention, CONVENTIONS)
     net = as_net(net)
 
     def apply(params: Params, stats: PyTree, inputs: Array, key: Array | None, *, train: bool, batch: bool):
-        """One pass; ``train`` with a key switches dropout on, ``batch`` normalises by the batch and updates."""
+        """Pass once; ``train`` with a key switches dropout on, ``batch`` normalises by the batch and updates."""
+        # The net takes its own groups only; a method's are left out.
         own = {g: params[g] for g in NET_GROUPS if g in params}
         return net.apply(own, stats, inputs, key=key if train else None, by_batch=batch)
 
@@ -88,9 +80,11 @@ def make_forward(net: Any, convention: str) -> Forward:
         return Pass(of_source, of_target, batch), stats
 
     def pair(params: Params, model: PyTree, batch: Batch, key: Array) -> tuple[Pass, PyTree]:
+        # The mixture's statistics need one pass of both domains; with frozen ones it is merely faster.
         if convention in ("joint", "frozen"):
             outputs, stats = both(params, model["shared"], batch, key, by_batch=convention == "joint")
             return outputs, {**model, "shared": stats}
+        # The source goes first: where statistics are shared, the target's update comes on top.
         keys = jax.random.split(key)
         source, model = one(params, model, batch.source.inputs, "source", keys[0], True)
         target, model = one(params, model, batch.target.inputs, "target", keys[1], True)
@@ -105,6 +99,7 @@ def make_forward(net: Any, convention: str) -> Forward:
         train: bool,
         by_batch: bool | None = None,
     ):
+        # Statistics go back to where they came from: the domain's own set, or the shared one.
         slot = domain if domain in model else "shared"
         stats = statistics_for(model, domain)
         if by_batch is None:
@@ -119,24 +114,16 @@ def make_forward(net: Any, convention: str) -> Forward:
 
 
 def evaluate_outputs(forward: Forward, params: Params, model: PyTree, inputs: Array, domain: str) -> Outputs:
-    """One pass in evaluation mode: running averages of ``domain``, no dropout, nothing changes."""
+    """Pass once in evaluation mode: running averages of ``domain``, no dropout, nothing changes."""
     return forward.one(params, model, inputs, domain, None, False)[0]
 
 
 def recompute_statistics(net: Any, params: Params, stats: PyTree, batches: Iterable[Array]) -> PyTree:
-    """Mean and variance of every BatchNorm layer over all examples of ``batches``, each counted once.
+    """Return mean and variance of every BatchNorm layer over all examples of ``batches``, each counted once.
 
-    Each batch is normalised by its own statistics on the way, so use batches as large as memory allows; the moments
-    are then pooled over batches exactly (variance of the union, not mean of variances).
-
-    Args:
-        net: a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`.
-        params: its parameters by group.
-        stats: its batch statistics now; only their structure matters.
-        batches: arrays ``[n, ...]``; sizes may differ (each new size compiles once).
-
-    Raises:
-        InputError: for a net without BatchNorm, or no batches.
+    Each batch ``[n, ...]`` is normalised by its own statistics on the way, so use batches as large as memory allows;
+    each new size compiles once. The moments are then pooled over batches exactly (variance of the union, not mean of
+    variances). Of ``stats`` only the structure matters. A net without BatchNorm, or no batches, raises an InputError.
     """
     if not jax.tree.leaves(stats):
         raise InputError(
@@ -148,6 +135,7 @@ def recompute_statistics(net: Any, params: Params, stats: PyTree, batches: Itera
     total, count = None, 0
     for inputs in batches:
         n = int(np.shape(inputs)[0])
+        # Sums, not means: batches of different sizes count by their examples.
         part = jax.tree.map(lambda x, n=n: n * x, moments(own, stats, inputs))
         total = part if total is None else jax.tree.map(jnp.add, total, part)
         count += n
@@ -158,7 +146,7 @@ def recompute_statistics(net: Any, params: Params, stats: PyTree, batches: Itera
 
 @lru_cache(maxsize=8)
 def _batch_moments(net: Any):
-    """``(params, stats, inputs) -> `` first and second moments per BatchNorm layer, as {"mean", "var": E[x²]}."""
+    """Return ``(params, stats, inputs) -> {"mean": E[x], "var": E[x²]}`` of each BatchNorm layer."""
     of_batch = as_net(net).statistics
 
     def moments(params: Params, stats: PyTree, inputs: Array) -> PyTree:
@@ -172,7 +160,7 @@ def _finish(moments: PyTree, stats: PyTree) -> PyTree:
 
 
 def _map_layers(tree: Any, function: Any, others: Any = None) -> Any:
-    """Applies ``(mean, var) -> (mean, var)`` to every layer of a tree; other state comes from ``others``."""
+    """Apply ``(mean, var) -> (mean, var)`` to every layer of a tree; other state comes from ``others``."""
     if not isinstance(tree, dict):
         return others
     if "mean" in tree and "var" in tree:

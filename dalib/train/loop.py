@@ -1,14 +1,14 @@
 """The loop around the step, of one run or of many: metrics, checks, evaluations, checkpoints, resume.
 
 :func:`fit` is the loop. It is host code and knows runs only as members: :func:`run` gives it a single one that takes a
-step at a time, :func:`dalib.train.run_members` a population that goes from one line of the record to the next.
+step at a time. :func:`dalib.train.run_members` gives it a population that goes from one line of the record to the next.
 
 Metrics stay on the device and are fetched once per ``cadence.log`` steps; every step's values are checked, and a
 checkpoint is written only when all of them up to it were finite. Each member keeps a record and checkpoints of its own,
 as if it were run alone. Killed members go on from the newest step that all of them have.
 
-A run that is asked to stop ends with the step under way: it saves there, off the cadence if need be, together with the
-metrics that are not yet in the record (:mod:`dalib.train.termination`), so that the record ends up the same.
+A run that is asked to stop ends with the step under way and saves there, off the cadence if need be. Metrics that are
+not yet in the record are saved too (:mod:`dalib.train.termination`), so that the record ends up the same.
 """
 
 import math
@@ -33,7 +33,7 @@ AHEAD = 4
 
 
 class Cadence(NamedTuple):
-    """When things happen, in steps. ``log`` divides ``save`` and ``evaluate``, so that a resumed record is the same."""
+    """Steps between two lines, evaluations, saves; ``log`` divides the others, so that a resumed record is the same."""
 
     log: int = 20
     evaluate: int = 100
@@ -48,7 +48,7 @@ class NonFiniteError(RuntimeError):
 
 
 class Member(NamedTuple):
-    """What a run owns in the loop; ``name`` is for messages and may be empty."""
+    """A run's own things in the loop; ``name`` is for messages and may be empty."""
 
     record: Record
     checkpoints: Checkpoints
@@ -56,11 +56,11 @@ class Member(NamedTuple):
 
 
 class Engine(NamedTuple):
-    """How the states of all members go on together; ``states`` is whatever form they have here.
+    """The functions by which the states of all members go on together; ``states`` has the form that they share.
 
     Attributes:
-        advance: ``(states, start, stop) -> (states, metrics)``; see :func:`~dalib.train.termination.by_member` for
-        metrics.
+        advance: ``(states, start, stop) -> (states, metrics)``; metrics as :func:`~dalib.train.termination.by_member`
+            takes them.
         until: ``step -> step``: where a call of ``advance`` may end, at most the next line of the record.
         member: ``(states, i) -> state``.
         evaluate: ``(states, members) -> events of each of these members, in order``.
@@ -75,7 +75,7 @@ class Engine(NamedTuple):
 
 
 def check_cadence(cadence: Cadence) -> None:
-    """Raises an InputError unless all are ≥ 1 and ``log`` divides the others."""
+    """Raise an InputError unless all are ≥ 1 and ``log`` divides the others."""
     for name, every in cadence._asdict().items():
         if every < 1:
             raise input_error(f"cadence.{name}", got=every, expected="a number of steps ≥ 1")
@@ -95,7 +95,7 @@ def fit(
     report: Callable[[int, list[dict[str, float]]], None],
     stop: Stop,
 ) -> Any:
-    """Trains all members from their places to ``total_steps``; see :func:`run` for arguments and errors."""
+    """Train all members from their places to ``total_steps``; see :func:`run` for arguments and errors."""
     number, due = places[0].step, [place.due for place in places]
     pending = joined([place.pending for place in places])
 
@@ -160,23 +160,20 @@ def run(
     report: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
     stop: Stop = never,
 ) -> TrainState:
-    """Trains from ``state`` (or the newest checkpoint) to ``total_steps``.
+    """Train from ``state`` (or the newest checkpoint) to ``total_steps``.
 
-    Killed or stopped anywhere and called again with the same arguments it ends with the same parameters, bit for bit on
-    one topology, and the same record: the batch is a function of the step, randomness of ``fold_in(key, step)``.
+    Killed or stopped anywhere and called again it ends with the same parameters, bit for bit on one topology, and the
+    same record. The batch is a function of the step, randomness of ``fold_in(key, step)``.
 
     Args:
         step: a jitted step, from :func:`dalib.train.make_step`.
         state: the state before the first step; donated.
         batches: ``start -> iterator`` of device batches of steps start, start + 1, ...
-        total_steps: where to end.
         record: open run folder; gets "train" events with the mean of each metric over ``cadence.log`` steps.
         checkpoints: open checkpoint folder.
         evaluate: called on the schedule and at the end; its dicts become "evaluate" events.
-        cadence: how often to log, evaluate and save.
         refresh: the method's look at the whole target, before step 0 and then every ``refresh_every`` steps; a
             function of the state, so a resumed run does the same.
-        refresh_every: steps between two refreshes.
         report: called with the step and the means just logged, for progress displays.
         stop: asked after every step; once it is true the run saves and raises :class:`Preempted`. An evaluation that is
             due then is left to the next start.
@@ -185,11 +182,12 @@ def run(
         NonFiniteError: at the first step with a non-finite metric.
         InputError: for a cadence that would break exact resume, or a run folder that can't be written.
         StorageError: when the disk is full or fails.
-        Preempted: when ``stop`` said so.
     """
     check_cadence(cadence)
     places, (state,) = find_places([state], [record], [checkpoints], [""])
+    # Batches are a function of the step: the stream starts at the place of the checkpoint.
     stream = batches(places[0].step)
+    # A population of one: the same loop, one step a call.
     engine = Engine(
         advance=lambda state, start, stop: step(state, next(stream)),
         until=lambda number: number + 1,
@@ -211,12 +209,13 @@ def run(
 
 
 def _evaluate(engine: Engine, states: Any, number: int, members: Sequence[Member], due: list[bool]) -> bool:
-    """Evaluates the members that are due and writes their lines; False when it was broken off on the way."""
+    """Evaluate the members that are due and write their lines; False when it was broken off on the way."""
     waiting = [i for i, is_due in enumerate(due) if is_due]
     try:
         for i, events in zip(waiting, engine.evaluate(states, waiting), strict=True):
             for event in events:
                 members[i].record.write("evaluate", number, **event)
+            # One by one, so that an evaluation which is broken off is repeated for the others alone.
             due[i] = False
     except Preempted:
         return False
@@ -224,14 +223,14 @@ def _evaluate(engine: Engine, states: Any, number: int, members: Sequence[Member
 
 
 def _means(pending: list[Any], number: int, members: Sequence[Member]) -> list[dict[str, float]]:
-    """Each member's mean of each metric over the steps since the last line; ``number`` is the last of them.
+    """Return each member's mean of each metric over the steps since the last line; ``number`` is the last of them.
 
-    Raises:
-        NonFiniteError: at the first step with a NaN or an infinity.
+    Raises a NonFiniteError at the first step with a NaN or an infinity.
     """
     found = []
     for member, values in zip(members, by_member(pending, len(members)), strict=True):
         for where, metrics in enumerate(values, number - len(values) + 1):
+            # Every step, not the mean: the message must name the first one.
             bad = {k: float(v) for k, v in metrics.items() if not math.isfinite(float(v))}
             if bad:
                 terms = ", ".join(f"{k} = {v}" for k, v in bad.items())

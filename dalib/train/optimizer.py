@@ -52,12 +52,10 @@ SCHEDULES: dict[str, Schedule] = {"constant": constant, "dann": dann, "cosine": 
 
 
 class Optimizer(NamedTuple):
-    """A pair of pure functions.
+    """A pair of pure functions and the learning rate of multiplier 1, ``time -> []``, for the record.
 
-    Attributes:
-        init: ``params -> state``, a dict by group.
-        update: ``(group, gradients, state of the group, parameters of the group, time) -> (parameters, state)``.
-        rate: ``time -> []`` learning rate of multiplier 1, for the record.
+    ``init`` is ``params -> state``, a dict by group; ``update`` is
+    ``(group, gradients, state of the group, parameters of the group, time) -> (parameters, state)``.
     """
 
     init: Callable[[Params], dict[str, PyTree]]
@@ -101,7 +99,7 @@ def make_optimizer(
     multipliers: Mapping[str, float] | None = None,
     frozen: Patterns = (),
 ) -> Optimizer:
-    """Builds the optimiser of all groups.
+    """Build the optimiser of all groups.
 
     Args:
         learning_rate: base rate, a number or a traced scalar.
@@ -110,14 +108,11 @@ def make_optimizer(
         nesterov: Nesterov's form of it.
         weight_decay: on every trained parameter, biases and normalisation included (as TLlib does).
         schedule: factor of the rate, a function of :class:`dalib.core.types.Time`.
-        multipliers: factor by group name, e.g. ``{"encoder": 0.1}``; groups not named have 1.
+        multipliers: factor > 0 by group name, e.g. ``{"encoder": 0.1}``; groups not named have 1.
         frozen: regular expressions searched in ``group/path/of/parameter``; what matches never changes (no decay, no
             moments). An expression that matches nothing is an error when the state is made.
-
-    Raises:
-        InputError: for an unknown kind, a number out of range, or a multiplier that is not positive (freezing is
-            spelled ``frozen``).
     """
+    # One transformation without a learning rate; groups differ in the factor alone.
     base = KINDS[kind](momentum, nesterov, weight_decay)
     factors = dict(multipliers or {})
     for group, factor in factors.items():
@@ -138,14 +133,17 @@ def make_optimizer(
     def transform(group: str) -> optax.GradientTransformation:
         if not patterns:
             return base
+        # Frozen parameters have no moments: they would cost memory, and decay would move them.
         return optax.partition({"trained": base, "frozen": optax.set_to_zero()}, lambda params: labels(group, params))
 
     def init(params: Params) -> dict[str, PyTree]:
         names = parameter_names(params)
+        # A misspelt pattern would train what was meant to be frozen, unnoticed.
         for p in patterns:
             if not any(p.search(name) for name in names):
                 raise InputError(f"frozen: {p.pattern!r} matches no parameter; there are for example {names[:4]}")
         for group in factors:
+            # Recipes name a bottleneck that a net may not have.
             if group not in params and group not in ("bottleneck",):
                 raise InputError(f"multipliers: no parameter group {group!r}; there are {', '.join(params)}")
         return {group: transform(group).init(params[group]) for group in params}
@@ -154,6 +152,7 @@ def make_optimizer(
         return learning_rate * schedule(Time(time.step, jnp.asarray(time.progress, jnp.float32)))
 
     def update(group: str, gradients: PyTree, state: PyTree, params: PyTree, time: Time):
+        # The rate multiplies here and not in optax: it depends on the run's time, which optax does not know.
         direction, state = transform(group).update(gradients, state, params)
         size = -rate(time) * factors.get(group, 1.0)
         return optax.apply_updates(params, jax.tree.map(lambda d: size * d, direction)), state
@@ -162,7 +161,7 @@ def make_optimizer(
 
 
 def parameter_names(params: Params) -> list[str]:
-    """``group/path/of/parameter`` of every parameter, the names that ``frozen`` is searched in."""
+    """Return ``group/path/of/parameter`` of every parameter, the names that ``frozen`` is searched in."""
     return [_name(group, path) for group in params for path, _ in jax.tree_util.tree_leaves_with_path(params[group])]
 
 

@@ -24,17 +24,14 @@ def make_predict(method: Method, forward: Forward, domain: str, *, mesh: Mesh | 
     """``(params, model state, inputs [n, ...]) -> Outputs`` in evaluation mode, with the method's own prediction.
 
     ``hidden`` is left out: nothing would read the feature maps, and they would be written out for every batch.
-
-    Args:
-        method: whose prediction it is.
-        forward: the net.
-        domain: "source" or "target": whose batch statistics normalise.
-        mesh: splits the rows over its devices, whatever their number (missing ones are made up and dropped); all
-            processes give the same rows and all get the whole result, on a device of their own.
+    ``domain`` is "source" or "target": its batch statistics normalise. ``mesh`` splits the rows over its devices,
+    whatever their number (missing ones are made up and dropped). All processes give the same rows and all get the whole
+    result, on a device of their own.
     """
 
     def predict(params: Any, model: PyTree, inputs: Any) -> Outputs:
         outputs = evaluate_outputs(forward, params, model, inputs, domain)
+        # Some methods predict otherwise than by the net's own head.
         logits = outputs.logits if method.hooks.predict is None else method.hooks.predict(params, outputs, forward)
         return outputs._replace(logits=logits, hidden={})
 
@@ -46,6 +43,7 @@ def make_predict(method: Method, forward: Forward, domain: str, *, mesh: Mesh | 
 
     def on_all(params: Any, model: PyTree, inputs: Any) -> Outputs:
         n = len(jax.tree.leaves(inputs)[0])
+        # Rows are repeated from the start until the devices divide them; the copies are cut off at the end.
         places = np.arange(-(-n // mesh.size) * mesh.size) % n
 
         def put(x: Any) -> jax.Array:
@@ -65,13 +63,7 @@ MODES = {
 
 
 class Adapted(NamedTuple):
-    """One batch of a stream.
-
-    Attributes:
-        outputs: before the batch's update.
-        metrics: of the step.
-        after: outputs after the batch's update; None unless asked for.
-    """
+    """One batch of a stream: outputs before its update, metrics of the step, and outputs after it where asked for."""
 
     outputs: Outputs
     metrics: Metrics
@@ -79,16 +71,11 @@ class Adapted(NamedTuple):
 
 
 def make_apply(net: Any) -> Apply:
-    """``(params, batch_stats, inputs, source_weight) -> (Outputs, moments)`` of a classifier, without dropout.
+    """``(params, batch_stats, inputs, source_weight) -> (Outputs, moments)`` of a Linen classifier, without dropout.
 
-    Features, logits and the batch's moments in each BatchNorm are what test-time methods adapt by.
-
-    Args:
-        net: a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`. Parameter groups that are not the
-            net's (a method's own) are left out.
-
-    Raises:
-        InputError: for a net around an encoder of another library.
+    Features, logits and the batch's moments in each BatchNorm are what test-time methods adapt by. Parameter groups
+    that are not the net's (a method's own) are left out. A net around an encoder of another library raises an
+    InputError.
     """
     mixed = as_net(net).mixed
     if mixed is None:
@@ -107,7 +94,7 @@ def make_apply(net: Any) -> Apply:
 def adapt(
     method: TestTime, variables: PyTree, batches: Iterable[Array], *, mode: str = "continual", after: bool = False
 ) -> Iterator[Adapted]:
-    """Predicts a stream of batches while adapting to it.
+    """Predict a stream of batches while adapting to it; yields an :class:`Adapted` for each.
 
     Args:
         method: from :func:`dalib.methods.tent` and its like, on :func:`make_apply` of the net.
@@ -116,14 +103,9 @@ def adapt(
         mode: "continual", or "episodic" for a reset before each batch. To reset between streams (corruptions), call
             this once a stream.
         after: whether each batch is predicted once more after its update.
-
-    Yields:
-        What each batch gave, see :class:`Adapted`.
-
-    Raises:
-        InputError: for another mode, or a net that the method cannot adapt.
     """
     choose("mode", mode, MODES)
+    # Here and not at the first batch: a net that cannot be adapted is an error of the call.
     start = method.init(variables)
     return _adapt(method, start, batches, mode == "episodic", after)
 

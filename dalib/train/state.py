@@ -17,15 +17,10 @@ from dalib.train.optimizer import Optimizer
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that changes during training.
+    """Everything that changes during training; parameters and optimiser state by group, batch statistics by domain.
 
-    Attributes:
-        step: ``[]`` int32, steps taken.
-        params: parameters by group.
-        optimizer: optimiser state by group.
-        model: batch statistics by domain.
-        method: the method's own state.
-        key: the run's key; a step uses ``fold_in(key, step)``, so it never changes.
+    ``step`` ``[]`` int32 counts the steps taken. ``key`` is the run's and never changes: a step uses
+    ``fold_in(key, step)``.
     """
 
     step: Array
@@ -48,32 +43,29 @@ def init_state(
     encoder: PyTree | None = None,
     target_size: int = 0,
 ) -> TrainState:
-    """Makes the state before the first step; traceable, so that it can be jitted, vmapped over keys or only shaped.
+    """Make the state before the first step; traceable, so that it can be jitted, vmapped over keys or only shaped.
 
     Args:
         key: the run's key.
-        net: the classifier, a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`.
-        method: the method, which adds its own groups and state.
+        net: a :class:`dalib.encoders.Net` or a :class:`dalib.encoders.Classifier`.
+        method: adds its own groups, named otherwise than the net's, and its state.
         optimizer: of all groups.
         sample: ``[n, ...]`` inputs, or a ``jax.ShapeDtypeStruct`` of them; only the shape matters.
         batch_norm: convention, see :mod:`dalib.train.forward`.
         variables: initial ``{"params", "batch_stats"}`` of the net, e.g. of an earlier run; None draws them.
-        encoder: initial variables of the net's encoder alone, as :func:`dalib.encoders.load` gives them; they replace
-            the drawn ones.
-        target_size: examples in the target's training split, for methods that keep something for each of them; 0 where
-            nobody said.
-
-    Raises:
-        InputError: when the method takes a group name of the net's, or the encoder's variables are not like the net's.
+        encoder: initial variables of the net's encoder alone (:func:`dalib.encoders.load`), replacing the drawn ones.
+        target_size: examples in the target's training split, for methods that keep something for each; 0 if unknown.
     """
     net = as_net(net)
     keys = jax.random.split(key, 3)
     if variables is None:
+        # Three keys: the net's, the method's, and the run's, so that none depends on another's draws.
         variables = net.init(keys[0], jnp.zeros(sample.shape, sample.dtype))
     if encoder is not None:
         variables = with_encoder(variables, encoder)
     params: Params = dict(variables["params"])
     stats = variables.get("batch_stats", {})
+    # Shapes alone tell a method what to allocate: the net does not run here.
     outputs = jax.eval_shape(
         lambda p, s, x: net.apply(p, s, x)[0], params, stats, jax.ShapeDtypeStruct(sample.shape, sample.dtype)
     )
@@ -86,6 +78,7 @@ def init_state(
         batch_stats=stats,
         target_size=target_size,
     )
+    # The method sees the net's shapes and parameters, and adds groups under other names.
     own, own_state = method.init(keys[1], spec)
     if taken := [g for g in own if g in NET_GROUPS]:
         raise input_error(
@@ -106,17 +99,13 @@ def init_state(
 
 
 def with_encoder(variables: PyTree, encoder: PyTree) -> PyTree:
-    """The classifier's variables with those of its encoder replaced, in total.
+    """Replace the variables of a classifier's encoder by ``encoder``, in total.
 
-    Args:
-        variables: ``{"params": {"encoder", …}, "batch_stats": …}`` of a classifier.
-        encoder: ``{"params", "batch_stats"}`` of the encoder alone, of the same names, shapes and dtypes.
-
-    Raises:
-        InputError: for any difference in names, shapes or dtypes; all are listed at once.
+    Names, shapes and dtypes must agree; an InputError lists all differences at once.
     """
     like = {name: tree["encoder"] for name, tree in variables.items() if "encoder" in tree}
     wanted, given = _described(like), _described({name: tree for name, tree in encoder.items() if tree})
+    # All differences at once: weights of another size differ in many places.
     problems = [f"{path}: {wanted[path]} in the net, missing in encoder" for path in wanted.keys() - given.keys()]
     problems += [f"{path}: {given[path]} in encoder, not in the net" for path in given.keys() - wanted.keys()]
     problems += [

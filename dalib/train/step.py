@@ -36,7 +36,7 @@ def training_step(
     accumulate: Count = 1,
     cached: bool = False,
 ) -> Step:
-    """The step as a pure function, to be jitted, scanned or vmapped by the caller.
+    """Return the step as a pure function, to be jitted, scanned or vmapped by the caller.
 
     Every update of the method is one gradient over the groups that it trains; later updates of the same step see the
     parameters and states that earlier ones left. Losses are written on the logical global batch, so they mean the same
@@ -47,12 +47,9 @@ def training_step(
         task: what is predicted.
         state_sharding: places of the state's parts between steps, of :func:`dalib.train.fully_sharded`; None for a
             whole state on every device.
-        accumulate: in how many parts a batch goes through the net, one after the other (:mod:`dalib.train.accumulate`).
-            For methods that declare ``per_example``, on nets without BatchNorm or with frozen statistics.
-        cached: do so by two passes, which is exact for other methods as well.
-
-    Raises:
-        InputError: for a method that the form of accumulation does not serve.
+        accumulate: number of parts in which a batch goes through the net (:mod:`dalib.train.accumulate`). For methods
+            that declare ``per_example``, on nets without BatchNorm or with frozen statistics.
+        cached: accumulate by two passes, which is exact for other methods as well.
 
     Returns:
         ``(state, batch) -> (state, metrics)``; metrics are scalars, among them ``loss/total`` and ``gradient_norm`` of
@@ -64,6 +61,7 @@ def training_step(
     settings = Settings(method, forward, optimizer, accumulate, cached, state_sharding)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        # The view: all that a method may read. Its key depends on the step alone, so a resumed run draws the same.
         time = Time(state.step, state.step.astype(jnp.float32) / total_steps)
         key = jax.random.fold_in(state.key, state.step)
         view = View(batch, state.params, States(state.model, state.method), forward, task, key, *time)
@@ -78,6 +76,7 @@ def training_step(
                 draw += 1
                 metrics |= {prefix + name: metric for name, metric in more.items()}
         states = _end(settings, view, jax.random.fold_in(key, draw))
+        # Leave the key as it is: the next step folds its own number into it.
         new = dataclasses.replace(
             state,
             step=state.step + 1,
@@ -92,7 +91,7 @@ def training_step(
 
 
 def _end(settings: Settings, view: View, key: Array) -> States:
-    """The states after the method's ``after_step``, which sees the parameters that the updates left."""
+    """Return the states after the method's ``after_step``, which sees the parameters that the updates left."""
     method, forward = settings.method, settings.forward
     if method.hooks.after_step is None:
         return view.states
@@ -116,23 +115,19 @@ def make_step(
 ) -> Step:
     """:func:`training_step` under ``jit``: state donated, batch split over the mesh's ``data`` axis.
 
-    Args:
-        mesh: None for the default device alone.
-        state_sharding: as there.
-        **settings: of :func:`training_step`.
-
-    Raises:
-        InputError: for a ``state_sharding`` without a mesh.
+    ``mesh`` is None for the default device alone, and needed for a ``state_sharding``.
     """
     if mesh is None:
         if state_sharding is not None:
             raise input_error("state_sharding", got="one without a mesh", expected="mesh= as well")
         return jax.jit(training_step(method, forward, optimizer, **settings), donate_argnums=0)
     everywhere = replicated(mesh)
+    # Metrics are whole everywhere, so that any process can write them.
     places = everywhere if state_sharding is None else state_sharding
     pure = training_step(method, forward, optimizer, state_sharding=state_sharding, **settings)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        # Kernels must know the rows of one device, not those of the global batch.
         with tracing_over(mesh.size):
             return pure(state, batch)
 
@@ -148,7 +143,7 @@ def make_step(
 
 
 def split_init(init: Callable[..., TrainState], mesh: Mesh, *, min_size: int = 2**16) -> Callable[..., TrainState]:
-    """``init`` under ``jit``, its result put where :func:`~dalib.train.devices.sharding.fully_sharded` wants it.
+    """Return ``init`` under ``jit``, its result put where :func:`~dalib.train.devices.sharding.fully_sharded` wants it.
 
     Arguments by name are static (the target's size).
     """
@@ -165,14 +160,10 @@ def split_init(init: Callable[..., TrainState], mesh: Mesh, *, min_size: int = 2
 def split_step(*pieces: Any, mesh: Mesh, min_size: int = 2**16, **settings: Any) -> Step:
     """:func:`~dalib.train.make_step` for states of :func:`split_init`: the first one's shapes give the places.
 
-    What the host changed between two steps (a refresh) comes back to its place first.
-
-    Args:
-        *pieces: method, forward and optimizer.
-        mesh: of all devices.
-        min_size: as in :func:`~dalib.train.devices.sharding.fully_sharded`.
-        **settings: of :func:`~dalib.train.training_step`.
+    ``pieces`` are method, forward and optimizer. What the host changed between two steps (a refresh) comes back to its
+    place first.
     """
+    # Compiled at the first call: places depend on shapes that only a state has.
     known: list[tuple[TrainState, Step]] = []
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -186,7 +177,7 @@ def split_step(*pieces: Any, mesh: Mesh, min_size: int = 2**16, **settings: Any)
 
 
 def put_back(tree: PyTree, places: PyTree) -> PyTree:
-    """Every leaf in its place; those that are there stay."""
+    """Put every leaf in its place; those that are there stay."""
 
     def put(x: Any, place: Any) -> Any:
         if isinstance(x, jax.Array) and x.sharding.is_equivalent_to(place, x.ndim):

@@ -1,13 +1,13 @@
-"""How a run is interrupted and where it continues: SIGTERM, and the place of a run in its data and steps.
+"""Interruption and continuation of a run: SIGTERM, and the place of a run in its data and steps.
 
-The state and the number of steps are all that training needs. The record needs a little more, since its lines are
-means over several steps and a run may be asked to stop between two of them. A checkpoint therefore notes how many
-lines the record had, the metrics of the steps since the last one, and whether an evaluation of its step is still to
-be done. The checkpoint holds all of it and appears whole or not at all, so no kill can part them.
+The state and the number of steps are all that training needs. The record needs a little more: its lines are means over
+several steps, and a run may be asked to stop between two of them. A checkpoint therefore notes the record's lines, the
+metrics since the last one, and whether an evaluation of its step is due. It appears whole or not at all, so no kill can
+part them.
 
-While a run trains, SIGTERM only asks: the loop finishes its step, saves and raises
-:class:`dalib.train.Preempted`. At any other time the command ends at once; all files appear whole or not at all, so
-that nothing needs finishing. A second signal ends at once in any case.
+While a run trains, SIGTERM only asks: the loop finishes its step, saves and raises :class:`dalib.train.Preempted`. At
+any other time the command ends at once; all files appear whole or not at all, so that nothing needs finishing. A second
+signal ends at once in any case.
 """
 
 import itertools
@@ -35,18 +35,15 @@ pass one that gives all of them the same answer."""
 class Preempted(Exception):
     """The run was asked to stop, has saved all that it did, and goes on when it is called again.
 
-    It may also be raised by ``evaluate`` or ``refresh`` of :func:`dalib.train.run`, where these take long: the run then
-    saves, and does at its next start what was broken off.
+    ``evaluate`` or ``refresh`` of :func:`dalib.train.run` may raise it too, where these take long: the run then saves,
+    and repeats at its next start what was broken off.
     """
 
 
 class Place(NamedTuple):
-    """The place of a run in its steps and its record.
+    """The place of a run: steps taken, ``pending`` metrics since the record's last line, one dict a step.
 
-    Attributes:
-        step: steps taken.
-        pending: metrics of the steps since the record's last line, one dict a step.
-        due: whether the evaluation of this step is still to be done.
+    ``due`` says whether the evaluation of this step is still to be done.
     """
 
     step: int
@@ -62,15 +59,12 @@ def never() -> bool:
 def find_places(
     states: Sequence[TrainState], records: Sequence[Record], checkpoints: Sequence[Checkpoints], names: Sequence[str]
 ) -> tuple[list[Place], list[TrainState]]:
-    """Brings some runs to the newest step that all of them have whole, or saves their beginnings.
+    """Bring some runs to the newest step that all of them have whole, or save their beginnings.
 
-    Returns:
-        Their places, all of one step, and their states there.
-
-    Raises:
-        InputError: when some have gone on and share no step with the others, no common checkpoint can be read, or a
-            folder can't be written.
+    Returns their places, all of one step, and their states there. An InputError means that they share no step, no
+    common checkpoint can be read, or a folder can't be written.
     """
+    # All is checked before anything is trained or cut.
     for record in records:
         record.check_writable()
     if common_steps(checkpoints) is None:
@@ -82,6 +76,7 @@ def find_places(
     if found is not None:
         step, states = found
         return [return_to(step, *own) for own in zip(records, checkpoints, strict=True)], list(states)
+    # A new run saves its beginning, so that a kill before the first checkpoint resumes like any other.
     beginning = Place(0, [], True)
     for state, record, folder in zip(states, records, checkpoints, strict=True):
         record.keep(0)
@@ -90,7 +85,7 @@ def find_places(
 
 
 def save_place(checkpoints: Checkpoints, record: Record, state: TrainState, place: Place) -> None:
-    """Saves the state of a place, unless that is what the newest checkpoint holds already."""
+    """Save the state of a place, unless the newest checkpoint holds it already."""
     pending = [{name: float(value) for name, value in metrics.items()} for metrics in place.pending]
     notes = {"lines": record.lines(), "pending": pending, "due": place.due}
     steps = checkpoints.steps()
@@ -99,7 +94,7 @@ def save_place(checkpoints: Checkpoints, record: Record, state: TrainState, plac
 
 
 def check_lines(record: Record) -> Check:
-    """A check for a checkpoint: the record must have the lines that it had when the checkpoint was saved."""
+    """Return a check for a checkpoint: the record must have the lines that it had when the checkpoint was saved."""
     there = int(leaders(record.lines()))
 
     def check(step: int, notes: Notes) -> None:
@@ -110,8 +105,9 @@ def check_lines(record: Record) -> Check:
 
 
 def return_to(step: int, record: Record, checkpoints: Checkpoints) -> Place:
-    """Brings a run folder back to the checkpoint of ``step``: later lines and later checkpoints are dropped."""
+    """Bring a run folder back to the checkpoint of ``step``: later lines and later checkpoints are dropped."""
     checkpoints.drop_after(step)
+    # The record goes back to the line that the checkpoint knows; those after it will be written again.
     notes = checkpoints.notes(step)
     if "lines" in notes:
         record.keep(notes["lines"])
@@ -122,11 +118,10 @@ def return_to(step: int, record: Record, checkpoints: Checkpoints) -> Place:
 
 
 def by_member(pending: Sequence[Any], count: int) -> list[list[dict[str, Any]]]:
-    """Fetches metrics and parts them by member, one dict a step.
+    """Fetch metrics and part them by member, one dict a step.
 
-    Args:
-        pending: metrics as they came; every value is ``[members, steps]``, or a scalar of one step of a single run.
-        count: members; a program over several devices may have more.
+    Every value of ``pending`` is ``[members, steps]``, or a scalar of one step of a single run; a program over several
+    devices may have more than ``count`` members.
     """
     if not pending:
         return [[] for _ in range(count)]
@@ -137,7 +132,7 @@ def by_member(pending: Sequence[Any], count: int) -> list[list[dict[str, Any]]]:
 
 
 def joined(pending: Sequence[list[dict[str, Any]]]) -> list[Any]:
-    """The inverse of :func:`by_member`."""
+    """Undo :func:`by_member`."""
     if not pending[0]:
         return []
     return [{name: np.array([[metrics[name] for metrics in own] for own in pending]) for name in pending[0][0]}]
@@ -152,10 +147,11 @@ _state = {"deferred": False, "asked": False}
 
 @contextmanager
 def on_sigterm() -> Iterator[None]:
-    """Inside this context SIGTERM is handled as above; after it as before. Does nothing outside the main thread."""
+    """Handle SIGTERM as above inside this context; after it as before. Does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Restored on leaving: a caller's handler is not ours to drop.
     before = signal.signal(signal.SIGTERM, _handle)
     _state.update(deferred=False, asked=False)
     try:
@@ -166,10 +162,11 @@ def on_sigterm() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Inside this context SIGTERM only asks. Gives the ``stop`` for :func:`dalib.train.run`."""
+    """Let SIGTERM only ask inside this context. Gives the ``stop`` for :func:`dalib.train.run`."""
     calls = itertools.count()
 
     def agreed() -> bool:
+        # All ask at the same call, so they all stop after the same step.
         return next(calls) % AGREE_EVERY == 0 and any_process(asked())
 
     _state["deferred"] = True
@@ -180,17 +177,18 @@ def deferred() -> Iterator[Callable[[], bool]]:
 
 
 def asked() -> bool:
-    """Whether this process has been asked to stop and has not done so yet."""
+    """Tell whether this process has been asked to stop and has not done so yet."""
     return _state["asked"]
 
 
 def unless_asked(predict: Callable[..., T]) -> Callable[..., T]:
-    """The same function, which raises ``Preempted`` once the process has been asked to stop: evaluations can be long.
+    """Return the function, raising ``Preempted`` once the process has been asked to stop: evaluations can be long.
 
     Several processes go on together to the end of what they do.
     """
 
     def call(*arguments: Any) -> T:
+        # Of several processes one alone would leave the others waiting in a collective.
         if asked() and process_count() == 1:
             raise Preempted("in an evaluation")
         return predict(*arguments)

@@ -19,7 +19,7 @@ from dalib.train.state import TrainState
 
 
 class Settings(NamedTuple):
-    """What all updates of a step share."""
+    """Common settings of all updates of a step."""
 
     method: Method
     forward: Forward
@@ -32,12 +32,13 @@ class Settings(NamedTuple):
 def take(
     settings: Settings, update: Update, view: View, moments: PyTree, time: Time, key: Array
 ) -> tuple[View, PyTree, Metrics]:
-    """Takes one gradient step of ``update``; returns the view and the optimiser's moments after it, and metrics."""
+    """Take one gradient step of ``update``; returns the view and the optimiser's moments after it, and metrics."""
     method, optimizer = settings.method, settings.optimizer
     groups = trained_groups(update, view.params)
     own = view._replace(key=key)
     (value, (states, more)), gradients = _differentiate(settings, update, own, groups)
     view = view._replace(states=in_place(settings, states))
+    # A method may edit gradients (project, scale) before the optimiser and the recorded norm see them.
     if method.hooks.gradients is not None:
         gradients = method.hooks.gradients(update.name, gradients, own)
     metrics = {**more, "loss/total": value, "gradient_norm": optax.tree.norm(gradients)}
@@ -50,7 +51,7 @@ def take(
 
 
 def _differentiate(settings: Settings, update: Update, view: View, groups: tuple[str, ...]) -> Any:
-    """``((loss, (states, metrics)), gradients)`` of one update, in the form of accumulation that was asked for."""
+    """Return ``((loss, (states, metrics)), gradients)`` of one update, in the form of accumulation asked for."""
     forward, parts = settings.forward, settings.accumulate
 
     def value_and_grad(trained: Params, penalties: bool = True) -> Any:
@@ -69,7 +70,7 @@ def _differentiate(settings: Settings, update: Update, view: View, groups: tuple
 
 
 def _objectives(settings: Settings, update: Update, view: View, penalties: bool) -> ObjectiveOf:
-    """The loss of an update as a function of what it trains, of a batch and a key, with a forward to be chosen."""
+    """Return the loss of an update as a function of its trained groups, a batch and a key, for any forward."""
 
     def objective_of(forward_of: Callable[[Params], Forward]) -> Objective:
         def objective(trained: Params, batch: Batch, key: Array):
@@ -87,12 +88,12 @@ def _objectives(settings: Settings, update: Update, view: View, penalties: bool)
 
 
 def whole(settings: Settings, params: Params, states: States) -> tuple[Params, States]:
-    """Parameters and states gathered from all devices: losses see whole arrays."""
+    """Gather parameters and states from all devices: losses see whole arrays."""
     return (params, states) if settings.places is None else gather((params, states), _parts(settings.places))
 
 
 def in_place(settings: Settings, states: States) -> States:
-    """States split over the devices again, as they are between steps."""
+    """Split states over the devices again, as they are between steps."""
     return states if settings.places is None else scatter(states, _parts(settings.places)[1])
 
 
@@ -104,10 +105,10 @@ def _parts(state: TrainState) -> tuple[Params, States]:
 
 
 def _once_all_are_there(gradients: PyTree, norm: Array) -> PyTree:
-    """On CPU, makes each gradient depend on all of them (through the global norm).
+    """On CPU, make each gradient depend on all of them (through the global norm).
 
-    XLA then updates parameters in place. Otherwise it must assume that a kernel is updated before the backward pass
-    has read it, and copies every large kernel at every step of a loop. An optimization barrier vanishes too early.
+    XLA then updates parameters in place. Otherwise it must assume that a kernel is updated before the backward pass has
+    read it. It then copies every large kernel at every step of a loop. An optimization barrier vanishes too early.
     """
     if platform() != "cpu":
         return gradients

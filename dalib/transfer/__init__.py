@@ -1,4 +1,4 @@
-"""Transfer beyond adaptation: scores of how well an encoder would transfer, fine-tuning terms, and adapters."""
+"""Transfer beyond adaptation: transferability scores of encoders, fine-tuning terms, and adapters."""
 
 from dalib.evaluate.transferability import h_score as h_score
 from dalib.evaluate.transferability import leep as leep

@@ -4,7 +4,8 @@ An :class:`Adapter` is a pair of pure functions on nested dicts of parameters; :
 library in one. All of them change weights alone, so merging is exact and a merged net costs nothing extra.
 
 The encoder's parameters become ``{"base": as they were, "adapter": the new ones}``. ``frozen=(BASE,)`` freezes the
-base, so that the optimiser keeps state for the adapter alone.
+base, so that the optimiser keeps state for the adapter alone. ``pattern`` is a regular expression of the parameters to
+change; one that matches none is an InputError at ``init``.
 """
 
 import re
@@ -25,12 +26,10 @@ Flat = dict[str, Array]
 
 
 class Adapter(NamedTuple):
-    """A way to change weights by a few parameters.
+    """A way to change weights by a few parameters; ``name`` is for messages and records.
 
-    Attributes:
-        name: for messages and records.
-        init: ``(key, params) -> own``: new parameters, at which ``merge`` gives ``params`` back to rounding.
-        merge: ``(params, own) -> params``: the changed weights, of the same names and shapes.
+    ``init`` is ``(key, params) -> own``: new parameters, at which ``merge`` gives ``params`` back to rounding.
+    ``merge`` is ``(params, own) -> params``: the changed weights, of the same names and shapes.
     """
 
     name: str
@@ -45,7 +44,7 @@ def flatten(params: PyTree) -> Flat:
 
 
 def _changed(params: PyTree, change: Callable[[str, Array], Array]) -> PyTree:
-    """The same tree with every array changed by its path."""
+    """Change every array of the tree by its path."""
 
     def at(path: Any, x: Array) -> Array:
         return change(jax.tree_util.keystr(path, simple=True, separator="."), x)
@@ -54,7 +53,7 @@ def _changed(params: PyTree, change: Callable[[str, Array], Array]) -> PyTree:
 
 
 def _chosen(name: str, params: PyTree, pattern: str, fits: Callable[[Array], bool]) -> Flat:
-    """The arrays that an adapter changes; an error names some of the others when there is none."""
+    """Return the arrays that an adapter changes; an error names some of the others when there is none."""
     arrays = flatten(params)
     try:
         search = re.compile(pattern).search
@@ -79,17 +78,8 @@ def _as_matrix(x: Array) -> tuple[int, int]:
 def lora(*, rank: int = 8, alpha: float = 16.0, pattern: str = "kernel$") -> Adapter:
     """Low-rank adaptation, W + (α / r) · A B with A ``[inputs, r]`` drawn and B ``[r, outputs]`` zero.
 
-    A convolution's kernel ``[h, w, i, o]`` counts as a matrix ``[h·w·i, o]``.
-
-    Args:
-        rank: r.
-        alpha: α, the scale of the change at rank 1.
-        pattern: regular expression of the kernels that are changed, e.g. ``(query|value).kernel``.
-
-    Raises:
-        InputError: for a rank or α that is not positive; at ``init``, for a pattern that matches no kernel.
-
-    Reference: Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang, Chen 2021, "LoRA", eq. 3.
+    A convolution's kernel ``[h, w, i, o]`` counts as a matrix ``[h·w·i, o]``. ``rank`` r is whole; ``alpha`` α > 0 is
+    the scale of the change at rank 1; a pattern is for example ``(query|value).kernel``. Hu et al. 2021, "LoRA", eq. 3.
     """
     check_positive(rank=rank, alpha=alpha)
     if rank != int(rank):
@@ -107,20 +97,14 @@ def lora(*, rank: int = 8, alpha: float = 16.0, pattern: str = "kernel$") -> Ada
 def dora(*, rank: int = 8, alpha: float = 16.0, pattern: str = "kernel$") -> Adapter:
     """Weight-decomposed low-rank adaptation: m · V / ‖V‖ per output, V = W + (α / r) · A B, m starts at ‖W‖.
 
-    The norm has no gradient, as in the authors' code.
-
-    Args:
-        rank, alpha, pattern: as in :func:`lora`.
-
-    Raises:
-        InputError: as in :func:`lora`.
-
-    Reference: Liu, Wang, Yin, Molchanov, Wang, Cheng, Chen 2024, "DoRA", eq. 5 and section 4.3.
+    The norm has no gradient, as in the authors' code; arguments are those of :func:`lora`. Liu et al. 2024, "DoRA", eq.
+    5 and section 4.3.
     """
     low = lora(rank=rank, alpha=alpha, pattern=pattern)
 
     def init(key: Array, params: PyTree) -> PyTree:
         arrays = flatten(params)
+        # The magnitude starts at the norm of the weights: at first nothing changes.
         own = low.init(key, params)
         return {path: {**parts, "magnitude": _norms(arrays[path])} for path, parts in own.items()}
 
@@ -137,12 +121,9 @@ def dora(*, rank: int = 8, alpha: float = 16.0, pattern: str = "kernel$") -> Ada
 
 
 def bitfit(*, pattern: str = "bias$") -> Adapter:
-    """Trains the biases alone, as differences from those of the pretrained net.
+    """Train the biases alone, as differences from those of the pretrained net.
 
-    Args:
-        pattern: regular expression of the parameters that may move.
-
-    Reference: Ben Zaken, Ravfogel, Goldberg 2021, "BitFit".
+    Ben Zaken, Ravfogel, Goldberg 2021, "BitFit".
     """
 
     def init(key: Array, params: PyTree) -> PyTree:
@@ -155,10 +136,8 @@ def bitfit(*, pattern: str = "bias$") -> Adapter:
 def ia3(*, pattern: str) -> Adapter:
     """(IA)³: one factor for each output of the chosen layers, 1 at the start; kernel and bias are scaled alike.
 
-    Args:
-        pattern: regular expression of the kernels of keys, values and the first layer of the feed-forward net.
-
-    Reference: Liu, Tam, Muqeeth, Mohta, Huang, Bansal, Raffel 2022, "Few-shot parameter-efficient fine-tuning", eq. 2.
+    Choose the kernels of keys, values and the first layer of the feed-forward net. Liu et al. 2022, "Few-shot
+    parameter-efficient fine-tuning", eq. 2.
     """
 
     def init(key: Array, params: PyTree) -> PyTree:
@@ -167,6 +146,7 @@ def ia3(*, pattern: str) -> Adapter:
         return {path: jnp.ones(x.shape[-1], x.dtype) for path, x in found.items()}
 
     def merge(params: PyTree, own: PyTree) -> PyTree:
+        # An output is scaled as a whole, so its bias gets the kernel's factor.
         biases = {path.removesuffix("kernel") + "bias": factor for path, factor in own.items()}
 
         def change(path: str, x: Array) -> Array:
@@ -183,13 +163,9 @@ ADAPTERS: dict[str, Callable[..., Adapter]] = {"lora": lora, "dora": dora, "bitf
 
 
 def adapted(encoder: Encoder, adapter: Adapter) -> Encoder:
-    """An encoder with an adapter; its parameters are ``{"base", "adapter"}``.
+    """Return an encoder of any library (:func:`dalib.encoders.as_encoder`) with an adapter."""
 
-    Args:
-        encoder: of any library, see :func:`dalib.encoders.as_encoder`.
-        adapter: what changes its weights.
-    """
-
+    # Weights are merged at every pass: gradients reach the adapter through them, and the encoder needs no change.
     def weights(params: PyTree) -> PyTree:
         return adapter.merge(params["base"], params["adapter"])
 
@@ -202,6 +178,7 @@ def adapted(encoder: Encoder, adapter: Adapter) -> Encoder:
     def statistics(params: PyTree, stats: PyTree, inputs: Array) -> PyTree:
         return encoder.statistics(weights(params), stats, inputs)
 
+    # The adapter changes weights alone, so the form for populations is that of the encoder.
     def together() -> Encoder:
         assert encoder.for_population is not None
         return adapted(encoder.for_population(), adapter)
@@ -210,13 +187,13 @@ def adapted(encoder: Encoder, adapter: Adapter) -> Encoder:
 
 
 def with_adapter(variables: Mapping[str, PyTree], adapter: Adapter, key: Array) -> dict[str, PyTree]:
-    """The variables of an adapted encoder from those of the encoder alone, for example pretrained ones."""
+    """Return the variables of an adapted encoder from those of the encoder alone, for example pretrained ones."""
     params = variables["params"]
     return {**variables, "params": {"base": params, "adapter": adapter.init(key, params)}}
 
 
 def merged(variables: Mapping[str, PyTree], adapter: Adapter) -> dict[str, PyTree]:
-    """The variables of the plain encoder that computes the same as the adapted one."""
+    """Return the variables of the plain encoder that computes the same as the adapted one."""
     params = variables["params"]
     return {**variables, "params": adapter.merge(params["base"], params["adapter"])}
 
@@ -228,11 +205,12 @@ def trained_share(params: PyTree) -> float:
 
 
 def _init_low_rank(name: str, pattern: str, rank: int, key: Array, params: PyTree) -> PyTree:
-    """A by He's uniform rule with a = √5, as in the reference code, and B = 0, for every chosen kernel."""
+    """Draw A by He's uniform rule with a = √5, as in the reference code, and set B = 0, for every chosen kernel."""
     own = {}
     for i, (path, x) in enumerate(sorted(_chosen(name, params, pattern, _is_kernel).items())):
         inputs, outputs = _as_matrix(x)
         bound = inputs**-0.5
+        # One key a kernel, in sorted order: the draw does not depend on the order of the dict.
         drawn = jax.random.uniform(jax.random.fold_in(key, i), (inputs, rank), x.dtype, -bound, bound)
         own[path] = {"a": drawn, "b": jnp.zeros((rank, outputs), x.dtype)}
     return own
@@ -243,10 +221,8 @@ def _low_rank(parts: PyTree, scale: float, x: Array) -> Array:
 
 
 def _scaled(x: Array, factors: Array) -> Array:
-    """Weights ``[…, outputs]`` times a factor an output."""
     return x * jnp.broadcast_to(factors, x.shape)
 
 
 def _norms(x: Array) -> Array:
-    """Norm of every output's weights, ``[outputs]``."""
     return jnp.sqrt(jnp.sum(x**2, axis=tuple(range(x.ndim - 1))))

@@ -1,6 +1,7 @@
-"""Co-Tuning: the pretrained head goes on learning, from what the target's classes look like to it.
+"""Co-Tuning: the pretrained head goes on learning, from its own view of the target's classes.
 
-Reference: You, Kou, Long, Wang 2020, "Co-Tuning for transfer learning".
+You, Kou, Long, Wang 2020, "Co-Tuning for transfer learning". Arrays are ``[n, K]`` over the K pretrained classes; other
+shapes raise an InputError.
 """
 
 import jax.numpy as jnp
@@ -12,22 +13,15 @@ from dalib.core.types import Array
 
 
 def category_relationship(probabilities: Array, labels: Array, num_classes: int) -> np.ndarray:
-    """P(source class | target class): the mean prediction of the pretrained head on each target class.
+    """P(source class | target class) ``[C, K]``: the mean prediction of the pretrained head on each target class.
 
-    Args:
-        probabilities: ``[n, K]``, softmax of the (calibrated) pretrained head over its K classes.
-        labels: classes of the same examples in the new task, ``[n]`` integers in [0, C).
-        num_classes: C.
-
-    Returns:
-        ``[C, K]``, rows that sum to 1.
-
-    Raises:
-        InputError: for other shapes, labels out of range, or a class without an example.
+    ``probabilities`` are the (calibrated) head's softmax; ``labels`` ``[n]`` in [0, C) are of the new task, each with
+    an example.
     """
     p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
     if p.ndim != 2 or y.shape != p.shape[:1] or y.dtype.kind not in "iu":
         raise input_error("labels", got=f"{y.dtype}{y.shape} beside {p.shape}", expected="integers [n] beside [n, K]")
+    # A class without examples would have no row.
     if not set(np.unique(y)) == set(range(num_classes)):
         raise input_error(
             "labels", got=f"the classes {np.unique(y).tolist()}", expected=f"every class of 0 … {num_classes - 1}"
@@ -36,18 +30,7 @@ def category_relationship(probabilities: Array, labels: Array, num_classes: int)
 
 
 def co_tuning_loss(logits: Array, targets: Array) -> Array:
-    """Mean cross-entropy of the pretrained head against the relationship's rows.
-
-    Args:
-        logits: of the pretrained head, ``[n, K]``.
-        targets: ``category_relationship(…)[labels]``, ``[n, K]``.
-
-    Returns:
-        Scalar, the mean over examples.
-
-    Raises:
-        InputError: for shapes that differ.
-    """
+    """Mean cross-entropy of the pretrained head's logits against ``category_relationship(…)[labels]``."""
     if jnp.shape(logits) != jnp.shape(targets) or jnp.ndim(logits) != 2:
         raise input_error("targets", got=f"{jnp.shape(targets)} beside {jnp.shape(logits)}", expected="both [n, K]")
     return optax.softmax_cross_entropy(logits, targets).mean()

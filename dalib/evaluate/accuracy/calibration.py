@@ -1,4 +1,7 @@
-"""Calibration of probabilities: the error, a temperature from source labels, and TransCal's for the target."""
+"""Calibration of probabilities: the error, a temperature from source labels, and TransCal's for the target.
+
+Logits are ``[n, C]``, labels ``[n]``. Temperatures are searched in [0.05, 20]; they change no prediction.
+"""
 
 from typing import Any, NamedTuple
 
@@ -13,16 +16,9 @@ RANGE = (0.05, 20.0)
 
 
 def calibration_error(logits: Any, labels: Any, *, temperature: float = 1.0, bins: int = BINS) -> float:
-    """ECE: mean over examples of |accuracy − confidence| of their bin, in [0, 1]; bins of equal width.
+    """ECE: mean over examples of |accuracy − confidence| of their bin, in [0, 1].
 
-    Args:
-        logits: ``[n, C]``.
-        labels: ``[n]``.
-        temperature: T > 0 of the softmax.
-        bins: of the largest probability.
-
-    References:
-        Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017.
+    The ``bins`` are of equal width, over the largest probability at ``temperature`` T > 0. Guo et al., ICML 2017.
     """
     z, y = _labelled(logits, labels)
     if not temperature > 0 or bins < 1:
@@ -35,10 +31,7 @@ def calibration_error(logits: Any, labels: Any, *, temperature: float = 1.0, bin
 
 
 def source_temperature(logits: Any, labels: Any) -> float:
-    """The temperature of the least mean cross-entropy on held-out source examples, in [0.05, 20].
-
-    It changes no prediction. Where all examples are right it ends at 0.05.
-    """
+    """Find the temperature of the least mean cross-entropy on held-out source examples; 0.05 where all are right."""
     z, y = _labelled(logits, labels)
     return _least(lambda t: -log_softmax(z / t)[np.arange(len(z)), y].mean())
 
@@ -47,22 +40,16 @@ def target_temperature(logits: Any, weights: Any, wrong: Any, confidence: Any, *
     """TransCal: the temperature at which the mean confidence on the target meets its estimated accuracy.
 
     The accuracy is 1 − the importance-weighted error of held-out source examples, with TransCal's two control variates
-    (of the weights, and of the source's accuracy).
+    (of the weights, and of the source's accuracy). Wang et al., NeurIPS 2020, arXiv 2007.08259, in the form of
+    ``pytorch/utils.py`` in thuml/TransCal, with T below 1 allowed.
 
     Args:
-        logits: of target examples ``[n, C]``.
+        logits: of target examples.
         weights: density ratios of held-out source examples ``[m]``, m ≥ 2.
         wrong: their 0–1 losses ``[m]``.
-        confidence: mean largest probability that the source's own calibrated predictions have, a number.
-        power: λ in [0, 1] of ``w^λ``. The paper learns it together with T from one equation, which does not determine
-            both; its search starts at 0.5.
-
-    Returns:
-        In [0.05, 20].
-
-    References:
-        Wang, Long, Wang, Jordan, Transferable Calibration with Lower Bias and Variance in Domain Adaptation, NeurIPS
-        2020, arXiv 2007.08259; form of ``pytorch/utils.py`` in thuml/TransCal, with T below 1 allowed.
+        confidence: mean largest probability of the source's own calibrated predictions.
+        power: λ in [0, 1] of ``w^λ``. The paper learns it with T from one equation, which does not determine both; its
+            search starts at 0.5.
     """
     z = class_scores("logits", logits)
     w = vector("weights", weights, least=2)
@@ -75,7 +62,8 @@ def target_temperature(logits: Any, weights: Any, wrong: Any, confidence: Any, *
 
 
 def _controlled_risk(w: np.ndarray, error: np.ndarray, confidence: float) -> float:
-    """The weighted error, less what it shares with the weights' mean and with the source's accuracy."""
+    """Subtract from the weighted error what it shares with the weights' mean and with the source's accuracy."""
+    # A control variate of known mean takes away variance without moving the expectation.
     weighted = w * error
     first = _slope(weighted, w)
     controlled = weighted + first * (w - 1)
@@ -90,7 +78,7 @@ def _slope(x: np.ndarray, control: np.ndarray) -> float:
 
 
 class Calibration(NamedTuple):
-    """Temperatures and what they do to the ECE of the source; the target's needs an oracle."""
+    """Temperature, and the source's ECE before and after it; the target's ECE needs an oracle."""
 
     temperature: float
     before: float
@@ -98,14 +86,15 @@ class Calibration(NamedTuple):
 
 
 def calibrate(logits: Any, labels: Any) -> Calibration:
-    """Temperature from held-out source examples, with their ECE before and after on the halves not used for it.
+    """Find the temperature from all held-out source examples, with their ECE before and after.
 
-    The temperature is that of all examples. Each half is scored with the other one's, or the ECE would be flattered.
+    Each half is scored at the other half's temperature; a shared one would flatter the ECE.
     """
     z, y = _labelled(logits, labels)
     if len(z) < 4:
         raise input_error("logits", got=f"{len(z)} examples", expected="at least 4")
     halves = slice(0, None, 2), slice(1, None, 2)
+    # Every other row: classes that come in order are in both halves.
     fitted = np.empty_like(z)
     for own, other in (halves, halves[::-1]):
         fitted[own] = z[own] / source_temperature(z[other], y[other])
@@ -113,10 +102,11 @@ def calibrate(logits: Any, labels: Any) -> Calibration:
 
 
 def _least(loss: Any) -> float:
-    """Minimises over the logarithm of the temperature: a grid, then Brent's method around the best."""
+    """Minimise over the logarithm of the temperature: a grid, then Brent's method around its best point."""
     from scipy.optimize import minimize_scalar
 
     grid = np.linspace(np.log(RANGE[0]), np.log(RANGE[1]), 25)
+    # The loss may have several minima: the grid finds the basin, the bounded search its lowest point.
     i = int(np.argmin([loss(np.exp(t)) for t in grid]))
     around = grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)]
     found = minimize_scalar(lambda t: loss(np.exp(t)), bounds=around, method="bounded", options={"xatol": 1e-6})

@@ -11,13 +11,9 @@ RESAMPLES = 200
 
 
 class Estimate(NamedTuple):
-    """Predicted accuracy on the target.
+    """Predicted accuracy on the target, with its interval; all in [0, 1], NaN where not defined.
 
-    Attributes:
-        value: in [0, 1]; NaN where it is not defined.
-        low: lower end of the interval.
-        high: upper end.
-        note: why there is none, or what speaks against it.
+    ``note`` says why there is no estimate, or what speaks against it.
     """
 
     value: float
@@ -27,13 +23,11 @@ class Estimate(NamedTuple):
 
 
 def clipped(value: float, low: float, high: float, note: str = "") -> Estimate:
-    """An estimate whose numbers are shares."""
     ends = [float(np.clip(x, 0, 1)) for x in (value, low, high)]
     return Estimate(ends[0], ends[1], ends[2], note)
 
 
 def undefined(note: str) -> Estimate:
-    """No estimate, and why."""
     return Estimate(float("nan"), float("nan"), float("nan"), note)
 
 
@@ -46,19 +40,15 @@ def bootstrap(
     note: str = "",
     resamples: int = RESAMPLES,
 ) -> Estimate:
-    """A statistic with the percentile interval of resamples; it covers the choice of rows, not a wrong premise.
+    """Estimate a statistic with the percentile interval of resamples: it covers the choice of rows, no false premise.
 
-    Args:
-        statistic: ``(rows of the first sample, rows of the second …) -> number``, called with row numbers.
-        sizes: of the samples, which are resampled independently.
-        level: coverage, in (0, 1).
-        seed: of the resamples.
-        note: handed on.
-        resamples: how many.
+    ``statistic`` is ``(rows of the first sample, rows of the second …) -> number``, called with row numbers of samples
+    of these ``sizes``, which are resampled independently. ``level`` is the coverage, in (0, 1); ``note`` is passed on.
     """
     if not 0 < level < 1:
         raise input_error("level", got=level, expected="a coverage in (0, 1)")
     rng = np.random.default_rng(seed)
     found = [statistic(*(rng.integers(n, size=n) for n in sizes)) for _ in range(resamples)]
+    # A resample may leave the statistic undefined (NaN); the interval is of the others.
     low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
     return clipped(statistic(*(np.arange(n) for n in sizes)), low, high, note)

@@ -1,8 +1,9 @@
 """Estimators of the accuracy on the target, without its labels: one function each, from logits to an estimate.
 
-Every one has a premise that the data cannot confirm; intervals cover the choice of examples only. Logits are ``[n, C]``
-of target examples and ``[m, C]`` of held-out source examples with labels ``[m]``. Give logits divided by the
-temperature of :func:`~dalib.evaluate.accuracy.calibration.source_temperature` where a function reads probabilities.
+Each has a premise that the data cannot confirm; intervals cover the choice of examples only. ``target_logits`` are
+``[n, C]``; ``source_logits`` ``[m, C]`` and ``labels`` ``[m]`` are of held-out source examples; ``seed`` is of the
+interval. Where a function reads probabilities, first divide logits by the temperature of
+:func:`~dalib.evaluate.accuracy.calibration.source_temperature`.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ MANY = 100
 
 
 def _checked(source_logits: Any, labels: Any, target_logits: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probabilities of both domains, and the source's classes."""
+    """Return the probabilities of both domains, and the source's classes."""
     z = class_scores("source_logits", source_logits)
     y = classes_of("labels", labels, classes=z.shape[1], rows=len(z))
     return softmax(z), y, softmax(class_scores("target_logits", target_logits, classes=z.shape[1]))
@@ -30,20 +31,10 @@ def _checked(source_logits: Any, labels: Any, target_logits: Any) -> tuple[np.nd
 def thresholded_confidence(
     source_logits: Any, labels: Any, target_logits: Any, *, score: str = "entropy", seed: int = 0
 ) -> Estimate:
-    """ATC: share of target examples that are surer than a threshold, at which the source's share is its accuracy.
+    """ATC: share of target examples above a threshold of sureness, at which the source's share is its accuracy.
 
-    Premise: sure means right equally often in both domains. A confident collapse looks perfect.
-
-    Args:
-        source_logits: ``[m, C]``.
-        labels: ``[m]``.
-        target_logits: ``[n, C]``.
-        score: of sureness, "entropy" (negative) or "confidence" (largest probability).
-        seed: of the interval.
-
-    References:
-        Garg, Balakrishnan, Lipton, Neyshabur, Sedghi, Leveraging Unlabeled Data to Predict Out-of-Distribution
-        Performance, ICLR 2022, arXiv 2201.04234.
+    Premise: sure means right equally often in both domains. A confident collapse looks perfect. ``score`` of sureness
+    is "entropy" (negative) or "confidence" (largest probability). Garg et al., ICLR 2022, arXiv 2201.04234.
     """
     choose("score", score, dict.fromkeys(("entropy", "confidence")))
     p, y, q = _checked(source_logits, labels, target_logits)
@@ -52,6 +43,7 @@ def thresholded_confidence(
 
     def share(rows: np.ndarray, rows_t: np.ndarray) -> float:
         errors = int(wrong[rows].sum())
+        # Below it are as many source examples as there are errors.
         threshold = np.sort(sure[rows])[errors] if errors < len(rows) else np.inf
         return float((sure_t[rows_t] >= threshold).mean())
 
@@ -61,11 +53,8 @@ def thresholded_confidence(
 def difference_of_confidences(source_logits: Any, labels: Any, target_logits: Any, *, seed: int = 0) -> Estimate:
     """DoC: accuracy on the source less the drop of the mean largest probability from source to target.
 
-    Premise: over-confidence is the same in both domains. A confident collapse looks perfect.
-
-    References:
-        Guillory, Shankar, Ebrahimi, Darrell, Schmidt, Predicting with Confidence on Unseen Distributions, ICCV 2021,
-        arXiv 2107.03315 (there a regression on such differences; here with slope 1).
+    Premise: over-confidence is the same in both domains. A confident collapse looks perfect. Guillory et al., ICCV
+    2021, arXiv 2107.03315; they regress on such differences, we take slope 1.
     """
     p, y, q = _checked(source_logits, labels, target_logits)
     gain, confidence = (p.argmax(1) == y) - p.max(1), q.max(1)
@@ -75,14 +64,8 @@ def difference_of_confidences(source_logits: Any, labels: Any, target_logits: An
 def agreement_of_seeds(target_logits: Sequence[Any], *, seed: int = 0) -> Estimate:
     """GDE: mean share of target examples on which two seeds of one method agree.
 
-    Premise: the seeds' ensemble is calibrated on the target. Seeds that collapse alike agree perfectly.
-
-    Args:
-        target_logits: ``[n, C]`` a seed, of the same examples; two or more.
-        seed: of the interval.
-
-    References:
-        Jiang, Nagarajan, Baek, Kolter, Assessing Generalization of SGD via Disagreement, ICLR 2022, arXiv 2106.13799.
+    Premise: the seeds' ensemble is calibrated on the target. Seeds that collapse alike agree perfectly. Give two or
+    more logits ``[n, C]`` of the same examples. Jiang et al., ICLR 2022, arXiv 2106.13799.
     """
     if len(target_logits) < 2:
         return undefined("needs two seeds")
@@ -97,23 +80,18 @@ def agreement_of_seeds(target_logits: Sequence[Any], *, seed: int = 0) -> Estima
 def transport(source_logits: Any, labels: Any, target_logits: Any, *, seed: int = 0) -> Estimate:
     """COT: 1 − the cost of transporting the target's predictions to the source's labels, ``½‖p − e_y‖₁``.
 
-    Premise: class frequencies are those of the source, so that a collapse is expensive. Solved in the dual, whose
-    C potentials also give the interval.
-
-    Arguments are those of :func:`thresholded_confidence`.
-
-    References:
-        Lu, Qin, Zhai et al., Characterizing Out-of-Distribution Error via Optimal Transport, NeurIPS 2023,
-        arXiv 2305.15640.
+    Premise: class frequencies are those of the source, so that a collapse is expensive. Solved in the dual; its C
+    potentials also give the interval. Lu et al., NeurIPS 2023, arXiv 2305.15640.
     """
     _, y, q = _checked(source_logits, labels, target_logits)
+    # Potentials of the whole samples serve the resamples too: each solution is an optimisation.
     potentials = _potentials(q, np.bincount(y, minlength=q.shape[1]) / len(y))
     rows, columns = (q - potentials[None]).max(1), potentials[y]
     return bootstrap(lambda i, j: columns[i].mean() + rows[j].mean(), (len(y), len(q)), seed=seed)
 
 
 def _potentials(q: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """g ``[C]`` of least ``mean_i max_c (q_ic − g_c) + Σ_c share_c g_c``, by smooth maxima of falling width."""
+    """Find g ``[C]`` of least ``mean_i max_c (q_ic − g_c) + Σ_c share_c g_c``, by smooth maxima of falling width."""
     from scipy.optimize import minimize
     from scipy.special import logsumexp
 
@@ -121,6 +99,7 @@ def _potentials(q: np.ndarray, share: np.ndarray) -> np.ndarray:
         return float((q - g).max(1).mean() + share @ g)
 
     g = best = np.zeros(q.shape[1])
+    # Narrow maxima are hard to start on: each width starts where the wider one ended.
     for width in (0.1, 0.03, 0.01, 0.003, 0.001):
 
         def smooth(g: np.ndarray, width: float = width) -> tuple[float, np.ndarray]:
@@ -129,24 +108,21 @@ def _potentials(q: np.ndarray, share: np.ndarray) -> np.ndarray:
             return float(width * total.mean() + share @ g), share - np.exp(z - total).mean(0)
 
         g = minimize(smooth, g, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+        # A smooth minimum is none of the true dual: keep the best one seen, since any g bounds the cost.
         best = min(best, g, key=dual)
     return best
 
 
 def nuclear_norm(source_logits: Any, labels: Any, target_logits: Any, *, seed: int = 0) -> Estimate:
-    """Accuracy on the source less the drop of the normalised nuclear norm of the predictions from source to target.
+    """Accuracy on the source less the drop of the predictions' normalised nuclear norm from source to target.
 
-    Premise: the norm, which sees confidence and spread over classes, falls as the accuracy does, and class frequencies
-    are equal. The paper reads the norm through a regression on sets of known accuracy, for which we take slope 1. Both
-    norms are of equally many rows.
-
-    References:
-        Deng, Suh, Gould, Zheng, Confidence and Dispersity Speak: Characterizing Prediction Matrix for Unsupervised
-        Accuracy Estimation, ICML 2023, arXiv 2302.01094.
+    Premise: the norm, which sees confidence and spread over classes, falls as the accuracy does; class frequencies are
+    equal. The paper (Deng et al., ICML 2023, arXiv 2302.01094) regresses on sets of known accuracy; we take slope 1.
     """
     p, y, q = _checked(source_logits, labels, target_logits)
     right, n = p.argmax(1) == y, min(len(p), len(q))
     rng = np.random.default_rng(seed)
+    # The norm depends on the number of rows: both samples get equally many.
     firsts = [rng.permutation(len(x))[:n] for x in (p, q)]
 
     def norm(x: np.ndarray) -> float:
@@ -160,17 +136,10 @@ def nuclear_norm(source_logits: Any, labels: Any, target_logits: Any, *, seed: i
 
 
 def importance_weighted(weights: Any, wrong: Any, *, seed: int = 0) -> Estimate:
-    """Accuracy on the held-out source, weighted by density ratios that are scaled to the mean 1.
+    """Accuracy on the held-out source, weighted by density ratios scaled to the mean 1.
 
-    Premise: covariate shift, and domains that overlap; see the effective sample size.
-
-    Args:
-        weights: density ratios ``[m]``.
-        wrong: 0–1 losses ``[m]``.
-        seed: of the interval.
-
-    References:
-        Sugiyama, Krauledat, Müller, JMLR 2007.
+    Premise: covariate shift, and domains that overlap; see the effective sample size. ``weights`` are ratios ``[m]``,
+    ``wrong`` 0–1 losses ``[m]``. Sugiyama, Krauledat, Müller, JMLR 2007.
     """
     w = vector("weights", weights)
     right = 1 - vector("wrong", wrong, rows=len(w))

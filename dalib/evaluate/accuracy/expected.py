@@ -1,4 +1,4 @@
-"""Expected accuracy of a model on the target: all estimators in one call, and what they say together."""
+"""Expected accuracy of a model on the target: all estimators in one call, and their common verdict."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ APART = 0.1
 
 
 class Model(NamedTuple):
-    """What an estimator gets: evidence, the temperature from the source, and evidence on the other seeds."""
+    """Input of an estimator: evidence, the source's temperature, and evidence on the other seeds."""
 
     evidence: Evidence
     temperature: float
@@ -26,19 +26,15 @@ class Model(NamedTuple):
 
     @property
     def calibrated(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Logits of the source over the temperature, its labels, and logits of the target over the temperature."""
+        """Source logits and target logits over the temperature, with the source's labels between them."""
         own = self.evidence
         return own.source_logits / self.temperature, own.source_labels, own.target_logits / self.temperature
 
 
 class Estimator(NamedTuple):
-    """One estimator of the accuracy.
+    """One estimator ``Model -> Estimate``; ``summary`` names its premise, ``collapse`` is "sees" or "blind".
 
-    Attributes:
-        summary: what it does, with its premise.
-        needs: fields of :class:`~dalib.evaluate.validators.Evidence` beside ``target_logits``.
-        estimate: ``Model -> Estimate``.
-        collapse: what it makes of a confident collapse: "sees" or "blind".
+    ``needs`` are fields of :class:`~dalib.evaluate.validators.Evidence` apart from ``target_logits``.
     """
 
     summary: str
@@ -96,14 +92,14 @@ ESTIMATORS: dict[str, Estimator] = {
 
 
 class Expected(NamedTuple):
-    """What the estimators say together.
+    """The estimators' common verdict.
 
     Attributes:
         value: their median; NaN where there is none.
         low: the lower of their median lower end and the least of them, so that disagreement widens the interval.
         high: the same upwards.
-        estimates: by name, those that are not defined included.
-        warning: that they disagree, or that the model has collapsed; empty if nothing is to be said.
+        estimates: by name, undefined ones included.
+        warning: disagreement, or a collapse of the model; else empty.
     """
 
     value: float
@@ -116,27 +112,21 @@ class Expected(NamedTuple):
 def expected_accuracy(
     evidence: Evidence, *, peers: Sequence[Evidence] = (), names: Sequence[str] | None = None
 ) -> Expected:
-    """Predicts the accuracy on the target from what is known without its labels.
+    """Predict the accuracy on the target by estimators ``names`` (None: all), without the target's labels.
 
-    Of a model that has collapsed only the estimators that see it are read, and importance weighting is not where the
-    density ratios say little.
-
-    Args:
-        evidence: on the model, at best with held-out source examples and features.
-        peers: evidence on the same method's other seeds, on the same target examples.
-        names: of :data:`ESTIMATORS`; None for all.
-
-    Raises:
-        InputError: for an unknown name.
+    ``evidence`` is best with held-out source examples and features; ``peers`` are evidence on the same method's other
+    seeds, on the same target examples. An unknown name raises an InputError.
     """
     chosen = {name: choose("estimator", name, ESTIMATORS) for name in (ESTIMATORS if names is None else names)}
     known = not evidence.lacks(SOURCE)
     temperature = source_temperature(evidence.source_logits, evidence.source_labels) if known else 1.0
     model = Model(evidence, temperature, tuple(peers))
     found = {}
+    # Every estimator reports, so that a reader sees which ones could not be computed.
     for name, estimator in chosen.items():
         lacking = evidence.lacks(estimator.needs)
         found[name] = undefined("not kept: " + ", ".join(lacking)) if lacking else estimator.estimate(model)
+    # The verdict leaves out estimators blind to a collapse, and ratios that say little (a note).
     collapsed = evidence.spread.collapsed
     read = {
         name: estimate
@@ -147,6 +137,7 @@ def expected_accuracy(
         none = float("nan")
         return Expected(none, none, none, found, f"collapsed: {collapsed}" if collapsed else "no estimator applies")
     values, lows, highs = (np.array([getattr(x, end) for x in read.values()]) for end in ("value", "low", "high"))
+    # The interval holds every estimate, so that disagreement widens it.
     low, high = min(np.median(lows), values.min()), max(np.median(highs), values.max())
     return Expected(float(np.median(values)), float(low), float(high), found, _warning(read, collapsed))
 

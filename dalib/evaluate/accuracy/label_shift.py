@@ -1,7 +1,8 @@
 """Shifts of the class frequencies: their estimate without target labels, and predictions corrected for them.
 
-The premise is label shift: classes look alike in both domains and only their frequencies differ. Adapted features come
-nearer to it; nothing here can test it.
+The premise is label shift: classes look alike in both domains, only their frequencies differ. Adapted features come
+nearer to it; nothing here can test it. Logits are ``[m, C]`` of held-out source examples with labels ``[m]``, and
+``[n, C]`` of the target; temperatures are > 0, from :func:`~dalib.evaluate.accuracy.calibration.source_temperature`.
 """
 
 from typing import Any, NamedTuple
@@ -13,12 +14,9 @@ from dalib.evaluate.inputs import class_scores, classes_of, log_softmax, softmax
 
 
 class Shift(NamedTuple):
-    """Estimated class frequencies of the target.
+    """Estimated class frequencies ``priors`` ``[C]`` of the target, which sum to 1, and those of the source.
 
-    Attributes:
-        priors: ``[C]``, sums to 1.
-        source: ``[C]`` of the source.
-        condition: of the system that was solved; NaN where none was. Large: the estimate is noise.
+    ``condition`` is of the system that was solved, NaN where none was; if it is large, the estimate is noise.
     """
 
     priors: np.ndarray
@@ -40,16 +38,8 @@ def _inputs(source_logits: Any, labels: Any, target_logits: Any) -> tuple[np.nda
 def bbse(source_logits: Any, labels: Any, target_logits: Any) -> Shift:
     """Black box shift estimation: the frequencies that explain how often each class is predicted.
 
-    Solves ``P(ŷ = i, y = j) w_j = Q(ŷ = i)`` for w ≥ 0 by least squares; needs no calibrated probabilities.
-
-    Args:
-        source_logits: of held-out source examples ``[m, C]``.
-        labels: of the same ``[m]``.
-        target_logits: ``[n, C]``.
-
-    References:
-        Lipton, Wang, Smola, Detecting and Correcting for Label Shift with Black Box Predictors, ICML 2018,
-        arXiv 1802.03916.
+    Solves ``P(ŷ = i, y = j) w_j = Q(ŷ = i)`` for w ≥ 0 by least squares; needs no calibrated probabilities. Lipton,
+    Wang, Smola, ICML 2018, arXiv 1802.03916.
     """
     from scipy.optimize import nnls
 
@@ -59,8 +49,10 @@ def bbse(source_logits: Any, labels: Any, target_logits: Any) -> Shift:
     np.add.at(joint, (z.argmax(1), y), 1 / len(y))
     predicted = np.bincount(t.argmax(1), minlength=classes) / len(t)
     source = np.bincount(y, minlength=classes) / len(y)
+    # Least squares without the bound w ≥ 0 would give negative frequencies on small samples.
     priors = nnls(joint, predicted)[0] * source
     total = priors.sum()
+    # The condition of the columns that can be solved for: a missing class would make it infinite.
     present = joint[:, source > 0]
     # No source class explains the predictions: nothing is known.
     return Shift(priors / total if total > 0 else source, source, float(np.linalg.cond(present)))
@@ -69,16 +61,9 @@ def bbse(source_logits: Any, labels: Any, target_logits: Any) -> Shift:
 def mlls(source_logits: Any, labels: Any, target_logits: Any, *, temperature: float = 1.0, steps: int = 1000) -> Shift:
     """Maximum likelihood of the target's frequencies, by EM; needs calibrated probabilities.
 
-    Args:
-        source_logits: of held-out source examples ``[m, C]``; only their labels' frequencies count.
-        labels: of the same ``[m]``.
-        target_logits: ``[n, C]``.
-        temperature: that calibrates them, from :func:`~dalib.evaluate.accuracy.calibration.source_temperature`.
-        steps: most EM steps; it ends when no frequency moves by 1e-8.
-
-    References:
-        Saerens, Latinne, Decaestecker, Adjusting the Outputs of a Classifier to New a Priori Probabilities, Neural
-        Computation 2002; Alexandari, Kundaje, Shrikumar, ICML 2020, arXiv 1901.06852.
+    Of the source only the labels' frequencies count. EM ends after ``steps``, or when no frequency moves by 1e-8.
+    Saerens, Latinne, Decaestecker, Neural Computation 2002; Alexandari, Kundaje, Shrikumar, ICML 2020, arXiv
+    1901.06852.
     """
     if not temperature > 0 or steps < 1:
         raise input_error("temperature", got=f"{temperature}, {steps} steps", expected="T > 0 and at least one step")
@@ -88,6 +73,7 @@ def mlls(source_logits: Any, labels: Any, target_logits: Any, *, temperature: fl
     priors = source
     for _ in range(steps):
         moved = _weighted(p, priors, source).mean(0)
+        # EM never lowers the likelihood; a fixed point is where it has converged.
         if np.abs(moved - priors).max() < 1e-8:
             break
         priors = moved
@@ -104,13 +90,7 @@ def _weighted(p: np.ndarray, priors: np.ndarray, source: np.ndarray) -> np.ndarr
 def corrected(target_logits: Any, shift: Shift, *, temperature: float = 1.0) -> np.ndarray:
     """Log-probabilities ``[n, C]`` of the target under its estimated frequencies: ``p(y | x) · q(y) / p(y)``.
 
-    Args:
-        target_logits: ``[n, C]``.
-        shift: of the same classes.
-        temperature: that calibrates the logits.
-
-    Returns:
-        Finite; a class of estimated frequency 0 gets −1e4.
+    They are finite: a class of estimated frequency 0 gets −1e4.
     """
     if not temperature > 0:
         raise input_error("temperature", got=temperature, expected="a number > 0")

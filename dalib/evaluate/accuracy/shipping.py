@@ -1,4 +1,4 @@
-"""What whoever ships a model should know of it: its calibration, and which classes the target has."""
+"""Facts on a model that is about to be shipped: its calibration, and the class frequencies of the target."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ class Shipping(NamedTuple):
 
     Attributes:
         calibration: temperature from the source, and the source's ECE before and after.
-        target_temperature: TransCal's; NaN where there are no features, or the density ratios say too little.
+        target_temperature: TransCal's; NaN without features, or where the density ratios say too little.
         frequencies: of the target's classes by BBSE.
         by_likelihood: the same by MLLS, on calibrated predictions.
         predicted: share of each predicted class ``[C]``.
@@ -33,13 +33,14 @@ class Shipping(NamedTuple):
 
 
 def shipping(evidence: Evidence) -> Shipping | None:
-    """The facts; None without at least four held-out source examples."""
+    """Collect the facts; None without at least four held-out source examples."""
     if evidence.lacks(SOURCE) or len(evidence.source_labels) < FEWEST:
         return None
     z, y, t = evidence.source_logits, evidence.source_labels, evidence.target_logits
     found = calibrate(z, y)
     target = float("nan")
     if not evidence.lacks(WEIGHTED) and not doubts(evidence.weights):
+        # The source is calibrated first, as in the paper.
         confidence = float(softmax(z / found.temperature).max(1).mean())
         target = target_temperature(t, evidence.weights, evidence.wrong, confidence)
     predicted = np.bincount(evidence.predictions, minlength=t.shape[1]) / len(t)

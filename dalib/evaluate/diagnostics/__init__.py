@@ -1,4 +1,4 @@
-"""Did it align, was it worth it, and what kind of shift was it?"""
+"""Diagnostics after training: alignment, worth of the adaptation, and kind of shift."""
 
 from dalib.evaluate.diagnostics.kinds import Shifts as Shifts
 from dalib.evaluate.diagnostics.kinds import shifts as shifts

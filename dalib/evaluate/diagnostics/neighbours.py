@@ -1,4 +1,4 @@
-"""Examples side by side: duplicates between domains, nearest source examples, and those that adaptation changed."""
+"""Neighbouring examples: duplicates between domains, nearest source examples, and those that adaptation changed."""
 
 from typing import Any, NamedTuple
 
@@ -11,20 +11,14 @@ from dalib.evaluate.inputs import class_scores, matrix, softmax
 
 
 class Nearest(NamedTuple):
-    """For each target example its k nearest source examples: rows ``[m, k]`` and cosines ``[m, k]``, best first."""
+    """The k nearest source examples of each target example: rows ``[m, k]`` and cosines ``[m, k]``, best first."""
 
     rows: np.ndarray
     cosine: np.ndarray
 
 
 def nearest_sources(source: Any, target: Any, *, k: int = 1) -> Nearest:
-    """Nearest source examples by the cosine of features; tiled where the samples are large.
-
-    Args:
-        source: ``[n, d]``.
-        target: ``[m, d]``.
-        k: from 1 to n.
-    """
+    """Find the k ≤ n source rows ``[n, d]`` nearest to each target row ``[m, d]``, by cosine; tiled where large."""
     x = matrix("source", source)
     x, y = (_unit(rows) for rows in (x, matrix("target", target, columns=x.shape[1])))
     rows = np.asarray(nearest_neighbours(jnp.asarray(y, jnp.float32), jnp.asarray(x, jnp.float32), k=k).indices)
@@ -40,16 +34,15 @@ class Duplicates(NamedTuple):
 
 
 def near_duplicates(source: Any, target: Any, *, threshold: float = 0.999) -> Duplicates:
-    """Target examples that nearly repeat a source example: a leak, if the source's labels are the target's.
+    """Find target examples that nearly repeat a source example: a leak, if the source's labels are the target's.
 
-    Args:
-        source: inputs or features, flattened to ``[n, d]``.
-        target: ``[m, d]``.
-        threshold: least cosine in (0, 1]; 0.999 suits pixels, features of a trained net need a look first.
+    ``source`` ``[n, d]`` and ``target`` ``[m, d]`` are flattened inputs or features; ``threshold`` is the least cosine
+    in (0, 1]: 0.999 suits pixels, features of a trained net need a look first.
     """
     if not 0 < threshold <= 1:
         raise input_error("threshold", got=threshold, expected="a cosine in (0, 1]")
     rows, cosine = (found[:, 0] for found in nearest_sources(source, target))
+    # A tolerance: identical rows have a cosine of 1 but for rounding.
     at = np.flatnonzero(cosine >= threshold - 1e-9)
     at = at[np.argsort(-cosine[at], kind="stable")]
     return Duplicates(at, rows[at], cosine[at])
@@ -65,12 +58,9 @@ class Changed(NamedTuple):
 
 
 def most_changed(before: Any, after: Any, *, k: int = 20) -> Changed:
-    """Examples of which the prediction changed most, by total variation ``½‖p − q‖₁``.
+    """Find the at most k examples with the most changed prediction, by total variation ``½‖p − q‖₁``.
 
-    Args:
-        before: logits ``[n, C]`` of source-only.
-        after: logits ``[n, C]`` of the adapted model.
-        k: how many, at most n.
+    ``before`` are logits ``[n, C]`` of source-only, ``after`` those of the adapted model.
     """
     z = class_scores("before", before)
     q = class_scores("after", after, rows=len(z), classes=z.shape[1])

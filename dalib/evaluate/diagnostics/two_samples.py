@@ -1,4 +1,4 @@
-"""Did the features align? A test of the whole distributions, and distances class by class; no target label needed."""
+"""Tests of alignment: one of the whole feature distributions, and distances class by class; no target label needed."""
 
 from typing import Any, NamedTuple
 
@@ -20,19 +20,9 @@ class MMDTest(NamedTuple):
 def mmd_test(source: Any, target: Any, *, permutations: int = 200, tile: int = 512, seed: int = 0) -> MMDTest:
     """Permutation test of MMD² with a Gaussian kernel: small p-values say that the samples differ.
 
-    Args:
-        source: ``[n, d]``.
-        target: ``[m, d]``.
-        permutations: B; the least p-value is 1/(B + 1).
-        tile: rows of the kernel matrix at a time; memory is O((n + m) · (tile + B)). It changes rounding only.
-        seed: of the permutations.
-
-    Returns:
-        The statistic is :func:`dalib.discrepancy.mmd2` of its defaults. A large sample finds any difference: read it
-        with the statistic.
-
-    References:
-        Gretton, Borgwardt, Rasch, Schölkopf, Smola, A Kernel Two-Sample Test, JMLR 2012.
+    The statistic is :func:`dalib.discrepancy.mmd2` of its defaults. A large sample finds any difference: read the
+    p-value with the statistic. The least p-value is 1/(``permutations`` + 1). ``tile`` rows of the kernel matrix are
+    made at a time; memory is O((n + m) · (tile + permutations)), and only rounding changes. Gretton et al., JMLR 2012.
     """
     x = matrix("source", source)
     y = matrix("target", target, columns=x.shape[1])
@@ -40,6 +30,7 @@ def mmd_test(source: Any, target: Any, *, permutations: int = 200, tile: int = 5
         raise input_error("permutations", got=f"{permutations}, tile {tile}", expected="numbers ≥ 1")
     width = float(kernel_variance(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)))
     rows = np.concatenate([x, y])
+    # Centred: squared distances from products lose digits where the rows are far from the origin.
     rows = rows - rows.mean(0)
     # MMD² is aᵀKa with a = 1/n on the source and −1/m on the target; a permutation permutes a.
     plain = np.repeat([1 / len(x), -1 / len(y)], [len(x), len(y)])
@@ -51,17 +42,16 @@ def mmd_test(source: Any, target: Any, *, permutations: int = 200, tile: int = 5
         distance = np.maximum(square[own, None] + square[None] - 2 * rows[own] @ rows.T, 0)
         kernel = np.exp(-distance / (2 * width)) if width > 0 else np.ones_like(distance)
         found += (signs[own] * (kernel @ signs)).sum(0)
+    # The sample itself counts as one permutation: no p-value is 0.
     reached = (found[1:] >= found[0] - 1e-12).sum()
     return MMDTest(float(found[0]), float((1 + reached) / (permutations + 1)))
 
 
 class ClassDistances(NamedTuple):
-    """Distances of a target class's mean to source means, over the mean spread of the source's classes; NaN for a class
-    that is missing.
+    """Distances ``[C]`` of target class means to source class means, over the mean spread of the source's classes.
 
-    Attributes:
-        own: ``[C]`` to the same class.
-        other: ``[C]`` to the nearest other class. Where it is less than ``own`` the class has moved to another one.
+    ``own`` is to the same class, ``other`` to the nearest other one; where it is less, the class has moved there. NaN
+    is for a class that is missing.
     """
 
     own: np.ndarray
@@ -69,14 +59,10 @@ class ClassDistances(NamedTuple):
 
 
 def class_distances(source: Any, labels: Any, target: Any, predictions: Any, classes: int) -> ClassDistances:
-    """How far each predicted target class is from the source classes.
+    """Measure how far each predicted target class is from the source classes; C ≥ 2.
 
-    Args:
-        source: features ``[n, d]``.
-        labels: ``[n]``.
-        target: features ``[m, d]``.
-        predictions: of the target ``[m]``; with true labels in their place it is an oracle's diagnostic.
-        classes: C ≥ 2.
+    Features are ``[n, d]`` and ``[m, d]``; true labels in place of ``predictions`` ``[m]`` make it an oracle's
+    diagnostic.
     """
     if classes < 2:
         raise input_error("classes", got=classes, expected="at least 2")

@@ -1,4 +1,4 @@
-"""Was it worth it? Recalls, negative transfer, bias by attribute, the ideal joint error.
+"""Worth of an adaptation: recalls, negative transfer, bias by attribute, the ideal joint error.
 
 :func:`recall_shift`, :func:`transfer` and :func:`ideal_joint_error` read target labels, or scores made with them: they
 are for reports, never for a choice.
@@ -14,22 +14,16 @@ from dalib.evaluate.validators.consensus import logistic_fit
 
 
 class RecallShift(NamedTuple):
-    """Recall after less before, and the half-width of its 95 % interval, each ``[C]``; NaN for a class without
-    examples."""
+    """Recall after less before, and half the width of its 95 % interval, each ``[C]``; NaN without examples."""
 
     difference: np.ndarray
     half_width: np.ndarray
 
 
 def recall_shift(before: Any, after: Any) -> RecallShift:
-    """What adaptation did to each class.
+    """Measure what adaptation did to each class, from confusion counts ``[C, C]`` (rows true) of the same examples.
 
-    Args:
-        before: confusion counts ``[C, C]`` of source-only, rows true.
-        after: those of the adapted model on the same examples.
-
-    Returns:
-        The interval takes the two as independent, which is wide where they agree on most examples.
+    ``before`` is source-only. The interval takes the two as independent: too wide where they agree on most examples.
     """
     a = matrix("before", before)
     b = matrix("after", after, rows=len(a), columns=len(a))
@@ -45,7 +39,7 @@ def recall_shift(before: Any, after: Any) -> RecallShift:
 class Transfer(NamedTuple):
     """Accuracy of a method less source-only's over seeds, its 95 % interval, and the verdict.
 
-    ``verdict`` is "positive", "negative", "undecided" (the interval holds 0) or "too few seeds".
+    ``verdict`` is "positive", "negative", "undecided" (the interval holds 0) or "too few seeds" (below 3).
     """
 
     difference: float
@@ -55,15 +49,11 @@ class Transfer(NamedTuple):
 
 
 def transfer(method: Any, source_only: Any) -> Transfer:
-    """Flags negative transfer, by Student's t interval of the differences seed by seed.
-
-    Args:
-        method: accuracy of each seed ``[s]``.
-        source_only: of the same seeds ``[s]``.
-    """
+    """Flag negative transfer, by Student's t interval of the accuracies' differences seed by seed (``[s]`` each)."""
     x = vector("method", method)
     difference = x - vector("source_only", source_only, rows=len(x))
     mean = float(difference.mean())
+    # Two seeds give an interval that is too wide to say anything.
     if len(x) < 3:
         return Transfer(mean, float(difference.min()), float(difference.max()), "too few seeds")
     from scipy.stats import t
@@ -97,11 +87,8 @@ class Bias(NamedTuple):
 def bias_by_attribute(predictions: Any, attribute: Any, classes: int, *, labels: Any = None) -> Bias:
     """Dataset bias: predicted shares and accuracy for every value of an attribute that is no class.
 
-    Args:
-        predictions: ``[n]``.
-        attribute: of each example ``[n]``, integers or texts (a camera, a hospital, a background).
-        classes: C.
-        labels: ``[n]`` where they are known, of the source or, for reading only, of the target.
+    ``attribute`` ``[n]`` holds integers or texts (a camera, a hospital, a background); ``labels`` are of the source or,
+    for reading only, of the target.
     """
     y = classes_of("predictions", predictions, classes=classes)
     a = np.asarray(attribute)
@@ -136,22 +123,11 @@ def cramers_v(counts: Any) -> float:
 
 
 def ideal_joint_error(source: Any, labels: Any, target: Any, target_labels: Any, *, seed: int = 0) -> float:
-    """λ of the bound of Ben-David et al.: the error on both domains of one classifier that learns from both.
+    """λ of the bound of Ben-David et al. 2010: the error on both domains of one classifier that learns from both.
 
-    Large: no classifier on these features serves both domains, and aligning cannot help. It uses target labels.
-
-    Args:
-        source: features ``[n, d]``, n ≥ 2.
-        labels: ``[n]``.
-        target: ``[m, d]``, m ≥ 2.
-        target_labels: ``[m]``.
-        seed: of the halves to learn on and to test on.
-
-    Returns:
-        Error on the source plus error on the target of a logistic regression with equal weight of both, in [0, 2].
-
-    References:
-        Ben-David, Blitzer, Crammer, Kulesza, Pereira, Vaughan, A Theory of Learning from Different Domains, 2010.
+    If it is large, no classifier on these features serves both domains, and aligning cannot help. It uses target
+    labels. ``seed`` divides features ``[n, d]`` and ``[m, d]``, n, m ≥ 2, into halves to learn on and to test on. The
+    result is the sum of both errors of a logistic regression with equal weight of the domains, in [0, 2].
     """
     x = matrix("source", source, least=2)
     y = matrix("target", target, columns=x.shape[1], least=2)
@@ -163,5 +139,6 @@ def ideal_joint_error(source: Any, labels: Any, target: Any, target_labels: Any,
     # Equal weight: the smaller half is repeated.
     size = max(len(a), len(b))
     a, b = np.resize(a, size), np.resize(b, size)
+    # One classifier of both domains, tested on the halves that it has not seen.
     predict = logistic_fit(np.concatenate([x[a], y[b]]), np.concatenate([truth[a], theirs[b]]))
     return float((predict(x[a_test]) != truth[a_test]).mean() + (predict(y[b_test]) != theirs[b_test]).mean())

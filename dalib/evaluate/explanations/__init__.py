@@ -1,4 +1,4 @@
-"""What in an input speaks for a class, or for the target domain."""
+"""Explanations: the parts of an input that speak for a class, or for the target domain."""
 
 from dalib.evaluate.explanations.gradients import grad_cam as grad_cam
 from dalib.evaluate.explanations.gradients import integrated_gradients as integrated_gradients

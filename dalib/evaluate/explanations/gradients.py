@@ -17,11 +17,7 @@ Score = Callable[[Array], Array]
 
 
 def check_score(score: Score, inputs: Any, name: str = "inputs") -> Array:
-    """Returns floating inputs, if the score gives one number an example.
-
-    Raises:
-        InputError: for integer inputs, no examples, or a score of another shape.
-    """
+    """Return floating inputs, if the score gives one number an example; else raise an InputError."""
     x = jnp.asarray(inputs)
     if x.ndim < 2 or not len(x) or not jnp.issubdtype(x.dtype, jnp.floating):
         todo = "convert images to floats; of tokens explain the embeddings"
@@ -33,22 +29,12 @@ def check_score(score: Score, inputs: Any, name: str = "inputs") -> Array:
 
 
 def integrated_gradients(score: Score, inputs: Any, *, baseline: Any = 0.0, steps: int = 32) -> Array:
-    """How much each entry adds to the score, on the straight way from a baseline.
+    """Measure how much each entry adds to the score, on the straight way from a baseline; ``[n, ...]``.
 
     Completeness: attributions of an example sum to ``score(input) − score(baseline)``, up to the rule's error. Check
-    it, and take more steps where it is missed.
-
-    Args:
-        score: see the module.
-        inputs: ``[n, ...]``.
-        baseline: of the inputs' shape, or broadcast to it: black, the mean, a blurred image, an empty text.
-        steps: points of Gauss and Legendre's rule; exact for scores that are polynomials of degree 2 · steps.
-
-    Returns:
-        ``[n, ...]``.
-
-    References:
-        Sundararajan, Taly, Yan, Axiomatic Attribution for Deep Networks, ICML 2017, arXiv 1703.01365.
+    it, and take more steps where it is missed. ``baseline`` has the inputs' shape or is broadcast to it: black, the
+    mean, a blurred image, an empty text. ``steps`` are points of Gauss and Legendre's rule, exact for scores that are
+    polynomials of degree 2 · steps. Sundararajan, Taly, Yan, ICML 2017, arXiv 1703.01365.
     """
     x = check_score(score, inputs)
     if steps < 1:
@@ -57,6 +43,7 @@ def integrated_gradients(score: Score, inputs: Any, *, baseline: Any = 0.0, step
     points, weights = np.polynomial.legendre.leggauss(steps)
     slope = jax.grad(lambda z: jnp.sum(score(z)))
 
+    # A scan keeps one point's gradient in memory at a time.
     def add(total: Array, at: tuple[Array, Array]) -> tuple[Array, None]:
         point, weight = at
         return total + weight * slope(start + point * (x - start)), None
@@ -66,17 +53,10 @@ def integrated_gradients(score: Score, inputs: Any, *, baseline: Any = 0.0, step
 
 
 def grad_cam(score_of_maps: Score, maps: Any) -> Array:
-    """Where a layer's maps speak for the score: the positive part of their sum, weighted by mean gradients.
+    """Sum a layer's ``maps`` weighted by their mean gradients; the positive part is where they speak for the score.
 
-    Args:
-        score_of_maps: the rest of the net, from maps ``[n, h, w, c]`` (or ``[n, t, c]`` of series) to ``[n]``.
-        maps: the layer's output.
-
-    Returns:
-        ``[n, h, w]`` (``[n, t]``), ≥ 0, at the resolution of the maps; not scaled.
-
-    References:
-        Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, Grad-CAM, ICCV 2017, arXiv 1610.02391.
+    ``score_of_maps`` is the rest of the net, from maps ``[n, h, w, c]`` (or ``[n, t, c]`` of series) to ``[n]``. The
+    result is ``[n, h, w]`` (``[n, t]``), ≥ 0, not scaled. Selvaraju et al., ICCV 2017, arXiv 1610.02391.
     """
     x = check_score(score_of_maps, maps, "maps")
     if x.ndim < 3:

@@ -1,4 +1,4 @@
-"""Explanation by occlusion: how much the score falls where a window of the input is covered; no gradients needed."""
+"""Explanation by occlusion: the fall of the score where a window of the input is covered; no gradients needed."""
 
 from collections.abc import Callable
 from itertools import product
@@ -12,22 +12,18 @@ from dalib.core.checks import input_error
 def occlusion(
     score: Callable[[Any], Any], inputs: Any, *, window: tuple[int, ...], stride: tuple[int, ...] = (), value: Any = 0
 ) -> np.ndarray:
-    """Mean fall of the score over all windows that cover a place.
+    """Mean fall of the score over all windows that cover a place. Zeiler, Fergus, ECCV 2014.
 
     Args:
         score: ``inputs [n, ...] -> [n]``; of tokens too.
-        inputs: ``[n, ...]``; of images ``[n, h, w, c]``, of series ``[n, t, c]``, of texts ``[n, t]``, of vectors
-            ``[n, d]``.
+        inputs: images ``[n, h, w, c]``, series ``[n, t, c]``, texts ``[n, t]``, vectors ``[n, d]``.
         window: its size along the axes after the first, at most all of them; axes beyond are covered whole.
         stride: steps of the window; its size by default. The last window ends with the input.
-        value: put in the place of what is covered: a grey, a mean, a mask's token.
+        value: replaces what is covered: a grey, a mean, a mask's token.
 
     Returns:
         The inputs' shape along the windowed axes, ``[n, h, w]`` for images; positive where the input speaks for the
         score. It takes one pass a window.
-
-    References:
-        Zeiler, Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014.
     """
     x = np.asarray(inputs)
     shape = x.shape[1 : 1 + len(window)]
@@ -40,11 +36,13 @@ def occlusion(
     if plain.shape != x.shape[:1]:
         raise input_error("score", got=f"shape {plain.shape}", expected=f"{x.shape[:1]}, one number an example")
     fall, count = np.zeros((len(x), *shape)), np.zeros(shape)
+    # A last window that ends with the input: borders are covered too.
     starts = [sorted({*range(0, size - w + 1, s), size - w}) for w, size, s in zip(window, shape, step, strict=True)]
     for corner in product(*starts):
         place = tuple(slice(at, at + w) for at, w in zip(corner, window, strict=True))
         covered = x.copy()
         covered[(slice(None), *place)] = value
+        # Every place under the window shares the fall equally.
         drop = plain - np.asarray(score(covered), np.float64)
         fall[(slice(None), *place)] += drop.reshape(-1, *[1] * len(shape))
         count[place] += 1

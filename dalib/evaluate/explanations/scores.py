@@ -1,4 +1,4 @@
-"""What to explain: a class, or the domain ("what says target here?"); and the sanity check of an explanation."""
+"""Scores to explain: a class, or the domain ("what says target here?"); and the sanity check of an explanation."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,11 +15,9 @@ from dalib.evaluate.inputs import matrix
 
 
 def class_score(logits_of: Callable[[Array], Array], classes: Any) -> Score:
-    """The logit of one class for each example.
+    """Return the logit of a class as a score; ``classes`` is one for all or one an example ``[n]``.
 
-    Args:
-        logits_of: ``inputs [n, ...] -> [n, C]``.
-        classes: a class, or one for each example ``[n]``.
+    ``logits_of`` is ``inputs [n, ...] -> [n, C]``.
     """
     wanted = jnp.asarray(classes)
     if not jnp.issubdtype(wanted.dtype, jnp.integer) or wanted.ndim > 1:
@@ -41,16 +39,12 @@ class Direction(NamedTuple):
 
 
 def domain_direction(source: Any, target: Any) -> Direction:
-    """Fits the direction that tells target features from source features, by logistic regression.
-
-    Args:
-        source: ``[n, d]``.
-        target: ``[m, d]``.
-    """
+    """Fit by logistic regression the direction that tells target ``[m, d]`` from source features ``[n, d]``."""
     from sklearn.linear_model import LogisticRegression
 
     x = matrix("source", source)
     y = matrix("target", target, columns=x.shape[1])
+    # Standardised for the fit, and the scale is put back into the weights afterwards.
     rows, domain = np.concatenate([x, y]), np.repeat([0, 1], [len(x), len(y)])
     spread = rows.std(0)
     centre, scale = rows.mean(0), np.where(spread > 0, spread, 1)
@@ -60,24 +54,19 @@ def domain_direction(source: Any, target: Any) -> Direction:
 
 
 def domain_score(features_of: Callable[[Array], Array], direction: Direction) -> Score:
-    """The log-odds of target over source for each example: explain it to see what says "target".
+    """Return a score, the log-odds of target over source: explain it to see what says "target".
 
-    Args:
-        features_of: ``inputs [n, ...] -> [n, d]``.
-        direction: of :func:`domain_direction`; a method's own discriminator is a score as it is.
+    ``features_of`` is ``inputs [n, ...] -> [n, d]``. A method's own discriminator is a score as it is.
     """
     weights = jnp.asarray(direction.weights, jnp.float32)
     return lambda inputs: features_of(inputs) @ weights + direction.bias
 
 
 def randomised(params: PyTree, key: Array) -> PyTree:
-    """Parameters of the same entries in random places, leaf by leaf: a net that has learnt nothing.
+    """Shuffle the entries of each leaf of the parameters: a net that has learnt nothing.
 
-    An explanation that hardly changes with them shows the input's edges, not the model.
-
-    References:
-        Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim, Sanity Checks for Saliency Maps, NeurIPS 2018,
-        arXiv 1810.03292.
+    An explanation that hardly changes with them shows the input's edges, not the model. Adebayo et al., NeurIPS 2018,
+    arXiv 1810.03292.
     """
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))

@@ -10,7 +10,7 @@ from dalib.discrepancy.distances import safe_norm
 
 # What a run's unlabelled target examples say of it at each evaluation: scores to select by, higher is better.
 #
-# Scores of predictions alone (all but ``v_measure``) cannot tell a good model from one whose classes are permuted.
+# Scores of predictions alone (all but ``v_measure``) cannot tell a good model from one with permuted classes.
 # ``entropy`` does not see a collapse onto one class and ``snd`` prefers one; ``im``, ``bnm`` and ``corr_c`` catch it,
 # and presume classes of about equal frequency. Values of different n are not comparable.
 
@@ -21,7 +21,9 @@ ROUNDS = 20
 
 
 def target_scores(features: Array, logits: Array) -> dict[str, Array]:
-    """All scores of :data:`TARGET_SCORES`, and the diagnostic ``largest_class``; pure, for ``jit`` and ``vmap``.
+    """All scores of :data:`TARGET_SCORES`, and the diagnostic ``largest_class``, as scalars by name.
+
+    Features ``[n, d]`` and logits ``[n, C]`` are of the same n ≥ 2 target examples; an InputError for anything else.
 
     * ``v_measure``: agreement of predictions with clusters of the features, see :func:`cluster_agreement`, in [0, 1].
     * ``im``: H(p̄) − mean H(p), from 0 to ln C (Shi, Sha, ICML 2012).
@@ -30,16 +32,6 @@ def target_scores(features: Array, logits: Array) -> dict[str, Array]:
     * ``entropy``: −mean H(p), from −ln C to 0.
     * ``snd``: soft neighbourhood density of P, T = 0.05, from 0 to ln(n − 1) (Saito et al., ICCV 2021).
     * ``largest_class``: share of the class predicted most often; near 1 the model has collapsed.
-
-    Args:
-        features: ``[n, d]`` of target examples, n ≥ 2.
-        logits: ``[n, C]`` of the same.
-
-    Returns:
-        Scalars by name.
-
-    Raises:
-        InputError: unless both are floating matrices with one number of rows.
     """
     check_samples(features=features)
     check_samples(logits=logits)
@@ -48,6 +40,7 @@ def target_scores(features: Array, logits: Array) -> dict[str, Array]:
     n, classes = logits.shape
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     p = jax.nn.softmax(logits)
+    # Full precision: tensor cores would round the sums of a score that runs are compared by.
     gram = jnp.matmul(p.T, p, precision=lax.Precision.HIGHEST)
     predictions = logits.argmax(-1)
     return {
@@ -64,22 +57,11 @@ def target_scores(features: Array, logits: Array) -> dict[str, Array]:
 def cluster_agreement(features: Array, predictions: Array, classes: int) -> Array:
     """V-measure of predicted classes against k-means of the rows of unit length, begun at the classes' mean rows.
 
-    Twenty rounds of Lloyd's algorithm with K = C; a class without rows begins at the origin. There is no chance in it,
-    and it needs neither labels nor the source. The chance-adjusted relatives, with k-means from random starts, are in
-    :func:`dalib.evaluate.class_agreement`.
-
-    Args:
-        features: ``[n, d]``.
-        predictions: integers ``[n]`` in [0, C).
-        classes: C.
-
-    Returns:
-        ``2 I / (H(classes) + H(clusters))``, scalar in [0, 1]; 0 where all predictions are one class, so that a
-        collapse is not taken for agreement.
-
-    References:
-        Rosenberg, Hirschberg, EMNLP 2007 (V-measure); Musgrave, Belongie, Lim 2022, arXiv 2208.07360 (clusters of the
-        features as a validator).
+    ``2 I / (H(classes) + H(clusters))`` in [0, 1]; 0 where all predictions are one class, so that a collapse is not
+    taken for agreement. Twenty rounds of Lloyd's algorithm with K = C; a class without rows begins at the origin. It is
+    deterministic and needs neither labels nor the source; :func:`dalib.evaluate.class_agreement` adjusts for chance,
+    with random starts. V-measure: Rosenberg, Hirschberg, EMNLP 2007; clusters of features as a validator: Musgrave,
+    Belongie, Lim 2022, arXiv 2208.07360.
     """
     x = features.astype(jnp.promote_types(features.dtype, jnp.float32))
     norm = safe_norm(x)[:, None]
@@ -92,6 +74,7 @@ def cluster_agreement(features: Array, predictions: Array, classes: int) -> Arra
     def nearest(centres: Array) -> Array:
         return (jnp.sum(centres**2, axis=1)[None] - 2 * jnp.matmul(x, centres.T)).argmin(1)
 
+    # A fixed number of rounds, not a test of convergence: members under ``vmap`` would wait for the slowest.
     clusters = lax.fori_loop(0, ROUNDS, lambda _, labels: nearest(means(labels)), nearest(means(predictions)))
     # Whole counts first: sums of 1/n would give one class an entropy of 1e-7, and a collapse the agreement 1.
     joint = jnp.zeros((classes, classes), jnp.int32).at[predictions, clusters].add(1)

@@ -1,4 +1,8 @@
-"""Agreement of predicted classes with a clustering of the features: validators that catch a collapse."""
+"""Agreement of predicted classes with a clustering of the features: validators that catch a collapse.
+
+Features are ``[n, d]`` of target examples, predictions classes ``[n]``; an InputError is raised for other shapes,
+features that are not finite, or fewer examples than classes.
+"""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +13,7 @@ from dalib.evaluate.inputs import classes_of, matrix
 
 
 class Agreement(NamedTuple):
-    """How far two partitions of the same examples agree, each 1 for identical ones.
+    """Measures of agreement of two partitions of the same examples, each 1 for identical ones.
 
     Attributes:
         ami: adjusted mutual information, about 0 for random partitions (arithmetic mean of entropies).
@@ -25,15 +29,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(predictions: Any, clusters: Any) -> Agreement:
-    """Compares two partitions by scikit-learn's measures.
-
-    Args:
-        predictions: classes ``[n]``.
-        clusters: cluster numbers ``[n]``.
-
-    Raises:
-        InputError: unless both are integer vectors of one length ≥ 1.
-    """
+    """Compare two partitions by scikit-learn's measures."""
     from sklearn import metrics
 
     a, b = np.asarray(predictions), np.asarray(clusters)
@@ -54,25 +50,14 @@ def class_agreement(
 ) -> Agreement:
     """ClassAMI and its relatives: predicted classes against k-means of the rows of unit length with K = C.
 
-    Args:
-        features: ``[n, d]``, or logits, of target examples.
-        predictions: predicted classes ``[n]``.
-        num_classes: C.
-        seed: of k-means from random starts.
-        start: of k-means: "random", the best of ten, or "classes", once from the mean rows of the predicted classes.
-
-    Raises:
-        InputError: for other shapes, features that are not finite, or fewer examples than classes.
-
-    References:
-        Musgrave, Belongie, Lim 2022, "Three new validators and a large-scale benchmark ranking for unsupervised domain
-        adaptation", arXiv 2208.07360.
+    ``start`` of k-means is "random", the best of ten by ``seed``, or "classes", once from the mean rows of the
+    predicted classes. Logits can take the place of features. Musgrave, Belongie, Lim 2022, arXiv 2208.07360.
     """
     return agreement(predictions, clusters(features, predictions, num_classes, seed=seed, start=start))
 
 
 def clusters(features: Any, predictions: Any, num_classes: int, *, seed: int = 0, start: str = "random") -> np.ndarray:
-    """The clusters ``[n]`` of :func:`class_agreement`, which has the arguments."""
+    """Return the clusters ``[n]`` of :func:`class_agreement`."""
     from sklearn.cluster import KMeans
 
     choose("start", start, dict.fromkeys(("random", "classes")))
@@ -90,12 +75,7 @@ def clusters(features: Any, predictions: Any, num_classes: int, *, seed: int = 0
 def silhouette(features: Any, predictions: Any) -> float:
     """Mean silhouette of the rows under their predicted classes, in [−1, 1]; NaN unless 2 … n − 1 classes occur.
 
-    Args:
-        features: ``[n, d]`` of target examples.
-        predictions: predicted classes ``[n]``.
-
-    References:
-        Rousseeuw, Silhouettes, Journal of Computational and Applied Mathematics 1987.
+    Rousseeuw, Journal of Computational and Applied Mathematics 1987.
     """
     from sklearn.metrics import silhouette_score
 

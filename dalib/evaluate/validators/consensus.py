@@ -13,49 +13,32 @@ SHARE = 0.55
 
 
 def ensemble_agreement(candidates: Sequence[Any]) -> np.ndarray:
-    """EnsV: share of target examples on which each candidate agrees with the mean prediction of all, in [0, 1].
+    """EnsV: share ``[M]`` of target examples on which each candidate agrees with the mean prediction of all.
 
-    It needs about five candidates that are not near-copies; of one candidate it is 1.
-
-    Args:
-        candidates: logits ``[n, C]`` of the same target examples, one array a candidate.
-
-    Returns:
-        ``[M]``.
-
-    References:
-        Hu, Luo, Liang, Foo, Towards Reliable Model Selection for Unsupervised Domain Adaptation, NeurIPS 2024.
+    Give one array of logits ``[n, C]`` a candidate. It needs about five candidates that are not near-copies; of one it
+    is 1. Hu, Luo, Liang, Foo, Towards Reliable Model Selection for Unsupervised Domain Adaptation, NeurIPS 2024.
     """
     if not len(candidates):
         raise input_error("candidates", got="none", expected="logits of one candidate or more")
     first = class_scores("candidates", candidates[0])
     n, classes = first.shape
+    # The ensemble averages probabilities, not logits: scales of logits differ between candidates.
     p = np.stack([softmax(class_scores("candidates", z, rows=n, classes=classes)) for z in candidates])
     return (p.argmax(2) == p.mean(0).argmax(1)[None]).mean(1)
 
 
 class Mixed(NamedTuple):
-    """MixVal's two accuracies; NaN where there is no such pair."""
+    """MixVal's accuracies on pairs with equal predictions (``intra``) and with others; NaN without such pairs."""
 
     intra: float
     inter: float
 
 
 def mix_accuracy(logits: Any, mixed: Any, partners: Any) -> Mixed:
-    """MixVal: accuracy on mixtures ``0.55 x_i + 0.45 x_partner`` against the pseudo-label of x_i.
+    """MixVal: accuracy in [0, 1] on mixtures ``0.55 x_i + 0.45 x_partner`` against the pseudo-label of x_i.
 
-    Args:
-        logits: of the target examples ``[n, C]``.
-        mixed: of the mixtures ``[n, C]``.
-        partners: the row that each was mixed with ``[n]``.
-
-    Returns:
-        Of pairs with equal predictions (``intra``, which rewards a collapse) and of pairs with different ones
-        (``inter``), each in [0, 1].
-
-    References:
-        Hu, Liang, Liew, Xue, Bai, Wang, Mixed Samples as Probes for Unsupervised Model Selection in Domain Adaptation,
-        NeurIPS 2023.
+    ``logits`` ``[n, C]`` are of the target examples, ``mixed`` of the mixtures, ``partners`` ``[n]`` the rows mixed in.
+    ``intra`` rewards a collapse. Hu et al., Mixed Samples as Probes, NeurIPS 2023.
     """
     z = class_scores("logits", logits)
     predicted = z.argmax(1)
@@ -65,13 +48,9 @@ def mix_accuracy(logits: Any, mixed: Any, partners: Any) -> Mixed:
 
 
 def mean_rank(columns: Sequence[Any]) -> np.ndarray:
-    """Mean over columns of ranks among candidates, 1 for the best and 0 for the worst; ties share theirs.
+    """Mean over columns ``[M]`` of ranks among candidates, 1 for the best and 0 for the worst; ties share theirs.
 
-    Args:
-        columns: scores ``[M]`` each, larger is better; a NaN comes last.
-
-    Returns:
-        ``[M]`` in [0, 1]; all 1 for a single candidate.
+    Larger scores are better, a NaN comes last; all ranks are 1 for a single candidate.
     """
     from scipy.stats import rankdata
 
@@ -88,7 +67,7 @@ Fit = Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
 
 
 def logistic_fit(inputs: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Logistic regression on standardised rows; with one class alone it predicts that class."""
+    """Fit a logistic regression on standardised rows; with one class alone it predicts that class."""
     from sklearn.linear_model import LogisticRegression
 
     if (labels == labels[0]).all():
@@ -102,17 +81,9 @@ def logistic_fit(inputs: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray
 def reverse_accuracy(target: Any, predictions: Any, source: Any, labels: Any, *, fit: Fit = logistic_fit) -> float:
     """Reverse (circular) validation: learn from the target with pseudo-labels, test on the held-out source, in [0, 1].
 
-    Args:
-        target: inputs, or features, of target examples ``[n, …]``.
-        predictions: pseudo-labels ``[n]`` that the adapted model gives them.
-        source: of held-out source examples ``[m, …]``.
-        labels: their classes ``[m]``.
-        fit: the reverse training. By default a logistic regression on features ``[n, d]``; the paper adapts anew from
-            target to source, which a function of your own does here.
-
-    References:
-        Zhong, Fan, Yang, Verscheure, Ren, Cross Validation Framework to Choose amongst Models and Datasets for Transfer
-        Learning, ECML 2010; Ganin et al., JMLR 2016.
+    ``target`` ``[n, …]`` has the pseudo-labels ``predictions`` of the adapted model, ``source`` ``[m, …]`` true
+    ``labels``. ``fit`` is the reverse training, by default a logistic regression on features ``[n, d]``; the paper
+    adapts anew from target to source. Zhong et al., ECML 2010; Ganin et al., JMLR 2016.
     """
     x, y = np.asarray(target), np.asarray(source)
     if fit is logistic_fit:

@@ -1,4 +1,4 @@
-"""Validators of alignment: how far features of the two domains are from one another, with a minus sign.
+"""Validators of alignment: distances between the domains' features, with a minus sign.
 
 They do not ask whether classes are told apart: a collapsed model aligns perfectly. All take ``[n, d]`` of the source
 and ``[m, d]`` of the target, and raise an InputError for anything else.
@@ -42,22 +42,15 @@ def nearest_domain(source: Any, target: Any) -> float:
 def proxy_a_distance(source: Any, target: Any, *, seed: int = 0) -> float:
     """The proxy A-distance ``2(1 − 2ε)``, in [−2, 2]; **smaller** is nearer, so that validators take its negative.
 
-    ε is the error of a logistic regression that tells the domains apart, trained on one half of as many rows of each
-    domain and tested on the other half.
-
-    Args:
-        source: ``[n, d]``, n ≥ 4.
-        target: ``[m, d]``, m ≥ 4.
-        seed: of the halves.
-
-    References:
-        Ben-David, Blitzer, Crammer, Pereira, Analysis of Representations for Domain Adaptation, NIPS 2006.
+    ε is the test error of a logistic regression that tells the domains apart. Both halves, drawn by ``seed``, have as
+    many rows of each domain; n, m ≥ 4. Ben-David, Blitzer, Crammer, Pereira, NIPS 2006.
     """
     from sklearn.linear_model import LogisticRegression
 
     x = matrix("source", source, least=4)
     y = matrix("target", target, columns=x.shape[1], least=4)
     rng = np.random.default_rng(seed)
+    # Equally many rows of each: otherwise the larger domain alone would give a small error.
     half = min(len(x), len(y)) // 2
     parts = [rows[rng.permutation(len(rows))[: 2 * half]] for rows in (x, y)]
     train, test = (np.concatenate([part[own] for part in parts]) for own in (slice(half), slice(half, None)))

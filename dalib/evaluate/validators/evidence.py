@@ -1,4 +1,4 @@
-"""What a validator may see of a trained model. There is no place for target labels."""
+"""Evidence on a trained model: all that a validator may see. There is no place for target labels."""
 
 import functools
 from collections.abc import Sequence
@@ -15,12 +15,10 @@ from dalib.evaluate.validators.risk import density_ratio
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evidence:
-    """Arrays of one model at one step; what is None was not kept, and scores that need it are left out.
+    """Arrays of one model at one step; None was not kept, and scores that need it are left out.
 
-    ``seed`` is of whatever draws at random: k-means, divisions into halves, Hopkins' points.
-
-    Raises:
-        InputError: for arrays that do not belong together, or are not finite.
+    ``seed`` is of all random draws: k-means, halves, Hopkins' points. An InputError is raised for arrays that do not
+    belong together, or are not finite.
     """
 
     target_logits: Any
@@ -48,6 +46,7 @@ class Evidence:
         n, classes = z.shape
         checked: dict[str, Any] = {"target_logits": z}
         m = d = None
+        # The first array of a domain fixes its number of rows, the first features their width.
         for name in ("target_features", "source_logits", "source_features", "train_features"):
             if (x := getattr(self, name)) is None:
                 continue
@@ -63,11 +62,12 @@ class Evidence:
             checked["mixed_logits"] = class_scores("mixed_logits", self.mixed_logits, rows=n, classes=classes)
         if self.partners is not None:
             checked["partners"] = classes_of("partners", self.partners, classes=n, rows=n)
+        # Frozen to callers; the checked arrays take the place of the given ones.
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
     def lacks(self, needs: Sequence[str]) -> list[str]:
-        """Those of the fields ``needs`` that were not kept."""
+        """Return those of the fields ``needs`` that were not kept."""
         return [name for name in needs if getattr(self, name) is None]
 
     @functools.cached_property
@@ -77,7 +77,7 @@ class Evidence:
 
     @functools.cached_property
     def spread(self) -> Spread:
-        """How they spread over the classes."""
+        """Spread of the predictions over the classes."""
         return spread(self.target_logits)
 
     @functools.cached_property

@@ -12,19 +12,10 @@ from dalib.evaluate.validators.predictions import mutual_information
 
 
 def rank_me(features: Any) -> float:
-    """RankMe, the effective rank ``exp H(σ / Σσ)`` of the singular values of the features.
+    """RankMe, the effective rank ``exp H(σ / Σσ)`` of the singular values of features ``[n, d]``, not centred.
 
-    Args:
-        features: F ``[n, d]``, not centred.
-
-    Returns:
-        Between 1 and min(n, d); 0 for features that are all zero.
-
-    Raises:
-        InputError: on other than finite ``[n, d]``.
-
-    References:
-        Garrido, Balestriero, Najman, LeCun 2023, "RankMe", arXiv 2210.02885, equation 1 without its epsilon.
+    From 1 to min(n, d); 0 for features that are all zero. Garrido, Balestriero, Najman, LeCun 2023, arXiv 2210.02885,
+    equation 1 without its epsilon.
     """
     singular = np.linalg.svd(matrix("features", features), compute_uv=False)
     if singular.sum() == 0:
@@ -35,10 +26,8 @@ def rank_me(features: Any) -> float:
 def neighbourhood_density(rows: Any, *, temperature: float = 0.05) -> float:
     """SND of probabilities or features ``[n, d]``, n ≥ 2, from 0 to ln(n − 1); tiled above 1024 rows.
 
-    **It rewards a collapse**: all rows equal have the largest value. Compare at one n only.
-
-    References:
-        Saito et al., ICCV 2021, arXiv 2108.10860; see :func:`dalib.discrepancy.soft_neighbourhood_density`.
+    **It rewards a collapse**: all rows equal have the largest value. Compare at one n only. Saito et al., ICCV 2021,
+    arXiv 2108.10860; see :func:`dalib.discrepancy.soft_neighbourhood_density`.
     """
     x = matrix("rows", rows, least=2)
     return float(soft_neighbourhood_density(jnp.asarray(x, jnp.float32), temperature=temperature))
@@ -48,18 +37,8 @@ def hopkins(features: Any, *, share: float = 0.1, seed: int = 0) -> float:
     """Hopkins' statistic, ``Σ u^d / (Σ u^d + Σ w^d)``: tendency of rows to cluster; ½ for uniform rows, 1 for clusters.
 
     u are distances of random points of the bounding box to their nearest row, w those of as many rows to their nearest
-    other row.
-
-    Args:
-        features: ``[n, d]`` with n ≥ 2.
-        share: of n, the number of points.
-        seed: of the random points and rows.
-
-    Returns:
-        In [0, 1]; NaN where all rows are equal.
-
-    References:
-        Hopkins, Skellam, A New Method for Determining the Type of Distribution of Plant Individuals, 1954.
+    other row. ``share`` of the n ≥ 2 rows gives the number of points. NaN where all rows are equal. Hopkins, Skellam, A
+    New Method for Determining the Type of Distribution of Plant Individuals, 1954.
     """
     from scipy.spatial import cKDTree
     from scipy.special import logsumexp
@@ -69,6 +48,7 @@ def hopkins(features: Any, *, share: float = 0.1, seed: int = 0) -> float:
         raise input_error("share", got=share, expected="a number in (0, 1]")
     rng = np.random.default_rng(seed)
     count = max(1, round(share * len(x)))
+    # Uniform points are the null hypothesis: rows without clusters are as far from one another.
     points = rng.uniform(x.min(0), x.max(0), (count, x.shape[1]))
     tree = cKDTree(x)
     u = tree.query(points)[0]
@@ -82,13 +62,9 @@ def hopkins(features: Any, *, share: float = 0.1, seed: int = 0) -> float:
 
 
 def uniformity(head: Any) -> float:
-    """Mean over pairs of class weights of (angle − arccos(−1/(C − 1)))²; 0 where they are spread as far as can be.
+    """Mean over pairs of class weights of (angle − arccos(−1/(C − 1)))², from 0 (spread as far as can be) to π².
 
-    Args:
-        head: weights ``[d, C]`` of the last linear layer, C ≥ 2, no column of zeros.
-
-    Returns:
-        From 0 to π².
+    ``head`` holds the weights ``[d, C]`` of the last linear layer, C ≥ 2, no column of zeros.
     """
     weights = class_scores("head", head)
     norm = np.linalg.norm(weights, axis=0)
@@ -104,15 +80,8 @@ def uniformity(head: Any) -> float:
 def transfer_score(head: Any, features: Any, logits: Any, *, seed: int = 0) -> float:
     """Transfer Score: −:func:`uniformity` + :func:`hopkins` + mutual information / ln C, up to 2.
 
-    Args:
-        head: weights ``[d, C]`` of the last layer, of features of any width d.
-        features: of the target ``[n, e]``.
-        logits: of the same ``[n, C]``.
-        seed: of Hopkins' points.
-
-    References:
-        Yang, Qian, Xu, Wang, Xie, Can We Evaluate Domain Adaptation Models Without Target-Domain Labels?, ICLR 2024,
-        arXiv 2305.18712.
+    ``head`` ``[d, C]`` may be of features of another width than ``features`` ``[n, e]`` of the target; ``logits`` are
+    ``[n, C]``. Yang, Qian, Xu, Wang, Xie, ICLR 2024, arXiv 2305.18712.
     """
     z = class_scores("logits", logits)
     x = matrix("features", features, rows=len(z))
@@ -122,17 +91,10 @@ def transfer_score(head: Any, features: Any, logits: Any, *, seed: int = 0) -> f
 
 
 def saturated(scores: Any, *, window: int = 3, threshold: float = 0.01) -> int | None:
-    """The first step from which a score hardly moves: σ/|μ| below a threshold over a window that ends there.
+    """Return the first evaluation from which a score ``[t]`` hardly moves; None where it never rests.
 
-    The Transfer Score's authors stop training by it.
-
-    Args:
-        scores: one an evaluation ``[t]``, in order.
-        window: evaluations, at least 2.
-        threshold: > 0.
-
-    Returns:
-        Index of an evaluation; None where the score never rests.
+    There σ/|μ| over the last ``window`` evaluations is below ``threshold``. The Transfer Score's authors stop training
+    by it.
     """
     x = vector("scores", scores)
     if window < 2 or not threshold > 0:

@@ -24,22 +24,15 @@ def diversity(logits: Any) -> float:
 
 
 def mutual_information(logits: Any) -> float:
-    """IM: ``H(p̄) − mean H(p)``, from 0 (collapsed, or uniform) to ln C.
-
-    References:
-        Shi, Sha, Information-Theoretical Learning of Discriminative Clusters for Unsupervised Domain Adaptation, ICML
-        2012.
-    """
+    """IM: ``H(p̄) − mean H(p)``, from 0 (collapsed, or uniform) to ln C (Shi, Sha, ICML 2012)."""
     return diversity(logits) + entropy(logits)
 
 
 def nuclear(logits: Any) -> float:
     """BNM, normalised: ``‖P‖_* / √(min(n, C) · n)``, from 1/√(C · min(n, C)) to 1.
 
-    Times √(min(n, C) / n) it is the usual ‖P‖_* / n, which compares at one n only.
-
-    References:
-        Cui et al., CVPR 2020, arXiv 2003.12237; as a validator Musgrave et al. 2022, arXiv 2208.07360.
+    Times √(min(n, C) / n) it is the usual ‖P‖_* / n, which compares at one n only. Cui et al., CVPR 2020, arXiv
+    2003.12237; as a validator Musgrave et al. 2022, arXiv 2208.07360.
     """
     p = softmax(class_scores("logits", logits))
     return float(np.linalg.svd(p, compute_uv=False).sum() / np.sqrt(min(p.shape) * len(p)))
@@ -48,31 +41,22 @@ def nuclear(logits: Any) -> float:
 def fast_nuclear(logits: Any) -> float:
     """FBNM: sum of the min(n, C) largest column norms of P over n, from 0 to √(min(n, C) / n).
 
-    It depends on n, and needs no singular values.
-
-    References:
-        Cui et al. 2021, arXiv 2107.06154.
+    It depends on n, and needs no singular values. Cui et al. 2021, arXiv 2107.06154.
     """
     p = softmax(class_scores("logits", logits))
     return float(np.sort(np.linalg.norm(p, axis=0))[::-1][: min(p.shape)].sum() / len(p))
 
 
 def confusion(logits: Any, *, temperature: float = 1.0) -> float:
-    """MCC: ``−(ΣM − tr M)/C`` of the class confusion M, from −(C − 1)/C to 0.
+    """MCC: ``−(ΣM − tr M)/C`` of the class confusion M, from −(C − 1)/C to 0; ``temperature`` T > 0 is of the softmax.
 
-    A class without any probability adds 0, so a collapse is not seen. (The training loss
-    :func:`dalib.discrepancy.mcc` counts such a class as confused, its limit.)
-
-    Args:
-        logits: ``[n, C]``.
-        temperature: T > 0 of the softmax.
-
-    References:
-        Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699.
+    A class without any probability adds 0, so a collapse is not seen. (The training loss :func:`dalib.discrepancy.mcc`
+    counts such a class as confused, its limit.) Jin, Wang, Long, Wang, ECCV 2020, arXiv 1912.03699.
     """
     if not temperature > 0:
         raise input_error("temperature", got=temperature, expected="a number > 0")
     p = softmax(class_scores("logits", logits) / temperature)
+    # Sure rows count up to twice as much, as in the training loss.
     weights = 1 + np.exp(-entropy_of(p))
     m = p.T @ (p * (weights / weights.mean())[:, None])
     rows = m.sum(1, keepdims=True)
@@ -81,20 +65,11 @@ def confusion(logits: Any, *, temperature: float = 1.0) -> float:
 
 
 def corr_c(probabilities: Any) -> float:
-    """Corr-C, ``tr(PᵀP) / ‖PᵀP‖_F``: larger is more confident and more balanced.
+    """Corr-C, ``tr(PᵀP) / ‖PᵀP‖_F`` of softmax outputs P ``[n, C]``: 1 (all in one class) to √C (sure and balanced).
 
-    Args:
-        probabilities: softmax outputs P ``[n, C]``.
-
-    Returns:
-        Between 1 (all in one class) and √C (confident and balanced).
-
-    Raises:
-        InputError: on other than finite, non-negative rows that sum to 1.
-
-    References:
-        Tu, Deng, Gedeon, Zheng 2023, "Assessing model out-of-distribution generalization with softmax prediction
-        probability baselines and a correlation method". Code of MixVal and EnsV takes the minimum instead.
+    Rows must be non-negative and sum to 1. Tu, Deng, Gedeon, Zheng 2023, "Assessing model out-of-distribution
+    generalization with softmax prediction probability baselines and a correlation method"; code of MixVal and EnsV
+    takes the minimum instead.
     """
     p = matrix("probabilities", probabilities)
     if (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-4):
@@ -113,14 +88,9 @@ LARGEST = 0.9
 def mano(logits: Any, *, normaliser: str = "softmax", order: float = 4.0) -> float:
     """MaNo: ``(mean over rows and classes of q^4)^{1/4}``, from 1/C to C^{−1/4}. It does not see a collapse.
 
-    Args:
-        logits: ``[n, C]``.
-        normaliser: makes q of the logits: "softmax"; "taylor", 1 + z + z²/2 over its sum, which is not monotone below
-            −1; "auto", the paper's rule: taylor where −mean ln p is at most 5.
-        order: of the norm.
-
-    References:
-        Xie, Odonnat, Feofanov et al., MaNo, NeurIPS 2024, arXiv 2405.18979.
+    ``normaliser`` makes q of the logits: "softmax"; "taylor", 1 + z + z²/2 over its sum, not monotone below −1; "auto",
+    the paper's rule: taylor where −mean ln p is at most 5. ``order`` is of the norm. Xie, Odonnat, Feofanov et al.,
+    NeurIPS 2024, arXiv 2405.18979.
     """
     choose("normaliser", normaliser, dict.fromkeys(NORMALISERS))
     z = class_scores("logits", logits)
@@ -134,13 +104,7 @@ def mano(logits: Any, *, normaliser: str = "softmax", order: float = 4.0) -> flo
 
 
 class Spread(NamedTuple):
-    """How predictions spread over the classes.
-
-    Attributes:
-        largest: share of the class that is predicted most often.
-        predicted: how many classes are predicted at all.
-        possible: how many could be, min(n, C).
-    """
+    """Spread of predictions over classes: share of the ``largest``, number ``predicted``, ``possible`` min(n, C)."""
 
     largest: float
     predicted: int
@@ -148,7 +112,7 @@ class Spread(NamedTuple):
 
     @property
     def collapsed(self) -> str:
-        """Why this is a collapse; empty if it is none."""
+        """The reason to call this a collapse; empty if it is none."""
         if self.largest > LARGEST:
             return f"one class holds {self.largest:.0%} of the target"
         if self.predicted < self.possible / 4:

@@ -1,4 +1,4 @@
-"""Every validator by name: what it computes, what it needs, its range, and what it makes of a collapse."""
+"""Every validator by name, with its needs, its range, and its reaction to a collapse."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -21,10 +21,10 @@ class Validator(NamedTuple):
     Attributes:
         summary: what it is.
         score: ``Evidence -> number``, NaN where it is not defined; None for a score among candidates.
-        needs: fields of :class:`Evidence` beside ``target_logits``.
+        needs: fields of :class:`Evidence` apart from ``target_logits``.
         range: from and to, in words.
         bounds: the same for n target examples, C classes, d features.
-        collapse: what it makes of a model that predicts one class: "sees", "blind" or "rewards".
+        collapse: "sees", "blind" or "rewards": its reaction to a model that predicts one class.
         among: ``candidates -> [M]``: of a score that compares candidates.
         least: candidates that it needs to mean something.
         balanced: whether it presumes classes of equal frequency; partial, open and long-tailed targets have none.
@@ -268,4 +268,4 @@ VALIDATORS: dict[str, Validator] = {
 """By name, in no order of trust."""
 
 PRIMARY = ("ami", "v_measure", "im", "bnm")
-"""What we would choose by: clusters of the features first, then scores of predictions that see a collapse."""
+"""Our choice: clusters of the features first, then scores of predictions that see a collapse."""

@@ -1,4 +1,8 @@
-"""Validators from source labels: accuracy, and risks weighted by the density ratio of target over source."""
+"""Validators from source labels: accuracy, and risks weighted by the density ratio of target over source.
+
+Weights w ``[n]`` (density ratios) and losses ``[n]`` are of held-out source examples; an InputError is raised for
+vectors of other shapes, numbers that are not finite, and negative weights or zeros alone.
+"""
 
 from typing import Any, NamedTuple
 
@@ -22,21 +26,13 @@ def source_accuracy(logits: Any, labels: Any) -> float:
 def density_ratio(train: Any, target: Any, at: Any, *, seed: int = 0) -> np.ndarray:
     """Density ratios of the target over the source, by a domain classifier on features.
 
-    A logistic regression on at most 64 principal components tells source examples that were trained on from target
-    examples. Of nine weight decays the one with the least log-loss on a fifth of the rows is taken.
-
-    Args:
-        train: features of source training examples ``[n, d]``, n ≥ 5.
-        target: of target examples ``[m, d]``, m ≥ 5.
-        at: of held-out source examples ``[k, d]``, where the ratio is wanted.
-        seed: of the division into four fifths and one.
+    A logistic regression on at most 64 principal components tells source training examples ``train`` ``[n, d]`` from
+    ``target`` examples ``[m, d]``, n, m ≥ 5. Of nine weight decays the one with the least log-loss on a fifth of the
+    rows, drawn by ``seed``, is taken. You et al., ICML 2019, take a small net without a seed.
 
     Returns:
-        ``(n / m) · P(target | f) / P(source | f)``, ``[k]``, finite and ≥ 0. Where the domains are separable it is
-        near 0 nearly everywhere; see the effective sample size of :func:`dev_risk`.
-
-    References:
-        You, Wang, Long, Jordan, ICML 2019; there the classifier is a small net without a seed.
+        ``(n / m) · P(target | f) / P(source | f)``, ``[k]``, finite and ≥ 0, of held-out source examples ``at``
+        ``[k, d]``. Where the domains are separable it is near 0 nearly everywhere; see :func:`effective_size`.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -50,6 +46,7 @@ def density_ratio(train: Any, target: Any, at: Any, *, seed: int = 0) -> np.ndar
         axes = np.linalg.svd(rows, full_matrices=False)[2][:COMPONENTS].T
         rows, here = rows @ axes, here @ axes
     rng = np.random.default_rng(seed)
+    # A fifth of each domain, not of all rows: a small domain must be in both parts.
     held = np.concatenate([o + rng.permutation(n)[: -(-n // 5)] for o, n in ((0, len(x)), (len(x), len(y)))])
     kept = np.setdiff1d(np.arange(len(rows)), held)
     # From strong to weak decay, each fit starts where the one before ended.
@@ -59,12 +56,13 @@ def density_ratio(train: Any, target: Any, at: Any, *, seed: int = 0) -> np.ndar
         margin = model.decision_function(rows[held])
         loss = np.logaddexp(0, np.where(domain[held] == 1, -margin, margin)).mean()
         found.append((loss, model.decision_function(here)))
+    # Odds become densities' ratio by the sizes of the samples fitted on; the clip keeps it finite.
     margin = min(found, key=lambda pair: pair[0])[1]
     return np.exp(np.clip(margin, -50, 50)) * (kept < len(x)).sum() / (kept >= len(x)).sum()
 
 
 def effective_size(weights: Any) -> float:
-    """``(Σw)² / Σw²``: how many equally weighted examples say as much; from 1 to n."""
+    """``(Σw)² / Σw²``: the number of equally weighted examples that say as much; from 1 to n."""
     w = _weights(weights)
     return float(w.sum() ** 2 / (w**2).sum())
 
@@ -72,23 +70,16 @@ def effective_size(weights: Any) -> float:
 def importance_weighted_risk(weights: Any, losses: Any) -> float:
     """IWCV's risk, mean(wℓ); smaller is better, so that the validator takes its negative.
 
-    Args:
-        weights: density ratios ``[n]``.
-        losses: of the same held-out source examples ``[n]``.
-
-    References:
-        Sugiyama, Krauledat, Müller, Covariate Shift Adaptation by Importance Weighted Cross Validation, JMLR 2007.
+    Sugiyama, Krauledat, Müller, JMLR 2007.
     """
     w = _weights(weights)
     return float((w * vector("losses", losses, rows=len(w))).mean())
 
 
 class Risk(NamedTuple):
-    """DEV's estimate of the target risk.
+    """DEV's estimate of the target risk: smaller is better, and it may be negative.
 
-    Attributes:
-        value: the estimate; smaller is better, and it may be negative.
-        effective: effective sample size ``(Σw)² / Σw²`` of the weights; far below n the estimate says little.
+    ``effective`` is the :func:`effective_size` of the weights; far below n the estimate says little.
     """
 
     value: float
@@ -96,22 +87,12 @@ class Risk(NamedTuple):
 
 
 def dev_risk(weights: Any, losses: Any, *, normalise: bool = False) -> Risk:
-    """Deep embedded validation: the importance-weighted source risk with a control variate.
+    """Deep embedded validation: the importance-weighted source risk with a control variate; n ≥ 2.
 
     ``mean(wℓ) + η mean(w) − η`` with ``η = −Cov(wℓ, w) / Var(w)``: the regression of wℓ on w, read at w = 1. Where all
-    weights are equal there is no slope, and the value is mean(wℓ).
-
-    Args:
-        weights: density ratios w ``[n]`` of the target over the source on held-out source examples.
-        losses: their losses ℓ ``[n]``; 0–1 in the paper.
-        normalise: DEVN: w / max w, then shifted to mean 1, against weights that explode where domains are separable.
-
-    Raises:
-        InputError: for other than two finite vectors of one length ≥ 2, or negative weights.
-
-    References:
-        You, Wang, Long, Jordan 2019, "Towards accurate model selection in deep unsupervised domain adaptation";
-        Musgrave, Belongie, Lim 2022, arXiv 2208.07360 (DEVN).
+    weights are equal there is no slope, and the value is mean(wℓ). Losses are 0–1 in You, Wang, Long, Jordan, ICML
+    2019. ``normalise`` is DEVN (Musgrave, Belongie, Lim 2022, arXiv 2208.07360): w / max w, then shifted to mean 1,
+    against weights that explode where domains are separable.
     """
     w = _weights(weights, least=2)
     loss = vector("losses", losses, rows=len(w))

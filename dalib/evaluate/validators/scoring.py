@@ -12,12 +12,10 @@ from dalib.evaluate.validators.risk import effective_size
 
 
 class Scored(NamedTuple):
-    """A validator's word on one model.
+    """A validator's score of one model; ``state`` is "ok", "collapsed", "undefined" or "missing".
 
-    Attributes:
-        value: the score; NaN where there is none.
-        state: "ok", "collapsed" (there is a value, which is not to be trusted), "undefined" or "missing".
-        why: of another state than "ok"; and a warning, e.g. a small effective sample.
+    ``value`` is NaN where there is none; of a collapsed model there is one, not to be trusted. ``why`` is the reason of
+    the state, or a warning, e.g. a small effective sample.
     """
 
     value: float
@@ -32,22 +30,16 @@ FAR = 10
 
 
 def scores(candidates: Sequence[Evidence], names: Sequence[str] | None = None) -> list[dict[str, Scored]]:
-    """What every validator says of every candidate, with the guard against collapses applied.
+    """Score every candidate by every validator of ``names`` (None: all), with the guard against collapses applied.
 
-    Args:
-        candidates: evidence on models of one task, on the same examples.
-        names: of :data:`VALIDATORS`; None for all.
-
-    Returns:
-        One dictionary a candidate, with every name asked for.
-
-    Raises:
-        InputError: for an unknown name.
+    ``candidates`` is evidence on models of one task, on the same examples. Returns one dictionary a candidate, with
+    every name asked for; an unknown name raises an InputError.
     """
     found: list[dict[str, Scored]] = [{} for _ in candidates]
     for name in VALIDATORS if names is None else names:
         validator = choose("validator", name, VALIDATORS)
         able = [i for i, e in enumerate(candidates) if not e.lacks(validator.needs)]
+        # Some validators compare candidates with one another, so they get all that have the evidence.
         if validator.among is None:
             assert validator.score is not None
             values = {i: float(validator.score(candidates[i])) for i in able}
@@ -65,6 +57,7 @@ def _judged(evidence: Evidence, validator: Validator, value: float | None, candi
         return Scored(float("nan"), "missing", "not kept: " + ", ".join(evidence.lacks(validator.needs)))
     if not np.isfinite(value):
         return Scored(float("nan"), "undefined", evidence.spread.collapsed or "not defined for these predictions")
+    # The guard: many scores reward a collapse, so their value is shown and not trusted.
     if evidence.spread.collapsed:
         return Scored(value, "collapsed", evidence.spread.collapsed)
     if candidates < validator.least:
@@ -75,7 +68,7 @@ def _judged(evidence: Evidence, validator: Validator, value: float | None, candi
 
 
 def doubts(weights: np.ndarray) -> str:
-    """Why density ratios ``[n]`` at held-out source examples are not to be trusted; empty if nothing speaks against."""
+    """Return the reason not to trust density ratios ``[n]`` at held-out source examples; empty if there is none."""
     if (size := effective_size(weights)) < FEW * len(weights):
         return f"effective sample of {size:.1f} of {len(weights)}"
     if not 1 / FAR < (mean := weights.mean()) < FAR:

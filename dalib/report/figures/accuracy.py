@@ -29,6 +29,7 @@ def accuracy_figure(runs: Iterable[Run]) -> "Figure":
     lines = -(-len(table.columns) // columns)
     width = 2.3 + 4.1 * columns
     with new_figure(width, 0.4 + lines * (0.8 + 0.56 * len(table.rows))) as figure:
+        # Methods are the shared vertical axis: rows can be read across tasks.
         axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
         for i, ax in enumerate(axes.flat):
             if i >= len(table.columns):
@@ -65,6 +66,7 @@ def _panel(ax: "Axes", table: Table, column: int, runs: list[Run], styles: dict[
             continue
         style = styles[row.label]
         members = [r for r in finished(runs) if r.task == task and method_label(r) == row.label]
+        # Single seeds next to the interval: with few of them the interval alone says little.
         seeds = [factor * pick.accuracy for r in members if (pick := last_step_pick(r, metric))]
         low, high = _ends(cell)
         mean, half = factor * cell.mean, factor * cell.half_width
@@ -82,10 +84,12 @@ def _panel(ax: "Axes", table: Table, column: int, runs: list[Run], styles: dict[
             text, (mean, y), (0, 8), textcoords="offset points", ha="center", va="bottom", fontsize=9,
             color=INK, zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
         )  # fmt: skip
+        # The shaded strip of the baseline is what the others are read against.
         if row.label == SOURCE_ONLY:
             ax.axvspan(low, high, color=style.colour, alpha=0.13, linewidth=0, zorder=0)
             ax.axvline(mean, color=style.colour, linestyle=style.line, linewidth=1.1, zorder=1)
     if seen:
+        # At least five points wide: differences of a tenth must not look like cliffs.
         least, most = (5.0, 100.0) if factor == 100 else (1e-3 * max(seen), math.inf)
         margin = 0.09 * max(max(seen) - min(seen), least)
         ax.set_xlim(max(min(seen), 0) - margin, min(max(seen), most) + margin)

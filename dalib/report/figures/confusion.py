@@ -49,6 +49,7 @@ def confusion_figure(runs: Iterable[Run], task: str) -> "Figure":
                 ax.set_visible(False)
                 continue
             run, seeds, counts = panels[i]
+            # Names at the outer panels only: repeated ones would take the room of the matrices.
             left, bottom = i % columns == 0, i + columns >= len(panels)
             image = _panel(ax, counts, run.class_names, left=left, bottom=bottom)
             share = np.trace(counts) / max(counts.sum(), 1)
@@ -58,6 +59,7 @@ def confusion_figure(runs: Iterable[Run], task: str) -> "Figure":
 
 
 def _panel(ax: "Axes", counts: np.ndarray, names: tuple[str, ...], *, left: bool, bottom: bool) -> "AxesImage":
+    # Shares of the row, so that rare classes can be read like frequent ones.
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
@@ -74,6 +76,7 @@ def _panel(ax: "Axes", counts: np.ndarray, names: tuple[str, ...], *, left: bool
         ax.set_ylabel("true class")
     if bottom:
         ax.set_xlabel("predicted class")
+    # More classes leave no room for numbers.
     if len(names) <= MAX_COUNTS:
         size = 8.0 if counts.max() < 1000 else 6.5
         for i, j in zip(*np.nonzero(counts), strict=True):

@@ -29,28 +29,23 @@ Series = Callable[[Run], dict[int, float]]
 
 
 def curves_figure(runs: Iterable[Run], task: str, *, styles: dict[str, MethodStyle] | None = None) -> "Figure":
-    """Target and source test accuracy, task loss, domain accuracy and each method's own loss terms against the step.
+    """Draw target and source test accuracy, task loss, domain accuracy and each method's own loss terms by step.
 
     Lines are means over the finished seeds; bands reach from the lowest to the highest seed. Panels without data are
-    left out.
-
-    Args:
-        runs: runs of any tasks; those of ``task`` are drawn.
-        task: the task.
-        styles: from ``method_styles`` over the whole report, so that a method keeps its colour; default: over ``runs``.
-
-    Raises:
-        InputError: if no run of ``task`` is finished.
+    left out. ``styles`` from ``method_styles`` over the whole report let a method keep its colour. Raises an InputError
+    if no run of ``task`` is finished.
     """
     runs = list(runs)
     styles = styles or method_styles(runs)
     groups = [done for (t, _), members in group_runs(runs).items() if t == task and (done := finished(members))]
     if not groups:
         raise input_error("task", got=repr(task), expected="a task with at least one finished run")
+    # Each method's loss terms get panels of their own: their scales do not compare.
     terms = [(group, key) for group in groups for key in _term_keys(group)]
     domain_keys = [(group, key) for group in groups for key in _keys(group, "domain_accuracy")]
     term_lines = -(-len(terms) // TERMS_A_ROW)
     with new_figure(12.0, 7.4 + 2.5 * term_lines) as figure:
+        # Six columns divide into halves for accuracies and thirds for terms.
         grid = figure.add_gridspec(2 + term_lines, 6, height_ratios=[3.6, 3.2] + [2.5] * term_lines)
         left, right = figure.add_subplot(grid[0, :3]), figure.add_subplot(grid[0, 3:])
         what = headline(groups[0][0])
@@ -93,6 +88,7 @@ def _draw(ax: "Axes", group: list[Run], style: MethodStyle, series: Series, labe
     steps, values = stack_curves(series(run) for run in group)
     if not steps.size:
         return values
+    # Markers tell where an evaluation was; on many steps they would cover the line.
     few = len(steps) <= 15
     ax.plot(
         steps, values.mean(axis=0), style.line, color=style.colour, label=label, marker=style.marker if few else None,
@@ -123,6 +119,7 @@ def _accuracy_panel(
 def _task_loss_panel(ax: "Axes", groups: list[list[Run]], styles: dict[str, MethodStyle]) -> None:
     drawn = [_draw(ax, g, styles[g[0].name], lambda run: _metric(run, "loss/task")).ravel() for g in groups]
     values = np.concatenate(drawn)
+    # Losses over more than a decade are unreadable on a linear axis.
     if values.size and np.isfinite(values).all() and (values > 0).all() and values.max() > 10 * values.min():
         ax.set_yscale("log")
     ax.set_title("task loss on training batches")

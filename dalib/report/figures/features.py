@@ -49,23 +49,12 @@ def embed(
     perplexity: float = 30.0,
     seed: int = 0,
 ) -> Embedding:
-    """t-SNE of both domains together, the same for the same input.
+    """Embed both domains together by t-SNE, the same for the same input. van der Maaten and Hinton, JMLR 2008.
 
     At most ``max_points`` rows of each domain are drawn without replacement; more than ``PCA_DIMENSIONS`` columns are
-    first reduced by PCA to that many. Perplexity is lowered to (points − 1) / 3 where there are few points.
-
-    Args:
-        features_source: ``[n, d]``, finite; n may be 0, for a picture of the target alone.
-        features_target: ``[m, d]``, finite.
-        max_points: largest number of points of each domain.
-        perplexity: effective number of neighbours.
-        seed: of the draw and of t-SNE.
-
-    Raises:
-        InputError: on other shapes, values that are not finite, fewer than 5 points, or identical rows only.
-
-    References:
-        van der Maaten and Hinton, Visualizing data using t-SNE, JMLR 2008.
+    first reduced by PCA to that many. Perplexity, the effective number of neighbours, is lowered to (points − 1) / 3
+    where there are few points. Features are finite ``[n, d]`` and ``[m, d]``; n may be 0, for a picture of the target
+    alone. Fewer than 5 points, or identical rows only, raise an InputError.
     """
     for name, x in (("features_source", features_source), ("features_target", features_target)):
         if x.ndim != 2 or x.shape[1] != features_source.shape[1] or not x.shape[1]:
@@ -98,6 +87,7 @@ def embed(
     with threadpool_limits(1):
         if min(x.shape) > PCA_DIMENSIONS:
             x = PCA(PCA_DIMENSIONS, svd_solver="full").fit_transform(x)
+        # PCA's start and one thread: the same picture for the same features.
         y = TSNE(2, perplexity=used, init="pca", random_state=seed, n_jobs=1, max_iter=500).fit_transform(x)
     return Embedding(y[: len(rows[0])], y[len(rows[0]) :], rows[0], rows[1], used)
 
@@ -105,14 +95,12 @@ def embed(
 def features_figure(
     runs: Iterable[Run], task: str, *, max_points: int = 300, perplexity: float = 30.0, seed: int = 0
 ) -> "Figure":
-    """Feature space of every method's first finished seed: above by domain, below by class (see ``embed``).
+    """Draw the feature space of every method's first finished seed: above by domain, below by class (see ``embed``).
 
     Class panels show source examples as circles and target examples as crosses, both in the colour of their true class.
-    An oracle that recorded the target in the source's place is drawn with target examples alone.
-    A run whose features cannot be embedded (not finite, all the same) gets a panel that says so.
-
-    Raises:
-        InputError: if no finished run of ``task`` has recorded features.
+    An oracle that recorded the target in the source's place is drawn with target examples alone. Where features cannot
+    be embedded (not finite, all the same) a panel says so. Raises an InputError if no finished run of ``task`` has
+    recorded features.
     """
     shown = []
     for (t, _), members in group_runs(runs).items():
@@ -133,6 +121,7 @@ def features_figure(
                 above.set_visible(False)
                 below.set_visible(False)
                 continue
+            # One seed a method: embeddings of several seeds cannot be laid over one another.
             run, final = shown[i], _without_copies(shown[i])
             above.set_title(plain(method_label(run)).replace(": ", ":\n"))
             if i % columns == 0:
@@ -156,7 +145,7 @@ def features_figure(
 
 
 def _without_copies(run: Run) -> Final:
-    """The run's arrays, without the source where it is the target over again.
+    """Return the run's arrays, without the source where it is the target over again.
 
     An oracle trains on the target in the source's place; drawn as a second domain, its copy would look like perfect
     alignment.
@@ -184,6 +173,7 @@ def _by_class(ax: "Axes", embedding: Embedding, final: Final, names: tuple[str, 
     ax.scatter(u, v, s=15, c=colours[target].tolist(), marker="x", linewidths=1.0)
     if len(names) > MAX_CLASS_LEGEND:
         return
+    # Names at the source's clusters, where classes are apart.
     points, labels = (embedding.source, source) if len(source) else (embedding.target, target)
     for c in np.unique(labels):
         x, y = np.median(points[labels == c], axis=0)

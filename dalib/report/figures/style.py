@@ -58,7 +58,7 @@ _LOOK: dict[str, Any] = {
 
 
 class MethodStyle(NamedTuple):
-    """How one method is drawn in every figure of a report."""
+    """Colour, marker and line of one method in every figure of a report."""
 
     colour: str
     marker: str
@@ -107,7 +107,7 @@ def new_figure(width: float, height: float, *, layout: Layout = "constrained") -
 
 
 def _look() -> contextlib.AbstractContextManager[None]:
-    """The report's look, whatever a user's matplotlibrc says, and theirs again afterwards."""
+    """Return the report's look, whatever a user's matplotlibrc says, and theirs again afterwards."""
     import matplotlib
 
     look: dict[Any, Any] = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
@@ -115,7 +115,7 @@ def _look() -> contextlib.AbstractContextManager[None]:
 
 
 def picture_axes(ax: "Axes") -> None:
-    """Turns an axis into a frame without ticks, for pictures whose coordinates mean nothing."""
+    """Turn an axis into a frame without ticks, for pictures with meaningless coordinates."""
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
@@ -132,6 +132,6 @@ def png(figure: "Figure") -> bytes:
 
 
 def save_png(figure: "Figure", path: str | os.PathLike[str]) -> Path:
-    """Writes the figure to ``path`` through a temporary file beside it, and returns the path."""
+    """Write the figure to ``path`` through a temporary file, and return the path."""
 
     return write_atomically(path, png(figure))

@@ -1,10 +1,10 @@
-"""When one of several processes dies, the others end at once with a message, instead of waiting for it.
+"""Watch over several processes: when one dies, the others end at once with a message, instead of waiting for it.
 
-Left to itself a survivor hangs in a collective, and is aborted by jax's coordination service a minute and a half later;
-at once when it is process 0 that died. So connections to that service go through two relays: one in process 0, which
-listens where it would, and one in each other process, which keeps its side open when the far side breaks. Each process
-also has a connection of its own to process 0, its *watch*. It breaks when one of the two dies;
-process 0 tells the others who it was. Hosts that vanish without a word are noticed by keep-alive probes.
+Without it a survivor hangs in a collective. jax's coordination service aborts it a minute and a half later, or at once
+when process 0 died. So connections to that service go through two relays. One in process 0 listens in its place; one in
+each other process keeps its side open when the far side breaks. Each process also has a connection of its own to
+process 0, its *watch*. It breaks when one of the two dies; process 0 tells the others who it was. Keep-alive probes
+notice hosts that vanish without a word.
 """
 
 import atexit
@@ -28,12 +28,12 @@ _kept: list[socket.socket] = []
 
 
 def note_step(step: int) -> None:
-    """Keeps the step for the message."""
+    """Keep the step for the message."""
     _now["step"] = step
 
 
 def seconds(text: str) -> float:
-    """The option's value; raises an InputError for what is no number of seconds ≥ 5."""
+    """Return the option's value; raises an InputError for what is no number of seconds ≥ 5."""
     try:
         found = float(text or TIMEOUT)
     except ValueError:
@@ -44,20 +44,14 @@ def seconds(text: str) -> float:
 
 
 def join(coordinator: str, processes: int, process: int, timeout: float) -> tuple[str, str | None]:
-    """Starts the relay of this process.
+    """Start the relay of this process, ``process`` of ``processes``; ``coordinator`` is ``host:port`` of process 0.
 
-    Args:
-        coordinator: ``host:port`` of process 0, as all are given it.
-        processes: how many there are.
-        process: which one this is.
-        timeout: of :func:`seconds`.
-
-    Returns:
-        The address at which jax finds its coordination service, and the one where process 0 is to open it.
+    Returns the address at which jax finds its coordination service, and the one where process 0 is to open it.
     """
     _now.update(process=process, processes=processes)
     host, _, port = coordinator.rpartition(":")
     atexit.register(_leave)
+    # Process 0 listens in the place of the service, which gets a free local port.
     if process == 0:
         inner = f"127.0.0.1:{_free_port()}"
         listener = socket.create_server(("", int(port)), backlog=4 * processes, reuse_port=False)
@@ -72,7 +66,7 @@ def join(coordinator: str, processes: int, process: int, timeout: float) -> tupl
 
 
 def end(status: int, message: str) -> None:
-    """Ends this process at once, without waiting for the others as a normal end would; they are told.
+    """End this process at once and tell the others, without waiting for them as a normal end would.
 
     The message is kept back for a moment: if another process died first, the watch names that one instead.
     """
@@ -84,9 +78,9 @@ def end(status: int, message: str) -> None:
 
 
 def failed() -> None:
-    """To be called while an unexpected error is handled; does not return.
+    """Handle an unexpected error; does not return.
 
-    When a collective failed since another process died, the watch is about to say who it was, and ends this process.
+    When a collective failed because another process died, the watch is about to name it, and ends this process.
     Otherwise the error is this process's own: it is printed, and the others are told.
     """
     time.sleep(3.0)
@@ -108,7 +102,7 @@ def _accept(listener: socket.socket, serve: Callable[[socket.socket], None]) -> 
 
 
 def _reach(address: tuple[str, int], greeting: bytes, timeout: float) -> socket.socket:
-    """A connection to process 0, which may not be there yet; jax gives up after five minutes, and so does this."""
+    """Connect to process 0, which may not be there yet; jax gives up after five minutes, and so does this."""
     for _ in range(600):
         with suppress(OSError):
             found = socket.create_connection(address, timeout=10)
@@ -121,7 +115,7 @@ def _reach(address: tuple[str, int], greeting: bytes, timeout: float) -> socket.
 
 
 def _keep_alive(connection: socket.socket, timeout: float) -> None:
-    """Four unanswered probes within the time say that a host is gone."""
+    """Count a host as gone after four unanswered probes within the time."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     every = max(1, int(timeout / 6))
     for name, value in (("TCP_KEEPIDLE", every), ("TCP_KEEPINTVL", every), ("TCP_KEEPCNT", 4)):
@@ -130,7 +124,7 @@ def _keep_alive(connection: socket.socket, timeout: float) -> None:
 
 
 def _welcome(client: socket.socket, inner: str, timeout: float) -> None:
-    """In process 0: what another process has sent first says what its connection is for."""
+    """In process 0: read from a connection's first line whether it is a relay or a watch."""
     _keep_alive(client, timeout)
     first = b""
     while not first.endswith(b"\n") and len(first) < 32:
@@ -138,6 +132,7 @@ def _welcome(client: socket.socket, inner: str, timeout: float) -> None:
         if not byte:
             return
         first += byte
+    # A relay carries jax's own traffic; a watch carries nothing until somebody leaves.
     words = first.split()
     if words[:1] == [b"relay"]:
         host, _, port = inner.rpartition(":")
@@ -148,6 +143,7 @@ def _welcome(client: socket.socket, inner: str, timeout: float) -> None:
         last = _listen(client)
         if last == b"bye" or _now["leaving"]:
             return
+        # Tell the survivors first: this process is about to end, and they would take it for the cause.
         for other, watch in _watches.items():
             if other != process:
                 with suppress(OSError):
@@ -157,19 +153,20 @@ def _welcome(client: socket.socket, inner: str, timeout: float) -> None:
 
 
 def _watch_leader(address: tuple[str, int], process: int, timeout: float) -> None:
-    """In the others: process 0 says who is gone, or is gone itself."""
+    """In the others: wait until process 0 says who is gone, or is gone itself."""
     _watches[0] = _reach(address, b"watch %d\n" % process, timeout)
     last = _listen(_watches[0])
     if _now["leaving"] or last == b"bye":
         return
     words = last.split()
+    # Process 0 lives and names the one that died; otherwise it is gone itself.
     if words[:1] == [b"gone"]:
         _die(_about(int(words[1]), b" ".join(words[2:])))
     _die(_about(0, last))
 
 
 def _listen(connection: socket.socket) -> bytes:
-    """The line that comes; an empty one when the connection ends without."""
+    """Return the line that comes; an empty one when the connection ends without."""
     found = b""
     with suppress(OSError):
         while not found.endswith(b"\n") and (piece := connection.recv(256)):
@@ -184,14 +181,14 @@ def _pump_both(one: socket.socket, other: socket.socket) -> None:
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
-    """Copies until the source ends. The sink stays open: jax would abort if it saw that its service is gone."""
+    """Copy until the source ends. The sink stays open: jax would abort if it saw that its service is gone."""
     with suppress(OSError):
         while piece := source.recv(65536):
             sink.sendall(piece)
 
 
 def _leave(word: bytes = b"bye\n") -> None:
-    """Tells the others that the end of this process is no accident, or that an error of its own is the reason."""
+    """Tell the others that the end of this process is no accident, or that an error of its own is the reason."""
     if not _now["leaving"]:
         _now["leaving"] = True
         for watch in _watches.values():

@@ -1,8 +1,9 @@
-"""Several processes as one program: how they find each other, and what all do, or the first alone.
+"""Several processes as one program: how they find each other, and the work of all or of the first alone.
 
-``jax.distributed`` is the engine. Every process runs the same program; a step is one computation on the devices of
-all, each process brings its own rows of a batch, and process 0 alone writes what is not a checkpoint. Between steps
-the host works on local copies (:func:`local`), which hold the same values everywhere.
+``jax.distributed`` is the engine. Every process runs the same program; a step is one computation on the devices of all.
+Each process brings its own rows of a batch, and process 0 alone writes what is not a checkpoint. Between steps the host
+works on local copies (:func:`local`), which hold the same values everywhere. Settings that are incomplete or make no
+sense raise an InputError.
 """
 
 import os
@@ -25,13 +26,7 @@ SLURM_PORTS = range(61_440, 65_536)
 
 
 class Processes(NamedTuple):
-    """Who takes part.
-
-    Attributes:
-        coordinator: ``host:port`` of process 0.
-        processes: how many there are.
-        process: which one this is, from 0.
-    """
+    """The processes that take part: ``host:port`` of process 0, their number, and the number of this one, from 0."""
 
     coordinator: str
     processes: int
@@ -39,8 +34,7 @@ class Processes(NamedTuple):
 
 
 def asked_for(environment: Mapping[str, str]) -> Any:
-    """What the variables ask for: :class:`Processes`, ``"tpu"``, or None; see
-    :func:`dalib.train.devices.processes.initialize`."""
+    """Return what the variables of :func:`initialize` ask for: :class:`Processes`, ``"tpu"``, or None."""
     names = ("DALIB_COORDINATOR", "DALIB_PROCESSES", "DALIB_PROCESS")
     given = [environment.get(name) for name in names]
     if any(given):
@@ -54,10 +48,9 @@ def asked_for(environment: Mapping[str, str]) -> Any:
 
 
 def from_slurm(environment: Mapping[str, str]) -> Processes:
-    """The processes of one Slurm job step: the first node coordinates, at a port that follows from the job's number.
+    """Return the processes of one Slurm job step: the first node coordinates, at a port derived from the job's number.
 
-    Raises:
-        InputError: outside of ``srun``: its variables are missing then.
+    Outside of ``srun`` the variables are missing: an InputError.
     """
     wanted = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID")
     missing = [name for name in wanted if not environment.get(name)]
@@ -77,11 +70,7 @@ def from_slurm(environment: Mapping[str, str]) -> Processes:
 
 
 def first_host(nodes: str) -> str:
-    """The first host of a Slurm node list: ``gpu[003-007,9],cpu1`` begins with ``gpu003``.
-
-    Raises:
-        InputError: for another form.
-    """
+    """Return the first host of a Slurm node list: ``gpu[003-007,9],cpu1`` begins with ``gpu003``."""
     match = re.fullmatch(r"([\w.-]+?)(?:\[(\w+)[^\]]*\]([\w.-]*))?(?:,.*)?", nodes.strip())
     if match is None:
         raise input_error("SLURM_STEP_NODELIST", got=repr(nodes), expected="a list such as node[001-004],other7")
@@ -89,7 +78,7 @@ def first_host(nodes: str) -> str:
 
 
 def checked(given: Sequence[Any], argument: str) -> Processes:
-    """``(coordinator, processes, process)`` as numbers, or an InputError about ``argument``."""
+    """Return ``(coordinator, processes, process)`` as numbers; ``argument`` is for the error."""
     try:
         found = Processes(str(given[0]), int(given[1]), int(given[2]))
     except (TypeError, ValueError):
@@ -114,33 +103,27 @@ def initialize(
     *,
     environment: Mapping[str, str] = os.environ,
 ) -> None:
-    """Joins the other processes, if that was asked for; must come before anything touches a device.
+    """Join the other processes, if that was asked for; must come before anything touches a device.
 
     Asked for are, in this order: the three arguments; the variables ``DALIB_COORDINATOR`` (``host:port`` of process 0),
     ``DALIB_PROCESSES`` and ``DALIB_PROCESS``; ``DALIB_DISTRIBUTED=slurm``, where Slurm's variables say the same; and
     ``DALIB_DISTRIBUTED=tpu`` on the workers of a TPU slice, which know each other. Otherwise the process stays alone.
     Does nothing when it has joined already. If one of them dies later, the others end within ``DALIB_PEER_TIMEOUT``
-    seconds (:mod:`dalib.train.devices.peers`); the workers of a TPU slice see to that themselves.
-
-    Args:
-        coordinator: ``host:port`` of process 0, where the others find it.
-        processes: how many there are.
-        process: which one this is, from 0.
-        environment: where the variables are looked up.
-
-    Raises:
-        InputError: for settings that are incomplete or make no sense, or processes that do not find each other.
+    seconds (:mod:`dalib.train.devices.peers`); the workers of a TPU slice see to that themselves. Processes that do not
+    find each other raise an InputError.
     """
     if jax.distributed.is_initialized():
         return
     arguments = (coordinator, processes, process)
     if any(given is not None for given in arguments):
+        # Arguments win over variables: a launcher's environment may be inherited.
         found: Any = checked(arguments, "coordinator, processes, process")
     else:
         found = asked_for(environment)
         if found is None:
             return
     try:
+        # The workers of a slice know their coordinator from the TPU's own metadata.
         if found == "tpu":
             jax.distributed.initialize()
         else:
@@ -166,46 +149,47 @@ def initialize(
 
 
 def process_count() -> int:
-    """How many processes there are. Touches no device while this one is alone."""
+    """Return the number of processes. Touches no device while this one is alone."""
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def process_index() -> int:
-    """Which process this is; 0 while it is alone."""
+    """Return the number of this process; 0 while it is alone."""
     return jax.process_index() if jax.distributed.is_initialized() else 0
 
 
 def leads() -> bool:
-    """Whether this is process 0, the one that writes."""
+    """Tell whether this is process 0, the one that writes."""
     return process_index() == 0
 
 
 def from_each(value: float) -> np.ndarray:
-    """``[processes]`` float64: a number of each process. All must call it; it also makes them wait for one another."""
+    """Return a number of each process, ``[processes]`` float64; all must call it, and so wait for one another."""
     if process_count() == 1:
         return np.asarray([value], np.float64)
+    # Exact numbers have to arrive: steps and line counts are compared for equality.
     bits = np.asarray([value], np.float64).view(np.uint32)  # two words, since jax has no float64 by default
     return np.asarray(process_allgather(bits)).view(np.float64)[:, 0]
 
 
 def leaders(value: float) -> float:
-    """Process 0's number. All must call it; for what each would read off a shared disk, which may be late."""
+    """Return process 0's number. All must call it; for what each would read off a shared disk, which may be late."""
     return float(from_each(value)[0])
 
 
 def any_process(flag: bool) -> bool:
-    """Whether it is true on any process; all must call it."""
+    """Tell whether it is true on any process; all must call it."""
     return bool(from_each(float(flag)).any())
 
 
 def leader_first(action: Callable[[], T]) -> T:
-    """Does something on process 0, and then on the others; an error on one is an error on all, so that none waits.
+    """Do something on process 0, and then on the others; an error on one is an error on all, so that none waits.
 
-    Raises:
-        InputError: where it failed elsewhere; the error itself where it happened.
+    Where it failed elsewhere an InputError is raised, the error itself where it happened.
     """
     result: Any = None
     error: Exception | None = None
+    # Two turns: process 0 makes files that the others then find.
     for turn in (leads(), not leads()):
         if turn:
             try:
@@ -222,12 +206,9 @@ def leader_first(action: Callable[[], T]) -> T:
 
 
 def run_mesh(environment: Mapping[str, str] = os.environ) -> Mesh | None:
-    """The mesh of all devices of all processes; None where there is but one device.
+    """Return the mesh of all devices of all processes; None where there is but one device.
 
-    ``DALIB_DEVICES=n`` takes the first n devices of each process only.
-
-    Raises:
-        InputError: when a process has fewer.
+    ``DALIB_DEVICES=n`` takes the first n devices of each process only; each must have as many.
     """
     text = environment.get("DALIB_DEVICES", "")
     devices = jax.devices()
@@ -246,7 +227,7 @@ def run_mesh(environment: Mapping[str, str] = os.environ) -> Mesh | None:
 
 
 def replicate(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """A copy of every leaf on every device of the mesh; leaves that are there already stay, without a mesh all do.
+    """Copy every leaf to every device of the mesh; leaves that are there already stay, without a mesh all do.
 
     All processes must call it with the same values.
     """
@@ -259,6 +240,7 @@ def replicate(tree: PyTree, mesh: Mesh | None) -> PyTree:
             return x
         if process_count() == 1:
             return jax.device_put(x, sharding)
+        # Keys are no numpy arrays: their words are placed, and wrapped again.
         if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
         values = np.asarray(x)
@@ -268,7 +250,7 @@ def replicate(tree: PyTree, mesh: Mesh | None) -> PyTree:
 
 
 def local(tree: PyTree) -> PyTree:
-    """Every leaf whole on one device of this process, for work on the host between steps."""
+    """Return every leaf whole on one device of this process, for work on the host between steps."""
 
     def take(x: Any) -> Any:
         if not isinstance(x, jax.Array) or len(x.sharding.device_set) == 1:

@@ -1,9 +1,9 @@
 """One mesh with a ``data`` axis: batches split over it; the state replicated, or split over it as well.
 
-Splitting the state changes where it is kept between steps, not what a step computes: a step gathers each part
-where it is used, and asked for again in the backward pass instead of being kept; its gradient comes back as a sum that
-is left split (Rajbhandari, Rasley, Ruwase, He, ZeRO, SC 2020, arXiv 1910.02054, stage 3). How far a compiler follows is
-its own affair: XLA's for CPUs gathers once, keeps the whole part, and sums gradients whole before it splits them.
+Splitting the state changes its place between steps, not the computation of a step. A step gathers each part where it is
+used, and again in the backward pass instead of keeping it; its gradient comes back as a sum that is left split
+(Rajbhandari, Rasley, Ruwase, He, ZeRO, SC 2020, arXiv 1910.02054, stage 3). Compilers may follow only in part: XLA's
+for CPUs gathers once, keeps the whole part, and sums gradients whole before it splits them.
 """
 
 import functools
@@ -24,10 +24,10 @@ GATHERED = "gathered"
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """A one-dimensional mesh of all devices (or those given), axis ``data``, of the Auto kind.
+    """Make a one-dimensional mesh of all devices (or those given), axis ``data``, of the Auto kind.
 
-    The devices of a process follow one another, so that its rows of a batch are one piece: on a TPU slice they
-    need not follow one another in ``jax.devices()``.
+    The devices of a process follow one another, so that its rows of a batch are one piece: on a TPU slice they need not
+    follow one another in ``jax.devices()``.
     """
     found = jax.devices() if devices is None else devices
     return Mesh(np.array(sorted(found, key=lambda device: (device.process_index, device.id))), ("data",))
@@ -44,22 +44,12 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def fully_sharded(mesh: Mesh, shapes: PyTree, *, min_size: int = 2**16) -> PyTree:
-    """Shardings that split the large leaves of a state over the mesh, by their shapes alone.
+    """Choose shardings that split the large leaves of a state over the mesh, by their shapes alone.
 
     A leaf is split along its longest axis that the number of devices divides. Leaves without such an axis and those of
-    fewer than ``min_size`` elements are replicated: to gather them costs more than their memory. A state is made
-    straight into its places by ``jax.jit(init, out_shardings=fully_sharded(mesh, jax.eval_shape(init, key)))``.
-
-    Args:
-        mesh: of :func:`make_mesh`.
-        shapes: a tree of arrays or ``jax.ShapeDtypeStruct``.
-        min_size: elements from which a leaf is split.
-
-    Returns:
-        The same tree of ``NamedSharding``, for ``make_step(..., state_sharding=)``.
-
-    Raises:
-        InputError: for a negative ``min_size``.
+    fewer than ``min_size`` elements are replicated: to gather them costs more than their memory. ``shapes`` is a tree
+    of arrays or ``jax.ShapeDtypeStruct``; the result is for ``make_step(..., state_sharding=)``. To make a state
+    straight in its places call ``jax.jit(init, out_shardings=fully_sharded(mesh, jax.eval_shape(init, key)))``.
     """
     if min_size < 0:
         raise input_error("min_size", got=min_size, expected="a number of elements ≥ 0")
@@ -75,14 +65,14 @@ def fully_sharded(mesh: Mesh, shapes: PyTree, *, min_size: int = 2**16) -> PyTre
 
 
 def gather(tree: PyTree, shardings: PyTree) -> PyTree:
-    """The leaves of a split tree whole on every device; their gradients come back split as the leaves are."""
+    """Gather the leaves of a split tree whole on every device; their gradients come back split as the leaves are."""
     return jax.tree.map(
         lambda x, s: x if s.is_fully_replicated else checkpoint_name(_whole(x, s), GATHERED), tree, shardings
     )
 
 
 def scatter(tree: PyTree, shardings: PyTree) -> PyTree:
-    """The leaves of a tree in their places between steps."""
+    """Put the leaves of a tree in their places between steps."""
     return jax.tree.map(jax.lax.with_sharding_constraint, tree, shardings)
 
 
@@ -104,7 +94,7 @@ _whole.defvjp(_whole_forward, _whole_backward)
 
 
 def check_rows(batch_size: int, mesh: Mesh | None) -> None:
-    """Raises an InputError unless the devices of the mesh divide a global batch evenly."""
+    """Raise an InputError unless the devices of the mesh divide a global batch evenly."""
     devices = 1 if mesh is None else mesh.size
     if batch_size % devices:
         near = " or ".join(str(n) for n in (batch_size // devices * devices, -(-batch_size // devices) * devices) if n)
@@ -117,14 +107,9 @@ def check_rows(batch_size: int, mesh: Mesh | None) -> None:
 
 
 def put_batch(batch: Any, mesh: Mesh | None = None) -> Any:
-    """Puts this process's rows of a batch on its devices, as global arrays.
+    """Put a tree of numpy arrays ``[rows of this process, ...]`` on its devices, as global arrays.
 
-    Args:
-        batch: a tree of numpy arrays ``[rows of this process, ...]``.
-        mesh: None means the default device alone.
-
-    Raises:
-        InputError: when the rows of this process do not divide evenly among its devices.
+    Without a mesh they go to the default device. Raises an InputError unless the rows divide evenly among the devices.
     """
     if mesh is None:
         return jax.device_put(batch)

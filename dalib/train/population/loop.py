@@ -38,10 +38,10 @@ def run_members(
     report: Callable[[int, list[dict[str, float]]], None] = lambda step, means: None,
     stop: Stop = never,
 ) -> list[TrainState]:
-    """Trains all members from their states (or their newest common checkpoint) to ``total_steps``.
+    """Train all members from their states (or their newest common checkpoint) to ``total_steps``.
 
     Each member's run folder ends up as :func:`run` would leave it. Killed anywhere and called again with the same
-    members it ends with the same bits. What is not listed here is as in :func:`run`.
+    members it ends with the same bits. What is not listed here, errors included, is as in :func:`run`.
 
     Args:
         population: from :func:`dalib.train.make_population`.
@@ -49,19 +49,14 @@ def run_members(
         pool: the examples on the device.
         rows: for each member ``(start, stop) -> (source rows [steps, n], target rows [steps, m])`` of the pool, int32;
             with shots, ``[steps, s]`` of these as well.
-        total_steps: where to end.
-        records: open run folders.
-        checkpoints: open checkpoint folders.
         evaluate: ``(member, state) -> events``.
         evaluate_together: ``states -> events of each``, of all members at once; None asks ``evaluate`` for one after
             the other. The stacked states may be more than the members (the last one repeated in the empty seats).
-        hyper: for each member what ``step_of`` of the population gets.
-        members: at least so many are in the program; the last one is repeated.
+        hyper: for each member the argument of the population's ``step_of``.
+        members: least number in the program; the last one is repeated.
         seats: the place of each member in the program, ascending; None seats them one after the other. Members that go
             on without some of those that they began with keep their seats: elsewhere sums may round differently.
-        cadence: how often to log, evaluate and save.
         refresh: ``(member, state) -> state`` before step 0 and every ``refresh_every`` steps.
-        refresh_every: steps between two refreshes.
         names: of the members, for messages.
         report: called with the step and each member's means.
         stop: asked whenever the program has come back to the host; once it is true all members are saved and
@@ -69,7 +64,7 @@ def run_members(
 
     Raises:
         NonFiniteError: at the first step with a non-finite metric; it names the member.
-        InputError: as :func:`run`; also for lists of different lengths, or members at different places (see
+        InputError: also for lists of different lengths, or members at different places (see
             :func:`~dalib.train.checkpoint.common_steps`).
     """
     check_cadence(cadence)
@@ -81,8 +76,10 @@ def run_members(
     seats = list(range(count)) if seats is None else list(seats)
     if len(seats) != count or seats != sorted(set(seats)):
         raise input_error("seats", got=seats, expected=f"{count} places in the program, ascending")
+    # All members begin at one step, or none does.
     places, states = find_places(states, records, checkpoints, names)
     devices = 1 if population.mesh is None else population.mesh.size
+    # The devices divide the seats: the axis of members is split over them.
     whole = -(-max(members, seats[-1] + 1) // devices) * devices
     # Who sits where; the last one also wherever nobody does.
     sitting = [seats.index(seat) if seat in seats else count - 1 for seat in range(whole)]
@@ -91,6 +88,7 @@ def run_members(
     own_hyper = [{}] * count if hyper is None else list(hyper)
     hypers = stack_members([jax.tree.map(jnp.asarray, own_hyper[i]) for i in sitting], population.mesh)
 
+    # The engine of the loop: the program sees seats, records and callers see members.
     def advance(states: TrainState, start: int, stop: int) -> tuple[TrainState, Metrics]:
         parts = [own(start, stop) for own in rows]
         taken = Rows(*(np.stack([side[i] for i in sitting]) for side in zip(*parts, strict=True)))
@@ -102,9 +100,11 @@ def run_members(
 
     def until(number: int) -> int:
         every = [cadence.log] if refresh is None else [cadence.log, refresh_every]
+        # The program comes back to the host where a line is due, or a refresh.
         return min((number // n + 1) * n for n in every)
 
     def events(states: TrainState, due: list[int]) -> Iterator[Events]:
+        # One program for all members where there is one, instead of one evaluation after the other.
         together = None if evaluate_together is None else evaluate_together(states)
         for i in due:
             yield evaluate(i, member(states, i)) if together is None else together[i]
@@ -112,6 +112,7 @@ def run_members(
     def look(states: TrainState) -> TrainState:
         assert refresh is not None
         fresh = {seat: refresh(i, member(states, i)) for i, seat in enumerate(seats)}
+        # Empty seats keep the state that they had: no member refreshes them.
         return stack_members(
             [fresh[seat] if seat in fresh else member_of(states, seat) for seat in range(whole)], population.mesh
         )

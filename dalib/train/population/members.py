@@ -1,12 +1,12 @@
 """Many small runs as one program: members under ``vmap``, their steps in one ``scan``, their examples on the device.
 
-A member is a run: a seed, or a value of a hyper-parameter. All members draw from one :class:`Pool` on the device; which
-examples a step takes is worked out on the host (:func:`dalib.data.stream_rows`), so a member sees the very batches of
-the one-by-one loop. Its numbers are those of the loop up to the rounding of differently ordered sums: a matrix product
-of several members is compiled to other instructions than that of one. As a rule that stays near 1e-6 for a hundred
-steps. But a ReLU or a maximum of arguments that agree to rounding may take the other side. It moves parameters by 1e-3
-in one step, and from there the two are as far apart as any two roundings of one run (seen in 1 of 10 digit runs of 50
-steps on a CPU; the means in the records of the other nine agreed to 2e-6).
+A member is a run: a seed, or a value of a hyper-parameter. All members draw from one :class:`Pool` on the device. The
+host chooses the examples of each step (:func:`dalib.data.stream_rows`), so a member sees the very batches of the
+one-by-one loop. Its numbers are those of the loop up to the rounding of differently ordered sums: a matrix product of
+several members is compiled to other instructions than that of one. As a rule that stays near 1e-6 for a hundred steps.
+But a ReLU or a maximum of arguments that agree to rounding may take the other side. It moves parameters by 1e-3 in one
+step, and from there the two are as far apart as any two roundings of one run. That was seen in 1 of 10 digit runs of 50
+steps on a CPU; the means in the records of the other nine agreed to 2e-6.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,8 +33,7 @@ class Pool(NamedTuple):
 
     Attributes:
         inputs: ``[N, ...]``.
-        labels: ``[N]`` int32; read for rows of the source and the shots only. Put -1 where there is no label to be
-            seen.
+        labels: ``[N]`` int32; read for rows of the source and the shots only. Put -1 to hide a label.
         numbers: ``[N]`` int32, the number of each example in its own domain's split (:func:`pool_numbers`). They become
             the rows of the batches; None leaves these out.
     """
@@ -45,17 +44,14 @@ class Pool(NamedTuple):
 
 
 def pool_numbers(*sizes: int) -> np.ndarray:
-    """The numbers of a pool that holds splits of these sizes one after the other: 0, 1, … anew for each."""
+    """Return the numbers of a pool that holds splits of these sizes one after the other: 0, 1, … anew for each."""
     return np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
 
 
 class Rows(NamedTuple):
-    """Which examples of the pool each step takes.
+    """Rows of the pool for each step, int32: ``[members, steps, n]`` source, ``[members, steps, m]`` target.
 
-    Attributes:
-        source: ``[members, steps, n]`` int32.
-        target: ``[members, steps, m]`` int32.
-        shots: ``[members, steps, s]`` int32, labelled target examples; None where a run has none.
+    ``shots`` ``[members, steps, s]`` are labelled target examples; None where a run has none.
     """
 
     source: Any
@@ -64,11 +60,9 @@ class Rows(NamedTuple):
 
 
 class Population(NamedTuple):
-    """Compiled functions of a population.
+    """``advance``, ``(states, pool, rows, hyper) -> (states, metrics [members, steps])``, jitted, with states donated.
 
-    Attributes:
-        advance: ``(states, pool, rows, hyper) -> (states, metrics [members, steps])``, jitted; the states are donated.
-        mesh: the mesh over whose ``data`` axis the members are split, or None.
+    ``mesh`` splits the members over its ``data`` axis, or is None.
     """
 
     advance: Callable[[TrainState, Pool, Rows, PyTree], tuple[TrainState, Metrics]]
@@ -76,11 +70,11 @@ class Population(NamedTuple):
 
 
 def make_population(step_of: Callable[[Any], Step], *, mesh: Mesh | None = None) -> Population:
-    """Makes the program that takes all members some steps further.
+    """Make the program that takes all members some steps further.
 
     Args:
         step_of: ``hyper -> step``, the training step (:func:`dalib.train.training_step`) of one member. ``hyper`` is
-            what ``advance`` got, without the axis of members: traced scalars for weights, learning rates,
+            the argument of ``advance`` without the axis of members: traced scalars for weights, learning rates,
             temperatures. ``lambda hyper: step`` where there is nothing to vary. Its net has, on a CPU, convolutions in
             the form for ``vmap``: ``dalib.encoders.population_form(net)``. A sweep of learning rate and weight::
 
@@ -95,6 +89,7 @@ def make_population(step_of: Callable[[Any], Step], *, mesh: Mesh | None = None)
     def member(pool: Pool, state: TrainState, rows: Rows, hyper: PyTree) -> tuple[TrainState, Metrics]:
         step = step_of(hyper)
 
+        # A scan over steps inside the vmap over members: one compiled step, no host between steps.
         def body(state: TrainState, at: Rows) -> tuple[TrainState, Metrics]:
             return step(state, draw(pool, at))
 
@@ -114,7 +109,7 @@ def make_population(step_of: Callable[[Any], Step], *, mesh: Mesh | None = None)
 
 
 def draw(pool: Pool, at: Rows) -> Batch:
-    """The batch of one step, from the pool's rows ``[n]``, ``[m]`` and ``[s]``; its own rows count in each domain."""
+    """Return the batch of one step, from the pool's rows ``[n]``, ``[m]``, ``[s]``; its rows count in each domain."""
 
     def own(rows: Array) -> Array | None:
         return None if pool.numbers is None else pool.numbers[rows]
@@ -127,11 +122,9 @@ def draw(pool: Pool, at: Rows) -> Batch:
 
 
 def augmented(step: Step, augment: Callable[[Batch, Array], Batch]) -> Step:
-    """A step that first changes its batch on the device; good for the loop and for a population.
+    """Return a step that first changes its batch on the device by ``augment``; good for the loop and for a population.
 
-    Args:
-        step: from :func:`dalib.train.training_step`.
-        augment: ``(batch, key) -> batch``, a JAX function; the key is a function of the run's key and the step.
+    ``augment`` is a JAX function ``(batch, key) -> batch``; the key is a function of the run's key and the step.
     """
 
     def changed(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -143,17 +136,17 @@ def augmented(step: Step, augment: Callable[[Batch, Array], Batch]) -> Step:
 
 
 AUGMENTATION = 2**31 - 1
-"""What distinguishes the key of :func:`augmented`; updates of a step count from 0."""
+"""Folded into the key of :func:`augmented`; updates of a step count from 0."""
 
 
 def stack_members(members: Sequence[PyTree], mesh: Mesh | None = None) -> PyTree:
-    """One tree with an axis of members in front of every leaf; split over ``mesh`` if one is given."""
+    """Stack trees into one with an axis of members in front of every leaf; split over ``mesh`` if one is given."""
     stacked = _stack(list(members))
     return stacked if mesh is None else jax.device_put(stacked, NamedSharding(mesh, PartitionSpec("data")))
 
 
 def member_of(tree: PyTree, i: int) -> PyTree:
-    """Member ``i`` of a stacked tree, on one device."""
+    """Return member ``i`` of a stacked tree, on one device."""
     taken = _take(tree, i)
     if all(len(leaf.sharding.device_set) == 1 for leaf in jax.tree.leaves(taken)):
         # As it is: placing it by name would make it another kind of argument, for which functions compile again.
@@ -173,12 +166,9 @@ def _take(tree: PyTree, i: Array) -> PyTree:
 
 
 class Fit(NamedTuple):
-    """What a population takes.
+    """Room in memory: ``members`` fit at once, at least 1; ``limit`` is in bytes, or None.
 
-    Attributes:
-        members: how many fit at once, at least 1.
-        needed: bytes of all members asked for, as compiled: arguments, results, temporaries.
-        limit: bytes that it may take, or None.
+    ``needed`` are the bytes of all members asked for, as compiled: arguments, results, temporaries.
     """
 
     members: int
@@ -196,19 +186,11 @@ def fit(
     members: int,
     limit: int | None = None,
 ) -> Fit:
-    """How many of ``members`` members fit into memory, from the compiler's own count; nothing is run.
+    """Return how many of ``members`` members fit into memory, from the compiler's own count; nothing is run.
 
-    Args:
-        population: the program.
-        state: of one member; only shapes matter, here and below.
-        pool: the examples.
-        rows: of one member, ``[steps, n]`` and ``[steps, m]``.
-        hyper: of one member.
-        members: how many are wanted.
-        limit: bytes on one device; None takes :func:`memory_limit`.
-
-    Raises:
-        InputError: when the pool and one member are more than the limit.
+    Of one member's ``state``, ``rows`` (``[steps, n]`` and ``[steps, m]``) and ``hyper`` only shapes matter. ``limit``
+    is in bytes on one device; None takes :func:`memory_limit`. An InputError is raised when the pool and one member are
+    more.
     """
     if members < 1:
         raise input_error("members", got=members, expected="a number ≥ 1")
@@ -219,6 +201,7 @@ def fit(
         def widen(x: Any) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((count, *x.shape), x.dtype)
 
+        # Shapes alone: a hyper-parameter may be a Python number, which has none.
         one = jax.eval_shape(lambda tree: jax.tree.map(jnp.asarray, tree), (state, rows, hyper))
         states, wide, hypers = jax.tree.map(widen, one)
         memory = population.advance.lower(states, pool, wide, hypers).compile().memory_analysis()  # type: ignore[attr-defined]
@@ -229,10 +212,12 @@ def fit(
             + memory.temp_size_in_bytes
         )
 
+    # As compiled for all: what fits is solved from the program that would run.
     whole = -(-members // devices) * devices
     total = needed(whole)
     if limit is None or total <= limit:
         return Fit(members, total, limit)
+    # Memory is about linear in the members, so one compilation is enough to solve for their number.
     shared = sum(leaf.nbytes for leaf in jax.tree.leaves(pool))
     each = max(1, (total - shared) * devices // whole)
     count = int((limit - shared) // each) * devices
@@ -247,14 +232,15 @@ def fit(
 
 
 def memory_limit() -> int | None:
-    """Bytes that a population may take: half of the device's memory, or of the machine's where the device is a CPU.
+    """Return half of the device's memory in bytes, or of the machine's where the device is a CPU.
 
-    It depends on the size of the memory and not on what is free, so that a resumed run is divided as it was before.
+    It depends on the size of the memory and not on the free part, so that a resumed run is divided as it was before.
     """
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(MEMORY_SHARE * stats["bytes_limit"])
     try:
+        # A CPU reports no limit of its own.
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         total = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal:"))
     except (OSError, StopIteration, ValueError):

@@ -46,22 +46,15 @@ def whole_run(
     evaluate: Callable[[TrainState], PyTree] = lambda state: (),
     every: int = 0,
 ) -> tuple[TrainState, Metrics, PyTree]:
-    """Trains one member through all of ``rows``.
+    """Train one member through all of ``rows``.
 
-    Args:
-        step: from :func:`dalib.train.training_step`, perhaps :func:`dalib.train.augmented`.
-        state: before the first step.
-        pool: the examples.
-        rows: ``[steps, n]``, ``[steps, m]`` and, where there are shots, ``[steps, s]``: of
-            :func:`dalib.data.stream_rows`, then the batches are those of the loop, or of :func:`draw_rows`.
-        evaluate: ``state -> pytree`` of arrays, a JAX function.
-        every: steps between two evaluations, a divisor of the number of steps; 0 evaluates at the end alone.
+    ``rows`` are ``[steps, n]``, ``[steps, m]`` and, where there are shots, ``[steps, s]``: of
+    :func:`dalib.data.stream_rows` (then the batches are those of the loop), or of :func:`draw_rows`. ``evaluate`` is a
+    JAX function ``state -> pytree`` of arrays, called each ``every`` steps, a divisor of their number; 0 evaluates at
+    the end alone.
 
     Returns:
-        The last state, the metrics ``[steps]``, and what ``evaluate`` gave, with an axis of evaluations in front.
-
-    Raises:
-        InputError: when ``every`` does not divide the steps.
+        The last state, the metrics ``[steps]``, and the results of ``evaluate``, with an axis of evaluations in front.
     """
     steps = rows.source.shape[0]
     every = every or steps
@@ -75,31 +68,24 @@ def whole_run(
         state, metrics = lax.scan(body, state, at)
         return state, (metrics, evaluate(state))
 
+    # A scan of scans: the outer one evaluates, and all shapes stay known to the compiler.
     parts = jax.tree.map(lambda x: x.reshape(steps // every, every, *x.shape[1:]), rows)
     state, (metrics, found) = lax.scan(stretch, state, parts)
     return state, jax.tree.map(lambda x: x.reshape(steps, *x.shape[2:]), metrics), found
 
 
 def draw_rows(key: Array, n: int, m: int, *, batch_size: int, steps: int) -> Rows:
-    """Rows drawn on the device: source and target each in an endless order of its own, reshuffled every epoch.
+    """Draw rows on the device: source and target each in an endless order of its own, reshuffled every epoch.
 
     As :func:`dalib.data.stream_rows` goes through the domains, but from JAX's random numbers, so that a run needs
-    nothing of the host's; the batches are other ones.
-
-    Args:
-        key: of the run.
-        n: examples of the source, the first of the pool.
-        m: examples of the target, which follow.
-        batch_size: of each domain.
-        steps: how many.
-
-    Raises:
-        InputError: for a batch that is larger than a domain.
+    nothing of the host's; the batches are other ones. The pool holds the source's ``n`` examples first, then the
+    target's ``m``. Neither may be smaller than ``batch_size``.
     """
     if not 1 <= batch_size <= min(n, m):
         raise input_error("batch_size", got=batch_size, expected=f"1 to {min(n, m)}, the smaller domain")
 
     def order(key: Array, size: int, offset: int) -> Array:
+        # Whole epochs, cut at the last step: every example comes equally often, as in the loop.
         epochs = -(-steps * batch_size // size)
         orders = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(key, epochs))
         return (orders.reshape(-1)[: steps * batch_size] + offset).astype(jnp.int32).reshape(steps, batch_size)
@@ -109,7 +95,7 @@ def draw_rows(key: Array, n: int, m: int, *, batch_size: int, steps: int) -> Row
 
 
 ORDER = 2**31 - 2
-"""What distinguishes the key of :func:`draw_rows` from those of the steps."""
+"""Folded into the key of :func:`draw_rows`, so that it differs from those of the steps."""
 
 
 PredictMembers = Callable[[TrainState, Array, Array], Array]
@@ -118,19 +104,16 @@ PredictMembers = Callable[[TrainState, Array, Array], Array]
 def make_predict_members(method: Method, forward: Forward, domain: str, *, mesh: Mesh | None = None) -> PredictMembers:
     """``(states of all members, inputs [N, ...], rows [members, batches, b]) -> logits [members, batches, b, C]``.
 
-    In evaluation mode, with the parameters that the method evaluates and the method's own prediction: what
-    :func:`dalib.train.make_predict` gives for each member by itself, up to rounding.
-
-    Args:
-        method: whose predictions they are; one without ``calibrate``, which makes statistics depend on the data.
-        forward: the net, on a CPU with ``dalib.encoders.population_form(net)``.
-        domain: "source" or "target": whose batch statistics normalise.
-        mesh: as in :func:`dalib.train.make_population`.
+    In evaluation mode, with the parameters that the method evaluates and the method's own prediction: for each member
+    the result of :func:`dalib.train.make_predict`, up to rounding. A method with ``calibrate`` does not fit: its
+    statistics depend on the data. On a CPU ``forward`` is of ``dalib.encoders.population_form(net)``. ``domain`` is
+    "source" or "target": its batch statistics normalise. ``mesh`` is as in :func:`dalib.train.make_population`.
     """
 
     def member(state: TrainState, inputs: Array, rows: Array) -> Array:
         params, states = evaluated(method, state.params, States(state.model, state.method))
 
+        # A scan over batches: activations of one batch of all members are in memory at a time.
         def batch(carry: None, at: Array) -> tuple[None, Array]:
             outputs = evaluate_outputs(forward, params, states.model, inputs[at], domain)
             own = method.hooks.predict
