@@ -47,7 +47,7 @@ def read_fsdd(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading
         if not own:
             reading.faults.append(f"{name}: no recordings of this speaker")
             continue
-        # One array for all clips of a speaker: a hundred short ones would each be an object.
+        # Clips differ in length, so one array holds all of a speaker's, with the place of each.
         sound = np.concatenate([clip[0] for clip in own])
         offsets = np.cumsum([0, *(len(clip[0]) for clip in own)])
         labels = np.array([clip[1] for clip in own], np.int32)
