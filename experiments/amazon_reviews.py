@@ -71,7 +71,7 @@ SMALL_NETS = {name: f"{name}.hidden=[100]" for name in ("dann", "cdan", "adda")}
 
 PLAIN = Recipe(learning_rate=0.01)
 FINE_TUNING = Recipe("adamw", 5e-4, encoder_multiplier=0.1, weight_decay=0.01, schedule="cosine")
-"""What --form tokens takes in the place of the default recipe: MiniLM at 5e-5, the range of BERT's paper (section 4.1),
+"""Recipe of --form tokens in the place of the default one: MiniLM at 5e-5, the range of BERT's paper (section 4.1),
 untuned."""
 
 

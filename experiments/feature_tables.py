@@ -5,15 +5,15 @@
     python -m experiments.feature_tables --table all.npz --domains amazon webcam --x-name {domain}_x --y-name {domain}_y
 
 A table is an ``.npz`` archive or a MATLAB file (up to version 7.2) with rows ``[n, d]`` and labels ``[n]``; several
-domains may lie in one file, whose arrays are then named with ``{domain}``. Labels are whole numbers or texts.
+domains may be in one file, with arrays then named with ``{domain}``. Labels are whole numbers or texts.
 
 Protocol: as in :mod:`dalib.run.own.adapt`: all target rows are used without labels and tested on (transductive), a
 fifth of every source class is held out to score the source, closed-form methods train on all of it and have no
 randomness. The nets are two hidden layers of 256 and a linear head; all tasks and seeds of a method train together.
 Last step.
 
-Published numbers on features stand in the ledger where ``--name``, the domains' names and ``--stated
-variant=…`` say whose they are; the closed-form rows of Office-Caltech10 are in :mod:`experiments.office_caltech`.
+Published numbers on features appear in the ledger where ``--name``, the domains' names and ``--stated
+variant=…`` identify the data; the closed-form rows of Office-Caltech10 are in :mod:`experiments.office_caltech`.
 """
 
 import sys
@@ -39,8 +39,7 @@ from dalib.run.registry import ALL_METHODS
 
 NONE = ("none",)
 PAPERS: dict[str, dict[str, Any]] = {"coral": {"form": "paper"}, "ot": {"entropy": 1.0}}
-"""Hyper-parameters of the published tables where dalib's defaults are others; taken where ``--name`` says whose they
-are."""
+"""Hyper-parameters of the published tables where dalib's defaults differ; taken where ``--name`` identifies them."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class FeatureTables(Grid):
     domains: tuple[str, ...] = ()
     """Names of the domains in one file of several."""
     x_name: str = ""
-    """Array of the rows; {domain} stands for the domain's name. Default: x, fts, feas or features, what is there."""
+    """Array of the rows; {domain} becomes the domain's name. Default: x, fts, feas or features, the first there."""
     y_name: str = ""
     """Array of the labels. Default: y, labels or label."""
     scale: str = "source"
@@ -98,7 +97,7 @@ def check(options: FeatureTables) -> tuple[str, ...]:
 
 
 def sources(options: FeatureTables) -> list[Source]:
-    """Where the table of every domain is."""
+    """List the address of every domain's table."""
     found = [place_of("table", text) for text in options.table]
     forms = (options.x_name, options.y_name)
     if not options.domains:
@@ -122,7 +121,7 @@ def experiments(options: FeatureTables, names: Sequence[str], closed: Sequence[s
 
 
 def facts(options: FeatureTables) -> tuple[tuple[str, str], ...]:
-    """What the record says of the data."""
+    """Return the record's facts of the data."""
     said = {text.partition("=")[0]: text.partition("=")[2] for text in options.stated}
     return tuple({"split": "transductive", "kind": "vectors", "scale": options.scale, **said}.items())
 

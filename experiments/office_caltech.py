@@ -17,7 +17,7 @@ Measured on a CPU (means over the twelve tasks, accuracy in %):
   ours        31.37  45.91  35.71      46.63  44.78  44.72  45.45  46.36  41.90
   published    31.4   41.7      –       48.8      –   43.1   46.2   46.8      –
 
-The published rows come from several papers, whose base classifiers and dimensions differ: the SVM and CORAL rows have
+The published rows come from several papers with different base classifiers and dimensions: the SVM and CORAL rows have
 an SVM with a C that we do not know, the others 1-NN. The 1-NN row has no free choice, so it tests the data.
 
 Each cell is a run record in ``--out``, which the ledger reads; finished ones are kept. Files and layout:

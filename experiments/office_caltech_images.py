@@ -23,7 +23,7 @@ interval (Python 3.11, jax 0.10.2):
     CDAN         92.6  94.9  93.9  95.0  96.1  97.0  94.2  89.9  98.1  95.1  92.0 100.0   94.9 ± 0.4
     MCC          93.8  97.3  94.4  95.9  96.3  97.4  95.8  93.7  97.7  95.7  93.1 100.0   95.9 ± 0.3
 
-DAN, CDAN and MCC lie above source-only with disjoint intervals of the mean; Deep CORAL's and DANN's overlap with it.
+DAN, CDAN and MCC are above source-only with disjoint intervals of the mean; Deep CORAL's and DANN's overlap with it.
 
 Fine-tuned on two CPU cores, and so two tasks, small images and a short run (``--source amazon --target webcam --size 96
 --batch-size 16 --steps 100``, and ``--target dslr``), seeds 0–4:
@@ -36,8 +36,8 @@ Fine-tuned on two CPU cores, and so two tasks, small images and a short run (``-
     CDAN         71.5 ± 8.1    77.5 ± 3.6     74.5 ± 3.6
     MCC          80.1 ± 5.4    84.7 ± 2.9     82.4 ± 3.5
 
-MCC is clear of source-only on both, CDAN in the mean. Frozen features of 224² images are far better than that; only the
-rows beside one another say something.
+MCC is clear of source-only on both, CDAN in the mean. Frozen features of 224² images are far better; only rows
+of one table can be compared.
 """
 
 import sys

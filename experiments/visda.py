@@ -7,7 +7,7 @@ Protocol: one task, synthetic → real: all 152,397 renderings with labels, all 
 without; these are also the test. The field's number is the mean over classes (``mean_class_accuracy`` in the records, a
 table of its own in the report); the mean over images differs by up to five points. ResNet-101 with published ImageNet
 weights, bottleneck, SGD; views and features as in :mod:`experiments.inputs.images`. The preset tllib is that of its
-Office-31 scripts; it stands for the optimiser, not for TLlib's VisDA settings.
+Office-31 scripts; it sets the optimiser, not TLlib's VisDA settings.
 
 Published, mean over classes in % (all rows: experiments/ledger/published.toml): TLlib (epoch chosen on target labels,
 one seed): source-only 51.7; the papers as quoted there: source-only 52.4, DAN 61.1, DANN 57.4, MCD 71.9, AFN 76.1, MCC

@@ -66,6 +66,7 @@ class Check:
             print(f"{name:<14} not here (optional)")
         if report.faults:
             raise faulty(benchmarks.benchmark(self.name), report.faults)
+        # Other contents with the same counts are another version of the data, so the digest is compared too.
         for name, digest in report.fingerprints.items():
             recorded = facts.fingerprints.get(name)
             remark = {None: "", digest: " (as recorded)"}.get(recorded, " (other contents than those recorded)")

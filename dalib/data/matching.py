@@ -1,5 +1,4 @@
-"""Domains made to fit each other: classes matched by name, examples checked to be distinct, several domains joined into
-one."""
+"""Matching of domains: classes by name, examples checked to be distinct, several domains joined into one."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ RELATIONS = {"closed": (False, False), "partial": (True, False), "open": (False,
 
 @dataclass(frozen=True, eq=False)
 class RelabelledSplit:
-    """A record source whose label i reads ``table[i]``."""
+    """A record source with label i replaced by ``table[i]``."""
 
     base: Split
     table: tuple[int, ...]
@@ -41,7 +40,7 @@ class RelabelledSplit:
         return self._mapped(split_labels(self.base))
 
     def fingerprint(self) -> str:
-        """SHA-256 of the fingerprint of the split below and the table."""
+        """Return the SHA-256 of the fingerprint of the base split and the table."""
         return hashlib.sha256(f"{self.base.fingerprint()}{self.table}".encode()).hexdigest()
 
     def _mapped(self, labels: np.ndarray) -> np.ndarray:
@@ -50,27 +49,29 @@ class RelabelledSplit:
 
 
 def match_classes(source: Domain, target: Domain, *, relation: str = "closed") -> Domain:
-    """The target with its labels re-indexed, by class name, to the source's class order.
+    """Re-index the target's labels, by class name, to the source's class order.
 
     Args:
-        source: the domain whose order counts.
+        source: the domain that sets the order.
         target: the domain to re-index.
-        relation: how the label sets lie to one another. ``"closed"``: equal. ``"partial"``: the target may lack classes
+        relation: that of the label sets. ``"closed"``: equal. ``"partial"``: the target may lack classes
             of the source. ``"open"``: the target may have classes of its own, which all become class C, called
             ``"unknown"``. ``"universal"``: both.
 
     Returns:
         The target with the source's class names (for ``"open"`` and ``"universal"`` followed by ``"unknown"``); the
-        target itself where its classes already stand so.
+        target itself where its classes already have this order.
 
     Raises:
         InputError: label sets that are not in this relation, with both differences, or that share no class.
     """
+    # Real-valued labels have no classes to match.
     may_lack, may_add = choose("relation", relation, RELATIONS)
     if not source.class_names and not target.class_names:
         if relation != "closed":
             raise input_error("relation", got=f"{relation} for real-valued labels", expected="closed")
         return target
+    # Sets first: the error shows both differences, since one spelling shows in both.
     missing = [c for c in source.class_names if c not in target.class_names]
     extra = [c for c in target.class_names if c not in source.class_names]
     if (missing and not may_lack) or (extra and not may_add) or len(missing) == len(source.class_names):
@@ -81,20 +82,23 @@ def match_classes(source: Domain, target: Domain, *, relation: str = "closed") -
             todo="rename classes, or choose another relation: "
             "partial (target lacks classes), open (target has more), universal (both)",
         )
+    # "unknown" becomes a class of its own, after the source's.
     if may_add and UNKNOWN in source.class_names:
         raise input_error("class_names", got=f"{UNKNOWN!r} in {source.name}", expected="this name to be free")
     names = source.class_names + ((UNKNOWN,) if may_add else ())
     if names == target.class_names:
         return target
+    # Private classes of the target all become the one after the last.
     index = {name: i for i, name in enumerate(source.class_names)}
     table = tuple(index.get(name, len(index)) for name in target.class_names)
+    # Labels that already read right need no table: the target's splits stay as they are.
     if table == tuple(range(len(table))):
         return Domain(target.name, names, target.splits)
     return Domain(target.name, names, {name: RelabelledSplit(split, table) for name, split in target.splits.items()})
 
 
 def check_distinct(source: Domain, target: Domain) -> None:
-    """Refuses two domains that share a split (equal fingerprints).
+    """Refuse two domains that share a split (equal fingerprints).
 
     Raises:
         InputError: names the two splits.
@@ -125,18 +129,18 @@ def _listed(names: Sequence[str]) -> str:
 
 
 PLUS = " + "
-"""Joins the names of several sources; a name that holds it stands for several."""
+"""Separator between the names of several sources; a name with it means several."""
 
 
 @dataclass(frozen=True)
 class JoinedDomain(Domain):
-    """The union of some domains in memory; ``parts`` are these domains, with the same classes in the same order."""
+    """Union of some domains in memory; ``parts`` are these domains, with the same classes in the same order."""
 
     parts: tuple[Domain, ...] = ()
 
 
 def join(sources: Sequence[Domain]) -> Domain:
-    """One source is itself; several become their union, named ``a + b``, each with the classes of the first.
+    """Return one source as it is, several as their union, named ``a + b``, each with the classes of the first.
 
     Args:
         sources: domains of arrays with the splits ``train`` and ``test``.
@@ -151,6 +155,7 @@ def join(sources: Sequence[Domain]) -> Domain:
         raise input_error(
             "source", got=", ".join(names), expected="different names", todo="give them as --source name=PATH"
         )
+    # Labels of all sources count in the first one's order, which the union has.
     parts = (sources[0], *(match_classes(sources[0], domain) for domain in sources[1:]))
     splits = {}
     for name in sources[0].splits:
@@ -168,7 +173,7 @@ def join(sources: Sequence[Domain]) -> Domain:
 
 
 def stacked(parts: Sequence[Any]) -> Any:
-    """Arrays or sparse matrices with the rows of all, one after the other."""
+    """Stack the rows of arrays or sparse matrices."""
     if not all(map(is_sparse, parts)):
         return np.concatenate(parts)
     from scipy.sparse import vstack
@@ -177,12 +182,12 @@ def stacked(parts: Sequence[Any]) -> Any:
 
 
 def _whole(split: Split) -> tuple[Any, np.ndarray]:
-    """All inputs and labels of a split in memory; sparse ones stay so."""
+    """Read all inputs and labels of a split; sparse ones stay sparse."""
     if isinstance(split, ArraySplit):
         return split.inputs, split.labels
     return split.__getitems__(range(len(split)))
 
 
 def parts_of(domain: Domain) -> Domain | Sequence[Domain]:
-    """What :func:`dalib.data.paired_stream` takes: the parts of a joined domain, so that a batch interleaves them."""
+    """Return a joined domain's parts, which :func:`dalib.data.paired_stream` interleaves in a batch."""
     return domain.parts if isinstance(domain, JoinedDomain) else domain

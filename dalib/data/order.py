@@ -1,4 +1,4 @@
-"""The endless order of rows in a training stream, and the reading of records by row."""
+"""Endless order of rows in a training stream, and the reading of records by row."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from dalib.data.transforms import Transform
 
 
 ORDER, AUGMENTATION = 0, 1
-"""Purposes of random numbers, which their seeds hold together with seed, domain and epoch or step."""
+"""Purposes of random numbers; a generator's seed joins it to seed, domain and epoch or step."""
 CACHED_EPOCHS = 4
 
 
@@ -38,7 +38,7 @@ class EndlessOrder:
         return self.n // self.batch_size if self.remainder == "drop" else -(-self.n // self.batch_size)
 
     def positions(self, step: int) -> np.ndarray:
-        """Positions of the global batch of ``step``, ``[b]``."""
+        """Return the positions of the global batch of ``step``, ``[b]``."""
         start = step * self.batch_size
         if self.remainder == "drop":
             epoch, within = divmod(step, self.steps_per_epoch)
@@ -46,7 +46,7 @@ class EndlessOrder:
         return np.arange(start, start + self.batch_size)
 
     def rows(self, positions: np.ndarray) -> np.ndarray:
-        """Row numbers of the examples at these positions."""
+        """Return the row numbers of the examples at these positions."""
         epochs, offsets = np.divmod(positions, self.n)
         rows = np.empty_like(positions)
         for epoch in np.unique(epochs):
@@ -56,7 +56,7 @@ class EndlessOrder:
 
 
 def endless_order(n: int, *, batch_size: int, seed: int, domain: int, remainder: str = "wrap") -> EndlessOrder:
-    """Order of ``n`` examples in batches; see :class:`EndlessOrder` and :func:`dalib.data.paired_stream`."""
+    """Order ``n`` examples in batches; see :class:`EndlessOrder` and :func:`dalib.data.paired_stream`."""
 
     # Permutations by the epoch, not grain's shuffle by the element: that took 0.9 ms for 64 look-ups on one CPU core,
     # which two domains would pay on every step; this is a slice.
@@ -77,7 +77,7 @@ def read(
     transform: Transform | None,
     rng: Callable[[int], np.random.Generator],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Examples ``rows`` as one array ``[b, ...]``, and their labels, int32 or float32.
+    """Read examples ``rows`` as one array ``[b, ...]``, and their labels, int32 or float32.
 
     Args:
         where: ``domain/split``, for error messages.
@@ -92,6 +92,7 @@ def read(
     inputs, labels = split.__getitems__(rows)  # type: ignore[arg-type]
     if transform is not None:
         inputs = [transform(example, rng(i)) for i, example in enumerate(inputs)]
+    # A list of arrays that agree in shape is stacked; one compiled step has one shape.
     if not isinstance(inputs, np.ndarray):
         shapes = sorted({np.shape(example) for example in inputs})
         if len(shapes) > 1:
@@ -131,13 +132,13 @@ def endless_reader(
     seed: int,
     remainder: str,
 ) -> Reader:
-    """Reads a domain in its endless order (:func:`dalib.data.order.endless_order`).
+    """Read a domain in its endless order (:func:`dalib.data.order.endless_order`).
 
     Args:
         domain: what to read; its labels are read too.
         role: number of the domain in the random numbers.
         size: examples of this domain in the global batch.
-        part: which of these this process reads.
+        part: the part of these that this process reads.
         argument: name of the argument that set ``size``, for error messages.
         transform: applied to each example.
         split, seed, remainder: as in :func:`dalib.data.paired_stream`.
@@ -157,6 +158,7 @@ def endless_reader(
         positions = order.positions(step)[part]
         rows: Any = order.rows(positions)
 
+        # Drawn from the example's position: a resumed run and another number of processes draw the same.
         def rng(i: int) -> np.random.Generator:
             return np.random.default_rng([seed, role, AUGMENTATION, int(positions[i])])
 
@@ -167,7 +169,7 @@ def endless_reader(
 
 
 def labelled(reader: Reader, argument: str) -> Reader:
-    """The same reader, which refuses examples without a label."""
+    """Make the reader refuse examples without a label."""
 
     def batch(step: int) -> Source:
         found = reader.batch(step)
@@ -180,7 +182,7 @@ def labelled(reader: Reader, argument: str) -> Reader:
 
 
 def interleave(parts: Sequence[Source], start: int, names: Sequence[str]) -> Source:
-    """Examples of k domains as one batch: example r of the global batch comes from domain r mod k.
+    """Interleave examples of k domains to one batch: example r of the global batch comes from domain r mod k.
 
     Args:
         parts: of each domain, in order.
@@ -192,6 +194,7 @@ def interleave(parts: Sequence[Source], start: int, names: Sequence[str]) -> Sou
     """
     if len(parts) == 1:
         return parts[0]
+    # One compiled step has one shape, whichever source a row is from.
     forms = {(part.inputs.shape[1:], part.inputs.dtype) for part in parts}
     if len(forms) > 1:
         raise input_error(
@@ -203,6 +206,7 @@ def interleave(parts: Sequence[Source], start: int, names: Sequence[str]) -> Sou
     k, n = len(parts), sum(len(part.labels) for part in parts)
 
     def column(*columns: Any) -> Any:
+        # Place r of the global batch is domain r mod k; this process's part begins at ``start``.
         whole = np.empty((n, *columns[0].shape[1:]), columns[0].dtype)
         for i, own in enumerate(columns):
             whole[(i - start) % k :: k] = own

@@ -30,7 +30,7 @@ class PairedStream:
     """Endless stream of training batches; see :func:`paired_stream`.
 
     Attributes:
-        steps_per_epoch: steps after which the source has been gone through once: n / b, rounded up with
+        steps_per_epoch: steps of one pass through the source: n / b, rounded up with
             ``remainder="wrap"`` and down with ``"drop"``. With several sources that of the longest.
     """
 
@@ -40,7 +40,7 @@ class PairedStream:
     _shots: Callable[[int], Source] | None = None
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of ``step`` ≥ 0: this process's rows of the global batch, as numpy arrays.
+        """Return the batch of ``step`` ≥ 0: this process's rows of the global batch, as numpy arrays.
 
         Raises:
             InputError: a negative step, or an unlabelled example in the source or the shots.
@@ -57,14 +57,14 @@ class PairedStream:
     def batches(
         self, start: int = 0, stop: int | None = None, *, threads: int = 0, prefetch: int = 16
     ) -> Iterator[Batch]:
-        """Batches of the steps ``start``, …, ``stop`` − 1 in order; without ``stop`` there is no end.
+        """Yield batches of the steps ``start``, …, ``stop`` − 1 in order; without ``stop`` there is no end.
 
         Args:
             start: first step.
             stop: one after the last step.
             threads: 0 computes each batch when it is asked for, which is best for arrays in memory; more read ahead in
                 that many threads (by grain), which is best where files are decoded.
-            prefetch: how many batches may be ready ahead, with threads.
+            prefetch: number of batches that may be ready ahead, with threads.
         """
         if threads < 0 or prefetch < 1 or start < 0:
             raise input_error(
@@ -73,6 +73,7 @@ class PairedStream:
         stop = 2**62 if stop is None else stop
         if threads == 0:
             return (self[step] for step in range(start, stop))
+        # Imported late: arrays in memory need no reading ahead, and grain takes long to import.
         import grain
 
         steps = grain.MapDataset.range(start, max(stop, start)).map(self.__getitem__)
@@ -97,10 +98,10 @@ def paired_stream(
     process_index: Natural = 0,
     process_count: Count = 1,
 ) -> PairedStream:
-    """Pairs two domains into one stream of batches; ``stream[step]`` depends on (seed, step, process) alone.
+    """Pair two domains into one stream of batches; ``stream[step]`` depends on (seed, step, process) alone.
 
     Each domain goes through its own endless order: all its examples once an epoch, reshuffled every epoch, independent
-    of the other domain, which may have another length (the shorter one simply goes round more often). Random
+    of the other domain, which may have another length (the shorter one repeats more often). Random
     transforms are drawn from (seed, domain, position), so that they too are the same after a resume. The target's
     labels are dropped here.
 
@@ -122,7 +123,7 @@ def paired_stream(
         split: the split of all domains to train on.
         source_transform, target_transform: ``f(example, rng) -> array``, applied to each example; the shots take the
             target's.
-        remainder: ``"wrap"``: a batch may run over the end of an epoch, nothing is left out, and an example may then
+        remainder: ``"wrap"``: a batch may cross the end of an epoch, nothing is left out, and an example may then
             be in a batch twice; ``"drop"``: what does not fill a batch at the end of an epoch is left out of this
             epoch (other examples each time).
         process_index, process_count: process p of P gets rows [p·b/P, (p+1)·b/P) of the global batch, so that the
@@ -133,6 +134,7 @@ def paired_stream(
             processes or of sources, a process index out of range, sources that are none, repeated, or of different
             class names, or shots of other class names.
     """
+    # Arguments first: a fault must show before any thread or file is opened.
     sources = _check_sources(source)
     if remainder not in ("wrap", "drop"):
         raise input_error("remainder", got=repr(remainder), expected="'wrap' or 'drop'")
@@ -147,6 +149,7 @@ def paired_stream(
         _check_divisible(argument, size, process_count, parts)
         return slice(process_index * size // process_count, (process_index + 1) * size // process_count)
 
+    # Sources: each has an order of its own, and this process's share of every source's rows.
     k = len(sources)
     mine = share(batch_size, "batch_size", k)
     readers = []
@@ -169,9 +172,11 @@ def paired_stream(
         own: Any = {"size": size, "part": part, "argument": argument, "transform": target_transform}
         return endless_reader(domain, role, **own, **common)
 
+    # The target's size may differ from the source's; its labels are read and dropped below.
     size = batch_size if target_batch_size is None else target_batch_size
     unread = of_target(target, TARGET, size, "batch_size" if target_batch_size is None else "target_batch_size")
     few = None
+    # Shots have a role of their own in the random numbers, so they change no other order.
     if shots is not None:
         _check_shots(shots, sources[0])
         size = min(batch_size, len(shots.split(split))) if shots_batch_size is None else shots_batch_size
@@ -229,19 +234,20 @@ def _check_divisible(argument: str, size: Any, process_count: int, sources: int)
         )
 
 
-# Row numbers of the training stream, for examples that lie on the device already.
+# Row numbers of the training stream, for examples that are on the device already.
 
 
 class RowStream(NamedTuple):
-    """The order in which one run visits its examples; see :func:`stream_rows`."""
+    """Order of one run's examples; see :func:`stream_rows`."""
 
     source_order: EndlessOrder
     target_order: EndlessOrder
     shots_order: EndlessOrder | None = None
 
     def __call__(self, start: int, stop: int) -> tuple[np.ndarray, ...]:
-        """Rows of the steps ``start``, …, ``stop`` − 1: int32 ``[steps, n]`` of the source, ``[steps, m]`` of the
-        target and, where there are shots, ``[steps, s]`` of these."""
+        """Return the rows of the steps ``start``, …, ``stop`` − 1, int32.
+
+        They are ``[steps, n]`` of the source, ``[steps, m]`` of the target and ``[steps, s]`` of shots, if any."""
         return tuple(_rows(order, start, stop) for order in self if order is not None)
 
 
@@ -255,7 +261,7 @@ def stream_rows(
     shots_batch_size: int | None = None,
     seed: int,
 ) -> RowStream:
-    """The rows that :func:`dalib.data.paired_stream` reads for one source, one process and ``remainder="wrap"``.
+    """Return the rows that :func:`dalib.data.paired_stream` reads for one source, one process and ``remainder="wrap"``.
 
     Args:
         source_size, target_size: examples in the training splits.
@@ -277,6 +283,7 @@ def stream_rows(
     if shots_size is not None:
         shots_batch = min(batch_size, shots_size) if shots_batch_size is None else shots_batch_size
         streams.append(("shots_batch_size", shots_batch, shots_size, SHOTS))
+    # Checked here as by the full stream, which draws the same orders.
     for argument, batch, size, _ in streams:
         if not 1 <= batch <= size:
             raise input_error(argument, got=batch, expected=f"between 1 and {size}, the number of examples")

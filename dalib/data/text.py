@@ -1,7 +1,7 @@
 """Texts to arrays of token ids, through the model's own tokeniser files and the ``tokenizers`` package.
 
 ``encode`` gives one row of ids per text, for encoders of whole texts; ``encode_words`` keeps track of words, for labels
-per word (tagging). Nothing is downloaded; files are JSON or plain text and nothing in them is executed.
+per word (tagging). Nothing is downloaded; files are JSON or plain text and nothing in them is run.
 
 The package comes with the extra ``text``: ``pip install 'dalib-jax[text]'``.
 """
@@ -21,7 +21,7 @@ IGNORED_LABEL = -100
 """The label of a token that carries none: special tokens, padding, later pieces of a word."""
 
 NO_TOKEN = -1
-"""Padding for models whose vocabulary has none (GPT-2)."""
+"""Padding for models without a padding token in their vocabulary (GPT-2)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Tokenizer:
 
     @property
     def vocabulary(self) -> int:
-        """Number of token ids."""
+        """Return the number of token ids."""
         return self.backend.get_vocab_size()
 
 
@@ -62,10 +62,10 @@ class EncodedWords(NamedTuple):
 
 
 def load_tokenizer(path: str | Path, *, pad_id: int | None = None) -> Tokenizer:
-    """Reads the tokeniser of a published model.
+    """Read the tokeniser of a published model.
 
     Args:
-        path: a folder with ``tokenizer.json``, or with ``vocab.txt`` (WordPiece; ``tokenizer_config.json`` beside it
+        path: a folder with ``tokenizer.json``, or with ``vocab.txt`` (WordPiece; ``tokenizer_config.json`` next to it
             tells about lower case), or with ``vocab.json`` and ``merges.txt`` (byte-level BPE of RoBERTa or GPT-2);
             the first of these that is there is read. Or the path of a ``tokenizer.json`` or ``vocab.txt``.
         pad_id: instead of the vocabulary's own padding token ([PAD], <pad>); a vocabulary without one gets −1, which
@@ -83,7 +83,7 @@ def load_tokenizer(path: str | Path, *, pad_id: int | None = None) -> Tokenizer:
 def encode(
     tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int = 128, pad_to: str = "max_length"
 ) -> np.ndarray:
-    """Token ids of texts.
+    """Return the token ids of texts.
 
     Args:
         tokenizer: from :func:`load_tokenizer`.
@@ -106,6 +106,7 @@ def encode(
         _check_characters("texts", row, text)
     _truncate(tokenizer.backend, tokenizer, max_length)
     rows = [encoding.ids for encoding in _run(tokenizer.backend, "texts", list(texts))]
+    # A text without tokens would have no position that a net may look at.
     for row, ids in enumerate(rows):
         if not ids:
             raise input_error(
@@ -125,9 +126,9 @@ def encode_words(
     max_length: int = 128,
     pad_to: str = "max_length",
 ) -> EncodedWords:
-    """Token ids of sentences that are split into words, with each word's label at its first piece.
+    """Return the token ids of sentences that are split into words, with each word's label at its first piece.
 
-    Words that begin behind ``max_length`` are lost, and words of which nothing is left after normalisation (a lone
+    Words that begin after ``max_length`` are lost, and words that normalisation leaves empty (a lone
     control character) have no token; ``words`` tells which ones are there.
 
     Args:
@@ -140,6 +141,7 @@ def encode_words(
     Raises:
         InputError: as :func:`encode`; on texts in place of lists of words; on labels that do not fit the words.
     """
+    # Faults are named by row before the package sees them: its own errors name nothing.
     _check_sequence("sentences", sentences)
     for row, sentence in enumerate(sentences):
         _check_sequence(f"sentences, row {row}", sentence)
@@ -149,6 +151,7 @@ def encode_words(
     if labels is None:
         labels = [[IGNORED_LABEL] * len(sentence) for sentence in sentences]
     _check_labels(sentences, labels)
+    # Words are encoded one by one, so that each label goes to its own word's first piece.
     _truncate(tokenizer.words_backend, tokenizer, max_length)
     sentences = [list(sentence) for sentence in sentences]
     encodings = _run(tokenizer.words_backend, "sentences", sentences, is_pretokenized=True)
@@ -171,7 +174,7 @@ def _check_characters(argument: str, row: int, *texts: str) -> None:
 
 
 def _run(backend: Any, argument: str, batch: Sequence[Any], **options: Any) -> list[Any]:
-    """Encodes, and names the tokeniser's own failures."""
+    """Encode, and name the tokeniser's own failures."""
     try:
         return backend.encode_batch(batch, **options)
     except BaseException as error:
@@ -232,7 +235,7 @@ def _check_labels(sentences: Sequence[Sequence[str]], labels: Sequence[Sequence[
 
 
 def pad_waveforms(waveforms: Sequence[Any], samples: int, *, standardize: bool = True) -> np.ndarray:
-    """Recordings as rows of one array, each filled up with zeros or cut on the right.
+    """Put recordings into rows of one array, each filled up with zeros or cut on the right.
 
     Args:
         waveforms: n recordings ``[t_i]``, one channel each, floating or integer samples, all at one sample rate.
@@ -258,6 +261,7 @@ def pad_waveforms(waveforms: Sequence[Any], samples: int, *, standardize: bool =
             )
         scale = float(np.iinfo(x.dtype).max) if np.issubdtype(x.dtype, np.integer) else 1.0
         x = x[:samples].astype(np.float64) / scale
+        # Before padding, so that the zeros at the end change neither mean nor variance.
         if standardize:
             x = (x - x.mean()) / np.sqrt(x.var() + 1e-7)
         out[i, : len(x)] = x

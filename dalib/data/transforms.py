@@ -22,7 +22,7 @@ _FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
 
 
 def compose(*transforms: Transform) -> Transform:
-    """Applies the transforms from left to right with one ``rng``."""
+    """Apply the transforms from left to right with one ``rng``."""
 
     def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         for transform in transforms:
@@ -33,7 +33,7 @@ def compose(*transforms: Transform) -> Transform:
 
 
 def resize(size: int | tuple[int, int], *, keep_aspect: bool = False, resample: str = "bilinear") -> Transform:
-    """Resizes a uint8 image.
+    """Resize a uint8 image.
 
     Args:
         size: (height, width), or one number for both.
@@ -57,7 +57,7 @@ def resize(size: int | tuple[int, int], *, keep_aspect: bool = False, resample: 
 
 
 def center_crop(size: int | tuple[int, int]) -> Transform:
-    """Cuts (height, width) out of the middle; the image must be at least as large."""
+    """Cut (height, width) out of the middle; the image must be at least as large."""
     height, width = _size(size)
 
     def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -70,7 +70,7 @@ def center_crop(size: int | tuple[int, int]) -> Transform:
 
 
 def random_crop(size: int | tuple[int, int], *, padding: int = 0) -> Transform:
-    """Pads every side by ``padding`` zeros, then cuts (height, width) out at a uniformly random place."""
+    """Pad every side by ``padding`` zeros, then cut (height, width) out at a uniformly random place."""
     height, width = _size(size)
     if padding < 0:
         raise input_error("padding", got=padding, expected="a number ≥ 0")
@@ -92,7 +92,7 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     resample: str = "bilinear",
 ) -> Transform:
-    """Cuts a random rectangle out of a uint8 image and resizes it to (height, width).
+    """Cut a random rectangle out of a uint8 image and resize it to (height, width).
 
     Args:
         size: (height, width), or one number for both.
@@ -112,6 +112,7 @@ def random_resized_crop(
         raise input_error("ratio", got=ratio, expected="0 < smallest ≤ largest")
 
     def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        # Ten draws, then the largest central cut, so that very long or narrow images end the search too.
         h, w = _hwc("random_resized_crop", image)[:2]
         for _ in range(10):
             area = h * w * rng.uniform(*scale)
@@ -130,7 +131,7 @@ def random_resized_crop(
 
 
 def horizontal_flip(probability: float = 0.5) -> Transform:
-    """Mirrors left and right with this probability."""
+    """Mirror left and right with this probability."""
     if not 0 <= probability <= 1:
         raise input_error("probability", got=probability, expected="a number in [0, 1]")
 
@@ -142,7 +143,7 @@ def horizontal_flip(probability: float = 0.5) -> Transform:
 
 
 def grayscale() -> Transform:
-    """RGB to one channel by the luma weights; an image of one channel stays as it is."""
+    """Turn RGB to one channel by the luma weights; an image of one channel stays as it is."""
 
     def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         del rng
@@ -156,7 +157,7 @@ def grayscale() -> Transform:
 
 
 def rgb() -> Transform:
-    """One channel to three equal ones; an image of three channels stays as it is."""
+    """Repeat one channel to three equal ones; an image of three channels stays as it is."""
 
     def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         del rng
@@ -166,7 +167,7 @@ def rgb() -> Transform:
 
 
 def to_float() -> Transform:
-    """uint8 in [0, 255] to float32 in [0, 1]."""
+    """Scale uint8 in [0, 255] to float32 in [0, 1]."""
 
     def apply(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         del rng
@@ -177,7 +178,7 @@ def to_float() -> Transform:
 
 
 def normalize(mean: float | Sequence[float], std: float | Sequence[float]) -> Transform:
-    """(image − mean) / std, for all channels or for each; on a floating image, so after :func:`to_float`."""
+    """Compute (image − mean) / std, for all channels or for each; on a floating image, so after :func:`to_float`."""
     m, s = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     if not (s > 0).all():
         raise input_error("std", got=std, expected="numbers > 0")

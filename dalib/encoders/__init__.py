@@ -2,7 +2,7 @@
 
 Every encoder is called as ``encoder.apply(variables, inputs, train=…)`` and has the field ``dtype``; those with
 BatchNorm have ``bn_momentum``, and their statistics are in ``variables["batch_stats"]``. Inputs are images
-``[n, h, w, c]``, vectors ``[n, d]``, token ids ``[n, t]`` or waveforms ``[n, t]``. This room imports no other.
+``[n, h, w, c]``, vectors ``[n, d]``, token ids ``[n, t]`` or waveforms ``[n, t]``. The package imports no other room.
 
 The engine sees a net as pure functions, :class:`Net`; :func:`make_classifier` makes one around an encoder of Flax
 Linen, Flax NNX or Equinox. Every name of :data:`ENCODERS` is a factory here too: ``dalib.encoders.resnet50``.

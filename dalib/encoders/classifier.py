@@ -135,7 +135,7 @@ class WeightNormHead(nn.Module):
 
 
 def unit(x: Array, *, axis: int) -> Array:
-    """``x`` at Euclidean length 1 along an axis; zeros stay zeros and get no gradient."""
+    """Scale ``x`` to Euclidean length 1 along an axis; zeros stay zeros and get no gradient."""
     square = jnp.square(x).sum(axis, keepdims=True)
     return x * jnp.where(square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)
 
@@ -149,7 +149,7 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
 
 
 def central(images: Array, size: int) -> Array:
-    """The central square ``[n, size, size, c]`` of images ``[n, h, w, c]``; smaller ones are an InputError."""
+    """Cut the central square ``[n, size, size, c]`` of images ``[n, h, w, c]``; smaller ones are an InputError."""
     if images.ndim != 4 or min(images.shape[1:3]) < size:
         raise input_error("inputs", got=f"shape {images.shape}", expected=f"images [n, h, w, c] of at least {size}²")
     top, left = (round((side - size) / 2) for side in images.shape[1:3])
@@ -197,7 +197,7 @@ class Classifier(nn.Module):
         super().__post_init__()
 
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Classifies a batch ``[n, ...]`` of what the encoder takes.
+        """Classify a batch ``[n, ...]`` of the encoder's inputs.
 
         ``train`` means batch statistics and dropout (``mutable=["batch_stats"]`` and a ``dropout`` key where the net
         has them). ``Outputs`` are features ``[n, d']`` after the bottleneck, logits ``[n, C]``, and the encoder's
@@ -211,7 +211,7 @@ class Classifier(nn.Module):
         return Outputs(features, logits, {**encoded.hidden, "encoder": encoded.features})
 
     def head_module(self) -> nn.Module:
-        """The head alone, unbound: ``init(key, features)`` gives the parameters of one more head.
+        """Return the head alone, unbound: ``init(key, features)`` gives the parameters of one more head.
 
         ``apply({"params": p}, features, train=…, rngs=…)`` gives its logits; ``p`` may also be ``params["head"]``.
         """
@@ -219,7 +219,7 @@ class Classifier(nn.Module):
         return head.clone(parent=None, name=None)
 
     def with_convolution(self, form: str) -> "Classifier":
-        """The same net with its encoder's convolutions in another form, a name of ``CONVOLUTIONS``.
+        """Return the same net with its encoder's convolutions in another form, a name of ``CONVOLUTIONS``.
 
         For ``vmap`` over parameters, as a population does it, on a CPU that is ``"patches"``; an encoder with a form
         that was chosen by name (anything but ``"auto"``), or that has no convolutions, stays as it is.

@@ -1,4 +1,4 @@
-"""A net as pure functions: what the engine sees, whichever library its modules come from.
+"""Nets as pure functions: the engine's view of modules of any library.
 
 Dropout and batch statistics are chosen apart in every pass: ``key`` switches dropout on, ``by_batch`` makes BatchNorm
 use the statistics of the batch and update the running ones. Batch statistics are nested dicts; a BatchNorm layer holds
@@ -53,17 +53,17 @@ class Net(NamedTuple):
 
 
 def population_form(net: Net) -> Net:
-    """The form of a net that is fast under ``vmap`` over parameters on a CPU; the net itself if it has no other."""
+    """Return a net's form that is fast under ``vmap`` over parameters on a CPU; the net itself without another one."""
     return net if net.for_population is None else net.for_population()
 
 
 def as_outputs(result: Any) -> Outputs:
-    """What a module of another library returned, as ``Outputs``: an array is the features."""
+    """Turn another library's result into ``Outputs``: an array is the features."""
     return result if isinstance(result, Outputs) else Outputs(result)
 
 
 def nested(leaves: dict[tuple[str, ...], Any]) -> dict[str, Any]:
-    """Nested dicts of values by path."""
+    """Nest values by path into dicts."""
     tree: dict[str, Any] = {}
     for path, value in leaves.items():
         place = tree
@@ -74,7 +74,7 @@ def nested(leaves: dict[tuple[str, ...], Any]) -> dict[str, Any]:
 
 
 def lookup(tree: Any, path: tuple[str, ...]) -> Any:
-    """The value at a path of nested dicts."""
+    """Return the value at a path of nested dicts."""
     for part in path:
         tree = tree[part]
     return tree

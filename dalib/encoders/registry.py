@@ -37,7 +37,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def make_encoder(name: str, **fields: Any) -> nn.Module:
-    """Builds the encoder ``name`` of ``ENCODERS`` with the given fields.
+    """Build the encoder ``name`` of ``ENCODERS`` with the given fields.
 
     Raises:
         InputError: on an unknown name or an unknown field, with the nearest known ones; so do the two below.
@@ -46,17 +46,17 @@ def make_encoder(name: str, **fields: Any) -> nn.Module:
 
 
 def make_bottleneck(name: str, **fields: Any) -> nn.Module | None:
-    """Builds the bottleneck ``name`` of ``BOTTLENECKS`` with the given fields (``width`` …); ``"none"`` is None."""
+    """Build the bottleneck ``name`` of ``BOTTLENECKS`` with the given fields (``width`` …); ``"none"`` is None."""
     return _make("bottleneck", name, BOTTLENECKS, fields)
 
 
 def make_head(name: str, num_classes: int, **fields: Any) -> nn.Module:
-    """Builds the head ``name`` of ``HEADS`` with the given fields."""
+    """Build the head ``name`` of ``HEADS`` with the given fields."""
     return _make("head", name, HEADS, {"num_classes": num_classes, **fields})
 
 
 def fields_of(factory: Any) -> set[str]:
-    """Names of the fields of the class that a factory builds; none for other functions."""
+    """Return the names of the fields of the class that a factory builds; none for other functions."""
     built = getattr(factory, "func", factory)
     return (
         {f.name for f in dataclasses.fields(built)} - {"name", "parent"} if dataclasses.is_dataclass(built) else set()

@@ -32,7 +32,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps floating ``[n, d]`` to features ``[n, widths[-1]]``; ``hidden`` holds ``fc1``, … after the ReLU."""
+        """Map floating ``[n, d]`` to features ``[n, widths[-1]]``; ``hidden`` holds ``fc1``, … after the ReLU."""
         check_rows(inputs, net="MLP")
         x, hidden = inputs, {}
         for i, width in enumerate(self.widths, start=1):
@@ -71,7 +71,7 @@ class SeriesCNN(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps floating ``[n, t, c]``, t ≥ ``stride · 2^layers``, to features ``[n, width]``.
+        """Map floating ``[n, t, c]``, t ≥ ``stride · 2^layers``, to features ``[n, width]``.
 
         ``hidden`` holds ``conv1``, ``conv2``, … and ``pooled``. Other inputs or sizes are an InputError.
         """
@@ -83,6 +83,7 @@ class SeriesCNN(nn.Module):
             )
         check_series(inputs, shortest=self.stride * 2 ** len(self.channels), net="SeriesCNN")
         x, hidden = inputs, {}
+        # Padding by half the window keeps the number of steps; only stride and pools make it smaller.
         for i, (channels, size) in enumerate(zip(self.channels, self.sizes, strict=True), start=1):
             stride = self.stride if i == 1 else 1
             padding = ((size // 2, size // 2),)
@@ -94,6 +95,7 @@ class SeriesCNN(nn.Module):
             # A reshape for the reason given in layers.max_pool_2x2.
             n, steps, _ = x.shape
             hidden[f"conv{i}"] = x = x[:, : steps // 2 * 2].reshape(n, steps // 2, 2, channels).max(axis=2)
+        # A mean over time, so that series of any length give features of one width.
         hidden["pooled"] = x = jnp.mean(x, axis=1)
         x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="fc")(x))
         x = nn.Dropout(self.dropout)(x, deterministic=not train)

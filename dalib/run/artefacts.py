@@ -1,4 +1,4 @@
-"""What a run starts from and what it leaves: initial weights, scores, predictions and saved models."""
+"""Start weights of a run, and the files that it leaves: scores, predictions and saved models."""
 
 import hashlib
 import io
@@ -25,14 +25,14 @@ from dalib.methods import Method
 from dalib.run.config import ClosedForm, Experiment, asdict
 from dalib.run.evaluation import Predict, predictions
 
-# Where a run begins that needs a net trained on the source: the weights of the source-only run of the same seed.
+# A run that needs a net trained on the source starts from the source-only run of the same seed.
 
 
 FREE = (
     *("method", "method_options", "batch_norm", "recipe", "steps", "augment"),
     *("log_every", "evaluate_every", "save_every", "keep"),
 )
-"""What may differ between a run and the source-only run that it starts from; data, net, batch size and seed may not."""
+"""Fields that may differ between a run and the source-only run of its start; data, net, batch size, seed may not."""
 
 
 class Start(NamedTuple):
@@ -47,14 +47,14 @@ class Start(NamedTuple):
     record: dict[str, Any]
 
     def variables(self, net: Net, sample: Array) -> PyTree:
-        """The variables ``{"params", "batch_stats"}`` of the net, or an InputError that lists what does not fit."""
+        """Read the net's variables ``{"params", "batch_stats"}``; an InputError lists what does not fit."""
         like = jax.eval_shape(lambda x: net.init(jax.random.key(0), x), jnp.asarray(sample))
         loaded = load_variables(self.weights, {"params": like["params"], "batch_stats": like.get("batch_stats", {})})
         return jax.tree.map(jnp.asarray, loaded)
 
 
 def read_start(method: Method, experiment: Experiment, folder: Path | None) -> Start | None:
-    """Finds the start of a run; None for a method that starts from scratch.
+    """Find the start of a run; None for a method that starts from scratch.
 
     Raises:
         InputError: for a folder where none belongs, a missing one where one is needed, a run that has not ended, or one
@@ -78,7 +78,9 @@ def read_start(method: Method, experiment: Experiment, folder: Path | None) -> S
         raise input_error(
             "start", got=f"{folder} ({error})", expected="the folder of a finished source_only run"
         ) from None
+    # Through JSON and back: tuples become lists there, and would differ from what the file holds.
     wanted = json.loads(json.dumps({**asdict(experiment), "method": "source_only"}))
+    # All differences in one error: a run of another kind often differs in several fields.
     differences = [
         f"{name}: there {config.get(name)!r}, here {value!r}"
         for name, value in wanted.items()
@@ -92,20 +94,20 @@ def read_start(method: Method, experiment: Experiment, folder: Path | None) -> S
 
 
 def _parameters(name: str, value: Any) -> Any:
-    """A field's value as far as it shapes the parameters: dropout does not, so the second stage may do without it."""
+    """Return what shapes the parameters in a field's value: dropout does not, so the second stage may do without it."""
     return [pair for pair in value or [] if pair[0] != "dropout"] if name.endswith("_options") else value
 
 
-# What a run leaves: confusion matrix, features for pictures, predictions, weights; and which data it was of.
+# Files of a finished run: confusion matrix, features for pictures, predictions, weights, and the data's fingerprints.
 
 
 PICTURE_ROWS = 400
 TARGET_FILE = "target.safetensors"
-"""What predicts on the target, where ``weights.safetensors`` does not: statistics or heads of its own."""
+"""Variables that predict on the target, where they are not ``weights.safetensors``: statistics or heads of its own."""
 
 
 def outcome_file(labelled: bool) -> str:
-    """The file that a finished run has next to its weights: of a target with or without labels."""
+    """Name the result file of a finished run, for a target with or without labels."""
     return "final.npz" if labelled else "predictions.npz"
 
 
@@ -121,13 +123,13 @@ def write_outcome(
     mesh: Mesh | None = None,
     writes: bool = True,
 ) -> dict[str, Any]:
-    """Writes :func:`outcome_file` and ``weights.safetensors``; gives the checksum of each for the record's end.
+    """Write :func:`outcome_file` and ``weights.safetensors``; return their checksums for the record's end.
 
     Args:
         folder: the run folder.
         predictors: on source and on target.
         variables: the net's, with the source's batch statistics.
-        on_target: what predicts on the target where ``variables`` does not; goes into :data:`TARGET_FILE`.
+        on_target: variables that predict on the target, if others than ``variables``; they go into :data:`TARGET_FILE`.
         domains: source and target.
         labelled: whether the target's test split has labels.
         kind: what is predicted, "classification" or "regression".
@@ -139,6 +141,7 @@ def write_outcome(
         data = _numbers(predictors, source, target, mesh, labelled)
     else:
         data = _final(predictors, source, target, mesh) if labelled else _predictions(predictors[1], target, mesh)
+    # Predictions above are collective, so every process computes them; one alone writes.
     if not writes:
         return {}
     files = [folder / outcome_file(labelled), folder / "weights.safetensors"]
@@ -151,11 +154,11 @@ def write_outcome(
 
 
 def faults(folder: Path, end: Mapping[str, Any], outcome: str = "") -> list[str]:
-    """What is wrong with the files of a finished run: missing, or not those that its record's "end" line describes.
+    """List faults in a finished run's files: missing ones, and those that its record's "end" line does not describe.
 
     Args:
         folder: the run folder.
-        end: that line; runs of before it had checksums are only asked for ``outcome``.
+        end: that line; older runs have no checksums in it, and only ``outcome`` is looked for.
         outcome: name of the file with the result, if it is known.
     """
     found = []
@@ -171,7 +174,7 @@ def faults(folder: Path, end: Mapping[str, Any], outcome: str = "") -> list[str]
 
 
 def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain, mesh: Mesh | None) -> bytes:
-    """Confusion matrix on the target's test split, and features of both test splits for the pictures."""
+    """Pack the confusion matrix on the target's test split, and the features of both test splits for the pictures."""
     arrays: dict[str, np.ndarray] = {}
     for side, domain, predict in zip(("source", "target"), (source, target), predictors, strict=True):
         features, logits = predictions(predict, domain, "test", mesh, of=lambda x: (x.features, x.logits))
@@ -184,7 +187,7 @@ def _final(predictors: tuple[Predict, Predict], source: Domain, target: Domain, 
 
 
 def _predictions(on_target: Predict, target: Domain, mesh: Mesh | None) -> bytes:
-    """For a target without labels: ``probabilities`` ``[n, C]`` and ``predictions`` ``[n]`` of its test split."""
+    """Pack ``probabilities`` ``[n, C]`` and ``predictions`` ``[n]`` of the test split of a target without labels."""
     logits = np.asarray(predictions(on_target, target, "test", mesh), np.float32)
     probabilities = np.asarray(jax.nn.softmax(logits))
     return packed({"probabilities": probabilities, "predictions": probabilities.argmax(1).astype(np.int32)})
@@ -193,8 +196,9 @@ def _predictions(on_target: Predict, target: Domain, mesh: Mesh | None) -> bytes
 def _numbers(
     predictors: tuple[Predict, Predict], source: Domain, target: Domain, mesh: Mesh | None, known: bool
 ) -> bytes:
-    """Of a regression: ``predictions`` ``[n, k]`` of the target's test split, where known its ``labels``, and as for
-    classes features of both test splits for the pictures, with their labels and predictions."""
+    """Pack a regression's ``predictions`` ``[n, k]`` on the target's test split, with its ``labels`` where known.
+
+    As for classes, features of both test splits are kept for the pictures, with labels and predictions."""
     arrays: dict[str, np.ndarray] = {}
     for side, domain, predict in zip(("source", "target"), (source, target), predictors, strict=True):
         features, found = predictions(predict, domain, "test", mesh, of=lambda x: (x.features, x.logits))
@@ -219,7 +223,7 @@ def packed(arrays: dict[str, np.ndarray]) -> bytes:
 def configuration(
     experiment: Experiment | ClosedForm, class_names: Sequence[str], data: Mapping[str, str], *, command: str
 ) -> dict[str, Any]:
-    """What ``config.json`` says of any run: what was asked, of which data, and which code and packages did it."""
+    """Make the content of ``config.json``: the request, the data's fingerprints, and versions of code and packages."""
     return {
         "experiment": asdict(experiment),
         "name": experiment.name,
@@ -233,7 +237,7 @@ def configuration(
 
 
 def fingerprints(domains: Iterable[Domain]) -> dict[str, str]:
-    """Of each domain: name with the shape of an example, and fingerprint."""
+    """Map each domain's name and example shape to its fingerprint."""
     return dict(_fingerprint(domain) for domain in domains)
 
 
@@ -241,7 +245,7 @@ _prints: dict[int, tuple[str, str]] = {}
 
 
 def _fingerprint(domain: Domain) -> tuple[str, str]:
-    """Computed once per object, and forgotten with it: a table that held domains would keep their data in memory."""
+    """Compute it once per object and forget it with the object: a table of domains would keep their data in memory."""
     if id(domain) not in _prints:
         shape = np.shape(domain.split("train").__getitems__([0])[0][0])
         name = f"{domain.name} {'×'.join(map(str, shape))}"

@@ -1,4 +1,4 @@
-"""What a run is: frozen dataclasses that the command line fills and the run record keeps whole."""
+"""Configuration of a run: frozen dataclasses that the command line fills and the run record keeps whole."""
 
 import dataclasses
 import json
@@ -27,18 +27,18 @@ LATER = (
     *("head", "head_options", "rejection", "augment", "crop", "label_smoothing", "accumulate", "gradient_cache"),
     *("kind", "shots", "adapter", "adapter_options", "classifier_options", "keep"),
 )
-"""Fields that older run folders do not have: written where they are not at their defaults."""
+"""Fields that older run folders lack; they are written only where they differ from their defaults."""
 TASKS = ("classification", "regression")
-"""What a run may predict, see :mod:`dalib.tasks`."""
+"""Kinds of prediction, see :mod:`dalib.tasks`."""
 
 
 def needs_of(name: str, arguments: Mapping[str, Any] | None = None) -> Needs:
-    """What a method of the table needs, with these hyper-parameters."""
+    """Return the needs of a method of the table with these hyper-parameters."""
     return choose("method", name, METHODS)(**(arguments or {})).needs
 
 
 def serves_regression(needs: Needs) -> bool:
-    """Whether a method with these needs runs on real-valued labels."""
+    """Tell whether a method with these needs runs on real-valued labels."""
     return needs.setting in ("closed", "regression") and not needs.classes
 
 
@@ -73,18 +73,17 @@ class Experiment:
     """One run: everything that its numbers depend on, apart from the data (the record keeps their fingerprints).
 
     ``role`` is "method", or "oracle" for a net trained on the target's own labels: the upper bound. ``relation`` says
-    how the label sets relate (closed; partial: the target lacks classes of the source; open: it has
-    others; universal: both), and ``rejection`` below which probability a closed-set method answers "unknown" in the
-    last two. ``method`` and ``encoder`` are names: dalib's, those that installed packages bring, or
-    ``package.module:factory`` (:mod:`dalib.run.registry`). ``weights`` are those that the encoder starts from, as
-    :func:`dalib.encoders.load` takes them; ``augment`` names views of the training images, joined by ``+``, which cut
-    from the whole image, while elsewhere its central square of ``crop`` pixels enters the net (0: all of it).
-    ``kind`` is what is predicted, one of :data:`TASKS`, and ``shots`` the number of labelled target examples of a
-    semi-supervised run.
-    ``accumulate`` and ``gradient_cache`` say in how many parts a batch goes through the net, and whether by two passes
-    (:mod:`dalib.train.accumulate`). ``protocol`` holds what no other field says of the data, by name:
-    ``split`` (transductive, held out), ``variant`` … ``keep`` is the number of examples of a split that evaluations
-    keep predictions and features of (:mod:`dalib.run.select.kept`).
+    how the label sets relate: closed (equal), partial (the target lacks source classes), open (it has others) or
+    universal (both). In the last two, a closed-set method answers "unknown" below the probability ``rejection``.
+    ``method`` and ``encoder`` are names: dalib's, those of installed packages, or
+    ``package.module:factory`` (:mod:`dalib.run.registry`). ``weights`` are the encoder's at the start, as
+    :func:`dalib.encoders.load` takes them. ``augment`` names views of training images, joined by ``+``; they cut
+    from the whole image. Elsewhere its central square of ``crop`` pixels enters the net (0: all of it).
+    ``kind`` is the kind of prediction, one of :data:`TASKS`; ``shots`` counts the labelled target examples of a
+    semi-supervised run. ``accumulate`` is the number of parts in which a batch goes through the net, and
+    ``gradient_cache`` takes two passes over them (:mod:`dalib.train.accumulate`). ``protocol`` holds further facts of
+    the data by name: ``split`` (transductive, held out), ``variant`` … ``keep`` is the number of examples of a split
+    that evaluations keep predictions and features of (:mod:`dalib.run.select.kept`).
     """
 
     benchmark: str
@@ -133,7 +132,7 @@ class Experiment:
 
     @property
     def needs(self) -> Needs:
-        """What the method needs from this run."""
+        """The method's needs."""
         return needs_of(self.method, dict(self.method_options))
 
     def make_adapter(self) -> Adapter | None:
@@ -149,7 +148,7 @@ class Experiment:
         return factory(**dict(self.adapter_options))
 
     def _serves(self, needs: Needs) -> bool:
-        """Whether a method with these needs can be run on this task."""
+        """Tell whether a method with these needs can be run on this task."""
         if self.kind == "regression":
             return serves_regression(needs) and self.relation == "closed"
         if (needs.setting == "semi-supervised") != (self.shots > 0):
@@ -161,7 +160,7 @@ class Experiment:
         return needs.setting in ("closed", "partial", "open", "universal") and self.relation in needs.relations
 
     def _refused(self, needs: Needs) -> InputError:
-        """The error for a method that does not serve the task."""
+        """Make the error for a method that does not serve the task."""
         if self.kind == "regression":
             known = [name for name in METHODS if serves_regression(needs_of(name))]
             got = f"{self.method}, which needs classes ({needs.setting})"
@@ -174,12 +173,13 @@ class Experiment:
         )
 
     def check(self, method: Method | None = None, net: object | None = None) -> None:
-        """Raises an InputError for unknown names, numbers out of range, or settings that contradict one another.
+        """Raise an InputError for unknown names, numbers out of range, or settings that contradict one another.
 
         Args:
             method: the method itself; then its name is free.
             net: the encoder itself; then its name is free.
         """
+        # A method made by the caller has been checked by its own factory.
         if method is None:
             method = choose("method", self.method, METHODS)(**dict(self.method_options))
         check_fields(self.recipe, "recipe.")
@@ -187,8 +187,10 @@ class Experiment:
         choose("kind", self.kind, dict.fromkeys(TASKS))
         if not self._serves(method.needs):
             raise self._refused(method.needs)
+        # Names next: each must be in its table before anything else is asked of it.
         if net is None:
             choose("encoder", self.encoder, ENCODERS)
+        # A net of another package has no published weights here, and a fine-tuning adapter needs some.
         if self.weights and (net is not None or ENCODERS.origin(self.encoder)):
             got = f"{self.weights!r} for {self.encoder}"
             raise input_error("weights", got=got, expected="none: published weights are for dalib's own encoders")
@@ -197,12 +199,14 @@ class Experiment:
             if not self.weights:
                 expected = "pretrained weights for the adapter to change (--weights)"
                 raise input_error("adapter", got=f"{self.adapter} without weights", expected=expected)
+        # Parts of the net and the views of its images.
         choose("bottleneck", self.bottleneck, BOTTLENECKS)
         choose("head", self.head, HEADS)
         for view in self.augment.split("+") if self.augment else ():
             choose("augment", view, VIEWS)
             if view == "random-crop" and not self.crop:
                 raise input_error("augment", got=view, expected="images that are stored larger than they enter the net")
+        # The optimisation: numbers in range, and parts into which the batch divides.
         if not 0 <= self.rejection <= 1:
             raise input_error("rejection", got=self.rejection, expected="a probability in [0, 1]")
         choose("batch_norm", self.batch_norm, CONVENTIONS)
@@ -221,6 +225,7 @@ class Experiment:
             raise input_error("keep", got=self.keep, expected="a number ≥ 0, and 0 for a regression")
         if self.seed < 0:
             raise input_error("seed", got=self.seed, expected="an integer ≥ 0")
+        # Last, what two fields say together: a row of the table must not compare two things.
         if self.source == self.target and self.role != "oracle":
             raise input_error(
                 "target", got=f"{self.target}, which is the source", expected="another domain than the source"
@@ -237,7 +242,7 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedForm:
-    """One run of a method in closed form: no net is trained, a classifier is fitted on what the method made of rows.
+    """One run of a method in closed form: a classifier is fitted on the rows as the method mapped them; no net trains.
 
     ``method`` is a name of :data:`dalib.methods.classic.CLASSIC`, or source_only, which adapts nothing.
     ``classifier_options`` may hold ``C``, a number or "source" for one chosen on the source; without it C is 1. The
@@ -271,7 +276,7 @@ class ClosedForm:
 def method_options(
     texts: Sequence[str], table: Mapping[str, Callable[..., Any]] = METHODS
 ) -> dict[str, dict[str, Any]]:
-    """Parses ``method.name=value`` texts; values are JSON (numbers, true/false, lists) or plain words, never evaluated.
+    """Parse ``method.name=value`` texts; values are JSON (numbers, true/false, lists) or plain words, never evaluated.
 
     Args:
         texts: of the command line.
@@ -293,7 +298,7 @@ def method_options(
 
 
 def named_values(argument: str, texts: Sequence[str], prefix: str = "") -> dict[str, Any]:
-    """Parses ``name=value`` texts, with or without ``prefix``, as :func:`method_options` does.
+    """Parse ``name=value`` texts, with or without ``prefix``, as :func:`method_options` does.
 
     Raises:
         InputError: for another form.
@@ -309,7 +314,7 @@ def named_values(argument: str, texts: Sequence[str], prefix: str = "") -> dict[
 
 
 def _value(text: str) -> Any:
-    """JSON, or the text itself; never evaluated."""
+    """Read JSON, or return the text itself; nothing is evaluated."""
     try:
         parsed = json.loads(text)
     except json.JSONDecodeError:
@@ -318,12 +323,12 @@ def _value(text: str) -> Any:
 
 
 def flat(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """A hashable form of options."""
+    """Make options hashable."""
     return tuple(sorted(options.items()))
 
 
 def asdict(experiment: Experiment | ClosedForm) -> dict[str, Any]:
-    """JSON form for the run record."""
+    """Give the JSON form for the run record."""
     if isinstance(experiment, ClosedForm):
         return _written(experiment)
     return {**_written(experiment), "recipe": _written(experiment.recipe)}

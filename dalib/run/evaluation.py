@@ -27,7 +27,7 @@ from dalib.train.devices.processes import local, process_count, process_index, r
 from dalib.train.forward import statistics_for
 from dalib.train.termination import unless_asked
 
-# What a run asks its net for between steps: predictions, recomputed batch statistics, the look at the whole target.
+# Inference between steps: predictions, recomputed batch statistics, the look at the whole target.
 
 
 EVALUATION_ROWS = 250
@@ -37,7 +37,7 @@ Predict = Callable[[Any], Any]
 
 
 def shares(mesh: Mesh | None) -> dict[str, Any]:
-    """How an evaluation goes through a split; of several processes each reads its own rows, so devices must divide."""
+    """Options for a pass over a split; each of several processes reads its own rows, so devices must divide."""
     if mesh is None or process_count() == 1:
         return {"batch_size": EVALUATION_ROWS}
     rows = -(-EVALUATION_ROWS // mesh.size) * mesh.size
@@ -45,14 +45,14 @@ def shares(mesh: Mesh | None) -> dict[str, Any]:
 
 
 def logits_of(outputs: Any) -> Any:
-    """What most readers of predictions take."""
+    """Return the logits, which most readers of predictions take."""
     return outputs.logits
 
 
 def predictions(
     predict: Predict, domain: Domain, split: str, mesh: Mesh | None = None, *, of: Callable[[Any], Any] = logits_of
 ) -> Any:
-    """What ``of`` takes of the outputs for every example of a split, in its order, as NumPy arrays; labels stay out.
+    """Apply ``of`` to the outputs for every example of a split, in its order, as NumPy arrays; labels stay out.
 
     Every score and file of a run comes from here. No more than two batches are on the device: while one is computed,
     the one before is fetched.
@@ -73,11 +73,11 @@ def predictions(
 
 
 class Inference(NamedTuple):
-    """Functions of a run's state. Where there are several processes, all must call them.
+    """Functions of a run's state; all of several processes must call them.
 
     Attributes:
         predictors: ``state -> (on source, on target)``, with the parameters and statistics that are evaluated.
-        refresh: ``state -> state``: the method's look at the whole target; None if it takes none.
+        refresh: ``state -> state``: the method's look at the whole target; None where it takes none.
         variables: ``state -> {"params", "batch_stats"}`` of the net as it is evaluated on the source.
         on_target: the same with all parameters, as they predict on the target; None where ``variables`` does that too.
     """
@@ -89,10 +89,11 @@ class Inference(NamedTuple):
 
 
 def make_inference(program: Program, source: Domain, target: Domain) -> Inference:
-    """Binds a program to the domains; it may look at their ``train`` splits, the target's without labels."""
+    """Bind a program to the domains; it may look at their ``train`` splits, the target's without labels."""
     method, mesh = program.method, program.mesh
     domains = {"source": source, "target": target}
 
+    # Averaged parameters, say: a method may evaluate others than it trains.
     def tested(state: TrainState) -> tuple[Params, States]:
         return evaluated(method, state.params, States(state.model, state.method))
 
@@ -107,6 +108,7 @@ def make_inference(program: Program, source: Domain, target: Domain) -> Inferenc
             lambda inputs: unless_asked(program.predict_target)(params, model, inputs),
         )
 
+    # The method's look at the whole target happens on every process, from copies on its own devices.
     def refresh(state: TrainState) -> TrainState:
         params, states = local((state.params, States(state.model, state.method)))
         spread = replicate((state.params, state.model), mesh)
@@ -127,6 +129,7 @@ def make_inference(program: Program, source: Domain, target: Domain) -> Inferenc
         assert method.hooks.refresh is not None
         look = Look(outputs, inputs, lambda: source.labels("train"))
         states = method.hooks.refresh(params, states, look)
+        # Back on all devices: the step is compiled for states that are laid out like the rest.
         if len(state.step.sharding.device_set) > 1:
             states = replicate(states, mesh)
         return dataclasses.replace(state, model=states.model, method=states.method)
@@ -137,6 +140,7 @@ def make_inference(program: Program, source: Domain, target: Domain) -> Inferenc
         net = {group: params[group] for group in NET_GROUPS if group in params}
         return {"params": net, "batch_stats": statistics_for(model, "source")}
 
+    # Weights of the target are a file of their own only where the source's would predict otherwise.
     def on_target(state: TrainState) -> PyTree | None:
         apart = "target" in state.model or method.hooks.calibrate is not None
         if not apart and method.hooks.predict is None:
@@ -149,7 +153,7 @@ def make_inference(program: Program, source: Domain, target: Domain) -> Inferenc
 
 
 def _calibrated(program: Program, target: Domain, params: Params, states: States) -> PyTree:
-    """Batch statistics for the evaluation: the state's, or those that the method makes of the target."""
+    """Return batch statistics for the evaluation: the state's, or those that the method computes on the target."""
     calibrate = program.method.hooks.calibrate
     if calibrate is None:
         return states.model
@@ -165,11 +169,11 @@ def _calibrated(program: Program, target: Domain, params: Params, states: States
     return calibrate(own, states, recompute).model
 
 
-# One evaluation of a run: accuracy on the source, the oracle's on the target, and scores without labels.
+# Scores of one evaluation: accuracy on the source, the oracle's on the target, and scores without labels.
 
 
 class Evaluation:
-    """What an evaluation of one run scores; remembers the last scores for the display.
+    """Scorer of one run; remembers the last scores for the display.
 
     Attributes:
         known: whether the target's test split has labels.
@@ -186,7 +190,7 @@ class Evaluation:
         self._of = (experiment, source, target, mesh)
 
     def of(self, on_source: Predict, on_target: Predict) -> list[dict[str, Any]]:
-        """The "evaluate" lines of a record, without their steps.
+        """Return the "evaluate" lines of a record, without their steps.
 
         Args:
             on_source: ``inputs -> Outputs`` of the net as it is evaluated on the source.
@@ -197,13 +201,14 @@ class Evaluation:
         return self.events(of_source, predictions(on_target, target, "test", mesh))
 
     def events(self, of_source: np.ndarray | None, of_target: np.ndarray) -> list[dict[str, Any]]:
-        """The same from logits ``[n, C]`` of the test splits; an oracle reads none of the source."""
+        """Return the same from logits ``[n, C]`` of the test splits; an oracle reads none of the source."""
         experiment, source, target, _ = self._of
         oracle = experiment.role == "oracle"
         found: list[dict[str, Any]] = []
         self.seen = {}
         # Accuracy on the examples that were trained on selects nothing.
         where = "train" if source.split("test") is source.split("train") else "test"
+        # Real-valued labels have errors and no validators: those read class probabilities.
         if experiment.kind == "regression":
             if not oracle:
                 assert of_source is not None
@@ -219,6 +224,7 @@ class Evaluation:
             mine = score(_same, [_labelled(of_source, self._labels[0])])
             found.append({"domain": source.name, "split": where, "oracle": False, "metrics": mine.metrics()})
             self.seen["source accuracy"] = mine.accuracy
+        # Labels of the target count here alone, and the line says so.
         if self.known:
             theirs = oracle_score(_same, [_labelled(of_target, self._labels[1])])
             metrics = {**theirs.metrics(), **target_metrics(theirs.target_confusion, experiment)}
@@ -228,7 +234,7 @@ class Evaluation:
 
 
 def regression_metrics(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Mean absolute error, root mean squared error and R² of predictions ``[n, k]`` of labels ``[n]`` or ``[n, k]``."""
+    """Compute mean absolute error, root mean squared error and R² of predictions ``[n, k]``; labels may be ``[n]``."""
     predicted = np.asarray(predicted, np.float64)
     labels = np.asarray(labels, np.float64).reshape(predicted.shape)
     # Errors and deviations do not change with the origin; near it float32 sums lose nothing.

@@ -34,13 +34,13 @@ from dalib.train import NonFiniteError
 from dalib.train.devices.processes import leads
 
 Reader = Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, Domain]]]
-"""Reads and checks the data of some experiments, all of it before any training; gives each its source and target."""
+"""Read and check the data of some experiments before any training; return each one's source and target."""
 
 
 def pairs(
     options: Grid, domains: Sequence[str], usual: Sequence[tuple[str, str]] | None = None
 ) -> list[tuple[str, str]]:
-    """Lists the (source, target) pairs asked for; a source or target alone means all its pairs.
+    """List the (source, target) pairs asked for; a source or target alone means all its pairs.
 
     Args:
         options: with ``source`` and ``target``, which must be among ``domains``.
@@ -60,7 +60,7 @@ def pairs(
 
 
 def fixed(options: RunOptions, method: str, task: str = "") -> Settings:
-    """The preset's settings of a method on a task ``source → target``, or those of the command line."""
+    """Return the preset's settings of a method on a task ``source → target``, or the command line's."""
     if not options.preset:
         return Settings(options.recipe, options.bottleneck, None, options.batch_size, options.steps, options.batch_norm)
     found = settings(options.preset, method, task)
@@ -68,7 +68,7 @@ def fixed(options: RunOptions, method: str, task: str = "") -> Settings:
 
 
 def _check_methods(options: Grid) -> dict[str, dict[str, Any]]:
-    """The hyper-parameters that the command line gives each method, checked together with names and seeds."""
+    """Return each method's hyper-parameters from the command line, checked together with names and seeds."""
     check_fields(options)
     chosen = method_options(options.options)
     for name in options.method:
@@ -89,7 +89,7 @@ def expand(
     shots: int = 0,
     **own: Any,
 ) -> list[Experiment]:
-    """Lists every run that the options ask for, checked; tasks outermost, then seeds, source-only first.
+    """List and check every run that the options ask for; tasks outermost, then seeds, source-only first.
 
     Args:
         options: the command line.
@@ -102,6 +102,7 @@ def expand(
     Raises:
         InputError: for unknown names, options of methods that are not run, or settings that contradict one another.
     """
+    # Source-only first: some methods start from its net, and every comparison rests on it.
     chosen = _check_methods(options)
     names = list(options.method)
     if any(starts_from_source(name, chosen.get(name, {})) for name in names):
@@ -122,12 +123,14 @@ def expand(
         rules = {name: rule_of(name, f"{source} → {target}") for name, _ in roles}
         for seed in range(options.seeds):
             for name, role in roles:
+                # The command line outranks the preset, and the preset the benchmark.
                 rule = rules[name]
                 arguments = {**dict(rule.options), **chosen.get(name, {})}
                 # What a preset leaves open is the benchmark's.
                 net: dict[str, Any] = {"encoder_options": rule.encoder_options} if rule.encoder_options else {}
                 net |= {"augment": rule.augment} if rule.augment and own.get("augment") != "" else {}
                 width = {} if rule.width is None else {"width": rule.width}
+                # Made once here to learn what it asks of BatchNorm and of labelled target examples.
                 needs = METHODS[name](**arguments).needs
                 convention = needs.batch_norm if rule.batch_norm == "auto" else rule.batch_norm
                 found.append(
@@ -152,41 +155,42 @@ def expand(
                         **{**common, **net},
                     )
                 )
+    # All of the grid before any of it: a fault in the last run must not show after the first has trained.
     for experiment in found:
         experiment.check()
     return found
 
 
 def starts_from_source(method: str, arguments: dict[str, Any]) -> bool:
-    """Whether a method goes on from the net of a finished source-only run."""
+    """Tell whether a method goes on from the net of a finished source-only run."""
     return METHODS[method](**arguments).needs.start == "source"
 
 
 def file_name(method: str) -> str:
-    """A method's name as the name of a folder: ``package.module:factory`` without its colon."""
+    """Turn a method's name into a folder's: ``package.module:factory`` without its colon."""
     return folder_name(method.replace(":", "."))
 
 
 def task_folder(source: str, target: str) -> str:
-    """The folder of a task in the folder of all runs."""
+    """Name the folder of a task in the folder of all runs."""
     return folder_name(f"{source}-{target}")
 
 
 def folder_of(experiment: Experiment, out: Path) -> Path:
-    """The run folder of an experiment."""
+    """Return the run folder of an experiment."""
     task = task_folder(experiment.source, experiment.target)
     return out / task / file_name(experiment.name) / f"seed-{experiment.seed}"
 
 
 def start_of(experiment: Experiment, out: Path) -> Path | None:
-    """The folder of the source-only run that an experiment starts from, None for one that starts from scratch."""
+    """Return the folder of the source-only run that an experiment starts from; None for a start from scratch."""
     if not starts_from_source(experiment.method, dict(experiment.method_options)):
         return None
     return out / task_folder(experiment.source, experiment.target) / "source_only" / f"seed-{experiment.seed}"
 
 
 def check_jobs(jobs: Sequence[Job]) -> None:
-    """Checks all jobs before the first one trains; those that differ in their seed alone count once."""
+    """Check all jobs before the first one trains; those that differ in their seed alone are checked once."""
     found: dict[Any, Job] = {}
     for job in jobs:
         found.setdefault((replace(job.experiment, seed=0), id(job.source), id(job.target)), job)
@@ -195,7 +199,7 @@ def check_jobs(jobs: Sequence[Job]) -> None:
 
 
 def run_methods(jobs: Sequence[Job], progress: Progress, *, members: int | None, command: str) -> list[NonFiniteError]:
-    """Does all jobs, method by method; for the arguments see :func:`dalib.run.population.members.run_jobs`.
+    """Run all jobs, method by method; for the arguments see :func:`dalib.run.population.members.run_jobs`.
 
     A loss that is not finite does not keep other methods from running: it is returned, for :func:`tell`. Of source-only
     it is raised, since comparisons, and some methods' start, rest on it.
@@ -212,7 +216,7 @@ def run_methods(jobs: Sequence[Job], progress: Progress, *, members: int | None,
 
 
 def tell(wrong: Sequence[NonFiniteError]) -> None:
-    """Raises one error for all of them, if there are any."""
+    """Raise one error for all of them, if there are any."""
     if wrong:
         raise NonFiniteError("\n".join(map(str, wrong))) from wrong[0]
 
@@ -224,13 +228,13 @@ def run_grid(
     *,
     also: Callable[[Path, str], Sequence[Path]] = lambda out, command: (),
 ) -> Path:
-    """Runs everything that is not there yet, prints the table, writes the report, and returns the folder of the runs.
+    """Run what is not there yet, print the table, write the report, and return the folder of the runs.
 
     Args:
         options: the command line.
-        experiments: the whole grid; of it the part that ``options.array`` names is done.
+        experiments: the whole grid; only the part that ``options.array`` names is run.
         read: reads and checks the data of the experiments to be done.
-        also: ``(folder, command line) -> run folders`` of closed-form runs, done last, by the first part of an array.
+        also: ``(folder, command line) -> run folders`` of closed-form runs, run last, by the first part of an array.
 
     Raises:
         InputError: for bad options or data, before any training.
@@ -247,9 +251,12 @@ def run_grid(
     domains = read(todo)
     jobs = [Job(e, *domains(e), folder_of(e, out), start_of(e, out)) for e in todo]
     check_jobs(jobs)
+    # One run's broken loss must not cost the others their night: faults are kept and told last.
     with show_progress(len(todo), max((e.steps for e in todo), default=1)) as progress:
         wrong = run_methods(jobs, progress, members=at_once, command=command)
+    # Closed-form runs take seconds, so one machine of an array does all of them.
     others = list(also(out, command)) if index == 1 and leads() else []
+    # A part of an array sees its own runs only; tables and report need all.
     if options.array:
         done = f"part {options.array}: {len(todo)} of {len(experiments)} runs are in {out}"
         print(f"{done}\nonce all parts are done: the same command without --array, or python -m dalib.report {out}")

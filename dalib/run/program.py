@@ -1,4 +1,4 @@
-"""The program of an experiment: its classifier, method, step and views, with the rules for unknown classes."""
+"""Program of an experiment: classifier, method, step and views, with the rules for unknown classes."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -43,16 +43,16 @@ from dalib.train.population.whole_run import PredictMembers
 from dalib.train.step import split_init, split_step
 from dalib.transfer.adapters import BASE, adapted
 
-# What a run adds to its method: views of images, and an unknown class where the target has classes of its own.
+# Additions of a run to its method: views of images, and an unknown class where the target has its own classes.
 
 
 def outputs_of(experiment: Experiment, classes: int, method: Method) -> int:
-    """Outputs of the net for ``classes`` source classes: one more for a method that learns the unknown class itself."""
+    """Count a net's outputs for ``classes`` source classes: one more for a method that learns the unknown class."""
     return classes + (0 if experiment.role == "oracle" else method.needs.extra_outputs)
 
 
 def prepared(method: Method, experiment: Experiment) -> Method:
-    """The method with the experiment's views of training images, and with an unknown class where the relation has one.
+    """Add the experiment's views of training images to the method, and an unknown class where the relation has one.
 
     Open-set and universal methods predict C + 1 columns by themselves; any other one answers "unknown" below the
     probability ``experiment.rejection``.
@@ -71,7 +71,7 @@ def _view(name: str, size: int) -> Augment:
 
 
 def target_metrics(confusion: np.ndarray, experiment: Experiment) -> dict[str, float]:
-    """Open-set scores, in fractions, to add to the usual ones; none for other relations, or without unknowns."""
+    """Compute open-set scores, in fractions; none for other relations, or without unknowns."""
     if experiment.relation not in OPEN:
         return {}
     try:
@@ -106,7 +106,7 @@ class Given:
         return hash((id(self.method), id(self.net)))
 
     def origins(self, experiment: Experiment) -> dict[str, Any]:
-        """What a run record says of the parts that are not dalib's own, by "method" and "encoder"."""
+        """Return the record's facts of parts that are not dalib's own, by "method" and "encoder"."""
         objects = {"method": self.method, "encoder": self.net}
         named = {"method": experiment.method, "encoder": experiment.encoder}
         found: dict[str, Any] = origins(**{kind: name for kind, name in named.items() if objects[kind] is None})
@@ -118,11 +118,11 @@ class Given:
 
 
 NAMED = Given()
-"""Nothing handed in: names say all."""
+"""No objects handed in; names decide."""
 
 
 class Parts(NamedTuple):
-    """What a step is made of, not yet compiled.
+    """Parts of a step, not yet compiled.
 
     Attributes:
         net: the classifier.
@@ -132,7 +132,7 @@ class Parts(NamedTuple):
         settings: further arguments of :func:`dalib.train.training_step`.
         init: ``(key, sample, variables=None, encoder=None, *, target_size=0) -> state``, see
             :func:`dalib.train.init_state`. The target's size is no part of the program, which runs of several tasks
-            share; what depends on it is the state's shape.
+            share; it only shapes the state.
     """
 
     net: Net
@@ -150,12 +150,12 @@ class Program(NamedTuple):
         net: the classifier.
         method: with the experiment's options.
         init: as in :class:`Parts`; the state is on one device.
-        step: takes one run a step further, on all devices of ``mesh``.
-        population: ``count -> Population``, which takes many runs many steps further; ``count`` runs are split over the
+        step: advances one run by a step, on all devices of ``mesh``.
+        population: ``count -> Population``, which advances many runs by many steps; ``count`` runs are split over the
             devices of this process.
         predict_source, predict_target: ``(params, model, inputs) -> Outputs``, on all devices of ``mesh``.
         predict_members: ``(domain, count) -> PredictMembers`` for a population of ``count`` runs.
-        mesh: of all devices of all processes; None where there is but one.
+        mesh: of all devices of all processes; None for a single device.
     """
 
     net: Net
@@ -170,18 +170,19 @@ class Program(NamedTuple):
 
 
 def make_program(experiment: Experiment, classes: int, given: Given = NAMED) -> Program:
-    """Builds (or finds again) the net, method and jitted functions of an experiment; the seed plays no part.
+    """Build (or find again) the net, method and jitted functions of an experiment, whatever its seed.
 
-    They are for the devices there are (:func:`~dalib.train.devices.processes.run_mesh`), no part of the experiment;
-    neither is ``DALIB_FSDP=1``, which splits parameters and optimiser state over them (:mod:`dalib.train.step`).
+    They are for the present devices (:func:`~dalib.train.devices.processes.run_mesh`), which are no part of the
+    experiment. Neither is ``DALIB_FSDP=1``: it splits parameters and optimiser state (:mod:`dalib.train.step`).
     """
     anonymous = {"seed": 0, "source": "", "target": "", "benchmark": "", "role": "method", "protocol": (), "keep": 0}
     return _program(Experiment(**{**vars(experiment), **anonymous}), classes, run_mesh(), wants_split(), given)
 
 
 def make_parts(experiment: Experiment, classes: int, given: Given = NAMED) -> Parts:
-    """The net, method, optimiser and first state of an experiment; nothing is compiled and no device is needed."""
+    """Make the net, method, optimiser and first state of an experiment; nothing is compiled and no device is needed."""
     recipe = experiment.recipe
+    # Objects outrank names; the net must have a column for every class that the method predicts.
     method = given.method or METHODS[experiment.method](**dict(experiment.method_options))
     classes = outputs_of(experiment, classes, method)
     net = _net(experiment, classes, given.net)
@@ -190,6 +191,7 @@ def make_parts(experiment: Experiment, classes: int, given: Given = NAMED) -> Pa
         schedule = inverse(gamma=recipe.gamma, total_steps=experiment.steps)
     else:
         schedule = SCHEDULES[recipe.schedule]
+    # The optimiser: one rate for all but the encoder, with the schedule over the whole run.
     identity = dict(experiment.encoder_options).get("widths") == ()
     optimizer = make_optimizer(
         kind=recipe.optimizer,
@@ -202,6 +204,7 @@ def make_parts(experiment: Experiment, classes: int, given: Given = NAMED) -> Pa
         multipliers={} if identity else {"encoder": recipe.encoder_multiplier},
         frozen=(*recipe.frozen, BASE) if experiment.adapter else recipe.frozen,
     )
+    # The net under the run's BatchNorm convention, and the loss of the kind of labels.
     forward = make_forward(net, experiment.batch_norm)
     if experiment.kind == "regression":
         task = regression(classes)
@@ -219,6 +222,7 @@ def make_parts(experiment: Experiment, classes: int, given: Given = NAMED) -> Pa
         *,
         target_size: int = 0,
     ) -> TrainState:
+        # A net from outside is traced before it trains: wrong logits would only fail deep inside a loss.
         if given.net is not None:
             _check_logits(net, jax.eval_shape(net.init, key, sample), sample, classes)
         start: dict[str, Any] = {"variables": variables, "encoder": encoder, "target_size": target_size}
@@ -228,7 +232,7 @@ def make_parts(experiment: Experiment, classes: int, given: Given = NAMED) -> Pa
 
 
 def _net(experiment: Experiment, classes: int, encoder: Any) -> Net:
-    """The classifier of an experiment, around an encoder that was handed in where there is one."""
+    """Make the classifier of an experiment, around an encoder that was handed in where there is one."""
     if isinstance(encoder, Classifier | Net):
         return as_net(encoder)
     if encoder is None:
@@ -241,7 +245,7 @@ def _net(experiment: Experiment, classes: int, encoder: Any) -> Net:
 
 
 def _check_logits(net: Net, variables: PyTree, sample: jax.Array, classes: int) -> None:
-    """Raises an InputError unless the logits of a whole net are ``[n, classes]``."""
+    """Raise an InputError unless the logits of a whole net are ``[n, classes]``."""
     outputs = jax.eval_shape(lambda v, x: net.apply(v["params"], v.get("batch_stats", {}), x)[0], variables, sample)
     if outputs.logits is None or outputs.logits.shape != (len(sample), classes):
         got = "no logits" if outputs.logits is None else f"logits of shape {outputs.logits.shape}"
@@ -249,7 +253,7 @@ def _check_logits(net: Net, variables: PyTree, sample: jax.Array, classes: int) 
 
 
 def wants_split(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether ``DALIB_FSDP`` asks for a state that is split over the devices.
+    """Tell whether ``DALIB_FSDP`` asks for a state that is split over the devices.
 
     Raises:
         InputError: for another value than 0 or 1.
@@ -260,12 +264,14 @@ def wants_split(environment: Mapping[str, str] = os.environ) -> bool:
 @lru_cache(maxsize=32)
 def _program(experiment: Experiment, classes: int, mesh: Mesh | None, split: bool, given: Given) -> Program:
     net, method, forward, optimizer, settings, init = make_parts(experiment, classes, given)
+    # Populations stay within a process: each of several would take other members.
     own = [] if mesh is None else list(mesh.local_devices)
     # Under vmap over members a CPU needs another form of convolution.
     together = population_form(net) if platform() == "cpu" else net
     forward_together = make_forward(together, experiment.batch_norm)
     member = training_step(method, forward_together, optimizer, **settings)
 
+    # One program for each number of devices, compiled when a population of that size comes up.
     def mesh_of(devices: int) -> Mesh | None:
         return make_mesh(own[:devices]) if devices > 1 else None
 
@@ -277,6 +283,7 @@ def _program(experiment: Experiment, classes: int, mesh: Mesh | None, split: boo
     def predict_members(domain: str, devices: int) -> PredictMembers:
         return make_predict_members(method, forward_together, domain, mesh=mesh_of(devices))
 
+    # A split state must be born split, or one device would have to hold all of it first.
     first: Callable[..., TrainState] = jax.jit(init, static_argnames="target_size")
     step = make_step(method, forward, optimizer, mesh=mesh, **settings)
     if mesh is not None and split:

@@ -1,4 +1,4 @@
-"""What can be named on the command line: dalib's methods, nets and data sets, and those of other packages.
+"""Tables of names for the command line: methods, nets and data sets of dalib and of other packages.
 
 A factory of a method returns a :class:`dalib.methods.Method`. A factory of an encoder returns what
 :func:`dalib.encoders.as_encoder` takes: a module of Flax Linen, Flax NNX or Equinox, or pure functions. A data set is a
@@ -22,7 +22,7 @@ from dalib.methods.classic import CLASSIC
 
 
 def check_method(name: str, made: Any) -> Method:
-    """What the factory of a method returned, if it is a method."""
+    """Return what a method's factory made, if it is a method."""
     if not isinstance(made, Method):
         raise input_error(
             "method",
@@ -34,7 +34,7 @@ def check_method(name: str, made: Any) -> Method:
 
 
 def check_encoder(name: str, made: Any) -> Any:
-    """What the factory of an encoder returned, if it is a net of one of the libraries that dalib reads."""
+    """Return what an encoder's factory made, if it is a net of one of the libraries that dalib reads."""
     try:
         as_encoder(made)
     except InputError:
@@ -44,7 +44,7 @@ def check_encoder(name: str, made: Any) -> Any:
 
 
 def check_domains(name: str, made: Any) -> dict[str, Domain]:
-    """What the function of a data set returned, if it is domains by name."""
+    """Return what a data set's function made, if it is domains by name."""
     if not isinstance(made, Mapping) or not all(isinstance(domain, Domain) for domain in made.values()) or not made:
         raise input_error(
             "dataset",
@@ -57,7 +57,7 @@ def check_domains(name: str, made: Any) -> dict[str, Domain]:
 METHODS = Table("method", OWN_METHODS, check_method)
 """Methods of nets by name, see :data:`dalib.methods.METHODS`."""
 ALL_METHODS = Table("method", {**OWN_METHODS, **TEST_TIME, **CLASSIC}, check_method)
-"""The same, the test-time and the closed-form methods, for options and messages of commands that run all of them."""
+"""The same with test-time and closed-form methods, for options and messages of commands that run all of them."""
 ENCODERS = Table("encoder", OWN_ENCODERS, check_encoder)
 """Encoders by name, see :data:`dalib.encoders.ENCODERS`."""
 DATASETS = Table(
@@ -67,7 +67,7 @@ DATASETS = Table(
 
 
 def make_encoder(name: str, **fields: Any) -> Any:
-    """Builds an encoder by its name with the given fields.
+    """Build an encoder by its name with the given fields.
 
     Raises:
         InputError: on an unknown name or field, or a factory of another package that fails.
@@ -78,7 +78,7 @@ def make_encoder(name: str, **fields: Any) -> Any:
 
 
 def origins(**names: str) -> dict[str, dict[str, str]]:
-    """Where the names of other packages lead to, for the run record; empty when all are dalib's own.
+    """Return the origins of other packages' names for the run record; empty when all are dalib's own.
 
     Args:
         **names: of a method, an encoder, by these words.

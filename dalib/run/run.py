@@ -1,4 +1,4 @@
-"""One run from its description to its record: every benchmark file calls :func:`run_experiment`."""
+"""One run from its configuration to its record; every benchmark file calls :func:`run_experiment`."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -57,13 +57,13 @@ class Run(NamedTuple):
         experiment: what to do.
         record: its run folder.
         program: the compiled pieces.
-        labelled: the domain whose labels are learnt from; the target for an oracle.
+        labelled: the domain that gives the labels; the target for an oracle.
         target: the domain used without labels.
         initial: ``() -> state`` before the first step.
         evaluate: ``state -> events``.
         events: ``(logits of source, of target) -> events``: the same from given logits ``[n, C]`` of the test splits.
-        refresh: ``state -> state``, the method's look at the whole target; None if it takes none.
-        finish: ``(state, together=1) -> None``: writes what a run leaves at its end; ``together`` is the number
+        refresh: ``state -> state``, the method's look at the whole target; None where it takes none.
+        finish: ``(state, together=1) -> None``: writes the run's final files; ``together`` is the number
             of runs that were trained at once; each of them records their common wall-clock time.
         seen: ``() -> scores by name`` of the last evaluation, for the display; empty before there is one.
     """
@@ -82,7 +82,7 @@ class Run(NamedTuple):
 
     @property
     def cadence(self) -> Cadence:
-        """When to log, evaluate and save."""
+        """Return the steps between logs, evaluations and checkpoints."""
         return Cadence(self.experiment.log_every, self.experiment.evaluate_every, self.experiment.save_every)
 
 
@@ -99,10 +99,10 @@ def run_experiment(
     command: str = "",
     report: Callable[[int, str], None] = lambda step, text: None,
 ) -> Path:
-    """Trains, evaluates and records one run; finished runs are left as they are, unfinished ones go on.
+    """Train, evaluate and record one run; finished runs are left as they are, unfinished ones go on.
 
-    It goes on all devices of all processes, with the batch split over them; all processes must call it. How many there
-    are is no part of the run: it may go on with other numbers (and then agrees to rounding), each stretch notes it.
+    It uses all devices of all processes, with the batch split over them; all processes must call it. Their number is
+    no part of the run: it may go on with another one (and then agrees to rounding); each stretch notes it.
 
     Args:
         experiment: what to do.
@@ -121,7 +121,7 @@ def run_experiment(
     Returns:
         The run folder, with ``config.json``, ``record.jsonl``, ``final.npz`` (confusion matrix, features for pictures),
         ``weights.safetensors`` (the net's variables, with the source's batch statistics), ``checkpoints/`` and
-        ``stretches.jsonl`` (on which devices it went on, each time).
+        ``stretches.jsonl`` (the devices of each stretch).
 
     Raises:
         InputError: for bad settings or data, or a batch that the devices do not divide, before anything is written.
@@ -138,10 +138,12 @@ def run_experiment(
 
 
 def _trained(opened: Run, shots: Domain | None, report: Callable[[int, str], None]) -> TrainState:
-    """The state of a run at its last step."""
+    """Train a run to its last step and return its state."""
     experiment, record, mesh = opened.experiment, opened.record, opened.program.mesh
+    # Interleaved sources fill equal parts of a batch; an oracle has one domain and nothing to interleave.
     interleaved = opened.program.method.needs.interleaves and experiment.role != "oracle"
     labelled = parts_of(opened.labelled) if interleaved else opened.labelled
+    # Each process reads its own rows of the global batch, in an order that the seed alone decides.
     stream = paired_stream(
         labelled,
         opened.target,
@@ -156,7 +158,9 @@ def _trained(opened: Run, shots: Domain | None, report: Callable[[int, str], Non
     def batches(start: int) -> Iterator[Batch]:
         return (put_batch(batch, mesh) for batch in stream.batches(start))
 
+    # A signal waits for the next checkpoint, so that nothing trained is lost.
     with open_checkpoints(record.folder / "checkpoints") as checkpoints, deferred() as stop:
+        # Noted before training: a stretch that dies at once must still say on which devices it was.
         record.stretch(checkpoints.steps(), devices=1 if mesh is None else mesh.size, processes=process_count())
         return run(
             opened.program.step,
@@ -175,7 +179,7 @@ def _trained(opened: Run, shots: Domain | None, report: Callable[[int, str], Non
 
 
 def domains_of(experiment: Experiment, source: Domain, target: Domain) -> tuple[Domain, Domain]:
-    """The domain whose labels a run learns from, and its target with the classes matched.
+    """Return the domain that gives a run its labels, and its target with the classes matched.
 
     The oracle learns from the target's own labels; its run is marked so everywhere.
     """
@@ -187,7 +191,7 @@ def domains_of(experiment: Experiment, source: Domain, target: Domain) -> tuple[
 
 
 def shots_in_a_batch(experiment: Experiment, shots: Domain) -> int:
-    """Labelled target examples in a batch: as many as the source's, or all if they are fewer, in equal parts."""
+    """Count labelled target examples in a batch: as many as the source's, or all if fewer, in equal parts."""
     mesh = run_mesh()
     devices = 1 if mesh is None else mesh.size
     least = min(experiment.batch_size, len(shots.split("train")))
@@ -197,24 +201,24 @@ def shots_in_a_batch(experiment: Experiment, shots: Domain) -> int:
 
 
 def check_labels(experiment: Experiment, domain: Domain) -> None:
-    """Raises an InputError for classes in a regression, or real numbers elsewhere."""
+    """Raise an InputError for classes in a regression, or real numbers elsewhere."""
     if (experiment.kind == "regression") == bool(domain.class_names):
         got = f"{'classes' if domain.class_names else 'real numbers'} in {domain.name} for a {experiment.kind}"
         raise input_error("labels", got=got, expected="class names for a classification, none for a regression")
 
 
 def losses(means: dict[str, float]) -> str:
-    """The loss terms of a record's line in short."""
+    """Shorten the loss terms of a record's line."""
     return "  ".join(f"{k.removeprefix('loss/')} {v:.3f}" for k, v in means.items() if "loss/" in k)
 
 
 def accuracies(runs: Sequence[Run], step: int | None = None) -> str:
-    """Means over runs of the scores last seen, in words.
+    """Write the means over runs of the scores last seen.
 
     Args:
-        runs: that go on together.
-        step: which is reported; the evaluation that is due at it comes later, so the scores are of an earlier one, and
-            say of which. None for the scores of the end.
+        runs: those trained together.
+        step: the reported step; its own evaluation comes later, so the scores are of an earlier one, and say of which.
+            None for the scores of the end.
     """
     found = [seen for run in runs if (seen := run.seen())]
     if not found:
@@ -227,7 +231,7 @@ def accuracies(runs: Sequence[Run], step: int | None = None) -> str:
 
 
 def _check_domains(experiment: Experiment, labelled: Domain, target: Domain, shots: Domain | None) -> None:
-    """Holds the domains against the experiment: number of shots, labels, and room for a batch."""
+    """Check the domains against the experiment: number of shots, labels, and room for a batch."""
     if (0 if shots is None else len(shots.split("train"))) != experiment.shots:
         got = f"{experiment.shots}, and {'no domain' if shots is None else len(shots.split('train'))}"
         raise input_error("shots", got=got, expected="as many as the domain of labelled target examples has")
@@ -239,11 +243,11 @@ def _check_domains(experiment: Experiment, labelled: Domain, target: Domain, sho
 
 
 def _ended(record: Record, steps: int, outcome: str) -> bool:
-    """Whether a run has ended and left all it should; one that has not is locked for this process.
+    """Tell whether a run has ended with all its files; lock one that has not for this process.
 
     Raises:
-        InputError: when another process writes it, or it has ended, its files were damaged since, and no checkpoint
-            is left to make them from.
+        InputError: when another process writes it, or when a finished run's files are damaged and no checkpoint is
+            left to make them from.
     """
 
     def look() -> bool:
@@ -251,6 +255,7 @@ def _ended(record: Record, steps: int, outcome: str) -> bool:
         found = [] if end is None else faults(record.folder, end, outcome)
         if end is not None and not found:
             return True
+        # Locked before anything is mended, or two processes would write the same files.
         hold(record.folder)
         if found and not (record.folder / "checkpoints" / str(steps)).is_dir():
             raise input_error(
@@ -277,10 +282,10 @@ def check_run(
     given: Given = NAMED,
     shots: Domain | None = None,
 ) -> tuple[Domain, Domain, Program]:
-    """Checks settings and data of a run, and traces its step unless the folder shows that this was done.
+    """Check settings and data of a run, and trace its step unless the folder shows that this was done.
 
     Returns:
-        The domain whose labels are learnt from, the target, and the compiled pieces.
+        The domain that gives the labels, the target, and the compiled pieces.
     """
     experiment.check(given.method, given.net)
     labelled, target = domains_of(experiment, source, target)
@@ -303,27 +308,32 @@ def open_run(
     shots: Domain | None = None,
     command: str = "",
 ) -> Run | None:
-    """Checks a run, makes or finds its folder and binds what it needs; None if it has ended already.
+    """Check a run, make or find its folder and bind its functions; None if it has ended already.
 
     Args and errors: as in :func:`run_experiment`.
     """
+    # Everything is checked before the folder is made: a refused run must leave nothing on the disk.
     labelled, target, program = check_run(experiment, source, target, folder, given=given, shots=shots)
     init = partial(program.init, target_size=len(target.split("train")))
     begin = read_start(program.method, experiment, start)
+    # The configuration holds all that the numbers depend on; a folder with another one is refused.
     domains = (source, target) if shots is None else (source, target, shots)
     extra = {} if begin is None else {"start": begin.record}
     extra |= {"plugins": foreign} if (foreign := given.origins(experiment)) else {}
     config = configuration(experiment, target.class_names, fingerprints(domains), command=command) | extra
     record = leader_first(lambda: open_record(folder, config))._replace(writes=leads(), clock=Clock())
     evaluation = Evaluation(experiment, source, target, program.mesh)
+    # From here on this process is the folder's one writer.
     if _ended(record, experiment.steps, outcome_file(evaluation.known)):
         return None
     infer = make_inference(program, labelled, target)
 
     def initial() -> TrainState:
+        # Parameters are made for one batch's shapes, but their values depend on the seed alone.
         first = labelled.split("train").__getitems__(range(experiment.batch_size))[0]
         sample = jnp.asarray(first)
         variables = None if begin is None else begin.variables(program.net, sample)
+        # Published weights fill the encoder only; a run that starts from source-only has trained weights for all of it.
         encoder = None
         if experiment.weights and begin is None:
             encoder = load(experiment.encoder, weights=experiment.weights, **dict(experiment.encoder_options))[1]
@@ -333,12 +343,14 @@ def open_run(
 
     def evaluate(state: TrainState) -> list[dict[str, Any]]:
         predictors = infer.predictors(state)
+        # Kept at every evaluation, so that a later choice can take any step; an oracle is no candidate.
         if experiment.keep and experiment.role != "oracle":
             kept = (folder, int(state.step), predictors, infer.variables(state), (labelled, target), experiment.keep)
             keep_outputs(*kept, mesh=program.mesh, writes=leads())
         return evaluation.of(*predictors)
 
     def finish(state: TrainState, together: int = 1) -> None:
+        # The files first and the "end" line last: only a run with all its files counts as finished.
         files = write_outcome(
             folder,
             predictors=infer.predictors(state),

@@ -1,4 +1,4 @@
-"""Finished runs as functions: the net of a run folder, and the classes that it predicts."""
+"""Finished runs as functions: a run folder's net, and the classes that it predicts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ from dalib.run.program import NAMED, Given, make_program
 
 
 class Trained(NamedTuple):
-    """A net that a run left behind.
+    """The net of a finished run.
 
     Attributes:
-        experiment: what the run was asked to do.
+        experiment: the run's configuration.
         class_names: of the logits' columns, with "unknown" after them where the method predicts it; none of a
             regression.
         variables: ``{"params", "batch_stats"}`` as arrays.
@@ -43,7 +43,7 @@ class Trained(NamedTuple):
     given: Given = NAMED
 
     def outputs(self, inputs: Any) -> Outputs:
-        """Features ``[n, f]`` and logits ``[n, C]`` of ``inputs`` ``[n, …]``, as NumPy arrays.
+        """Compute features ``[n, f]`` and logits ``[n, C]`` of ``inputs`` ``[n, …]``, as NumPy arrays.
 
         Rows go through in batches of one size, so that the outputs of a row do not depend on how many come with it.
 
@@ -65,7 +65,7 @@ class Trained(NamedTuple):
 
 
 def load_run(folder: Path, shape: Sequence[int], dtype: str = "float32", given: Given = NAMED) -> Trained:
-    """Loads the net of a finished run.
+    """Load the net of a finished run.
 
     Args:
         folder: the run folder.
@@ -82,10 +82,12 @@ def load_run(folder: Path, shape: Sequence[int], dtype: str = "float32", given: 
         names = tuple(config["class_names"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise input_error("run", got=f"{folder} ({error})", expected="the folder of a finished run of a net") from None
+    # The file that predicts on the target, where the run has one; only it holds more than the net itself.
     own = folder / TARGET_FILE
     file = own if own.is_file() else folder / "weights.safetensors"
     program = make_program(experiment, _columns(experiment, names, read_safetensors(file)), given)
     sample = jax.ShapeDtypeStruct((experiment.batch_size, *shape), dtype)
+    # Shapes alone: every value comes from the file, and what does not fit is named.
     state = jax.eval_shape(lambda key, x: program.init(key, x, target_size=1), jax.random.key(0), sample)
     params = {k: v for k, v in state.params.items() if own.is_file() or k in NET_GROUPS}
     stats = state.model.get("shared") or next(iter(state.model.values()))
@@ -98,7 +100,7 @@ def _first(count: int, x: Any) -> np.ndarray:
 
 
 def _columns(experiment: Experiment, names: Sequence[str], arrays: Mapping[str, Any]) -> int:
-    """Classes that the net was built for, or numbers that a regression predicts."""
+    """Count the classes that the net was built for, or the numbers that a regression predicts."""
     if experiment.kind == "regression":
         biases = [x.shape[-1] for name, x in arrays.items() if name.startswith("params/head/") and x.ndim == 1]
         return biases[-1] if biases else 1
@@ -106,7 +108,7 @@ def _columns(experiment: Experiment, names: Sequence[str], arrays: Mapping[str, 
 
 
 def experiment_of(written: Mapping[str, Any]) -> Experiment:
-    """Rebuilds the experiment that ``config.json`` holds; the inverse of :func:`dalib.run.config.asdict`.
+    """Rebuild the experiment that ``config.json`` holds; the inverse of :func:`dalib.run.config.asdict`.
 
     Raises:
         TypeError, KeyError: for fields that no version of dalib wrote.
@@ -116,5 +118,5 @@ def experiment_of(written: Mapping[str, Any]) -> Experiment:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that they were."""
+    """Turn JSON's lists back into tuples."""
     return tuple(_tuples(x) for x in value) if isinstance(value, list) else value

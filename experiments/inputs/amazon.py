@@ -33,7 +33,7 @@ FORMS = {
     "published": "5,000 uni- and bigram counts",
     "tokens": "MiniLM-L6, fine-tuned",
 }
-"""What a review is to the net."""
+"""Forms of a review that enter the net."""
 
 
 class Reviews(NamedTuple):
@@ -57,7 +57,7 @@ class Reviews(NamedTuple):
 
 
 def stated(form: str, split: str, max_length: int) -> tuple[tuple[str, str], ...]:
-    """What the record says of the data."""
+    """Return the record's facts of the data."""
     if form == "published":
         return (("split", "held out"), ("variant", f"{SPLITS['dann']}; {FORMS[form]}"))
     cut = f", {max_length} tokens" if form in ("minilm", "tokens") else ""

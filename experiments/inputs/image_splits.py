@@ -35,7 +35,7 @@ class Rows:
         return split_labels(self.base)[self.index]
 
     def fingerprint(self) -> str:
-        """SHA-256 of the fingerprint of the source below and the rows."""
+        """SHA-256 of the fingerprint of the base source and the rows."""
         return hashlib.sha256(self.base.fingerprint().encode() + self.index.astype(np.int64).tobytes()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What the image benchmarks share: options, and reading a data set as images to fine-tune on or as frozen features.
+"""Shared parts of the image benchmarks: options, and data sets read as images to fine-tune on or as frozen features.
 
 Fine-tuning: every image is resized to 256/224 of the net's size on both sides and normalised as the weights were made.
 Its central square enters the net; in training, views cut from the whole of it (``--augment``), on the device. Frozen
@@ -120,7 +120,7 @@ def tasks(
 
 
 def stated(options: Images) -> tuple[tuple[str, str], ...]:
-    """What the record says of the data."""
+    """Return the record's facts of the data."""
     facts = {"split": "held out" if options.benchmark == "domainnet" else "transductive"}
     if options.frozen_features:
         facts["features"] = f"{options.encoder}, {options.weights if '/' not in options.weights else 'own file'}"

@@ -3,7 +3,7 @@
     python -m experiments.launch.local --processes 2 --devices 4 -- python -m experiments.digits --method dann --seeds 1
 
 Each process sees ``--devices`` virtual CPU devices; without that option it takes what it finds (on a machine with GPUs,
-``--gpus 2`` gives each process two of its own). What process i says begins with ``[i]``. The processes end together:
+``--gpus 2`` gives each process two of its own). Output of process i begins with ``[i]``. The processes end together:
 signals are passed on to all, and when one fails the others are ended. The same command goes on with what is unfinished.
 
 Exit status: that of the process that failed first (128 + n for one that signal n ended), otherwise 0.

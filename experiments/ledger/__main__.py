@@ -1,13 +1,13 @@
-"""The ledger: every published number beside ours, ours out of run records and nowhere else.
+"""The ledger: every published number with ours, which come from run records alone.
 
     python -m experiments.ledger RUNS…                         # Markdown on the terminal
     python -m experiments.ledger RUNS… --out experiments/RESULTS.md
     python -m experiments.ledger RUNS… --html --out ledger.html
     python -m experiments.ledger                               # no runs: every number says "not run"
 
-A run stands beside a number when benchmark, task, method, setting and (on features) classifier are the same and both do
+A run is compared with a number when benchmark, task, method, setting and (on features) classifier agree and both do
 not state different forms of the data. What else differs is listed. Ours is the target's test score at the last step,
-mean ± half-width of the 95 % Student-t interval over seeds; beside it ours with the epoch picked by source accuracy, by
+mean ± half-width of the 95 % Student-t interval over seeds; then ours with the epoch picked by source accuracy, by
 a validator without labels (V-measure and IM, fixed beforehand) and, labelled, by an oracle on target labels. The
 verdict compares the published number, give or take half a unit of its last digit and its own ± where it has one, with
 our interval at the last step: *inside*, or ours is *above* or *below*. Closed-form methods have no randomness and so no

@@ -14,11 +14,11 @@ class Alone(NamedTuple):
     """One configuration.
 
     Attributes:
-        method: its name, with what was set otherwise than by default.
+        method: its name, with settings other than the defaults.
         cells: target accuracy in % at the last step, by task.
         mean: over the tasks; None where no seed has all of them.
         picks: the mean with the epoch chosen by another rule, by the rule's name.
-        seeds: how many the mean is over; the least of any task where there is no mean; 0 where nothing is random.
+        seeds: number that the mean is over; the least of any task where there is no mean; 0 where nothing is random.
     """
 
     method: str

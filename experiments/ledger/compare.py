@@ -28,11 +28,11 @@ RULES: dict[str, Rule] = {
     "IM": partial(validator_pick, validator="im"),
     "oracle": oracle_pick,
 }
-"""Rules beside the last step; the oracle uses target labels."""
+"""Rules other than the last step; the oracle uses target labels."""
 
 
 class Key(NamedTuple):
-    """What runs must share to be one configuration."""
+    """Fields that runs of one configuration share."""
 
     benchmark: str
     method: str
@@ -75,7 +75,7 @@ def groups_of(runs: Iterable[Run]) -> dict[Key, Tasks]:
 
 
 def plain(task: str) -> str:
-    """A task as it is compared: ``Real_World`` of a folder is ``Real World`` of a table."""
+    """Bring a task to the form that is compared: ``Real_World`` of a folder is ``Real World`` of a table."""
     return task.replace("_", " ")
 
 
@@ -86,7 +86,7 @@ def _setting(setup: dict[str, Any]) -> str:
 
 
 def stated_of(setup: dict[str, Any]) -> dict[str, str]:
-    """What the experiment says of its data: ``split``, ``variant`` …"""
+    """Return the experiment's facts of its data: ``split``, ``variant`` …"""
     return {str(name): str(value) for name, value in setup.get("protocol", ())}
 
 
@@ -123,13 +123,13 @@ class Entry(NamedTuple):
     """A published number and one configuration of ours to compare with it, or none.
 
     Attributes:
-        number: what was published.
+        number: the published one.
         ours: mean and half-width in %, None when not run.
         picks: ours with the epoch chosen by another rule, by the rule's name (:data:`RULES`); the oracle's used target
             labels.
         seeds: our seeds.
         verdict: inside, above, below (``, one seed`` where nothing is known of the spread) or not run.
-        differences: in protocol, and what the records do not say.
+        differences: in protocol, and facts that the records lack.
         runs: the folders that ours comes from.
     """
 
@@ -143,7 +143,7 @@ class Entry(NamedTuple):
 
 
 def entries(numbers: Iterable[Number], runs: Iterable[Run]) -> list[Entry]:
-    """For each number one entry a configuration of ours that was run, or one that says "not run".
+    """List for each number one entry for each configuration of ours that was run, or one that says "not run".
 
     Raises:
         InputError: for two finished runs of the same configuration, task and seed.
@@ -158,7 +158,7 @@ def entries(numbers: Iterable[Number], runs: Iterable[Run]) -> list[Entry]:
 
 
 def fits(number: Number, key: Key) -> bool:
-    """Whether runs of a configuration may be compared with a number."""
+    """Tell whether runs of a configuration may be compared with a number."""
     same = (number.benchmark, number.method, number.setting) == (key.benchmark, key.method, key.setting)
     forms = not (number.variant and key.variant) or number.variant == key.variant
     return (
@@ -206,7 +206,7 @@ def _entry(number: Number, tasks: Tasks) -> Entry | None:
 
 
 def verdict(number: Number, ours: Interval, seeds: int) -> str:
-    """Where ours is: ``inside`` when the published band and our interval meet, else ``above`` or ``below``."""
+    """Say ``inside`` when the published band and our interval meet, else ``above`` or ``below``."""
     spread = 0.0 if math.isnan(number.spread) else number.spread
     half = 0.0 if math.isnan(ours.half_width) else ours.half_width
     distance = ours.mean - number.value

@@ -1,4 +1,4 @@
-"""The ledger written down: one section a published table, as Markdown or as one HTML page."""
+"""Text of the ledger: one section a published table, as Markdown or as one HTML page."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ RUN_HEAD = ("method", "task", "published", "ours", *PICKS.values(), "seeds", "ve
 
 
 class Section(NamedTuple):
-    """One published table: what was run, number by number, and what was not, row by row."""
+    """One published table: numbers that were run, and rows that were not."""
 
     title: str
     facts: str
@@ -112,7 +112,7 @@ def _run_line(entry: Entry) -> tuple[str, ...]:
 
 
 def _alone(part: Together) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Head and rows of runs that stand beside no number."""
+    """Head and rows of runs that no number is compared with."""
     several = len(part.tasks) > 1
     head = ("method", *part.tasks, *(["mean"] if several else []), *PICKS.values(), "seeds")
     rows = [

@@ -23,7 +23,7 @@ class Number(NamedTuple):
 
     Attributes:
         table: id of its table in the file.
-        benchmark: whose data; as in the run records.
+        benchmark: the data's, as in the run records.
         task: ``source → target``, or ``mean`` over the tasks of ``tasks``.
         tasks: the tasks that a mean is over: all of the table's, or where it prints the mean alone, all that another
             table lists for the benchmark in this setting (empty if none does).
@@ -40,10 +40,10 @@ class Number(NamedTuple):
         setting: closed set, partial, …
         backbone: net, or ``features``.
         split: transductive or held out.
-        variant: which form of the data, ``""`` where the benchmark has one only.
-        selection: how the source chose the epoch.
-        seeds: runs behind the number; 0 where the source does not say.
-        note: what else one must know.
+        variant: form of the data, ``""`` where the benchmark has one only.
+        selection: the source's rule for choosing the epoch.
+        seeds: runs of the number; 0 where the source does not say.
+        note: further facts.
     """
 
     table: str

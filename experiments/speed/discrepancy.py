@@ -1,4 +1,4 @@
-"""Time and peak memory of MK-MMD, value and gradient, dense and tiled, beside three plain Gram-matrix products.
+"""Time and peak memory of MK-MMD, value and gradient, dense and tiled, compared with three plain Gram-matrix products.
 
     python -m experiments.speed.discrepancy
     python -m experiments.speed.discrepancy --rows 256 1024 --widths 256

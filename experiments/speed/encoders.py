@@ -1,4 +1,4 @@
-"""Encoders beside PyTorch's: forward pass, training step, compilation, peak memory.
+"""Encoders compared with PyTorch's: forward pass, training step, compilation, peak memory.
 
     python -m experiments.speed.encoders
     python -m experiments.speed.encoders --encoder mobilenet_v2 --batch 32 --image-size 224 --steps 10
@@ -8,11 +8,11 @@ both on the same cores with as many threads. They take turns, one call each, so 
 slows both; the fastest of ``--steps`` calls counts. Forward: evaluation mode, with the published head. Training:
 cross-entropy (nets without a head: mean square of the features), gradients, BatchNorm statistics, one step of SGD.
 The ratio is of throughputs: 2 means that we are twice as fast. Weights are random. Memory is the peak of both calls
-beyond what the process held before the net was built; what the compiler left behind is not counted. The last line is
+beyond what the process held before the net was built; leftovers of the compiler are not counted. The last line is
 one JSON object.
 
 ``--conv`` and ``--remat`` change the form of our convolutions and whether blocks are computed again in the backward
-pass. Measured numbers and what remains slower, and why, are in ``RESULTS.md`` beside this file.
+pass. Measured numbers and what remains slower, and why, are in ``RESULTS.md`` in this folder.
 """
 
 import json
@@ -210,7 +210,7 @@ def fill(like: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Of what is compared."""
+    """List the versions of the compared libraries."""
     from importlib import metadata
 
     found = {}

@@ -16,7 +16,7 @@ temporary place, and reads it the ways that training does, both domains of a pai
                   crop and flip on the device
 
 The files were just written, so the disk is not measured. The first batch of each pass is not counted. The last line is
-one JSON object. Measured numbers: RESULTS.md beside this file.
+one JSON object. Measured numbers: RESULTS.md in this folder.
 """
 
 import io

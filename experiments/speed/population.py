@@ -10,8 +10,8 @@ or device's memory and include everything that a step needs: drawing, gathering 
 reading the loss once per ``--steps`` steps. ``loop`` is :func:`dalib.train.make_step` fed by the paired stream;
 ``torch`` the same nets and losses written the usual way (eager, ``torch.utils.data`` left out), if torch is installed.
 
-The contestants run in turn, ``--rounds`` times; the figures are medians. The last line is one JSON object whose
-ratios ("times as fast") compare medians of the same run. Results: RESULTS.md beside this file.
+The contestants run in turn, ``--rounds`` times; the figures are medians. The last line is one JSON object; its
+ratios ("times as fast") compare medians of the same run. Results: RESULTS.md in this folder.
 """
 
 import importlib.util

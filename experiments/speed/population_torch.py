@@ -7,7 +7,7 @@ import numpy as np
 
 
 def gradient_reversal() -> Callable[[Any, float], Any]:
-    """``(x, factor) -> x``, whose gradient is turned and scaled by ``factor``."""
+    """Make ``(x, factor) -> x`` with its gradient reversed and scaled by ``factor``."""
     import torch
 
     class Reverse(torch.autograd.Function):

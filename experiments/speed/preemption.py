@@ -16,7 +16,7 @@ checkpoint (parameters, optimiser, batch statistics, method's state, key, step),
 record line by line but for the seconds, the names of all files. Rounds follow until all kills are spent. A compilation
 cache, filled by the undisturbed run, keeps restarts cheap.
 
-The last line is one JSON object. Results: RESULTS.md beside this file.
+The last line is one JSON object. Results: RESULTS.md in this folder.
 """
 
 import json

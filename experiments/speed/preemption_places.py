@@ -1,6 +1,6 @@
-"""Where a run was when it was killed, read off its folder; and whether two folders of runs are equal.
+"""Place of a kill within a run, read off its folder, and comparison of two folders of runs.
 
-A folder says it all, since nothing in it changes after a kill:
+A folder shows the place, since nothing in it changes after a kill:
 
 ================== ==================================================================================================
 start-up           since this start nothing is new in any run that has not ended, and no checkpoint is being written
@@ -23,7 +23,7 @@ PLACES = ("start-up", "step", "checkpoint write", "evaluation", "end of run")
 
 
 class Cadences(NamedTuple):
-    """When things happen in the experiment.
+    """Steps between events of the experiment.
 
     Attributes:
         log, save, evaluate: steps between two of them.
@@ -39,7 +39,7 @@ class Cadences(NamedTuple):
 
 
 class RunFolder(NamedTuple):
-    """What a run folder shows.
+    """State of a run folder.
 
     Attributes:
         name: relative to the folder of all runs.
@@ -91,7 +91,7 @@ def place_of(before: dict[str, RunFolder], out: Path, cadences: Cadences) -> str
 
 
 def stage(run: RunFolder, cadences: Cadences) -> str:
-    """What comes next in a run folder that is not starting: evaluation, end of run, or step."""
+    """Return the next event in a run folder that is not starting: evaluation, end of run, or step."""
     if not run.lines:
         return "evaluation" if 0 in run.checkpoints else "start-up"
     evaluated = run.step % cadences.evaluate == 0 or run.step == cadences.total

@@ -1,4 +1,4 @@
-"""The training step of DANN, DAN and Deep CORAL with an image encoder, beside the same step in PyTorch.
+"""The training step of DANN, DAN and Deep CORAL with an image encoder, compared with the same step in PyTorch.
 
     python -m experiments.speed.step
     python -m experiments.speed.step --encoder resnet18 --image-size 64 --batch 4 --methods dann --dtypes float32
@@ -6,7 +6,7 @@
 Ours: :func:`dalib.train.make_step` on a batch that is on the device. PyTorch's, if torchvision is installed, is written
 as the field's libraries do it: torchvision's net, both domains concatenated into one pass, a bottleneck of 256 units
 with BatchNorm, the same three losses on its features, SGD with Nesterov's momentum and weight decay, the encoder at a
-tenth of the rate; ``eager`` as it stands, ``channels_last`` eager in that memory format, ``compiled`` also through
+tenth of the rate; ``eager`` as it is, ``channels_last`` eager in that memory format, ``compiled`` also through
 ``torch.compile``. ``bfloat16`` is our nets' compute dtype there and PyTorch's autocast. All sides are processes on the
 same cores that take turns, ``--rounds`` times; the fastest call counts. Ours keeps the memory that it frees, as our
 experiments do (:func:`dalib.core.platform.keep_memory`; ``--keep all`` gives PyTorch's processes the same). A form of
@@ -20,7 +20,7 @@ the seconds from a new process to the end of its first step, without and with a 
 images a second the input pipeline delivers (:mod:`experiments.speed.input_pipeline`) against what the step takes.
 
 The last line is one JSON object. Goals: 0.9 of the faster form of PyTorch's on a CPU, 1.0 on a GPU; alignment at most
-3 % of the step; input never the bottleneck. Measured numbers: RESULTS.md beside this file.
+3 % of the step; input never the bottleneck. Measured numbers: RESULTS.md in this folder.
 """
 
 import importlib.util
@@ -173,7 +173,7 @@ def _tell_platform(pipe: Any) -> None:
 def compared(
     benchmark: Benchmark, facts: dict[str, Any], method: str, dtype: str, seconds: dict[str, float]
 ) -> dict[str, Any]:
-    """What is said about one step."""
+    """Facts of one step."""
     ours, others = seconds["ours"], {k: v for k, v in seconds.items() if k != "ours"}
     operations = facts["operations"][f"{method} {dtype}"]
     entry: dict[str, Any] = {

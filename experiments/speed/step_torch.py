@@ -34,7 +34,7 @@ def coral(x: Any, y: Any) -> Any:
 
 
 def build(benchmark: Any, device: str, layout: Any) -> tuple[Any, Any]:
-    """The net's parts (encoder, bottleneck, head), whose ``forward`` gives features and logits; and DANN's critic."""
+    """Build the net (encoder, bottleneck, head), with features and logits from ``forward``, and DANN's critic."""
     from torch import nn
 
     from experiments.speed.step_ours import WIDTH

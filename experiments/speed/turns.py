@@ -18,8 +18,8 @@ import jax
 from dalib.core.platform import keep_memory
 
 Built = tuple[dict[str, Callable[[], Any]], Any, Callable[[], Any]]
-"""What a contestant builds in its process: calls that return when their work is done, facts that it tells at once, and
-a function whose value it tells at the end."""
+"""Result of building a contestant: calls that return when their work is done, facts for the start, and a function that
+gives facts at the end."""
 
 
 class Side(NamedTuple):
@@ -29,7 +29,7 @@ class Side(NamedTuple):
         name: for messages.
         pipe: to its process.
         process: its process.
-        facts: what it told when it was built.
+        facts: those that it told when it was built.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Side(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """What a process sends in place of an answer."""
+    """Message of a process in place of an answer."""
 
     text: str
 

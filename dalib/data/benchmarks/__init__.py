@@ -4,7 +4,7 @@
 
     domains = benchmarks.load("office31", "/data")        # {"amazon": Domain, "dslr": Domain, "webcam": Domain}
 
-Nothing is downloaded: :func:`how_to_get` says where the data comes from. The same on a command line, with
+Nothing is downloaded: :func:`how_to_get` names the data's official place. The same on a command line, with
 ``python -m dalib.data``: ``list``, ``how-to-get NAME``, ``check NAME --data-dir DIR``, ``prepare NAME --data-dir DIR
 --out DIR``.
 """
@@ -60,7 +60,7 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def benchmark(name: str) -> Benchmark:
-    """The benchmark called ``name``; an unknown name raises an InputError with the nearest names."""
+    """Return the benchmark called ``name``; an unknown name raises an InputError with the nearest names."""
     return choose("benchmark", name, BENCHMARKS)
 
 
@@ -71,7 +71,7 @@ def load(
     domains: Sequence[str] | None = None,
     decode: bool | None = None,
 ) -> dict[str, AnyDomain]:
-    """The domains of a benchmark, checked against its manifest of counts.
+    """Read the domains of a benchmark and check them against its manifest of counts.
 
     Domains of images decode when read; see ``prepare`` for doing that once. For transductive benchmarks the splits
     ``train`` and ``test`` are the same examples.
@@ -86,7 +86,7 @@ def load(
 
     Raises:
         InputError: an unknown name, no such folder, or one error with everything that is wrong with the data: missing
-            domains, class folders too many, wrong counts, list files that point nowhere, truncated images.
+            domains, class folders too many, wrong counts, list files with paths to nothing, truncated images.
     """
     return loading.load(benchmark(name), data_dir, domains=domains, decode=decode)
 
@@ -94,7 +94,7 @@ def load(
 def check(
     name: str, data_dir: str | Path | None = None, *, domains: Sequence[str] | None = None, decode: bool = True
 ) -> Report:
-    """Reads a benchmark whole, compares it with its manifest, and decodes every image unless told not to.
+    """Read a benchmark whole, compare it with its manifest, and decode every image unless told not to.
 
     Faults are in the report, not raised.
     """
@@ -102,5 +102,5 @@ def check(
 
 
 def how_to_get(name: str) -> str:
-    """Official place, licence, citation and accepted layout of a benchmark, as text."""
+    """Give official place, licence, citation and accepted layout of a benchmark, as text."""
     return loading.how_to_get(benchmark(name))

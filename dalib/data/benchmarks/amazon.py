@@ -31,7 +31,7 @@ FEATURE_PLACES = ("", "data", "domain_adversarial_neural_network/data", "amazon_
 
 
 def read_reviews(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """Texts and labels (0 negative, 1 positive) of every domain, one pool each."""
+    """Read texts and labels (0 negative, 1 positive) of every domain, one pool each."""
     reading = Reading({}, [])
     for name in domains:
         try:
@@ -52,6 +52,7 @@ def _reviews(data_dir: Path, name: str) -> tuple[list[str], list[int], list[str]
     texts: list[str] = []
     labels: list[int] = []
     faults: list[str] = []
+    # The one-file form first, then the folders of raw lines: whichever is there holds the whole domain.
     files = (data_dir / place / f"{name}{end}" for place in TEXT_PLACES for end in (".jsonl.gz", ".jsonl"))
     file = next((path for path in files if path.is_file()), None)
     if file is not None:
@@ -68,6 +69,7 @@ def _reviews(data_dir: Path, name: str) -> tuple[list[str], list[int], list[str]
             texts.append(text)
             labels.append(int(label))
         return texts, labels, faults
+    # One file for each label; half of them alone would be a domain of one class.
     folder = next(
         (data_dir / p / name for p in RAW_PLACES if (data_dir / p / name / "review_positive").is_file()), None
     )
@@ -83,16 +85,17 @@ def _reviews(data_dir: Path, name: str) -> tuple[list[str], list[int], list[str]
 
 
 def _lines(file: Path) -> list[str]:
-    """Lines, split at ``\\n`` alone: the texts hold other control characters."""
+    """Read lines, split at ``\\n`` alone: the texts hold other control characters."""
     raw = file.read_bytes()
     text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8")
     return [line for line in text.split("\n") if line.strip()]
 
 
 def read_counts(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """Counts, uint8 ``[n, 5000]``, in the published train and test parts."""
+    """Read counts, uint8 ``[n, 5000]``, in the published train and test parts."""
     reading = Reading({}, [])
     for name in domains:
+        # Each split may be in another place; a missing one is a fault and the other is still read.
         splits: dict[str, Split] = {}
         for split in ("train", "test"):
             places = [data_dir / place / f"{name}_{split}.svmlight" for place in FEATURE_PLACES]
@@ -112,7 +115,7 @@ def read_counts(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Readi
 
 
 def read_svmlight(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Counts uint8 ``[n, 5000]`` and labels (−1 becomes 0).
+    """Read counts uint8 ``[n, 5000]`` and labels (−1 becomes 0).
 
     Raises:
         ValueError: naming the first line that is not ``label index:count …``.
@@ -121,6 +124,7 @@ def read_svmlight(file: Path) -> tuple[np.ndarray, np.ndarray]:
     if not lines:
         raise ValueError(f"{file} without any line")
     x, y = np.zeros((len(lines), FEATURES), np.uint8), np.zeros(len(lines), np.int32)
+    # Row by row, so that a fault names its line; the arrays are made once for all of them.
     for row, line in enumerate(lines):
         label, *pairs = line.split()
         try:
@@ -153,7 +157,7 @@ FIELD = {name: re.compile(rf"<{name}>(.*?)</{name}>", re.DOTALL) for name in ("t
 
 
 def read_multi_domain(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """Texts: the labelled reviews are ``train``, the others, labelled by their ratings, ``test``."""
+    """Read texts: the labelled reviews are ``train``, the others, labelled by their ratings, ``test``."""
     reading = Reading({}, [])
     for name in domains:
         places = [data_dir / place / folder for place in PLACES for folder in FOLDERS.get(name, (name,))]
@@ -162,6 +166,7 @@ def read_multi_domain(facts: Facts, data_dir: Path, domains: tuple[str, ...]) ->
             reading.faults.append(f"{name}: no {name}/positive.review in {data_dir} or its {', '.join(PLACES[:-1])}")
             continue
         parts: dict[str, tuple[list[str], list[int]]] = {"train": ([], []), "test": ([], [])}
+        # The published labels come with the file's name; the unlabelled file has ratings, and 3 stars say nothing.
         for part, file, label in (("train", "negative", 0), ("train", "positive", 1), ("test", "unlabeled", None)):
             try:
                 reviews = read_multi_domain_reviews(folder / f"{file}.review")
@@ -185,7 +190,7 @@ def read_multi_domain(facts: Facts, data_dir: Path, domains: tuple[str, ...]) ->
 
 
 def read_multi_domain_reviews(file: Path) -> list[tuple[str, float | None]]:
-    """Text (title and body on two lines; empty if there is neither) and rating of every review.
+    """Read text (title and body on two lines; empty if there is neither) and rating of every review.
 
     Latin-1: every byte is a character, so that no stray byte of the scraped texts can stop the reading.
     """

@@ -18,8 +18,7 @@ SPLITS = ("train", "dev", "test")
 
 
 def read_crossner(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """Sentences of every domain as :class:`dalib.data.readers.raw_text.TaggedDomain`, with the types in the manifest's
-    order."""
+    """Read every domain's sentences as :class:`dalib.data.readers.raw_text.TaggedDomain`; types as in the manifest."""
     reading = Reading({}, [])
     for name in domains:
         folder = next((data_dir / place / name for place in PLACES if (data_dir / place / name).is_dir()), None)
@@ -39,10 +38,11 @@ def read_crossner(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Rea
 
 
 def read_bio(file: Path, types: tuple[str, ...]) -> tuple[TaggedSentences, list[str]]:
-    """Sentences of a file with one ``token<TAB>tag`` a line, and the faults by line number."""
+    """Read sentences of one ``token<TAB>tag`` a line; return them and the faults by line number."""
     index = {tag: i for i, tag in enumerate(tag_names(types))}
     sentences: list[tuple[list[str], list[int]]] = [([], [])]
     faults = []
+    # An empty line ends a sentence; several in a row end only one.
     for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             if sentences[-1][0]:

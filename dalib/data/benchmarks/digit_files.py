@@ -1,6 +1,6 @@
 """Published file forms of digits, read into uint8 images ``[n, h, w, c]`` and labels ``[n]``.
 
-Every reader raises ValueError, KeyError or OSError for a file that is not what its name says.
+Every reader raises ValueError, KeyError or OSError for a file of another form than its name says.
 """
 
 import bz2
@@ -18,7 +18,7 @@ UBYTE = 0x08
 
 
 def opened(path: Path) -> bytes:
-    """Contents of a file, unpacked where its name ends in ``.gz`` or ``.bz2``."""
+    """Read the contents of a file, unpacked where its name ends in ``.gz`` or ``.bz2``."""
     raw = path.read_bytes()
     if path.suffix == ".gz":
         return gzip.decompress(raw)
@@ -26,13 +26,14 @@ def opened(path: Path) -> bytes:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An IDX file of unsigned bytes, any rank (LeCun's form: two zero bytes, type, rank, sizes, data)."""
+    """Read an IDX file of unsigned bytes, any rank (LeCun's form: two zero bytes, type, rank, sizes, data)."""
     data = opened(path)
     if len(data) < 4 or data[:3] != bytes((0, 0, UBYTE)) or data[3] == 0:
         raise ValueError(f"{path} is not an IDX file of unsigned bytes")
     rank = data[3]
     if len(data) < 4 + 4 * rank:
         raise ValueError(f"{path} ends within its header")
+    # The header says how many bytes there must be: a file that was cut short is found here.
     shape = struct.unpack(f">{rank}I", data[4 : 4 + 4 * rank])
     body = np.frombuffer(data, np.uint8, offset=4 + 4 * rank)
     if body.size != int(np.prod(shape, dtype=np.int64)):
@@ -41,7 +42,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_npz(path: Path, split: str) -> Pair:
-    """``x_<split>`` and ``y_<split>`` of an archive."""
+    """Read ``x_<split>`` and ``y_<split>`` of an archive."""
     names = (f"x_{split}", f"y_{split}")
     arrays, _ = npz.read_npz(str(path), path, names)
     x, y = (arrays[name] for name in names)
@@ -51,7 +52,7 @@ def read_npz(path: Path, split: str) -> Pair:
 
 
 def usps_pixels(values: np.ndarray) -> np.ndarray:
-    """Values in [−1, 1], ``[n, 256]``, as uint8 ``[n, 16, 16, 1]``: ⌊(v + 1) / 2 · 255⌋, torchvision's convention."""
+    """Turn [−1, 1], ``[n, 256]``, into uint8 ``[n, 16, 16, 1]``: ⌊(v + 1) / 2 · 255⌋, torchvision's convention."""
     if values.ndim != 2 or values.shape[1] != 256:
         raise ValueError(f"rows of {values.shape[1:]} values, expected 256")
     if not (np.abs(values) <= 1).all():
@@ -62,7 +63,7 @@ def usps_pixels(values: np.ndarray) -> np.ndarray:
 
 
 def read_usps_libsvm(path: Path) -> Pair:
-    """libsvm text: ``label index:value …``, labels 1 … 10, indices 1 … 256, missing values 0."""
+    """Read libsvm text: ``label index:value …``, labels 1 … 10, indices 1 … 256, missing values 0."""
     lines = [line.split() for line in opened(path).decode("ascii").splitlines() if line.strip()]
     values = np.zeros((len(lines), 256))
     for row, (_, *pairs) in enumerate(lines):
@@ -72,7 +73,7 @@ def read_usps_libsvm(path: Path) -> Pair:
 
 
 def read_usps_zip(path: Path) -> Pair:
-    """The form of The Elements of Statistical Learning: digit and 256 values a line."""
+    """Read the form of The Elements of Statistical Learning: digit and 256 values a line."""
     table = np.array(opened(path).split(), dtype=np.float64)
     if table.size % 257:
         raise ValueError(f"{path}: {table.size} numbers, which is no multiple of 257")
@@ -81,7 +82,7 @@ def read_usps_zip(path: Path) -> Pair:
 
 
 def read_usps_hdf5(path: Path, split: str) -> Pair:
-    """HDF5 with groups ``train`` and ``test``, each ``data`` (``[n, 256]`` in [0, 1]) and ``target``; needs h5py."""
+    """Read HDF5, groups ``train`` and ``test`` of ``data`` (``[n, 256]`` in [0, 1]) and ``target``; needs h5py."""
     try:
         import h5py
     except ImportError as error:
@@ -92,7 +93,7 @@ def read_usps_hdf5(path: Path, split: str) -> Pair:
 
 
 def read_mat(path: Path) -> Pair:
-    """MATLAB file of SVHN's kind: ``X`` ``[h, w, 3, n]`` uint8 and ``y``; label 10 is the digit 0."""
+    """Read a MATLAB file of SVHN's kind: ``X`` ``[h, w, 3, n]`` uint8 and ``y``; label 10 is the digit 0."""
     found = npz.read_mat(str(path), path)
     x, y = np.asarray(found["X"]), np.asarray(found["y"]).reshape(-1).astype(np.int32)
     if x.ndim != 4 or x.dtype != np.uint8 or x.shape[3] != len(y):

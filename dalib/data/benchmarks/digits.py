@@ -1,6 +1,6 @@
 """Digits: MNIST, USPS, SVHN, SynDigits from their published files, MNIST-M made from MNIST and photographs.
 
-The domains are optional, each in its own files; what is asked for by name must be there.
+Every domain is optional, in its own files, but one that is asked for by name must be there.
 """
 
 import zipfile
@@ -46,7 +46,7 @@ BROKEN = (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFil
 
 
 def read_digits(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """The domains that have files there."""
+    """Read the domains that have files there."""
     reading = Reading({}, [])
     for name in domains:
         try:
@@ -57,6 +57,7 @@ def read_digits(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Readi
         if not splits:
             continue
         classes = facts.classes[name]
+        # Checked for every published form alike, since some of them count digits from 1.
         bad = [split for split, (_, y) in splits.items() if len(y) == 0 or y.min() < 0 or y.max() >= len(classes)]
         reading.faults.extend(f"{name}, {split}: no images, or labels outside 0 to 9" for split in bad)
         if not bad:
@@ -66,7 +67,7 @@ def read_digits(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Readi
 
 
 def blend(digits: np.ndarray, photographs: list[np.ndarray], *, seed: tuple[int, ...]) -> np.ndarray:
-    """MNIST-M's recipe: in every pixel and colour |crop − digit|, the crop a random square of a random photograph.
+    """Blend by MNIST-M's recipe: |crop − digit| in every pixel and colour; the crop is a random square of a photograph.
 
     Args:
         digits: uint8 ``[n, 28, 28]``.
@@ -95,7 +96,7 @@ def blend(digits: np.ndarray, photographs: list[np.ndarray], *, seed: tuple[int,
 
 
 def _made(data_dir: Path) -> dict[str, Pair]:
-    """MNIST-M of all MNIST digits; every fifth photograph (in the order of names) is kept for the test images."""
+    """Make MNIST-M of all MNIST digits; every fifth photograph (in the order of names) is kept for the test images."""
     folder = next((data_dir / place for place in PHOTOGRAPHS if (data_dir / place).is_dir()), None)
     mnist = _stored(data_dir, "mnist")
     if folder is None or not mnist:
@@ -103,6 +104,7 @@ def _made(data_dir: Path) -> dict[str, Pair]:
     paths = sorted(folder.glob("*.jpg"))
     if len(paths) < TEST_SHARE:
         raise ValueError(f"{len(paths)} photographs in {folder}, expected the 200 of BSDS500's training part")
+    # Test images get photographs that no training image was blended with.
     photographs = [read_image(path) for path in paths]
     parts = {
         "train": [image for i, image in enumerate(photographs) if i % TEST_SHARE],
@@ -115,7 +117,7 @@ def _made(data_dir: Path) -> dict[str, Pair]:
 
 
 def _stored(data_dir: Path, name: str) -> dict[str, Pair]:
-    """The first published form of a domain that is there, by split; empty if there is none."""
+    """Read the first published form of a domain that is there, by split; empty if there is none."""
     for place in PLACES[name]:
         folder = data_dir / place
         if folder.is_dir():
@@ -130,7 +132,7 @@ def _first(folder: Path, *names: str) -> Path | None:
 
 
 def _both(train: Path | None, test: Path | None, reader: Callable[[Path], Pair]) -> dict[str, Pair]:
-    """Both files, or nothing; one without the other is a fault."""
+    """Read both files, or nothing; one without the other is a fault."""
     if train is None and test is None:
         return {}
     if train is None or test is None:
@@ -148,6 +150,7 @@ def _archive(name: str) -> Callable[[Path], dict[str, Pair]]:
 
 def _mnist_idx(folder: Path) -> dict[str, Pair]:
     found: dict[str, Pair] = {}
+    # Published copies differ in a dash or a dot in the name, and in compression.
     for split, stem in (("train", "train"), ("test", "t10k")):
         x, y = (
             _first(folder, *(f"{stem}-{kind}{mark}ubyte{end}" for mark in "-." for end in ("", ".gz")))
@@ -213,9 +216,10 @@ NAME = "mnist_m"
 
 
 def read_release(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """The published train and test parts."""
+    """Read the published train and test parts."""
     del domains
     reading = Reading({}, [])
+    # The archive may have been unpacked into a folder of its name or into the data directory itself.
     root = next((place for place in (data_dir / NAME, data_dir) if (place / f"{NAME}_train").is_dir()), None)
     if root is None:
         reading.faults.append(f"{NAME}: no folder {NAME}_train in {data_dir} or {data_dir / NAME}")

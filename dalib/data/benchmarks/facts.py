@@ -1,4 +1,4 @@
-"""Facts of a benchmark (classes, counts, licence, citation), and what its reader returns.
+"""Facts of a benchmark (classes, counts, licence, citation), and its reader's result.
 
 The facts are in TOML files of the package (``dalib/data/manifests``),
 each with the source of its counts in a comment.
@@ -19,7 +19,7 @@ from dalib.data.readers.raw_text import TaggedDomain
 POOL = "all"
 """Name, in a manifest, of a domain's examples when they are both training data and test set."""
 MOST_CLASSES, SHOWN = 10, 5
-"""Most classes that differ with a line each, and classes named in the one line for more."""
+"""Most differing classes with a line each, and classes named in the one line for more."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Facts:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """Names of the domains."""
+        """Return the names of the domains."""
         return tuple(self.counts)
 
 
 @lru_cache
 def read_facts(name: str) -> Facts:
-    """The manifest called ``name``."""
+    """Read the manifest called ``name``."""
     table = tomllib.loads((files("dalib.data") / "manifests" / f"{name}.toml").read_text(encoding="utf-8"))
     counts = {
         domain: {split: n if isinstance(n, int) else tuple(n) for split, n in splits.items()}
@@ -72,12 +72,12 @@ def read_facts(name: str) -> Facts:
 
 
 def wrong_counts(facts: Facts, domain: str, split: str, counts: np.ndarray, size: int | None = None) -> list[str]:
-    """What differs from the manifest, one line a class; one line for more than :data:`MOST_CLASSES`, or for the total.
+    """List differences from the manifest, one line a class; one in all for over :data:`MOST_CLASSES`, or for the total.
 
     Args:
         facts: the manifest.
-        domain, split: which of its counts.
-        counts: ``[C]``, what was found of each class.
+        domain, split: the counts to compare.
+        counts: ``[C]``, examples found of each class.
         size: number of examples found, for manifests that know it.
     """
     expected = facts.counts[domain].get(split)
@@ -85,6 +85,7 @@ def wrong_counts(facts: Facts, domain: str, split: str, counts: np.ndarray, size
     if expected is None:
         return [f"{where}: a split that is not known; known: {', '.join(facts.counts[domain])}"]
     faults = []
+    # Some publications give totals alone.
     if isinstance(expected, int):
         if int(counts.sum()) != expected:
             faults.append(f"{where}: {int(counts.sum())} examples, expected {expected}")
@@ -92,6 +93,7 @@ def wrong_counts(facts: Facts, domain: str, split: str, counts: np.ndarray, size
         both = zip(facts.classes[domain], counts.tolist(), expected, strict=True)
         wrong = [(name, n, wanted) for name, n, wanted in both if n != wanted]
         faults += [f"{where}, class {name}: {n} found, expected {wanted}" for name, n, wanted in wrong]
+        # A wrong version differs in nearly every class: one line says more than a hundred.
         if len(wrong) > MOST_CLASSES:
             some = ", ".join(f"{name} {n} of {wanted}" for name, n, wanted in wrong[:SHOWN])
             total = f"{int(counts.sum())} examples, expected {sum(expected)}"
@@ -106,7 +108,7 @@ AnyDomain = Domain | TaggedDomain
 
 
 class Reading(NamedTuple):
-    """What was found: domains by name, and what is wrong, one line a fault."""
+    """Result of a reader: domains by name, and faults, one line each."""
 
     domains: dict[str, AnyDomain]
     faults: list[str]

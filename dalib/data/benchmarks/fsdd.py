@@ -24,7 +24,7 @@ Clip = tuple[np.ndarray, int, str, int]
 
 
 def read_fsdd(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """Recordings of every speaker, int16 at 8 kHz, each of its own length; takes 0 to 4 are the test."""
+    """Read recordings of every speaker, int16 at 8 kHz, each of its own length; takes 0 to 4 are the test."""
     reading = Reading({}, [])
     archive = next((data_dir / place for place in ARCHIVES if (data_dir / place).is_file()), None)
     folder = next((data_dir / place for place in PLACES if (data_dir / place).is_dir()), None)
@@ -39,6 +39,7 @@ def read_fsdd(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         reading.faults.append(str(error))
         return reading
+    # Speakers and takes come from the files' names; unknown speakers would be domains that no manifest checks.
     strangers = sorted({speaker for _, _, speaker, _ in clips} - set(facts.counts))
     reading.faults.extend(f"speaker too many: {name}" for name in strangers)
     for name in domains:
@@ -46,6 +47,7 @@ def read_fsdd(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading
         if not own:
             reading.faults.append(f"{name}: no recordings of this speaker")
             continue
+        # Clips differ in length, so one array holds all of a speaker's, with the place of each.
         sound = np.concatenate([clip[0] for clip in own])
         offsets = np.cumsum([0, *(len(clip[0]) for clip in own)])
         labels = np.array([clip[1] for clip in own], np.int32)
@@ -72,6 +74,7 @@ def _recordings(folder: Path, faults: list[str]) -> list[Clip]:
         except (wave.Error, EOFError, OSError) as error:
             faults.append(f"{path}: {error}")
             continue
+        # Other rates or channels would be other recordings; a header that promises more samples shows a cut file.
         if data is None or not len(data) or len(data) != frames:
             faults.append(f"{path}: channels, bytes, rate {form} with {frames} samples, expected (1, 2, {RATE}), whole")
             continue

@@ -31,23 +31,24 @@ class Tree:
 
 
 def plain(name: str) -> str:
-    """A folder's name without case, blanks and punctuation: how class folders are told apart."""
+    """Strip case, blanks and punctuation from a folder's name; class folders are told apart by the rest."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
 def find_root(tree: Tree, data_dir: Path) -> Path:
-    """The folder that holds most of the domains (the data directory itself if none does)."""
+    """Find the folder that holds most of the domains (the data directory itself if none does)."""
     places = [data_dir, *(data_dir / name for name in tree.roots)]
     return max(places, key=lambda place: sum(domain_folder(tree, place, name) is not None for name in tree.folders))
 
 
 def domain_folder(tree: Tree, root: Path, domain: str) -> Path | None:
-    """The first folder of a domain that is there."""
+    """Find the first folder of a domain that exists."""
     return next((root / folder for folder in tree.folders[domain] if (root / folder).is_dir()), None)
 
 
 def domain_folders(tree: Tree, root: Path, domains: tuple[str, ...], reading: Reading) -> Iterator[tuple[str, Path]]:
-    """Each domain with its folder; a fault in ``reading`` for one that has none, or a single one for all of them."""
+    """Yield each domain with its folder; add a fault to ``reading`` for one without, or a single one for all."""
+    # A wrong root misses all domains: one fault says so, with the names that are there.
     if len(domains) > 1 and not any(domain_folder(tree, root, name) for name in domains):
         inside = [name for name in names_in(root) if not why_passed(root / name)]
         holds = ", ".join(inside[:SHOWN]) + (", …" if len(inside) > SHOWN else "")
@@ -64,7 +65,7 @@ def domain_folders(tree: Tree, root: Path, domains: tuple[str, ...], reading: Re
 
 
 def pooled_folders(tree: Tree) -> Callable[[Facts, Path, tuple[str, ...]], Reading]:
-    """Reader of a benchmark with one pool of class folders a domain."""
+    """Make a reader of a benchmark with one pool of class folders a domain."""
 
     def read(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
         root = find_root(tree, data_dir)
@@ -84,7 +85,7 @@ def pooled_folders(tree: Tree) -> Callable[[Facts, Path, tuple[str, ...]], Readi
 def read_class_folders(
     domain: str, folder: Path, class_names: Sequence[str], *, aliases: Mapping[str, str], root: Path
 ) -> tuple[ImageFiles | None, list[str]]:
-    """The images below the class folders of one domain, by class and then by path.
+    """Read the images below the class folders of one domain, by class and then by path.
 
     Returns:
         The record source (None if there is no image), and the faults: class folders too many, files that are no images.
@@ -94,6 +95,7 @@ def read_class_folders(
     known |= {plain(other): list(class_names).index(name) for other, name in aliases.items()}
     faults: list[str] = []
     found: dict[int, list[str]] = {}
+    # Folders are matched by plain names: releases differ in case and punctuation.
     extra: list[str] = []
     for path in (folder / name for name in names_in(folder)):
         if why_passed(path):
@@ -101,6 +103,7 @@ def read_class_folders(
         if path.is_file():
             faults.append(f"{domain}: image outside class folders: {path}")
             continue
+        # What is passed over is a fault here: a benchmark's counts are published.
         below = images_below(path)
         faults += [f"{domain}: not an image: {path / name}" for name in below.passed.get(OTHER, ())]
         images = [Path(os.path.relpath(path / name, root)).as_posix() for name in below.paths]
@@ -109,6 +112,7 @@ def read_class_folders(
             extra.append(f"{path} ({len(images)} images)")
         else:
             found.setdefault(label, []).extend(images)
+    # A wrong root shows as many foreign folders; a few of them name it.
     if len(extra) > SHOWN:
         extra = [f"{len(extra)} of them: {', '.join(extra[:SHOWN])}, …"]
     faults += [f"{domain}: class folder too many: {path}" for path in extra]
@@ -120,10 +124,10 @@ def read_class_folders(
 def read_list(
     domain: str, file: Path, root: Path, folder: str, classes: int, *, first_label: int = 0
 ) -> tuple[ImageFiles | None, list[str]]:
-    """The images of a published list file (``path label`` a line).
+    """Read the images of a published list file (``path label`` a line).
 
     Such lists carry paths of their author's machine. A path is looked up below ``root`` by its longest ending that
-    exists there, then by its file name alone in ``folder``; nothing outside ``root`` is ever touched.
+    exists there, then by its file name alone in ``folder``; nothing outside ``root`` is read.
 
     Returns:
         The record source (None if no line is good), and the faults with their line numbers.
@@ -136,6 +140,7 @@ def read_list(
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        # Paths may hold blanks, so the label is what follows the last one.
         *head, word = line.strip().rsplit(maxsplit=1)
         parts = [part for part in PurePosixPath("".join(head)).parts if part != "/"]
         label = int(word) - first_label if word.isascii() and word.isdigit() else -1
@@ -143,6 +148,7 @@ def read_list(
         if not parts or not 0 <= label < classes:
             faults.append(f"{where}: not a path and a label from {first_label} to {first_label + classes - 1}: {line}")
             continue
+        # Looked up below the root, a path with ".." could still lead out of it.
         if ".." in parts:
             faults.append(f"{where}: the path leaves its folder: {line}")
             continue
@@ -162,12 +168,13 @@ def read_list(
 
 
 def undecodable(paths: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Decodes every image (JPEGs at an eighth of their size, which reads all their bytes); returns those that fail."""
+    """Decode every image (JPEGs at an eighth of their size, which reads all their bytes); return those that fail."""
     from PIL import Image
 
     def reason(path: Path) -> str:
         try:
             with Image.open(path) as image:
+                # The smallest scale that the decoder offers still reads every byte of a JPEG.
                 image.draft(None, (1, 1))
                 image.load()
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

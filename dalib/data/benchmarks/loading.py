@@ -1,6 +1,6 @@
-"""Benchmarks by name: reading, checking against the manifest, saying where the data comes from.
+"""Benchmarks by name: reading, checking against the manifest, instructions to get the data.
 
-A benchmark's reader collects what is wrong instead of stopping at the first fault, so that one error names everything.
+A benchmark's reader collects faults instead of stopping at the first fault, so that one error names everything.
 """
 
 import os
@@ -27,9 +27,9 @@ class Benchmark:
     """One data set of the field.
 
     Attributes:
-        name: what it is called on the command line.
+        name: the name on the command line.
         manifest: name of its manifest, or the manifest itself.
-        read: ``(facts, data_dir, domains) -> Reading``; reads what is asked for and never raises for bad data.
+        read: ``(facts, data_dir, domains) -> Reading``; reads the named domains and never raises for bad data.
         layout: the accepted layouts below ``data_dir``, as text.
         optional: domains that may be absent as long as nobody asks for them by name.
     """
@@ -59,10 +59,10 @@ class Report(NamedTuple):
     """Result of a check; without faults the data is as the manifest says (as far as the manifest goes).
 
     Attributes:
-        rows: what was found.
+        rows: the counts found.
         fingerprints: by domain.
         absent: optional domains that are not there.
-        faults: everything that is wrong.
+        faults: everything wrong.
     """
 
     rows: list[Row]
@@ -72,7 +72,7 @@ class Report(NamedTuple):
 
 
 def resolve_data_dir(data_dir: str | Path | None) -> Path:
-    """``data_dir``, or else the folder that the environment variable DALIB_DATA names."""
+    """Return ``data_dir``, or else the folder that the environment variable DALIB_DATA names."""
     chosen = data_dir or os.environ.get("DALIB_DATA")
     todo = "pass --data-dir or set DALIB_DATA to the folder that holds the unpacked archives"
     if not chosen:
@@ -86,22 +86,26 @@ def resolve_data_dir(data_dir: str | Path | None) -> Path:
 def read(
     benchmark: Benchmark, data_dir: str | Path | None, domains: Sequence[str] | None = None
 ) -> tuple[Reading, list[str]]:
-    """Reads a benchmark's domains; missing ones and wrong counts are among the faults.
+    """Read a benchmark's domains; missing ones and wrong counts are among the faults.
 
     Returns:
         The reading, and the optional domains that are not there.
     """
+    # Names first: a misspelt domain is an error of its own, with the nearest name.
     facts = benchmark.facts
     for name in domains or ():
         choose(f"domains of {benchmark.name}", name, facts.counts)
     wanted = tuple(domains) if domains else facts.domains
     found, faults = benchmark.read(facts, resolve_data_dir(data_dir), wanted)
+    # An optional domain may be absent, unless it was asked for by name.
     missing = [name for name in wanted if name not in found]
     absent = [name for name in missing if name in benchmark.optional and not domains]
+    # Readers say more of a missing domain than this line would, so theirs stays alone.
     explained = {name for fault in faults for name in fault.partition(":")[0].split(", ")}
     faults = faults + [f"{name}: domain not found" for name in missing if name not in {*absent, *explained}]
     if not found and not faults:
         faults = ["none of its domains found"]
+    # Order of the classes is part of the data: labels are places in it.
     for name, domain in found.items():
         if domain.class_names != facts.classes[name]:
             odd = sorted(set(domain.class_names) ^ set(facts.classes[name])) or ["their order"]
@@ -112,7 +116,7 @@ def read(
 
 
 def rows(name: str, domain: AnyDomain) -> list[Row]:
-    """Counts of every split; splits that are one and the same pool give one row, called ``all``."""
+    """Count every split; splits that are one and the same pool give one row, called ``all``."""
     if isinstance(domain, TaggedDomain):
         return [Row(name, split, domain.size(split), domain.counts(split)) for split in domain.splits]
     if is_pool(domain):
@@ -122,7 +126,7 @@ def rows(name: str, domain: AnyDomain) -> list[Row]:
 
 
 def is_pool(domain: Domain) -> bool:
-    """Whether all splits are one object: the transductive protocol."""
+    """Tell whether all splits are one object: the transductive protocol."""
     sources = list(domain.splits.values())
     return len(sources) > 1 and all(source is sources[0] for source in sources)
 
@@ -138,7 +142,7 @@ def load(
     domains: Sequence[str] | None = None,
     decode: bool | None = None,
 ) -> dict[str, AnyDomain]:
-    """The benchmark's domains by name, checked against its manifest; see :func:`dalib.data.benchmarks.load`."""
+    """Load the benchmark's domains by name, checked against its manifest; see :func:`dalib.data.benchmarks.load`."""
     (found, faults), _ = read(benchmark, data_dir, domains)
     paths = image_paths(found)
     if decode or (decode is None and len(paths) <= MOST_DECODED):
@@ -155,7 +159,7 @@ def check(
     domains: Sequence[str] | None = None,
     decode: bool = True,
 ) -> Report:
-    """Reads everything, compares it with the manifest and, unless ``decode`` is False, decodes every image."""
+    """Read everything, compare it with the manifest and, unless ``decode`` is False, decode every image."""
     (found, faults), absent = read(benchmark, data_dir, domains)
     every = [row for name, domain in found.items() for row in rows(name, domain)]
     if decode:
@@ -165,13 +169,13 @@ def check(
 
 
 def image_paths(domains: Mapping[str, AnyDomain]) -> list[Path]:
-    """The image files of all domains, each once."""
+    """List the image files of all domains, each once."""
     sources = {id(s): s for d in domains.values() for s in d.splits.values() if isinstance(s, ImageFiles)}
     return list(dict.fromkeys(source.root / path for source in sources.values() for path in source.paths))
 
 
 def faulty(benchmark: Benchmark, faults: Sequence[str]) -> InputError:
-    """One error for all faults."""
+    """Make one error for all faults."""
     shown = "".join(f"\n    {fault}" for fault in faults[:MOST_SHOWN])
     more = f"\n    … and {len(faults) - MOST_SHOWN} more" if len(faults) > MOST_SHOWN else ""
     return input_error(
@@ -183,7 +187,7 @@ def faulty(benchmark: Benchmark, faults: Sequence[str]) -> InputError:
 
 
 def how_to_get(benchmark: Benchmark) -> str:
-    """Where the data comes from, under what terms, and the layout that is read."""
+    """Write the data's official place, its terms, and the layout that is read."""
     facts = benchmark.facts
     parts: Mapping[str, str] = {
         "title": facts.title,

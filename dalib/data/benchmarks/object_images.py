@@ -93,7 +93,7 @@ OFFICE_CALTECH10_TREE = Tree(
 
 
 def read_surf(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """SURF counts of every domain, uint16 ``[n, 800]``."""
+    """Read SURF counts of every domain, uint16 ``[n, 800]``."""
     reading = Reading({}, [])
     for name in domains:
         try:
@@ -105,6 +105,7 @@ def read_surf(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading
             reading.faults.append(f"{name}: no surf.npz and no {MAT_NAMES[name]}_SURF_L10.mat below {data_dir}")
             continue
         x, y = arrays
+        # Checked here and not where they are used: a row without counts has no direction to normalise.
         if x.ndim != 2 or x.shape[1] != WORDS or y.shape != (len(x),):
             reading.faults.append(f"{name}: shapes {x.shape} and {y.shape}, expected [n, {WORDS}] and [n]")
         elif y.min() < 0 or y.max() >= len(facts.classes[name]):
@@ -123,6 +124,7 @@ def _arrays(data_dir: Path, name: str) -> tuple[np.ndarray, np.ndarray] | None:
             names = (f"surf_{name}_x", f"surf_{name}_y")
             arrays, _ = npz.read_npz(str(archive), archive, names)
             return arrays[names[0]], arrays[names[1]].astype(np.int64)
+        # MATLAB's labels count from 1.
         table = data_dir / place / f"{MAT_NAMES[name]}_SURF_L10.mat"
         if table.is_file():
             found = npz.read_mat(str(table), table)
@@ -153,15 +155,17 @@ IMAGECLEF_DA_TREE = Tree(
 
 
 def read_imageclef(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """Domains by list file, or by class folder where there is no list."""
+    """Read domains by list file, or by class folder where there is no list."""
     root = find_root(IMAGECLEF_DA_TREE, data_dir)
     reading = Reading({}, [])
     for name in domains:
         folder = domain_folder(IMAGECLEF_DA_TREE, root, name)
         if folder is None:
+            # Bing's pictures are in some copies of the archive only.
             if name != "b":
                 reading.faults.append(f"{name}: no folder {name} below {root}")
             continue
+        # Copies of the archive name their lists in several ways; the lists decide the order and the labels.
         places = (f"list/{name}List.txt", f"{name}List.txt", f"{name}_list.txt", f"{name}.txt")
         file = next((root / place for place in places if (root / place).is_file()), None)
         if file is not None:

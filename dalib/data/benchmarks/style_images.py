@@ -38,11 +38,12 @@ folders = pooled_folders(PACS_TREE)
 
 
 def read_pacs(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """Whole domains, or the official splits where their lists are there."""
+    """Read whole domains, or the official splits where their lists are there."""
     reading = folders(facts, data_dir, domains)
     root = find_root(PACS_TREE, data_dir)
     for name in list(reading.domains):
         splits: dict[str, Split] = {}
+        # The lists come apart from the images, so they may be next to the root as well.
         for split, suffix in LISTS.items():
             bases = [root] if root == data_dir else [root, root.parent]
             places = [base / place / f"{name}_{suffix}.txt" for base in bases for place in PACS_LIST_PLACES]
@@ -53,6 +54,7 @@ def read_pacs(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading
             reading.faults.extend(faults)
             if images is not None:
                 splits[split] = images
+        # One list without the others would leave examples in no split.
         if splits and len(splits) < len(LISTS):
             missing = [f"{name}_{LISTS[split]}.txt" for split in LISTS if split not in splits]
             reading.faults.append(f"{name}: lists without {' and '.join(missing)}")
@@ -86,7 +88,7 @@ TREE = Tree(
 
 
 def read_vlcs(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """The official train and test parts, or pools where the folders are not divided."""
+    """Read the official train and test parts, or pools where the folders are not divided."""
     root = find_root(TREE, data_dir)
     reading = Reading({}, [])
     for name, folder in domain_folders(TREE, root, domains, reading):
@@ -96,6 +98,7 @@ def read_vlcs(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading
             reading.faults.extend(faults)
             return found
 
+        # Copies are divided or not: undivided ones serve as pools rather than being refused.
         divided = (folder / "full").is_dir() or (folder / "test").is_dir()
         parts = {split: folder / sub for split, sub in (("train", "full"), ("test", "test"))} if divided else {}
         missing = [str(part) for part in parts.values() if not part.is_dir()]
@@ -133,10 +136,11 @@ DOMAINNET_TREE = Tree(roots=("domainnet", "DomainNet"), folders={name: (name,) f
 
 
 def read_domainnet(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-    """The train and test splits of the official lists."""
+    """Read the train and test splits of the official lists."""
     root = find_root(DOMAINNET_TREE, data_dir)
     reading = Reading({}, [])
     for name in domains:
+        # Prepared records first: they hold the same images, and read faster.
         records = records_folder(root / name)
         if records is not None:
             reading.domains[name] = _from_records(name, records)

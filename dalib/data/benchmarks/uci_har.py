@@ -24,13 +24,14 @@ PARTS = ("train", "test")
 
 def _reader(inputs: Callable[[Path, str], np.ndarray]) -> Callable[[Facts, Path, tuple[str, ...]], Reading]:
     def read(facts: Facts, data_dir: Path, domains: tuple[str, ...]) -> Reading:
-        """One pool a subject."""
+        """Read one pool a subject."""
         reading = Reading({}, [])
         roots = (data_dir / place for place in PLACES)
         root = next((place for place in roots if (place / "train" / "subject_train.txt").is_file()), None)
         if root is None:
             reading.faults.append(f"no train/subject_train.txt in {data_dir} or its {', '.join(PLACES[:-1])}")
             return reading
+        # The published parts divide the subjects; here each subject is a domain, so both are read and joined.
         parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for part in PARTS:
             try:
@@ -62,18 +63,18 @@ def _reader(inputs: Callable[[Path, str], np.ndarray]) -> Callable[[Facts, Path,
 
 
 def _windows(root: Path, part: str) -> np.ndarray:
-    """float32 ``[n, 128, 9]``."""
+    """Read windows, float32 ``[n, 128, 9]``."""
     folder = root / part / "Inertial Signals"
     return np.stack([_numbers(folder / f"{signal}_{part}.txt", WINDOW) for signal in SIGNALS], axis=2)
 
 
 def _features(root: Path, part: str) -> np.ndarray:
-    """float32 ``[n, 561]``."""
+    """Read features, float32 ``[n, 561]``."""
     return _numbers(root / part / f"X_{part}.txt", FEATURES)
 
 
 def _numbers(file: Path, columns: int) -> np.ndarray:
-    """Numbers of a text file, float32 ``[n, columns]``."""
+    """Read numbers of a text file, float32 ``[n, columns]``."""
     values = np.array(file.read_bytes().split(), np.float64).astype(np.float32)
     if values.size == 0 or values.size % columns or not np.isfinite(values).all():
         raise ValueError(f"{file}: {values.size} numbers, expected finite ones in rows of {columns}")

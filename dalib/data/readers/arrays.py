@@ -1,4 +1,4 @@
-"""Domains of arrays in memory, checked where they come in."""
+"""Domains of arrays in memory, checked on entry."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class ArraySplit:
         return inputs.toarray() if is_sparse(inputs) else inputs, self.labels[rows]
 
     def fingerprint(self) -> str:
-        """SHA-256 of shape, dtype and bytes of inputs and labels."""
+        """Return the SHA-256 of shape, dtype and bytes of inputs and labels."""
         digest = hashlib.sha256()
         x = self.inputs
         parts = (np.array(x.shape), x.indptr, x.indices, x.data) if is_sparse(x) else (x,)
@@ -45,7 +45,7 @@ class ArraySplit:
 
 
 def is_sparse(x: Any) -> bool:
-    """Whether ``x`` is one of scipy's sparse matrices or arrays."""
+    """Tell whether ``x`` is one of scipy's sparse matrices or arrays."""
     return hasattr(x, "tocsr")
 
 
@@ -56,7 +56,7 @@ def from_arrays(
     *,
     class_names: Sequence[str] | None = None,
 ) -> Domain:
-    """Domain from arrays, which it holds as read-only views without copying.
+    """Make a domain from arrays, held as read-only views without copying.
 
     Args:
         name: the domain's name.
@@ -70,10 +70,12 @@ def from_arrays(
         InputError: empty splits, lengths that differ, labels that are not integers or out of range, inputs that are
             complex, not finite in float32, or integers outside int32 (with the first bad row), or unknown classes.
     """
+    # Real-valued labels have no classes, and other rules.
     pairs = {split: _pair(f"{name}/{split}", xy) for split, xy in splits.items()}
     if class_names is not None and len(class_names) == 0 and not isinstance(class_names, str):
         return Domain(name, (), {split: ArraySplit(*_real(f"{name}/{split}", *xy)) for split, xy in pairs.items()})
     arrays = {split: _checked(f"{name}/{split}", *xy) for split, xy in pairs.items()}
+    # The names come from the largest label of any split, so that train and test agree on them.
     largest = max((int(y.max()) for _, y in arrays.values()), default=UNLABELLED)
     if class_names is None:
         if largest == UNLABELLED:
@@ -104,7 +106,7 @@ def _pair(where: str, pair: Any) -> tuple[Any, Any]:
 
 
 def _inputs(where: str, inputs: Any) -> Any:
-    """The inputs as a read-only view, checked; a sparse matrix in CSR form."""
+    """Check the inputs and return a read-only view; a sparse matrix in CSR form."""
     if is_sparse(inputs):
         return _sparse_inputs(where, inputs)
     try:
@@ -116,11 +118,13 @@ def _inputs(where: str, inputs: Any) -> Any:
     if not (jnp.issubdtype(x.dtype, jnp.number) or x.dtype == bool) or x.dtype.kind == "c":
         todo = "encode the inputs as numbers first; of complex numbers for example real and imaginary part"
         raise input_error(f"inputs of {where}", got=f"dtype {x.dtype}", expected="real numbers", todo=todo)
+    # Later, NaN would be a loss that is not finite, far from the row that it came from.
     if jnp.issubdtype(x.dtype, jnp.inexact):
         if len(bad := not_finite(x)):
             raise non_finite(where, int(bad[0]))
     elif x.dtype.itemsize == 8:
         check_range(f"inputs of {where}", x)  # JAX would wrap them to 32 bits
+    # A view that someone writes to would change numbers without changing the fingerprint taken of them.
     x.flags.writeable = False
     return x
 
@@ -141,7 +145,7 @@ def _sparse_inputs(where: str, inputs: Any) -> Any:
 
 
 def _real(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs, and real-valued labels as float32, both checked."""
+    """Return inputs, and real-valued labels as float32, both checked."""
     x = _inputs(where, inputs)
     if labels is None:
         return x, np.full(x.shape[0], np.nan, np.float32)
@@ -149,6 +153,7 @@ def _real(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]
     if y.ndim not in (1, 2) or len(y) != x.shape[0] or y.size == 0:
         expected = f"shape ({x.shape[0]},) or ({x.shape[0]}, k)"
         raise input_error(f"labels of {where}", got=f"shape {y.shape} for inputs {x.shape}", expected=expected)
+    # Integers are refused: they may be classes that somebody forgot to name.
     if y.dtype.kind != "f":
         todo = "labels.astype('float32'), or name the classes"
         raise input_error(f"labels of {where}", got=f"dtype {y.dtype}", expected="real numbers", todo=todo)
@@ -165,6 +170,7 @@ def _checked(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarr
         raise input_error(
             f"labels of {where}", got=f"shape {y.shape} for inputs {x.shape}", expected=f"shape ({x.shape[0]},)"
         )
+    # Floats would be cut to classes without a word.
     if not np.issubdtype(y.dtype, np.integer):
         raise input_error(
             f"labels of {where}", got=f"dtype {y.dtype}", expected="integers", todo="labels.astype('int32')"
@@ -182,7 +188,7 @@ def _checked(where: str, inputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarr
 
 
 def not_finite(x: np.ndarray) -> np.ndarray:
-    """Numbers of the rows ``[n, …]`` with NaN, infinity, or a number too large for float32; read in blocks."""
+    """List the numbers of rows ``[n, …]`` with NaN, infinity, or a number too large for float32; read in blocks."""
     bad = [np.empty(0, np.intp)]
     for start in range(0, len(x), 1024):
         block = np.abs(x[start : start + 1024])
@@ -191,7 +197,7 @@ def not_finite(x: np.ndarray) -> np.ndarray:
 
 
 def non_finite(where: str, row: int) -> InputError:
-    """The error for NaN or infinity in the inputs of ``where`` (``domain/split``), first met in ``row``."""
+    """Make the error for NaN or infinity in the inputs of ``where`` (``domain/split``), first met in ``row``."""
     return input_error(
         f"inputs of {where}",
         got=f"NaN, infinity or too large for float32, first in row {row}",

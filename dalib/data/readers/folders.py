@@ -30,11 +30,11 @@ def from_folder(
     mode: str = "RGB",
     check: bool = True,
 ) -> Domain:
-    """Domain from a tree with one folder a class: ``root/<class>/…`` or ``root/<split>/<class>/…``.
+    """Make a domain from a tree with one folder a class: ``root/<class>/…`` or ``root/<split>/<class>/…``.
 
     Classes are the folders' names in sorted order, the same in every split. Below a class folder images may be at any
-    depth; :func:`dalib.data.readers.files.walk.images_below` says which files are images. A warning counts and names
-    what is passed over. A single folder between ``root`` and the class folders (``amazon/images/…``) is passed through.
+    depth; :func:`dalib.data.readers.files.walk.images_below` decides which files are images. A warning counts and names
+    files passed over. A single folder between ``root`` and the class folders (``amazon/images/…``) is passed through.
 
     Images are decoded as :func:`dalib.data.readers.images.read_image` says: upright, transparent pixels on white.
 
@@ -72,7 +72,7 @@ def read_folder(
     mode: str = "RGB",
     argument: str = "root",
 ) -> tuple[Domain, Passed]:
-    """The domain of :func:`from_folder` with unopened files, and the names that were passed over."""
+    """Make the domain of :func:`from_folder` with unopened files, and list the names that were passed over."""
     choose("mode", mode, MODES)
     root = Path(root).expanduser()
     found = class_tree(root, splits, argument=argument)
@@ -80,6 +80,7 @@ def read_folder(
         got = f"{holdout} with splits {', '.join(found.files)}"
         raise input_error("holdout", got=got, expected="either holdout or split folders")
     sources = {split: _source(root, files, found.class_names, mode) for split, files in found.files.items()}
+    # Held out by class, with the same division for the same seed.
     if holdout is not None:
         whole = sources["train"]
         parts = stratified_holdout(whole.labels, holdout, seed=seed)
@@ -110,7 +111,7 @@ def from_list_file(
     mode: str = "RGB",
     check: bool = True,
 ) -> Domain:
-    """Domain from list files of images, one ``path label`` a line; see :mod:`dalib.data.readers.files.lists`.
+    """Make a domain from list files of images, one ``path label`` a line; see :mod:`dalib.data.readers.files.lists`.
 
     Images are decoded as :func:`dalib.data.readers.images.read_image` says: upright, transparent pixels on white. An
     image that is listed again with the same label counts again, with a warning.
@@ -130,6 +131,7 @@ def from_list_file(
         InputError: a missing or empty list file; files that are not images; or one error for all bad lines, with their
             numbers, ten shown: missing images, paths that leave ``root``, bad labels, two labels of one image.
     """
+    # Arguments first, then all lists, then images: the cheap checks come before the reading of files.
     root = Path(root).expanduser()
     choose("mode", mode, MODES)
     if not files:
@@ -143,6 +145,7 @@ def from_list_file(
     named = None if class_names is None else [class_name(str(each)) for each in class_names]
     told = {"labelled": labelled, "class_names": named, "allow_absolute": allow_absolute}
     lists = {s: read_list(f"files[{s!r}]", Path(path).expanduser(), root, **told) for s, path in files.items()}  # type: ignore[arg-type]
+    # Bad lines are mostly one wrong root, so a likely better one comes with them.
     if faults := [fault for found in lists.values() for fault in found.faults]:
         hint = next((hint for path in files.values() if (hint := root_hint(Path(path).expanduser(), root))), "")
         expected = LABELLED if labelled else UNLABELLED_LINES
@@ -152,6 +155,7 @@ def from_list_file(
     for split, found in lists.items():
         if found.repeated:
             warnings.warn(f"{name}/{split}: {again(found.repeated)}", stacklevel=2)
+    # Names of classes come from all lists together, or train and test would number them differently.
     labels = [entry.label for found in lists.values() for entry in found.entries]
     names = _list_classes(labels) if named is None else named
     index = {each: i for i, each in enumerate(names)}
@@ -164,7 +168,7 @@ def from_list_file(
 
 
 def _list_classes(labels: Sequence[str]) -> Sequence[str]:
-    """Classes of a list without class names: counted up to the largest number, or the names in sorted order."""
+    """Name the classes of a list without class names: numbers up to the largest, or the names in sorted order."""
     if labels[0].isdecimal():
         return counted_names(max(map(int, labels)))
     return sorted(set(labels))

@@ -45,7 +45,7 @@ TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-"""Pillow's name of the operation that undoes each EXIF orientation; 1 is upright."""
+"""Pillow's operation that undoes each EXIF orientation; 1 is upright."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +68,12 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[list[np.ndarray], np.ndarray]:
-        """uint8 images ``[height, width, channels]`` in their own sizes, and labels."""
+        """Read uint8 images ``[height, width, channels]`` in their own sizes, and labels."""
         rows = np.asarray(indices, np.intp)
         return [read_image(self.root / self.paths[i], self.mode) for i in rows], self.labels[rows]
 
     def fingerprint(self) -> str:
-        """SHA-256 of every relative path, size and label, and of the contents of 32 files spread evenly.
+        """Return the SHA-256 of every relative path, size and label, and of the contents of 32 files spread evenly.
 
         Hashing all contents would read the whole data set. The sample tells apart domains of equal names and sizes,
         as uncompressed images have.
@@ -88,7 +88,7 @@ class ImageFiles:
 
 
 def read_image(path: Path, mode: str = "RGB") -> np.ndarray:
-    """Decodes one file to uint8 ``[height, width, channels]``.
+    """Decode one file to uint8 ``[height, width, channels]``.
 
     The EXIF orientation is applied. Transparent pixels are composed on white (:data:`BACKGROUND`). Of several frames
     the first one counts.
@@ -117,12 +117,12 @@ def read_image(path: Path, mode: str = "RGB") -> np.ndarray:
 
 
 def is_plain(image: Any) -> bool:
-    """Whether an opened image is RGB, opaque and upright, so that nothing of it changes in :func:`read_image`."""
+    """Tell whether an opened image is RGB, opaque and upright, so that nothing of it changes in :func:`read_image`."""
     return image.mode == "RGB" and not image.has_transparency_data and _orientation(image) not in TURNS
 
 
 def _opaque(image: Any) -> Any:
-    """The image on :data:`BACKGROUND` where it has transparent pixels."""
+    """Put the image on :data:`BACKGROUND` where it has transparent pixels."""
     from PIL import Image
 
     if not image.has_transparency_data:
@@ -139,7 +139,7 @@ def _upright(image: Any) -> Any:
 
 
 def _orientation(image: Any) -> Any:
-    """The EXIF orientation, 1 where there is none; damaged EXIF data do not spoil an image."""
+    """Return the EXIF orientation, 1 where there is none; damaged EXIF data do not spoil an image."""
     try:
         return image.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow's parser of these foreign bytes raises errors of many types
@@ -147,7 +147,7 @@ def _orientation(image: Any) -> Any:
 
 
 def check_images(argument: str, paths: Iterable[Path]) -> None:
-    """Opens the header of every file and raises one error for all that are not images."""
+    """Open the header of every file and raise one error for all that are not images."""
     from PIL import Image
 
     bad = []
@@ -168,13 +168,13 @@ def check_images(argument: str, paths: Iterable[Path]) -> None:
 
 
 def listed(argument: str, faults: Sequence[str], *, what: str, expected: str, todo: str = "") -> InputError:
-    """One error for many faults: their number and the first ten of them, each cut to 300 characters."""
+    """Make one error for many faults: their number and the first ten of them, each cut to 300 characters."""
     shown = "".join(f"\n    {fault if len(fault) <= LONGEST else fault[:LONGEST] + ' …'}" for fault in faults[:SHOWN])
     more = f"\n    … and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return input_error(argument, got=f"{len(faults)} {what}:{shown}{more}", expected=expected, todo=todo)
 
 
-# Whole views of an image: what published weights were tested with, and the field's training and test views.
+# Whole views of an image: the test view of published weights, and the field's training and test views.
 
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -182,12 +182,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def stored_size(size: int) -> int:
-    """Side of the resized image that a view of ``size`` × ``size`` is cut from, 256 for 224."""
+    """Return the side of the resized image that a view of ``size`` × ``size`` is cut from, 256 for 224."""
     return round(size * 256 / 224)
 
 
 def published(preprocessing: ImagePreprocessing) -> Transform:
-    """The view that published weights were evaluated with: resize, central crop, mean and standard deviation.
+    """Make the view that published weights were evaluated with: resize, central crop, mean and standard deviation.
 
     Args:
         preprocessing: as :func:`dalib.encoders.load` gives it.
@@ -211,7 +211,7 @@ def published(preprocessing: ImagePreprocessing) -> Transform:
 
 
 def train_transform(size: int = 224) -> Transform:
-    """Training view of the field's image benchmarks (thuml/Transfer-Learning-Library's default).
+    """Make the training view of the field's image benchmarks (thuml/Transfer-Learning-Library's default).
 
     Resize to :func:`stored_size` on both sides (aspect not kept, bicubic), random resized crop (bilinear), horizontal
     flip, ImageNet mean and standard deviation; float32 ``[size, size, 3]``.
@@ -227,7 +227,7 @@ def train_transform(size: int = 224) -> Transform:
 
 
 def eval_transform(size: int = 224) -> Transform:
-    """Test view that goes with :func:`train_transform`: the same resize, then the central ``size``; no randomness."""
+    """Make the test view for :func:`train_transform`: the same resize, then the central ``size``; no randomness."""
     return compose(
         rgb(),
         resize(stored_size(size), resample="bicubic"),

@@ -1,4 +1,4 @@
-"""Regular expressions out of foreign files: those that may take exponential time on some text are refused unrun."""
+"""Check of regular expressions from foreign files: those that may take exponential time are refused unrun."""
 
 import re
 
@@ -16,7 +16,7 @@ PIECE = re.compile(
 
 
 class _Group:
-    """What is known of a group so far: whether its length varies, and repetitions without end in an alternative."""
+    """State of a group so far: whether its length varies, and repetitions without end in an alternative."""
 
     def __init__(self) -> None:
         self.varies, self.endless, self.most = False, 0, 0
@@ -26,13 +26,14 @@ class _Group:
 
 
 def fault_of(pattern: str) -> str:
-    """Why a pattern is not to be run, or ``""``; the patterns of published tokenisers all pass.
+    """Say why a pattern is refused, or return ``""``; the patterns of published tokenisers all pass.
 
-    A repeated group whose content varies in length, ``(a+)+`` or ``(a|aa)*``, can match a text in exponentially many
+    A repeated group with content of varying length, ``(a+)+`` or ``(a|aa)*``, can match a text in exponentially many
     ways. So can many repetitions in a row, in polynomially many.
     """
     if len(pattern) > LONGEST:
         return f"longer than {LONGEST} characters"
+    # One open group a level: only the last closed one can be what a repetition repeats.
     groups, last = [_Group()], None
     for piece in PIECE.finditer(pattern):
         here = groups[-1]
@@ -42,6 +43,7 @@ def fault_of(pattern: str) -> str:
             if len(groups) == 1:
                 return "a parenthesis that was not opened"
             here.end_alternative()
+            # A closed group hands its endless repetitions up: they multiply with those around it.
             last = groups.pop()
             groups[-1].varies |= last.varies
             groups[-1].endless += last.most
@@ -59,7 +61,7 @@ def fault_of(pattern: str) -> str:
             here.endless += endless
             if here.endless > MOST_IN_A_ROW:
                 return f"more than {MOST_IN_A_ROW} repetitions in a row"
-            last = _Group()  # a repetition right behind is one of this one; only a possessive + after * or + is not
+            last = _Group()  # a repetition right after it repeats this one; only a possessive + after * or + is not
             last.varies = "," in piece["repeat"] or (
                 piece["repeat"] in "*+?" and not pattern.startswith("+", piece.end())
             )

@@ -1,4 +1,4 @@
-"""Where a user's domain is, how it is to be read, and the form in which every reader hands it on."""
+"""Address of a user's domain, options for reading it, and the form that every reader returns."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ KINDS = ("vectors", "images", "series", "text")
 
 
 class Place(NamedTuple):
-    """Where a domain is.
+    """Address of a domain.
 
     Attributes:
         name: of the domain.
@@ -27,14 +27,14 @@ class Place(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """What was read.
+    """Examples as read.
 
     Attributes:
         kind: vectors, images, series or text.
         inputs: ``[n, d]``, columns of a table, ``[n, t, c]``, n texts, image files to be decoded, or images
             ``[n, h, w, c]``, which :func:`dalib.data.readers.files.maximum.to_bytes` brings to uint8.
         labels: n class names, or real numbers ``[n]`` or ``[n, k]``; None where they are not known or not to be used.
-        notes: what the user should know, for example files that were passed over.
+        notes: remarks for the user, for example files that were passed over.
     """
 
     kind: str
@@ -44,10 +44,10 @@ class Raw(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How files are to be read: the kind of examples (None: as the file tells), their layout, names of columns.
+    """Options for reading files: kind of the examples (None: as the file tells), layout, names of columns.
 
-    ``real`` says that labels are numbers to be predicted and no classes; ``label_column`` may then name several,
-    with commas between them. Of a table without texts ``categories`` are columns whose numbers are only names, and
+    ``real`` means that labels are numbers to predict, no classes; ``label_column`` may then name several,
+    with commas between them. In a table without texts ``categories`` are columns with numbers as names, and
     ``drop`` columns that are left out. ``root`` is the folder of a list file's relative paths, by default the list's
     own; ``absolute_paths`` accepts others.
     """
@@ -64,18 +64,19 @@ class Options(NamedTuple):
 
     @property
     def label_columns(self) -> list[str]:
-        """Names of the columns with labels: several only where labels are real numbers."""
+        """Return the names of the columns with labels: several only where labels are real numbers."""
         return [name.strip() for name in self.label_column.split(",")] if self.real else [self.label_column]
 
 
 def place_of(argument: str, text: str) -> Place:
-    """``PATH`` or ``name=PATH``; without a name the file's or folder's own serves.
+    """Parse ``PATH`` or ``name=PATH``; without a name the file's or folder's own counts.
 
     Where there is no such path, ``DATASET:DOMAIN`` is a domain of a named data set.
     """
     name, equal, path = text.partition("=")
     if not equal:
         name, path = "", text
+    # An existing path wins over a data set's name, since a file may have a colon in its name.
     dataset, _, domain = path.rpartition(":")
     if dataset and domain and not Path(path).expanduser().exists():
         return Place(_name(argument, name or domain), Path(path), (dataset, domain))
@@ -89,7 +90,7 @@ def place_of(argument: str, text: str) -> Place:
 
 
 def _name(argument: str, name: str) -> str:
-    """The name of a domain, if tables, messages and folders can show it."""
+    """Return a domain's name, if tables, messages and folders can show it."""
     if "/" in name or "\\" in name or not name.isprintable() or set(name) <= {".", " "}:
         expected = "a name of one line without / and \\, which names a folder of results"
         raise input_error(argument, got=f"a domain called {name!a}", expected=expected, todo="--source name=PATH")
@@ -97,11 +98,11 @@ def _name(argument: str, name: str) -> str:
 
 
 def by_name(argument: str, texts: Sequence[str], names: Sequence[str], *, others: bool = False) -> dict[str, str]:
-    """Values of an option that is VALUE for all domains or NAME=VALUE for one, by the domains' names.
+    """Map domains' names to values of an option, VALUE for all or NAME=VALUE for one.
 
     Args:
         argument: the option, for messages.
-        texts: what it was given.
+        texts: its given values.
         names: of the domains.
         others: pass over values of other names, instead of refusing them.
 
@@ -110,6 +111,7 @@ def by_name(argument: str, texts: Sequence[str], names: Sequence[str], *, others
     """
     found: dict[str, str] = {}
     rest = ""
+    # NAME=VALUE counts as a path where such a path exists, as for the domains themselves.
     for text in texts:
         name, equal, value = text.partition("=")
         named = bool(equal) and not Path(text).expanduser().exists()
@@ -126,7 +128,7 @@ def by_name(argument: str, texts: Sequence[str], names: Sequence[str], *, others
 
 
 def maxima(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
-    """Numbers of the option ``--maximum`` by the domains' names.
+    """Parse numbers of the option ``--maximum`` by the domains' names.
 
     Raises:
         InputError: for anything but numbers above 0, or names that no domain has.
@@ -147,7 +149,7 @@ GENERAL = frozenset("images image imgs img data train training test testing val 
 
 
 def told_apart(places: Sequence[Place]) -> list[Place]:
-    """The places, with the name of the folder above for those of a general name (``images``) that two of them have."""
+    """Rename places that share a general name (``images``) to the folder above."""
     counts = Counter(place.name for place in places)
 
     def name(place: Place) -> str:

@@ -54,7 +54,7 @@ class PreparedSplit:
         return np.asarray(self._inputs[rows]), self.labels[rows]
 
     def fingerprint(self) -> str:
-        """SHA-256 of the inputs' recorded digest and the labels."""
+        """Return the SHA-256 of the inputs' recorded digest and the labels."""
         return hashlib.sha256(self.digest.encode() + np.ascontiguousarray(self.labels).tobytes()).hexdigest()
 
 
@@ -67,7 +67,7 @@ def prepare(
     size: int = 256,
     resample: str = "bilinear",
 ) -> tuple[str, Path]:
-    """Writes domains in a form that training reads fast.
+    """Write domains in a form that training reads fast.
 
     ``arrays``: every image decoded (upright, transparent pixels on white) and resized once to ``size`` × ``size``, in a
     memory-mapped uint8 file. The resize is antialiased and does not keep the aspect, as in the field's recipes before
@@ -76,7 +76,7 @@ def prepare(
 
     Args:
         name: the benchmark's name; the data goes to ``out/name``.
-        domains: what :func:`dalib.data.benchmarks.load` returned.
+        domains: result of :func:`dalib.data.benchmarks.load`.
         out: a folder, made where it is missing.
         form: ``"auto"``, ``"arrays"`` or ``"array_record"``.
         size: height and width of the stored images.
@@ -90,6 +90,7 @@ def prepare(
             are), a folder that exists, or images that cannot be decoded (all of them in one error). Nothing is written
             then.
     """
+    # All checks before any byte is written: decoding takes hours, and half a data set looks like a whole one.
     choose("form", form, dict.fromkeys(FORMS))
     check_positive(size=size)
     geometry = resize(size, resample=resample)
@@ -105,6 +106,7 @@ def prepare(
             expected="images or arrays",
             todo="read it as it is",
         )
+    # Arrays are faster to read and larger than the files; above 8 GiB the encoded images are kept.
     images = any(isinstance(source, ImageFiles) for source in every)
     needed = sum(len(source) for source in every) * size * size * 3
     chosen = ("arrays" if not images or needed <= LARGEST else "array_record") if form == "auto" else form
@@ -114,6 +116,7 @@ def prepare(
     if bad:
         faults = [f"{path}: {reason}" for path, reason in bad]
         raise listed("images", faults, what="images that cannot be decoded", expected="whole image files")
+    # Into a hidden folder first: the final name appears only with everything in it.
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name}-"))
     try:
@@ -132,7 +135,7 @@ def prepare(
 
 
 def from_prepared(folder: str | Path, **expected: Any) -> dict[str, Domain]:
-    """The domains that :func:`prepare` wrote as arrays, memory-mapped.
+    """Read the domains that :func:`prepare` wrote as arrays, memory-mapped.
 
     Args:
         folder: that :func:`prepare` returned.
@@ -157,6 +160,7 @@ def from_prepared(folder: str | Path, **expected: Any) -> dict[str, Domain]:
             expected=", ".join(f"{key} {value}" for key, value in expected.items()),
             todo="python -m dalib.data prepare NAME --form arrays with these",
         )
+    # Sizes are enough to find a broken copy at once; the recorded digest is what the fingerprint uses.
     faults = [
         f"{folder / entry['inputs']}: missing or not of {entry['bytes']} bytes"
         for domain in index["domains"].values()
@@ -171,6 +175,7 @@ def from_prepared(folder: str | Path, **expected: Any) -> dict[str, Domain]:
             split: PreparedSplit(folder / entry["inputs"], np.load(folder / entry["labels"]), entry["sha256"])
             for split, entry in domain["splits"].items()
         }
+        # A pool was written once; both splits must be one object, which says that the protocol is transductive.
         if list(splits) == [POOLED]:
             splits = dict.fromkeys(("train", "test"), splits[POOLED])
         domains[name] = Domain(name, tuple(domain["class_names"]), splits)
@@ -184,6 +189,7 @@ def _arrays(name: str, domain: Domain, splits: Mapping[str, Any], folder: Path, 
         if isinstance(source, ImageFiles):
             digest = _decode(source, folder / inputs, geometry)
         else:
+            # The digest is taken while the bytes are at hand: a fingerprint then needs no reading of the whole file.
             np.save(folder / inputs, source.inputs)
             digest = hashlib.sha256(np.ascontiguousarray(source.inputs).view(np.uint8).data).hexdigest()
         np.save(folder / labels, np.asarray(source.labels, np.int32))
@@ -198,11 +204,12 @@ def _arrays(name: str, domain: Domain, splits: Mapping[str, Any], folder: Path, 
 
 
 def _decode(source: ImageFiles, path: Path, geometry: Transform) -> str:
-    """Writes all images of a split, resized; returns the SHA-256 of their bytes."""
+    """Write all images of a split, resized; return the SHA-256 of their bytes."""
 
     def read(file: Path) -> np.ndarray:
         return geometry(read_image(file, source.mode), np.random.default_rng(0))
 
+    # One image first, since it says how large all of them are; then blocks of bounded memory.
     shape = (len(source), *read(source.root / source.paths[0]).shape)
     stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     digest = hashlib.sha256()

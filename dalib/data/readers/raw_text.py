@@ -17,7 +17,7 @@ from dalib.data.text import Tokenizer, encode
 
 @dataclass(frozen=True, eq=False)
 class TextSplit:
-    """Texts in memory: n ``texts`` and int32 ``labels`` ``[n]``. Its inputs are arrays of str objects."""
+    """Texts in memory: n ``texts`` and int32 ``labels`` ``[n]``. Inputs are arrays of str objects."""
 
     texts: tuple[str, ...]
     labels: np.ndarray
@@ -32,7 +32,7 @@ class TextSplit:
         return chosen, self.labels[rows]
 
     def fingerprint(self) -> str:
-        """SHA-256 of every text and label."""
+        """Return the SHA-256 of every text and label."""
         digest = hashlib.sha256(np.ascontiguousarray(self.labels, np.int32).tobytes())
         for text in self.texts:
             digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
@@ -58,7 +58,7 @@ class ClipSplit:
         return clips, self.labels[chosen]
 
     def fingerprint(self) -> str:
-        """SHA-256 of the sample rate, and of every clip's samples and label."""
+        """Return the SHA-256 of the sample rate, and of every clip's samples and label."""
         digest = hashlib.sha256(str(self.sample_rate).encode())
         for i, label in zip(self.rows, self.labels, strict=True):
             clip = np.ascontiguousarray(self.wave[self.offsets[i] : self.offsets[i + 1]])
@@ -68,7 +68,7 @@ class ClipSplit:
 
 
 def tokenized(domain: Domain, tokenizer: Tokenizer, *, max_length: int) -> Domain:
-    """A domain of texts as a domain of token ids, ``[n, max_length]`` int32.
+    """Turn a domain of texts into one of token ids, ``[n, max_length]`` int32.
 
     Args:
         domain: its splits are :class:`TextSplit`.
@@ -95,7 +95,7 @@ def _ids(split: Split, tokenizer: Tokenizer, max_length: int) -> tuple[np.ndarra
     return encode(tokenizer, [str(text) for text in texts], max_length=max_length), labels
 
 
-# Sentences with a tag on every word: what a tagging task has in place of a domain.
+# Sentences with a tag on every word: the domain of a tagging task.
 
 
 OUTSIDE = "O"
@@ -129,25 +129,25 @@ class TaggedDomain:
 
     @property
     def tag_names(self) -> tuple[str, ...]:
-        """``O``, then ``B-`` and ``I-`` of each type."""
+        """List ``O``, then ``B-`` and ``I-`` of each type."""
         return tag_names(self.class_names)
 
     def split(self, name: str) -> TaggedSentences:
-        """The sentences of a split; an unknown name raises an InputError with the nearest names."""
+        """Return the sentences of a split; an unknown name raises an InputError with the nearest names."""
         return choose(f"split of domain {self.name!r}", name, self.splits)
 
     def size(self, split: str) -> int:
-        """Number of sentences."""
+        """Return the number of sentences."""
         return len(self.split(split).words)
 
     def counts(self, split: str) -> np.ndarray:
-        """Entities of each type, ``[C]``: the words that begin one."""
+        """Count the entities of each type, ``[C]``: the words that begin one."""
         tags = self.split(split).tags
         every = np.concatenate(tags) if tags else np.empty(0, np.int32)
         return np.bincount(every, minlength=len(self.tag_names))[1::2]
 
     def fingerprint(self) -> str:
-        """SHA-256 of the name, the types, and every word and tag."""
+        """Return the SHA-256 of the name, the types, and every word and tag."""
         digest = hashlib.sha256("\0".join((self.name, *self.class_names)).encode())
         for name in sorted(self.splits):
             digest.update(f"\0{name}".encode())
@@ -158,5 +158,5 @@ class TaggedDomain:
 
 
 def tag_names(types: tuple[str, ...]) -> tuple[str, ...]:
-    """``O``, then ``B-`` and ``I-`` of each type; entity i begins with tag 1 + 2i."""
+    """List ``O``, then ``B-`` and ``I-`` of each type; entity i begins with tag 1 + 2i."""
     return (OUTSIDE, *(f"{mark}-{name}" for name in types for mark in "BI"))

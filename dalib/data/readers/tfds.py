@@ -54,13 +54,13 @@ class TfdsSplit:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """All labels, int32 ``[n]``, read once without decoding the images."""
+        """Return all labels, int32 ``[n]``, read once without decoding the images."""
         chunks = [list(range(i, min(i + 1024, len(self)))) for i in range(0, len(self), 1024)]
         records = (record for chunk in chunks for record in self._encoded.__getitems__(chunk))
         return np.asarray([int(record[self.label_key]) for record in records], np.int32)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the builder's name and version, all labels, and 32 encoded inputs spread evenly."""
+        """Return the SHA-256 of the builder's name and version, all labels, and 32 encoded inputs spread evenly."""
         digest = hashlib.sha256(f"{self.builder.info.full_name}\0".encode())
         digest.update(self.labels.tobytes())
         rows = np.unique(np.linspace(0, len(self) - 1, SAMPLED).astype(int))
@@ -79,7 +79,7 @@ def from_tfds(
     image_key: str = "image",
     label_key: str = "label",
 ) -> Domain:
-    """Domain from a prepared tensorflow-datasets builder.
+    """Make a domain from a prepared tensorflow-datasets builder.
 
     Run ``builder.download_and_prepare()`` with the ``array_record`` format once before; some of tfds's own builders
     need TensorFlow for that, none for reading.
@@ -106,6 +106,7 @@ def from_tfds(
             got, todo = f"{builder!r}: {_first_line(error)}", "import the module that defines your own builder first"
             expected = "the name of a tensorflow-datasets builder"
             raise input_error("builder", got=got, expected=expected, todo=todo) from error
+    # Features first: without a class there is no domain to adapt.
     features = builder.info.features
     choose(f"image_key of {builder.name}", image_key, features)
     choose(f"label_key of {builder.name}", label_key, features)
@@ -117,6 +118,7 @@ def from_tfds(
     if not sources:
         got = f"{builder.info.full_name} without any split in {builder.data_dir}"
         raise input_error("builder", got=got, expected="a prepared data set", todo=DOWNLOAD)
+    # Each split is opened once, since only that shows whether its files allow random access.
     for split, source in sources.items():
         try:
             len(source)
@@ -142,7 +144,7 @@ _CLASSES: dict[str, Any] = {}
 
 
 def folder_builder(name: str, domain: Domain, out: str | Path) -> Any:
-    """A ``GeneratorBasedBuilder`` for a domain of image files; its config is the domain, its splits the domain's.
+    """Make a ``GeneratorBasedBuilder`` for a domain of image files; config and splits are the domain's.
 
     Splits that are one pool are stored once, as ``pool``. JPEG and PNG files in RGB, opaque and upright, keep their
     bytes; other images become PNG in RGB.
@@ -163,20 +165,20 @@ def folder_builder(name: str, domain: Domain, out: str | Path) -> Any:
 
 
 def stored_splits(domain: Domain) -> dict[str, Any]:
-    """The splits that differ; a pool under the name ``pool``."""
+    """Return the splits that differ; a pool under the name ``pool``."""
     if len({id(source) for source in domain.splits.values()}) == 1 and len(domain.splits) > 1:
         return {POOLED: next(iter(domain.splits.values()))}
     return dict(domain.splits)
 
 
 def prepare_records(name: str, domains: Mapping[str, Domain], out: str | Path) -> None:
-    """Writes every domain with its builder."""
+    """Write every domain with its builder."""
     for domain in domains.values():
         folder_builder(name, domain, out).download_and_prepare()
 
 
 def from_records(name: str, domain: str, out: str | Path) -> Domain:
-    """A domain that :func:`prepare_records` wrote.
+    """Read a domain that :func:`prepare_records` wrote.
 
     Raises:
         InputError: nothing prepared under this name in ``out``.
@@ -192,22 +194,24 @@ def from_records(name: str, domain: str, out: str | Path) -> Domain:
     builder = tfds.builder_from_directory(str(folder))
     if list(builder.info.splits) != [POOLED]:
         return from_tfds(domain, builder)
+    # A pool was stored once; both splits are one object again, which says that the protocol is transductive.
     stored = from_tfds(domain, builder, splits={"train": POOLED})
     return Domain(domain, stored.class_names, dict.fromkeys(("train", "test"), stored.splits["train"]))
 
 
 def records_folder(folder: Path) -> Path | None:
-    """The newest version that tensorflow-datasets prepared in ``folder`` (``builder/config``), if there is one."""
+    """Find the newest version that tensorflow-datasets prepared in ``folder`` (``builder/config``), if there is one."""
     found = [path.parent for path in folder.glob("*/dataset_info.json")]
     return max(found, key=lambda path: [int(part) for part in path.name.split(".") if part.isdigit()], default=None)
 
 
 def _builder_class(name: str) -> Any:
-    """The builder class of a benchmark, made once: tensorflow-datasets registers classes by name."""
+    """Make the builder class of a benchmark, once: tensorflow-datasets registers classes by name."""
     if name in _CLASSES:
         return _CLASSES[name]
     import tensorflow_datasets as tfds
 
+    # Registered under the benchmark's name below, so that what it wrote is found by that name.
     class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         VERSION = tfds.core.Version("1.0.0")
 
@@ -238,7 +242,7 @@ def _builder_class(name: str) -> Any:
 
 
 def stored_bytes(path: Path) -> io.BytesIO:
-    """An image as the bytes to store: its own where they are plain, else as :func:`read_image` decodes it."""
+    """Return the bytes to store of an image: its own where plain, else those of :func:`read_image` as PNG."""
     from PIL import Image
 
     raw = path.read_bytes()

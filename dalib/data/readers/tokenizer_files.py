@@ -1,4 +1,4 @@
-"""The files in which published models keep their tokenisers, read into ``tokenizers.Tokenizer`` objects."""
+"""Readers of published models' tokeniser files, into ``tokenizers.Tokenizer`` objects."""
 
 import json
 from pathlib import Path
@@ -15,11 +15,11 @@ MOST_IDS = 1 << 22
 LONGEST_WORD = 1000
 """Characters of a word that WordPiece divides; published models say 100."""
 GROWTH = 10_000
-"""Times that the normalisers of a file may lengthen a text together."""
+"""Factor by which the normalisers of a file may lengthen a text together."""
 
 
 class Found(NamedTuple):
-    """What the files hold: the tokeniser, its form for words, and the id of the padding token if there is one."""
+    """Content of the files: the tokeniser, its form for words, and the id of the padding token if there is one."""
 
     backend: Any
     words_backend: Any
@@ -27,7 +27,7 @@ class Found(NamedTuple):
 
 
 def read_tokenizer(path: Path) -> Found:
-    """Reads a folder or a file; see :func:`dalib.data.text.load_tokenizer`.
+    """Read a folder or a file; see :func:`dalib.data.text.load_tokenizer`.
 
     Raises:
         InputError: on a missing or damaged file, or if the package ``tokenizers`` is not installed.
@@ -43,6 +43,7 @@ def read_tokenizer(path: Path) -> Found:
         ) from None
     if not path.exists():
         raise input_error("path", got=f"{path}, which does not exist", expected="a tokeniser's folder or file")
+    # Settings are in the folder, whichever file was named.
     folder = path if path.is_dir() else path.parent
     try:
         backend = _read(_main_file(path))
@@ -63,12 +64,12 @@ def read_tokenizer(path: Path) -> Found:
 
 
 def panicked(error: BaseException) -> bool:
-    """Whether an error is a panic of the package's Rust code, which is no Exception."""
+    """Tell whether an error is a panic of the package's Rust code, which is no Exception."""
     return type(error).__name__ == "PanicException"
 
 
 def _check(stored: Any) -> None:
-    """Refuses what of a ``tokenizer.json`` takes time or memory without bound, before the package reads it."""
+    """Refuse parts of a ``tokenizer.json`` that take unbounded time or memory, before the package reads it."""
     model = stored.get("model") if isinstance(stored, dict) else None
     if not isinstance(model, dict):
         raise input_error("path", got="a tokenizer.json without a model", expected="one of a published model")
@@ -77,6 +78,7 @@ def _check(stored: Any) -> None:
     if isinstance(longest, int) and longest > LONGEST_WORD:
         got = f"words of {shown(longest)} characters, divided in quadratic time"
         raise input_error("path", got=got, expected=f"max_input_chars_per_word up to {LONGEST_WORD}")
+    # Normalisers are nested in any form, so every part is looked at; lengthenings multiply.
     growth, left = 1, [stored.get(name) for name in ("normalizer", "pre_tokenizer")]
     while left:
         part = left.pop()
@@ -95,7 +97,7 @@ def _check(stored: Any) -> None:
 
 
 def _check_ids(vocabulary: Any, added: Any = None) -> None:
-    """Checks the ids of tokens; the package goes through all numbers up to the largest."""
+    """Check the ids of tokens; the package goes through all numbers up to the largest."""
     ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
     ids += [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else []
     if odd := [i for i in ids if type(i) is not int or not 0 <= i < MOST_IDS]:
@@ -110,7 +112,7 @@ def _text(file: Path) -> str:
 
 
 def _main_file(path: Path) -> Path:
-    """The file itself, or the first that a folder has."""
+    """Return the file itself, or the first that a folder has."""
     names = ("tokenizer.json", "vocab.txt", "vocab.json")
     if path.is_file():
         return path
@@ -139,7 +141,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _token(config: dict[str, Any], name: str, default: str | None) -> str | None:
-    """A special token of ``tokenizer_config.json``: a text, or in some files an object with its ``content``."""
+    """Read a special token of ``tokenizer_config.json``: a text, or in some files an object with its ``content``."""
     value = config.get(name, default)
     return value["content"] if isinstance(value, dict) else value
 
@@ -152,11 +154,12 @@ def _padding(backend: Any, config: dict[str, Any]) -> int | None:
 
 
 def _word_pieces(file: Path, config: dict[str, Any]) -> Any:
-    """BERT's tokeniser from one token a line."""
+    """Read BERT's tokeniser from one token a line."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     lines = _text(file).split("\n")
     vocabulary = {token.rstrip("\r"): i for i, token in enumerate(lines[:-1] if lines[-1] == "" else lines)}
+    # Names of the special tokens are in the settings, by default BERT's own.
     names = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
     special = {short: _token(config, f"{short}_token", token) or token for short, token in names.items()}
     missing = [special[short] for short in ("unk", "sep", "cls") if special[short] not in vocabulary]
@@ -166,6 +169,7 @@ def _word_pieces(file: Path, config: dict[str, Any]) -> Any:
             got=f"{file} without {', '.join(missing)}",
             expected="the vocabulary of a BERT model, one token a line",
         )
+    # The parts as BERT was trained with them: normaliser, division into words, [CLS] … [SEP] around a text.
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk"]))
     tokenizer.normalizer = normalizers.BertNormalizer(
         clean_text=True,
@@ -182,7 +186,7 @@ def _word_pieces(file: Path, config: dict[str, Any]) -> Any:
 
 
 def _byte_pairs(folder: Path, config: dict[str, Any]) -> Any:
-    """The byte-level BPE of RoBERTa (with <s> … </s> around a text) or GPT-2 (with nothing)."""
+    """Read the byte-level BPE of RoBERTa (with <s> … </s> around a text) or GPT-2 (with nothing)."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
     if not (folder / "merges.txt").is_file():
@@ -191,7 +195,7 @@ def _byte_pairs(folder: Path, config: dict[str, Any]) -> Any:
     if not vocabulary or not isinstance(vocabulary, dict):
         raise input_error("path", got=f"{folder / 'vocab.json'}", expected="tokens with their ids")
     _check_ids(vocabulary)
-    _text(folder / "merges.txt")  # for its size; what is wrong in it is named by the package
+    _text(folder / "merges.txt")  # for its size; the package names faults in it
     tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
     space = config.get("add_prefix_space", False)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
@@ -204,13 +208,14 @@ def _byte_pairs(folder: Path, config: dict[str, Any]) -> Any:
     if tokenizer.token_to_id("<mask>") is not None:
         known.append(AddedToken("<mask>", lstrip=True))
     tokenizer.add_special_tokens(known)
+    # GPT-2 has neither token, and puts nothing around a text.
     if first is not None and last is not None:
         tokenizer.post_processor = processors.RobertaProcessing((end, last), (begin, first), True, space)
     return tokenizer
 
 
 def _for_words(backend: Any) -> Any:
-    """The same tokeniser for single words: a byte-level one takes each of them with a space before it."""
+    """Make the same tokeniser for single words: a byte-level one takes each of them with a space before it."""
     from tokenizers import Tokenizer
 
     stored = json.loads(backend.to_str())

@@ -1,6 +1,6 @@
-"""Readers of :mod:`dalib.run.own.adapt`: a folder or file of a user's own becomes inputs and class names.
+"""Readers of :mod:`dalib.run.own.adapt`: from a user's folder or file to inputs and class names.
 
-Every reader collects what is wrong and goes on, so that one error names all of it before anything is trained.
+Every reader collects faults and goes on, so that one error names all of it before anything is trained.
 """
 
 from collections.abc import Sequence
@@ -26,22 +26,24 @@ LISTS = (".txt", ".lst", ".list")
 
 
 def read(argument: str, place: Place, options: Options, *, labelled: bool = True) -> Raw:
-    """Reads one domain.
+    """Read one domain.
 
     Args:
         argument: for messages, ``source`` or ``target``.
-        place: where it is.
-        options: how to read it.
-        labelled: without it labels are neither needed nor read; a folder's images may then be anywhere in it.
+        place: its address.
+        options: reading options.
+        labelled: False where labels are neither needed nor read; a folder's images may then be anywhere in it.
 
     Raises:
         InputError: naming every fault found in this place.
     """
     where, path = f"{argument} {place.path}", place.path
     name = path.name.lower()
+    # Real-valued labels exist in arrays and tables only: a folder's name is a class.
     if options.real and labelled and (path.is_dir() or name.endswith(LISTS)):
         expected = "an .npz archive, or a table .csv or .jsonl: elsewhere labels are classes"
         raise input_error(where, got=f"{path.name} for real-valued labels", expected=expected)
+    # The form is told by the name alone, never by a look inside: a file of the wrong form is named, not guessed at.
     if path.is_dir():
         raw = _folder(where, path, labelled)
     elif not path.is_file():
@@ -57,6 +59,7 @@ def read(argument: str, place: Place, options: Options, *, labelled: bool = True
     else:
         known = ", ".join((*LISTS, ".npz", *FORMS))
         raise input_error(where, got=f"a file {path.name}", expected=f"a folder of images, or a file {known} (.gz too)")
+    # What was stated counts against what was read: a table of texts is no table of vectors.
     if options.kind is not None and raw.kind != options.kind:
         raise input_error(where, got=f"{raw.kind}", expected=f"{options.kind}, as --kind says")
     return raw
@@ -65,6 +68,7 @@ def read(argument: str, place: Place, options: Options, *, labelled: bool = True
 def _folder(where: str, path: Path, labelled: bool) -> Raw:
     if labelled:
         domain, passed = read_folder("here", path, argument=where)
+        # Split folders would be taken for classes of a wrong level: the user has to say which one is meant.
         if set(domain.splits) != {"train"}:
             got = f"split folders {', '.join(domain.splits)}"
             todo = f"pass {path}/train, and the test split as --target-test"

@@ -1,4 +1,4 @@
-"""A classifier around an encoder of any library, and the one place where objects become nets."""
+"""Classifiers around encoders of any library; the one module that turns objects into nets."""
 
 import sys
 from typing import Any
@@ -22,7 +22,7 @@ ACCEPTED = (
 
 
 def as_net(net: Any) -> Net:
-    """The net of a :class:`Net` (itself) or of a Linen classifier; anything else is an InputError."""
+    """Return the net of a :class:`Net` (itself) or of a Linen classifier; anything else is an InputError."""
     if isinstance(net, Net):
         return net
     if isinstance(net, nn.Module) and hasattr(net, "head_module"):
@@ -36,7 +36,7 @@ def as_net(net: Any) -> Net:
 
 
 def as_encoder(encoder: Any) -> Encoder:
-    """The encoder as pure functions, whichever library it comes from; another object is an InputError."""
+    """Return an encoder of any library as pure functions; another object is an InputError."""
     if isinstance(encoder, Encoder):
         return encoder
     if isinstance(encoder, nn.Module):
@@ -60,7 +60,7 @@ def make_classifier(
     crop: int = 0,
     numbers: bool = False,
 ) -> Net:
-    """Makes a net of an encoder of any library, with a bottleneck and a head of dalib's.
+    """Make a net of an encoder of any library, with a bottleneck and a head of dalib's.
 
     ``encoder`` is what :func:`as_encoder` takes (else an InputError); the other arguments are the fields of
     :class:`Classifier`. A Linen encoder gives the net of :class:`Classifier`, bit for bit.
@@ -72,7 +72,7 @@ def make_classifier(
 
 
 class _Given(nn.Module):
-    """Passes features through: the encoder of a classifier that has its encoder elsewhere."""
+    """Identity encoder, for a classifier with its encoder elsewhere."""
 
     def __call__(self, features: Array, *, train: bool = False) -> Outputs:
         del train
@@ -80,7 +80,7 @@ class _Given(nn.Module):
 
 
 def _joined(encoder: Encoder, tail: Net, crop: int) -> Net:
-    """The encoder, then bottleneck and head; statistics and parameters of the encoder are the group ``encoder``."""
+    """Join the encoder with bottleneck and head; the encoder's statistics and parameters are the group ``encoder``."""
 
     def cut(inputs: Array) -> Array:
         return central(inputs, crop) if crop else inputs
@@ -88,6 +88,7 @@ def _joined(encoder: Encoder, tail: Net, crop: int) -> Net:
     def init(key: Array, inputs: Array) -> Variables:
         keys = jax.random.split(key)
         first = encoder.init(keys[0], cut(inputs))
+        # Shapes alone tell how wide the features are; a forward pass to find out would cost a compilation.
         shaped = jax.eval_shape(
             lambda v, x: encoder.apply(v.get("params", {}), v.get("batch_stats", {}), x)[0].features, first, cut(inputs)
         )
@@ -100,6 +101,7 @@ def _joined(encoder: Encoder, tail: Net, crop: int) -> Net:
     def apply(
         params: PyTree, stats: PyTree, inputs: Array, *, key: Array | None = None, by_batch: bool = False
     ) -> tuple[Outputs, PyTree]:
+        # Dropout of encoder and tail must not draw the same numbers.
         keys = (None, None) if key is None else tuple(jax.random.split(key))
         own, of_tail = _apart(stats)
         encoded, own = encoder.apply(params.get("encoder", {}), own, cut(inputs), key=keys[0], by_batch=by_batch)
@@ -110,6 +112,7 @@ def _joined(encoder: Encoder, tail: Net, crop: int) -> Net:
     def statistics(params: PyTree, stats: PyTree, inputs: Array) -> PyTree:
         own, of_tail = _apart(stats)
         given = params.get("encoder", {})
+        # The tail's statistics are of the features that the encoder gives under this batch's own statistics.
         features = encoder.apply(given, own, cut(inputs), by_batch=True)[0].features
         found = encoder.statistics(given, own, cut(inputs)) if own else own
         return {**_group(found), **(tail.statistics(_apart(params)[1], of_tail, features) if of_tail else {})}
@@ -124,7 +127,7 @@ def _group(tree: PyTree) -> dict[str, PyTree]:
 
 
 def _apart(tree: PyTree) -> tuple[PyTree, PyTree]:
-    """The group ``encoder``, and the other groups."""
+    """Return the group ``encoder``, and the other groups."""
     return tree.get("encoder", {}), {name: sub for name, sub in tree.items() if name != "encoder"}
 
 

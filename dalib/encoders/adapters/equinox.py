@@ -34,7 +34,7 @@ class Layout(NamedTuple):
 
 
 def from_equinox(net: Any, state: Any = None, *, channels_first: bool = False) -> Encoder:
-    """Makes an encoder of an Equinox module, from one example to features ``[d]``.
+    """Make an encoder of an Equinox module, from one example to features ``[d]``.
 
     The module is called as ``module(x)``; with a state as ``module(x, state)``, and then returns ``(features, state)``.
     It also gets ``key=`` where its call takes one. BatchNorm must be of mode "batch". Its counter is left out: an
@@ -62,11 +62,13 @@ def from_equinox(net: Any, state: Any = None, *, channels_first: bool = False) -
         holds_state = any(isinstance(leaf, eqx.nn.StateIndex) for _, leaf in _leaves(eqx, module))
         return eqx.nn.make_with_state(lambda: module)() if own is None and holds_state else (module, own)
 
+    # Read once from shapes: what is trained, what is state, and which flags a pass has to set.
     layout = _layout(eqx, *eqx.filter_eval_shape(make, jax.random.key(0)))
 
     def init(key: Array, inputs: Array) -> Variables:
         del inputs
         module, own = make(key)
+        # Trained arrays are parameters; all other arrays travel with the batch statistics.
         leaves = [leaf for _, leaf in _leaves(eqx, module)]
         stats = {path: leaves[i] for i, path in layout.constants.items()}
         if own is not None:
@@ -85,6 +87,7 @@ def from_equinox(net: Any, state: Any = None, *, channels_first: bool = False) -
             # A State may be used once; this is a fresh one for each trace.
             return (module(x, **settings), None) if own is None else module(x, own, **settings)
 
+        # Each example draws its own dropout; the batch axis has a name, over which BatchNorm takes its means.
         keys = None if key is None else jax.random.split(key, inputs.shape[0])
         result, after = jax.vmap(one, out_axes=(0, None), axis_name=layout.axis)(inputs, keys)
         found = jax.tree.leaves(after)
@@ -116,13 +119,14 @@ def _equinox() -> Any:
 
 
 def _leaves(eqx: Any, tree: Any, kind: Any = None) -> list[tuple[Path, Any]]:
-    """Leaves with their paths; objects of ``kind`` (StateIndex by default) count as leaves."""
+    """List leaves with their paths; objects of ``kind`` (StateIndex by default) count as leaves."""
     found = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: isinstance(x, kind or eqx.nn.StateIndex))
     return [(tuple(jax.tree_util.keystr((part,), simple=True) for part in path), leaf) for path, leaf in found]
 
 
 def _layout(eqx: Any, module: Any, state: Any) -> Layout:
-    """Reads the layout from a module and State of ``jax.ShapeDtypeStruct``."""
+    """Read the layout from a module and State of ``jax.ShapeDtypeStruct``."""
+    # Refused here, at building time: another mode or axis would change training without a word.
     norms = {p: x for p, x in _leaves(eqx, module, eqx.nn.BatchNorm) if isinstance(x, eqx.nn.BatchNorm)}
     for path, layer in norms.items():
         if layer.mode != "batch":
@@ -158,6 +162,7 @@ def _state_paths(eqx: Any, leaves: list[tuple[Path, Any]], state: Any, norms: se
     for path, index in leaves:
         if not isinstance(index, eqx.nn.StateIndex):
             continue
+        # BatchNorm's moments get names as in Flax; its counter has no place among the statistics.
         for inner, position in _leaves(eqx, numbered.get(index)):
             if path[:-1] not in norms:
                 paths[position] = path + inner
@@ -169,7 +174,7 @@ def _state_paths(eqx: Any, leaves: list[tuple[Path, Any]], state: Any, norms: se
 
 
 def _debiased(eqx: Any, module: Any, state: Any) -> Any:
-    """The State with the statistics by which Equinox would evaluate; the given State stays usable."""
+    """Return the State with Equinox's statistics for evaluation; the given State stays usable."""
     state = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(state))
     for _, layer in _leaves(eqx, module, eqx.nn.BatchNorm):
         if isinstance(layer, eqx.nn.BatchNorm):
@@ -198,7 +203,7 @@ def _state(layout: Layout, stats: PyTree) -> Any:
 
 
 def _map_norms(layout: Layout, stats: PyTree, function: Callable[[float, Array], Array]) -> PyTree:
-    """Applies ``(momentum, value) -> value`` to mean and variance of every BatchNorm."""
+    """Apply ``(momentum, value) -> value`` to mean and variance of every BatchNorm."""
     paths = [*layout.constants.values(), *(path for path in layout.states.values() if path is not None)]
     values = {path: lookup(stats, path) for path in paths}
     changed = {(*at, name): m for at, m in layout.norms.items() for name in ("mean", "var")}

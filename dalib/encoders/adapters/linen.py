@@ -1,6 +1,6 @@
 """Flax Linen modules as pure functions.
 
-Linen ties dropout and batch statistics to one ``train`` flag. Here that flag decides about dropout alone: the calls of
+Linen ties dropout and batch statistics to one ``train`` flag. Here the flag switches dropout alone: calls of
 ``BatchNorm`` are intercepted at trace time and told which statistics to use.
 """
 
@@ -18,11 +18,11 @@ from dalib.core.types import Array, Outputs, PyTree
 from dalib.encoders.net import Encoder, Net, Variables, as_outputs
 
 MOMENTS = "moments"
-"""Collection in which each BatchNorm leaves the mean and variance of a batch."""
+"""Collection for the mean and variance of a batch at each BatchNorm."""
 
 
 def from_linen(module: Any) -> Net:
-    """Makes a net of a :class:`dalib.encoders.Classifier`, or a module with its face.
+    """Make a net of a :class:`dalib.encoders.Classifier`, or a module with its face.
 
     ``module(inputs, train=…)`` returns ``Outputs``, and ``head_module()`` the head alone.
     """
@@ -52,7 +52,7 @@ def from_linen(module: Any) -> Net:
 
 
 def linen_encoder(module: nn.Module) -> Encoder:
-    """Makes an encoder of a Linen module: ``module(inputs, train=…)`` returns ``Outputs``, or features ``[n, d]``."""
+    """Make an encoder of a Linen module: ``module(inputs, train=…)`` returns ``Outputs``, or features ``[n, d]``."""
 
     def in_patches() -> Encoder:
         return linen_encoder(module.clone(conv="patches"))
@@ -89,9 +89,9 @@ def _statistics(module: Any, params: PyTree, stats: PyTree, inputs: Array) -> Py
 
 @contextmanager
 def normalise_by_batch(by_batch: bool, *, momentum: float | None = None) -> Iterator[None]:
-    """Inside this context every BatchNorm uses batch statistics (and updates the running ones), or the running ones.
+    """Make every BatchNorm in this context use batch statistics (and update the running ones), or the running ones.
 
-    The net's own ``train`` flag then only decides about dropout. Works on any Linen net, at trace time. A ``momentum``
+    The net's own ``train`` flag then only switches dropout. Works on any Linen net, at trace time. A ``momentum``
     replaces that of every layer; 0 stores the statistics of the batch.
     """
 
@@ -115,10 +115,10 @@ def normalise_by_batch(by_batch: bool, *, momentum: float | None = None) -> Iter
 
 @contextmanager
 def normalise_by_mixture(source_weight: Any) -> Iterator[None]:
-    """Inside this context every BatchNorm uses ``w · stored + (1 − w) · batch`` for mean and variance.
+    """Make every BatchNorm in this context use ``w · stored + (1 − w) · batch`` for mean and variance.
 
     The stored statistics do not change. 0 is the batch alone (as in training), 1 the net in evaluation mode. Works on
-    any Linen net with the features last in its BatchNorm layers, at trace time. Each layer leaves the batch's mean and
+    any Linen net with the features last in its BatchNorm layers, at trace time. Each layer writes the batch's mean and
     variance in the collection :data:`MOMENTS`, if the caller made it mutable.
 
     Raises:
@@ -131,12 +131,14 @@ def normalise_by_mixture(source_weight: Any) -> Iterator[None]:
             return call(*args, **kwargs)
         if layer.axis != -1:
             raise InputError(f"net: BatchNorm {'/'.join(layer.path)} has axis {layer.axis}\n  expected: features last")
+        # Float32 at least: a variance in half precision loses the digits that the mixture is about.
         x = args[0]
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         stored, own = layer.variables["batch_stats"], layer.variables.get("params", {})
         axes = tuple(range(x.ndim - 1))
         mean = wide.mean(axes)
         variance = jnp.square(wide - _last(mean, x)).mean(axes)
+        # The batch's own moments, before they are mixed, where the caller asks for them.
         if layer.is_mutable_collection(MOMENTS):
             layer.put_variable(MOMENTS, "mean", mean)
             layer.put_variable(MOMENTS, "var", variance)
@@ -153,5 +155,5 @@ def normalise_by_mixture(source_weight: Any) -> Iterator[None]:
 
 
 def _last(values: Array, x: Array) -> Array:
-    """``[c]`` with axes of length 1 before it, for ``x`` ``[..., c]``."""
+    """Reshape ``[c]`` to have axes of length 1 before it, for ``x`` ``[..., c]``."""
     return jnp.reshape(values, (1,) * (x.ndim - 1) + (-1,))

@@ -21,7 +21,7 @@ Path = tuple[str, ...]
 
 
 def from_nnx(net: "nnx.Module | Callable[[nnx.Rngs], nnx.Module]") -> Encoder:
-    """Makes an encoder of an NNX module, ``module(inputs)`` to features ``[n, d]`` or ``Outputs``.
+    """Make an encoder of an NNX module, ``module(inputs)`` to features ``[n, d]`` or ``Outputs``.
 
     ``nnx.Param`` is trained. BatchNorm's and all other variables are state, which changes in passes by batch only.
     The attributes ``deterministic`` and ``use_running_average`` are set before each call, so the module must not pass
@@ -40,6 +40,7 @@ def from_nnx(net: "nnx.Module | Callable[[nnx.Rngs], nnx.Module]") -> Encoder:
 
     if not callable(net):
         raise input_error("net", got=type(net).__name__, expected="a flax.nnx.Module, or a factory of one")
+    # Read once, on shapes: the structure, and for each variable whether it is trained, state or a random stream.
     graph, abstract = nnx.split(nnx.eval_shape(lambda: make(jax.random.key(0))))
     like = [(_strings(path), path, variable) for path, variable in nnx.to_flat_state(abstract)]
     if len({path for path, _, _ in like}) < len(like):
@@ -54,6 +55,7 @@ def from_nnx(net: "nnx.Module | Callable[[nnx.Rngs], nnx.Module]") -> Encoder:
         return {"params": nested(params), **({"batch_stats": nested(stats)} if stats else {})}
 
     def merged(params: PyTree, stats: PyTree, key: Array | None, by_batch: bool) -> Any:
+        # A fresh module for each pass, since a call changes the variables that a module holds.
         leaves = []
         for number, (name, path, variable) in enumerate(like):
             if isinstance(variable, nnx.RngState):
@@ -62,6 +64,7 @@ def from_nnx(net: "nnx.Module | Callable[[nnx.Rngs], nnx.Module]") -> Encoder:
                 value = lookup(params if name in trained else stats, name)
             leaves.append((path, variable.replace(value)))
         module = nnx.merge(graph, nnx.from_flat_state(leaves))
+        # Dropout and statistics are two flags of the layers, set apart from one another.
         module.set_attributes(deterministic=key is None, raise_if_not_found=False)
         module.set_attributes(use_running_average=not by_batch, raise_if_not_found=False)
         return module
@@ -75,6 +78,7 @@ def from_nnx(net: "nnx.Module | Callable[[nnx.Rngs], nnx.Module]") -> Encoder:
 
     def statistics(params: PyTree, stats: PyTree, inputs: Array) -> PyTree:
         module = merged(params, stats, None, True)
+        # Momentum 0 makes the running statistics those of this batch.
         for _, layer in nnx.iter_modules(module):
             if isinstance(layer, nnx.BatchNorm):
                 layer.momentum = 0.0
@@ -100,7 +104,7 @@ def _state(nnx: Any, module: Any, paths: set[Path]) -> PyTree:
 
 
 def _random(nnx: Any, variable: Any, key: Array | None, number: int) -> Any:
-    """A stream's key or counter for one pass. Without a key nothing may draw, so any constant will do."""
+    """Make a stream's key or counter for one pass. Without a key nothing may draw, so any constant will do."""
     shape = variable.get_value().shape
     if not isinstance(variable, nnx.RngKey):
         return jnp.zeros(shape, variable.get_value().dtype)

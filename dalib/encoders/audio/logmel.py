@@ -19,7 +19,7 @@ DYNAMIC_RANGE = 1e-8
 
 
 def mel_filterbank(bins: int, bands: int, *, sample_rate: float, low: float, high: float) -> np.ndarray:
-    """Triangular filters ``[bins, bands]`` from ``low`` to ``high`` Hz with peak 1, evenly spaced on HTK's mel scale.
+    """Make triangular filters ``[bins, bands]``, ``low`` to ``high`` Hz, peak 1, evenly spaced on HTK's mel scale.
 
     The scale is 2595 · log₁₀(1 + f / 700). ``bins`` are those of a power spectrum, from 0 to half the sample rate
     inclusive; a filter narrower than their spacing may be all zeros.
@@ -33,13 +33,13 @@ def mel_filterbank(bins: int, bands: int, *, sample_rate: float, low: float, hig
 
 
 def frames(waveforms: Array, window: int, hop: int) -> Array:
-    """Overlapping pieces ``[n, 1 + (t − window) // hop, window]`` of waveforms ``[n, t]``; what is over is dropped."""
+    """Cut waveforms ``[n, t]`` into overlapping pieces ``[n, 1 + (t − window) // hop, window]``; drop the rest."""
     count = 1 + (waveforms.shape[1] - window) // hop
     return waveforms[:, np.arange(count)[:, None] * hop + np.arange(window)]
 
 
 def power_spectrum(pieces: Array, size: int) -> Array:
-    """|DFT|² ``[..., size // 2 + 1]`` of ``[..., window]`` under a periodic Hann window, filled up to ``size``."""
+    """Compute |DFT|² ``[..., size // 2 + 1]`` of ``[..., window]``, periodic Hann window, filled up to ``size``."""
     window = pieces.shape[-1]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     weights = jnp.asarray(hann, jnp.float32).reshape((1,) * (pieces.ndim - 1) + (window,))
@@ -48,7 +48,7 @@ def power_spectrum(pieces: Array, size: int) -> Array:
 
 
 def log_mel(waveforms: Array, filters: Array, *, window: int, hop: int, size: int) -> tuple[Array, Array]:
-    """Log-mel spectra, standardised per example, and which frames hold sound.
+    """Compute log-mel spectra, standardised per example, and a mask of frames with sound.
 
     Mean and variance are taken over the frames that are not all zeros, so that neither the level of a recording nor
     the zeros that fill it up matter; frames of zeros come out as 0, the mean.
@@ -105,7 +105,7 @@ class LogMelCNN(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps waveforms ``[n, samples]`` to features ``[n, width]``.
+        """Map waveforms ``[n, samples]`` to features ``[n, width]``.
 
         ``hidden`` holds ``logmel`` ``[n, frames, bands]``, ``conv1``, ``conv2``, … ``[n, frames', bands', channels]``
         after the pool, and ``pooled`` ``[n, d]``, the mean over time. Other or too short inputs, too few bands for the
@@ -121,9 +121,11 @@ class LogMelCNN(nn.Module):
             )
         if self.bands < halvings:
             raise input_error("bands", got=self.bands, expected=f"at least {halvings} for {len(self.channels)} pools")
+        # The next power of two: a fast transform, with the window filled up by zeros.
         size = 1 << (window - 1).bit_length()
         filters = mel_filterbank(size // 2 + 1, self.bands, sample_rate=self.sample_rate, low=self.low, high=high)
         spectrum, heard = log_mel(inputs, jnp.asarray(filters), window=window, hop=hop, size=size)
+        # The spectrum is computed in float32: its logarithms lose too much in half precision.
         x = spectrum if self.dtype is None else spectrum.astype(self.dtype)
         hidden = {"logmel": x}
         x = x[..., None]
@@ -131,9 +133,11 @@ class LogMelCNN(nn.Module):
             x = conv(channels, 3, padding=1, form=self.conv, use_bias=False, dtype=self.dtype, name=f"conv{i}")(x)
             x = batch_norms(self, train)(x, name=f"bn{i}")
             x = max_pool_2x2(nn.relu(x))
+            # A pooled frame counts if one of its two frames held sound.
             pairs = heard.shape[1] // 2
             heard = heard[:, : 2 * pairs].reshape(-1, pairs, 2).any(axis=2)
             hidden[f"conv{i}"] = x
+        # The mean over time leaves silence out, so that the length of the padding does not matter.
         weight = heard.astype(jnp.float32)[:, :, None]
         x = leave(x.reshape(*x.shape[:2], -1))
         pooled = jnp.sum(x * weight, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1)

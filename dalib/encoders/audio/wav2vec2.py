@@ -34,7 +34,7 @@ TAPS_A_STEP = 8
 
 
 def grouped_convolution_in_steps(inputs: Array, kernel: Array, padding: tuple[int, int], groups: int) -> Array:
-    """A grouped 1-D convolution of stride 1 as a sum over pieces of a long kernel, each a product of matrices.
+    """Compute a grouped 1-D convolution of stride 1 as a sum over pieces of a long kernel, each a product of matrices.
 
     ``[n, t, c]``, ``[k, c / groups, d]`` → ``[n, t', d]``. The gradient of ``lax.conv_general_dilated``, which gives
     the same numbers, is several times slower for groups on a CPU.
@@ -70,8 +70,7 @@ class Wav2Vec2(nn.Module):
         width: d, of the transformer and the features; ``depth``, ``heads`` and ``mlp_width`` are those of its blocks.
         position_kernel: size of the convolution that gives positions, of ``position_groups`` groups of channels.
         layer: number of the block that gives the features, the mean of its states, from 0; None: the last. Earlier ones
-        often
-            transfer better.
+            often transfer better.
         dropout: rate on the projection, branches and the attention's softmax in training.
         remat: store only the blocks' inputs for the gradient.
         dtype: compute dtype; None takes that of inputs and parameters. Parameters are float32.
@@ -93,7 +92,7 @@ class Wav2Vec2(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps waveforms ``[n, samples]`` to features ``[n, width]``; fewer samples than one frame are an InputError.
+        """Map waveforms ``[n, samples]`` to features ``[n, width]``; fewer samples than one frame are an InputError.
 
         ``hidden`` holds ``conv`` ``[n, t, channels]`` (the feature encoder's output), ``embeddings``, ``block_0`` … and
         ``tokens`` (the last of them), each ``[n, t, width]``.
@@ -104,6 +103,7 @@ class Wav2Vec2(nn.Module):
         if self.layer is not None and not 0 <= self.layer < self.depth:
             raise input_error("layer", got=self.layer, expected=f"0 to {self.depth - 1}, or None for the last")
         check_waveforms(inputs, shortest=self.shortest(), net="Wav2Vec2")
+        # Post-norm, as in the published base model: the norm comes after positions are added.
         x = self._convolve(inputs[..., None])
         hidden = {"conv": x}
         x = layer_norm(1e-5, dtype=self.dtype, name="projection_norm")(x)
@@ -113,11 +113,12 @@ class Wav2Vec2(nn.Module):
         hidden["embeddings"] = x
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x, states = blocks_of(self, x, train=train, mlp_width=self.mlp_width, norm_first=False, epsilon=1e-5)
+        # The mean of one block's states: an earlier block often transfers better than the last.
         pooled = x if self.layer is None else states[f"block_{self.layer}"]
         return Outputs(jnp.mean(leave(pooled), axis=1), None, {**hidden, **states, "tokens": x})
 
     def shortest(self) -> int:
-        """Samples that one frame needs: 400."""
+        """Return the number of samples that one frame needs: 400."""
         samples = 1
         for kernel, stride in zip(reversed(self.kernels), reversed(self.strides), strict=True):
             samples = (samples - 1) * stride + kernel
@@ -163,7 +164,7 @@ _ATTENTION = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj":
 
 
 def _plain_weights(arrays: Arrays) -> Arrays:
-    """g · v / ‖v‖ with the norm over all axes but the taps, in the place of g and v."""
+    """Compute g · v / ‖v‖ with the norm over all axes but the taps, in the place of g and v."""
     arrays = dict(arrays)
     for direction, length in _DIRECTIONS.items():
         pattern = re.compile(rf"(.*pos_conv_embed\.conv\.){re.escape(direction)}")

@@ -32,13 +32,13 @@ DTYPES: dict[str, Any] = {
     "BOOL": np.bool_,
 }
 MOST_UNPACKED, MOST_RATIO = 2**26, 100
-"""Bytes that an ``.npz`` may unpack to, and how many times its own size above that: weights hardly compress."""
+"""Bytes that an ``.npz`` may unpack to, and the ratio allowed above that: weights hardly compress."""
 LARGEST_INDEX = 64 << 20
-"""Bytes of an index; that of a model of 100,000 arrays has 10 MB."""
+"""Bytes of an index; the index of a model of 100,000 arrays has 10 MB."""
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file, read-only views of a memory map of it.
+    """Read a safetensors file's arrays as read-only views of a memory map.
 
     Raises:
         InputError: for a damaged or truncated file (the library checks the header), or a dtype that numpy lacks.
@@ -46,6 +46,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
+    # The library checks the header and every range in it; the views below rely on that.
     try:
         with safe_open(path, framework="numpy"):
             pass
@@ -72,7 +73,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The numeric arrays of an ``.npz`` file; strings are left out.
+    """Read the numeric arrays of an ``.npz`` file; strings are left out.
 
     Raises:
         InputError: for a damaged file, one that unpacks to far more than it holds, or an array of objects, which only a
@@ -95,17 +96,17 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return {name: x for name, x in arrays.items() if isinstance(x, np.ndarray) and x.dtype.kind in "biufc"}
 
 
-# Pickles of numpy arrays in dictionaries and lists, and what they and torch's pickles build of numpy.
+# Pickles of numpy arrays in dictionaries and lists, and numpy's part of torch's pickles.
 
 
 def read_numpy_pickle(path: str | os.PathLike[str]) -> Any:
-    """The object of a pickle of numpy arrays, numbers, strings and containers; a damaged one is an InputError."""
+    """Read a pickle of numpy arrays, numbers, strings and containers; a damaged one is an InputError."""
     with Path(path).open("rb") as file:
         return read_pickle(file, allowed(), name=str(path))
 
 
 def allowed() -> dict[str, Callable[..., Any]]:
-    """The globals of numpy's pickles and dictionaries with the functions that replace them."""
+    """Map the globals of numpy's pickles and dictionaries to the functions that replace them."""
     table: dict[str, Callable[..., Any]] = {"numpy.dtype": _dtype, "numpy.ndarray": _not_called}
     for core in ("numpy.core", "numpy._core"):
         table[f"{core}.multiarray._reconstruct"] = lambda kind, shape, code: Setter(_array)
@@ -142,7 +143,7 @@ def _dtype(code: Any, *flags: Any) -> Any:
 
 
 def _made(data: Any, dtype: Any, make: Callable[[np.dtype], Any]) -> Any:
-    """An array of numbers from bytes; one of anything else (strings, objects) is foreign."""
+    """Make an array of numbers from bytes; one of anything else (strings, objects) is foreign."""
     dtype = dtype.value if isinstance(dtype, Setter) else dtype
     if isinstance(dtype, Foreign):
         return Foreign("numpy.ndarray of other than numbers")
@@ -189,7 +190,7 @@ NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin
 
 
 def read_folder(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays of a model's folder; ``read`` reads one file of it.
+    """Read the arrays of a model's folder; ``read`` reads one file.
 
     Raises:
         InputError: for a folder without weights, or an index that is damaged, names missing or foreign files or other
@@ -203,6 +204,7 @@ def read_folder(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> di
     if found.suffix != ".json":
         return read(found)
     index = _weight_map(found)
+    # An index comes with the file and may name anything: only files of this folder are opened.
     arrays: dict[str, np.ndarray] = {}
     for shard in sorted(set(index.values())):
         if shard != Path(shard).name or shard in ("", ".", "..") or "\\" in shard or not os.path.isfile(path / shard):
@@ -213,6 +215,7 @@ def read_folder(path: Path, read: Callable[[Path], dict[str, np.ndarray]]) -> di
                 got, where = f"{name[:80]} in {path / shard}", index.get(name, "no shard")[:80]
                 raise input_error("path", got=got, expected=f"it in {where}, as {found} says")
             arrays[name] = x
+    # A shard that was cut short shows only against the index.
     if missing := sorted(index.keys() - arrays.keys()):
         shown = ", ".join(name[:80] for name in missing[:10]) + f" … ({len(missing)} in all)" * (len(missing) > 10)
         raise input_error("path", got=f"shards of {found} without {shown}", expected="all that it lists")
@@ -224,6 +227,7 @@ def _weight_map(path: Path) -> dict[str, str]:
         got = f"{path} of {path.stat().st_size >> 20} MiB"
         raise input_error("path", got=got, expected=f"an index of at most {LARGEST_INDEX >> 20} MiB")
     try:
+        # A foreign index may be anything: its size is bounded above, and its form is checked before it is used.
         index: Any = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         got = f"{path} ({str(error)[:200] or type(error).__name__})"

@@ -1,8 +1,8 @@
-"""Reads the data out of a pickle without executing any of it.
+"""Reader of a pickle's data that executes none of it.
 
 A small machine walks over the opcodes. A global that the caller's table knows is replaced by a function of ours that
 only builds data. Any other class or function becomes a :class:`Foreign`, which keeps its name and swallows what is done
-to it. Python's own unpickler is never used: it imports what a file asks for, sets attributes on it and calls it.
+to it. Python's own unpickler is never used: it imports any name in a file, sets attributes on it and calls it.
 """
 
 import os
@@ -16,26 +16,26 @@ Build = Callable[..., Any]
 
 
 class Global(NamedTuple):
-    """A name in a pickle that the caller's table allows, with the function that replaces it."""
+    """Name in a pickle that the caller's table allows, with the function that replaces it."""
 
     name: str
     call: Build
 
 
 class Foreign(NamedTuple):
-    """A class or function that is not data, or an object made of it: only its name is kept."""
+    """Class or function that is not data, or an object made of it: only its name is kept."""
 
     name: str
 
 
 class Setter:
-    """An object that the pickle builds in two steps: ``state`` turns what is set on it into the value."""
+    """An object that the pickle builds in two steps: ``state`` turns its later state into the value."""
 
     def __init__(self, state: Callable[[Any], Any], value: Any = None):
         self.state, self.value, self.done = state, value, False
 
     def finish(self, state: Any) -> Any:
-        """The finished object, which later references to this one get as well."""
+        """Return the finished object, which later references to this one get as well."""
         self.value, self.done = self.state(state), True
         return self.value
 
@@ -49,7 +49,7 @@ _LITERALS = frozenset(
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": set}
 _WITHOUT_EFFECT = frozenset({"PROTO", "FRAME"})
 MOST_OPERATIONS = 5_000_000
-"""A byte can ask for an empty dictionary of 64: what a pickle builds is bounded by its number of opcodes."""
+"""Most opcodes of a pickle; they bound what it builds, as one byte can ask for an empty dictionary of 64."""
 _BUILTINS = ("builtins", "__builtin__")
 _PLAIN = frozenset(
     "set frozenset list dict tuple object bytearray bytes str int float bool complex range slice type".split()
@@ -65,13 +65,13 @@ _DANGEROUS = frozenset(
 def read_pickle(
     file: Any, allowed: Mapping[str, Build], *, name: str, persistent: Callable[[Any], Any] | None = None
 ) -> Any:
-    """Reads one pickle from a binary file, up to and with its end.
+    """Read one pickle from a binary file, up to and with its end.
 
     Args:
         file: an open binary file (or ``io.BytesIO``) at the pickle's first byte.
         allowed: functions by ``module.name`` that replace the globals and get the arguments of the pickle.
         name: of the file, for messages.
-        persistent: turns a persistent id into an object (torch's storages); None refuses such ids.
+        persistent: function from a persistent id to an object (torch's storages); None refuses such ids.
 
     Raises:
         InputError: for a global that runs programs, an opcode that is not needed for data, or a damaged pickle.
@@ -79,6 +79,7 @@ def read_pickle(
     machine = _Machine(allowed, persistent, name)
     bounded: Any = _Bounded(file)
     try:
+        # genops only parses; every opcode is then done by our own machine, and nothing is imported or called.
         for number, (opcode, argument, _) in enumerate(pickletools.genops(bounded)):
             if opcode.name == "STOP":
                 return machine.pop()
@@ -98,7 +99,7 @@ def read_pickle(
 
 
 def refused(name: str, what: str) -> InputError:
-    """The error for a pickle that asks for more than data."""
+    """Make the error for a pickle that asks for more than data."""
     return input_error(
         "path",
         got=f"{name}, with a pickle that asks for {what[:200]}",
@@ -108,7 +109,7 @@ def refused(name: str, what: str) -> InputError:
 
 
 class _Bounded:
-    """A file that is never asked for more bytes than it has: a length in a pickle may be any number."""
+    """File wrapper that reads no more bytes than there are: a length in a pickle may be any number."""
 
     def __init__(self, file: Any):
         self.file, self.readline, self.tell = file, file.readline, file.tell
@@ -146,6 +147,7 @@ class _Machine:
         raise ValueError("a mark is missing")
 
     def do(self, opcode: str, argument: Any) -> None:
+        # Values first, then marks and the memo, then containers; what makes objects has rules of its own below.
         push = self.stack.append
         if opcode in _LITERALS:
             push(argument)
@@ -186,10 +188,11 @@ class _Machine:
             self.make(opcode, argument)
 
     def add(self, opcode: str) -> None:
-        """Items into the container below them."""
+        """Put items into the container below them."""
         count = 2 if opcode == "SETITEM" else 1
         items = self.pop_mark() if opcode.endswith("S") else [self.pop() for _ in range(count)][::-1]
         container, kind = self.top(), {"S": dict, "A": set if opcode == "ADDITEMS" else list}[opcode[0]]
+        # Items of an object that is no data are dropped with it.
         if isinstance(container, Foreign):
             return
         if not isinstance(container, kind):
@@ -202,7 +205,7 @@ class _Machine:
             container.extend(items)
 
     def make(self, opcode: str, argument: Any) -> None:
-        """Globals, and objects of them."""
+        """Push globals, and objects of them."""
         push = self.stack.append
         if opcode in ("GLOBAL", "STACK_GLOBAL"):
             attribute, module = (self.pop(), self.pop()) if opcode == "STACK_GLOBAL" else argument.split(" ", 1)[::-1]
@@ -211,6 +214,7 @@ class _Machine:
             arguments, function = self.pop(), self.pop()
             push(self.call(function, arguments))
         elif opcode == "NEWOBJ_EX":
+            # Named arguments would need a signature that we do not have: the object is kept by its name alone.
             named, arguments, function = self.pop(), self.pop(), self.pop()
             if named:
                 function = Foreign(getattr(function, "name", type(function).__name__))
@@ -252,14 +256,14 @@ class _Machine:
 
 
 def pairs(items: list[Any]) -> dict[Any, Any]:
-    """A dictionary of keys and values in turn."""
+    """Make a dictionary of keys and values in turn."""
     if len(items) % 2:
         raise ValueError("a key without a value")
     return {_atom(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
 
 
 def _atom(key: Any) -> Any:
-    """A key as it is, if it is a name or a number: the hash of tuples inside tuples can take forever."""
+    """Return a key that is a name or a number: the hash of tuples inside tuples can take forever."""
     if isinstance(key, str | bytes | int | float | None):
         return key
     return Foreign(key.name if isinstance(key, Foreign | Global) else type(key).__name__)

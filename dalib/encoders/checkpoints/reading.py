@@ -1,4 +1,4 @@
-"""Reads the named arrays of foreign checkpoint files; nothing of a file is executed, no foreign library is needed."""
+"""Reader of named arrays in foreign checkpoints; nothing of a file is executed, no foreign library is needed."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ WRAPPERS = (
     "state_dict model_state_dict model_state model module net network params weights "
     "state_dict_ema model_ema ema_state_dict params_ema ema teacher"
 ).split()
-"""Where a training checkpoint keeps the net: plain weights first, then averaged ones and a teacher's."""
+"""Entries of training checkpoints with the net: plain weights first, then averaged ones and a teacher's."""
 DEPTH = 32
 ITEMS, WALKED = 100_000, 5_000_000
 """Arrays, objects and containers of a checkpoint at most, and entries of all containers together."""
@@ -29,7 +29,7 @@ SHOWN = 8
 
 
 class Content(NamedTuple):
-    """What a checkpoint holds.
+    """Content of a checkpoint.
 
     Attributes:
         arrays: by foreign name, in the foreign layout.
@@ -45,7 +45,7 @@ class Content(NamedTuple):
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads the arrays of a checkpoint by name; the format is told from the content.
+    """Read the arrays of a checkpoint by name; its content tells the format.
 
     Dictionaries and lists inside one another join their keys and positions with dots. Of a training checkpoint only the
     net is taken, the first of :data:`WRAPPERS` that it has. Numbers and strings next to arrays are left out. Objects
@@ -64,6 +64,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     content = read_checkpoint(path)
     said = []
+    # One line of the log for all that was left, so that a wrong part of the file does not go unseen.
     if content.passed:
         total = sum(content.passed.values())
         said.append(f"{total} object{'s' * (total > 1)} passed over unread: {_named(content.passed)}")
@@ -78,12 +79,13 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Content:
-    """:func:`read_arrays` with what else the file holds; a folder has nothing else."""
+    """Read as :func:`read_arrays`, with the file's other entries; a folder has none."""
     path = Path(path)
     if path.is_dir():
         return Content(read_folder(path, read_arrays), "", (), {})
     if not path.is_file():
         raise input_error("path", got=path, expected="a checkpoint that exists")
+    # Told by the first bytes: names of files end in .pth, .bin or .pt whatever is in them.
     with path.open("rb") as file:
         start = file.read(32)
     if start.startswith(b"PK"):
@@ -118,6 +120,7 @@ def _content(found: Any, name: str) -> Content:
     passed: Counter[str] = Counter()
     # All arrays first, since objects are counted in the whole file; then those of the net.
     everything = dict(_leaves(found, name, passed))
+    # Down through the wrappers to the net, as long as a level holds a known one.
     net, parts = found, list[str]()
     left: tuple[str, ...] = ()
     while isinstance(net, Mapping) and (key := _wrapper(net, deeper=bool(parts))):
@@ -128,6 +131,7 @@ def _content(found: Any, name: str) -> Content:
         )
         parts.append(key)
         net = net[key]
+    # Names without the path to the net: rule tables know the net's own names.
     start = (*parts, "") if parts else ()
     prefix = ".".join(start)
     arrays = {path.removeprefix(prefix): x for path, x in everything.items() if path.startswith(prefix)}
@@ -143,7 +147,7 @@ def _content(found: Any, name: str) -> Content:
 
 
 def _wrapper(content: Mapping[Any, Any], *, deeper: bool) -> str | None:
-    """The key of the net in a training checkpoint; below that only where nothing else holds arrays."""
+    """Find the key of the net in a training checkpoint; below that only where nothing else holds arrays."""
     # Flax keeps statistics next to the parameters: together they are the net.
     if "batch_stats" in content or deeper and sum(isinstance(x, Mapping | np.ndarray) for x in content.values()) > 1:
         return None
@@ -151,8 +155,9 @@ def _wrapper(content: Mapping[Any, Any], *, deeper: bool) -> str | None:
 
 
 def _leaves(content: Any, name: str, passed: Counter[str]) -> list[tuple[str, np.ndarray]]:
-    """Arrays by path; what is no data is counted in ``passed``."""
+    """List arrays by path; count objects that are no data in ``passed``."""
     arrays: list[tuple[str, np.ndarray]] = []
+    # A stack instead of recursion: a file may nest containers deeper than Python's own stack.
     left: list[tuple[tuple[str, ...], Any]] = [((), content)]
     walked = 0
     for _ in range(ITEMS):

@@ -1,4 +1,4 @@
-"""Rule tables: how the names and layouts of a foreign checkpoint become variables of one of our nets.
+"""Rule tables: maps from names and layouts of a foreign checkpoint to variables of one of our nets.
 
 A table is data: regular expressions, target paths, named transforms. :func:`assemble` applies it in total: every
 foreign array is used by exactly one rule or ignored with a reason, every variable of the net is filled exactly once.
@@ -21,13 +21,13 @@ LOG = logging.getLogger("dalib.encoders.checkpoints")
 MARKS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module"})
 """Parts of names that torch's wrappers put in (data parallel, compiled and sharded modules), at any depth."""
 FLOATS = tuple(np.dtype(kind) for kind in (np.float16, jnp.bfloat16, np.float64))
-"""Dtypes that a float32 variable takes as well: halves without loss, float64 rounded."""
+"""Other dtypes that a float32 variable takes: halves without loss, float64 rounded."""
 Arrays = dict[str, np.ndarray]
 Transform = Callable[[np.ndarray], np.ndarray | tuple[np.ndarray, ...]]
 
 
 class Rule(NamedTuple):
-    """One kind of foreign array and where it goes.
+    """One kind of foreign array and its target.
 
     ``pattern`` must match the whole foreign name; ``target`` is the path of our variable with references to its groups,
     ``params/layer\\1_\\2/conv1/kernel`` (several paths when the transform, a name of ``TRANSFORMS``, splits the array).
@@ -39,17 +39,17 @@ class Rule(NamedTuple):
 
 
 class Ignored(NamedTuple):
-    """Foreign arrays that no variable of ours needs, and why."""
+    """Foreign arrays that no variable of ours needs, and the reason."""
 
     pattern: str
     reason: str
 
 
 class RuleTable(NamedTuple):
-    """How one layout of one family is read.
+    """Rules for one layout of one family.
 
     ``version`` is counted up whenever the outcome changes; converted files carry it. The order of the rules does not
-    matter, since exactly one may match. ``prepare`` is a step on all arrays before them, for what a rule cannot say.
+    matter, since exactly one may match. ``prepare`` is a step on all arrays before them, for what no rule can express.
     """
 
     family: str
@@ -81,16 +81,16 @@ TRANSFORMS: dict[str, Transform] = {
     # The same for matrices that are stored [in, out].
     "split3_columns": lambda x: tuple(np.split(x, 3, axis=-1)),
 }
-"""Transforms by name: an array in, one array out, or a tuple of as many as the rule has targets."""
+"""Transforms by name, from an array to one array, or to a tuple with one for each target of the rule."""
 
 
 def assemble(
     arrays: Mapping[str, np.ndarray], table: RuleTable, like: PyTree, *, without: Sequence[str] = ()
 ) -> PyTree:
-    """Turns the arrays of a foreign checkpoint into variables of a net, in total.
+    """Turn the arrays of a foreign checkpoint into variables of a net, in total.
 
-    What wrappers put before the names (``module.``, ``_orig_mod.``, ``model.`` …) is taken off where the table then
-    knows more of them. float64 is rounded to float32, and a warning of the logger counts how often.
+    Wrappers' prefixes of names (``module.``, ``_orig_mod.``, ``model.`` …) are taken off where the table then knows
+    more names. float64 is rounded to float32, and a warning of the logger counts how often.
 
     Args:
         arrays: foreign arrays by name.
@@ -165,11 +165,12 @@ def _hits(name: str, table: RuleTable) -> tuple[list[tuple[re.Match[str], Rule]]
 
 
 def _unwrapped(arrays: Arrays, table: RuleTable) -> Arrays:
-    """The arrays as the table's rules take them: prepared, and under those of their names that most rules know."""
+    """Prepare the arrays for the table's rules, under those of their names that most rules know."""
 
     def known(prepared: Arrays) -> int:
         return sum(any(_hits(name, table)) for name in prepared)
 
+    # Prefixes differ from one trainer to another, so each guess is scored by the names that the rules then know.
     best = fault = None
     score = -1
     for candidate in _renamed(arrays):
@@ -189,8 +190,9 @@ def _unwrapped(arrays: Arrays, table: RuleTable) -> Arrays:
 
 
 def _renamed(arrays: Arrays) -> Iterator[Arrays]:
-    """The arrays under other names: without the marks of torch's wrappers, and without what most names begin with."""
+    """Yield the arrays under other names: without marks of torch's wrappers, and without the most common prefix."""
     yield arrays
+    # Wrappers may be nested a few times; each turn takes one prefix off.
     for _ in range(4):
         plain = {".".join(part for part in name.split(".") if part not in MARKS): x for name, x in arrays.items()}
         if len(plain) == len(arrays) and plain.keys() != arrays.keys():
@@ -210,7 +212,7 @@ def _most_common_start(arrays: Arrays) -> tuple[str, int]:
 
 
 def _prefix_of(arrays: Arrays) -> tuple[str, ...]:
-    """A line that says what all names, or most of them, begin with."""
+    """Write a line with the prefix of all names, or of most of them."""
     first, count = _most_common_start(arrays)
     if len(arrays) < 2 or 2 * count <= len(arrays):
         return ()
@@ -220,6 +222,7 @@ def _prefix_of(arrays: Arrays) -> tuple[str, ...]:
 def _apply(what: str, x: np.ndarray, rule: Rule, parts: int, problems: list[str]) -> tuple[np.ndarray, ...]:
     if rule.transform not in TRANSFORMS:
         raise unknown_name("transform", rule.transform, TRANSFORMS)
+    # A fault of the array is listed with the others; a fault of the table itself is an error of ours.
     try:
         out = TRANSFORMS[rule.transform](x)
     except (ValueError, IndexError) as error:
@@ -232,7 +235,7 @@ def _apply(what: str, x: np.ndarray, rule: Rule, parts: int, problems: list[str]
 
 
 def _fitted(x: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, str]:
-    """The array in the dtype of the variable, and what is wrong with it."""
+    """Return the array in the variable's dtype, and its fault."""
     wanted = np.dtype(like.dtype)
     if x.shape != tuple(like.shape):
         return x, f"{list(like.shape)} in the net, {list(x.shape)}"
@@ -249,12 +252,12 @@ STEP_COUNTER = Ignored(r"(?:.*\.)?num_batches_tracked", "torch's count of steps,
 
 
 def unused(foreign: str, reason: str) -> Ignored:
-    """All arrays with names that begin with ``foreign``, a pattern, but for torch's step counters."""
+    """Ignore all arrays with names that begin with ``foreign``, a pattern, but for torch's step counters."""
     return Ignored(rf"(?!.*num_batches_tracked){foreign}.*", reason)
 
 
 def convolution(foreign: str, ours: str, *, bias: bool = False) -> tuple[Rule, ...]:
-    """Rules for a convolution: ``foreign`` is a pattern, ``ours`` a path below ``params`` with group references."""
+    """Make a convolution's rules: ``foreign`` is a pattern, ``ours`` a path below ``params`` with group references."""
     return _two(foreign, ours, "kernel", "conv")[: 2 if bias else 1]
 
 
@@ -264,22 +267,22 @@ def _two(foreign: str, ours: str, kernel: str, transform: str = "copy") -> tuple
 
 
 def linear(foreign: str, ours: str, *, transform: str = "linear") -> tuple[Rule, ...]:
-    """Rules for a linear layer with bias; ``"copy"`` is for kernels that are stored ``[in, out]``."""
+    """Make rules for a linear layer with bias; ``"copy"`` is for kernels that are stored ``[in, out]``."""
     return _two(foreign, ours, "kernel", transform)
 
 
 def pointwise(foreign: str, ours: str) -> tuple[Rule, ...]:
-    """Rules for a 1×1 convolution with bias that is a linear layer here."""
+    """Make rules for a 1×1 convolution with bias that is a linear layer here."""
     return _two(foreign, ours, "kernel", "pointwise")
 
 
 def layer_norm_rules(foreign: str, ours: str) -> tuple[Rule, ...]:
-    """Rules for LayerNorm."""
+    """Make rules for LayerNorm."""
     return _two(foreign, ours, "scale")
 
 
 def batch_norm_rules(foreign: str, ours: str, *, frozen: bool = False) -> tuple[Rule, ...]:
-    """Rules for BatchNorm; a frozen one keeps scale and bias with the statistics."""
+    """Make rules for BatchNorm; a frozen one keeps scale and bias with the statistics."""
     affine = "batch_stats" if frozen else "params"
     return (
         Rule(rf"{foreign}\.weight", f"{affine}/{ours}/scale"),

@@ -34,7 +34,7 @@ STORAGES: dict[str, np.dtype] = {f"torch.{name}Storage": np.dtype(dtype) for nam
 STORAGES["torch.storage.UntypedStorage"] = np.dtype(np.uint8)
 MOST_AXES = 64
 MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""The end of the first pickle of the older format, torch's magic number, in every protocol from 2."""
+"""End of the first pickle of the older format, torch's magic number, in every protocol from 2."""
 PROTOCOL = 1001
 
 
@@ -44,11 +44,11 @@ class Storage(NamedTuple):
     array: np.ndarray
 
 
-# What torch's pickles build: tensors as views of storages, here numpy arrays over bytes.
+# Objects of torch's pickles: tensors as views of storages, here numpy arrays over bytes.
 
 
 def tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> np.ndarray:
-    """A tensor ``[*size]`` as a read-only view of its storage; the view must be inside it."""
+    """Return a tensor ``[*size]`` as a read-only view, which must be inside its storage."""
     del rest  # whether it has a gradient, and hooks
     if not isinstance(storage, Storage) or not isinstance(size, tuple | list) or not isinstance(stride, tuple | list):
         raise ValueError("a tensor of something else than a storage, an offset, sizes and strides")
@@ -67,13 +67,13 @@ def tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> np.
 
 
 def _first(data: Any, *rest: Any) -> Any:
-    """``torch.nn.Parameter`` is its data."""
+    """Return the data of a ``torch.nn.Parameter``."""
     del rest
     return data
 
 
 def _of_type(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
-    """A tensor of a subclass, or with attributes, is the plain tensor."""
+    """Return the plain tensor of a subclass, or of one with attributes."""
     del kind, state
     if not isinstance(function, Global) or not isinstance(arguments, tuple):
         raise ValueError("a tensor of an unknown form")
@@ -99,7 +99,7 @@ REBUILD: dict[str, Callable[..., Any]] = {
 
 
 def allowed() -> dict[str, Callable[..., Any]]:
-    """The globals of a ``state_dict`` with the functions that replace them, a new table for every file."""
+    """Map a ``state_dict``'s globals to the functions that replace them, in a new table for every file."""
     table: dict[str, Callable[..., Any]] = {"torch.Size": tuple, "torch.device": _device}
     return table | REBUILD | array_files.allowed() | dict.fromkeys(STORAGES, _not_called)
 
@@ -128,12 +128,12 @@ def _identity(identity: Any) -> _Identity:
 
 
 def is_legacy(start: bytes) -> bool:
-    """Whether a file that starts so is of the older format."""
+    """Tell whether a file that starts so is of the older format."""
     return start[:1] == b"\x80" and MAGIC in start
 
 
 def read_torch_legacy(path: str | os.PathLike[str]) -> Any:
-    """The object that an older ``torch.save`` wrote, with numpy arrays for tensors.
+    """Read the object of an older ``torch.save``, with numpy arrays for tensors.
 
     The storages come after the pickle that refers to them, so it is read twice: for their types, then for the object.
 
@@ -141,6 +141,7 @@ def read_torch_legacy(path: str | os.PathLike[str]) -> Any:
         InputError: for a damaged or truncated file, or a pickle that asks for more than data.
     """
     name = str(path)
+    # Three small pickles come first: a magic number, the version, and the machine that wrote it.
     with Path(path).open("rb") as file:
         read_pickle(file, {}, name=name)  # the magic number
         if read_pickle(file, {}, name=name) != PROTOCOL:
@@ -155,11 +156,13 @@ def read_torch_legacy(path: str | os.PathLike[str]) -> Any:
             one = _identity(identity)
             found[one.key] = one
 
+        # First time through: tensors are dropped, and only the storages that they name are noted.
         first = allowed() | {name: lambda *arguments: None for name in REBUILD}
         read_pickle(file, first, name=name, persistent=note)
         keys = read_pickle(file, {}, name=name)
         if not isinstance(keys, list) or any(not isinstance(k, str) for k in keys) or set(keys) != set(found):
             raise input_error("path", got=f"{name}, with an unfit list of storages", expected="a complete file")
+        # Now their sizes are known, so the bytes can be read and the pickle gone through again.
         storages = {key: Storage(_storage(file, found[key], name)) for key in keys}
         file.seek(begin)
         find = lambda identity: storages[_identity(identity).key]  # noqa: E731
@@ -169,6 +172,7 @@ def read_torch_legacy(path: str | os.PathLike[str]) -> Any:
 def _storage(file: Any, wanted: _Identity, name: str) -> np.ndarray:
     head = file.read(8)
     size = wanted.length * wanted.dtype.itemsize
+    # Compared with the rest of the file first: a damaged length must not allocate memory.
     rest = os.fstat(file.fileno()).st_size - file.tell()
     if len(head) < 8 or struct.unpack("<q", head)[0] != wanted.length or rest < size:
         raise input_error(
@@ -184,7 +188,7 @@ def _storage(file: Any, wanted: _Identity, name: str) -> np.ndarray:
 
 
 def read_torch_zip(path: str | os.PathLike[str]) -> Any:
-    """The object that ``torch.save`` wrote, with numpy arrays for tensors.
+    """Read the object of ``torch.save``, with numpy arrays for tensors.
 
     Raises:
         InputError: for a damaged zip, members that unpack to more than the file, or a pickle that asks for more than
@@ -205,6 +209,7 @@ def read_torch_zip(path: str | os.PathLike[str]) -> Any:
         order = _member(archive, f"{folder}/byteorder", path) if f"{folder}/byteorder" in archive.namelist() else b""
         if order.strip() == b"big":
             raise input_error("path", got=f"{path}, written on a big-endian machine", expected="little-endian storages")
+        # Each storage is read once, however many tensors view it.
         storages: dict[str, Storage] = {}
 
         def persistent(identity: Any) -> Storage:
@@ -221,7 +226,7 @@ def read_torch_zip(path: str | os.PathLike[str]) -> Any:
 
 
 def check_members(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> None:
-    """Refuses names that would leave the folder they are unpacked into, although nothing here unpacks any."""
+    """Refuse names that would leave their folder when unpacked, although nothing here unpacks any."""
     for name in archive.namelist():
         if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or ":" in name:
             raise input_error(
@@ -240,6 +245,6 @@ def _member(archive: zipfile.ZipFile, name: str, path: str | os.PathLike[str]) -
 
 
 def damaged(path: str | os.PathLike[str], error: Exception | str) -> Exception:
-    """The error for a zip that cannot be read."""
+    """Make the error for a zip that cannot be read."""
     got = f"{path} ({str(error)[:200]})"
     return input_error("path", got=got, expected="a complete zip file", todo="fetch it again")

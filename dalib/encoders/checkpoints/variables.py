@@ -1,4 +1,4 @@
-"""A net's variables as one safetensors file: arrays by path, nothing that could be executed."""
+"""Files of a net's variables, in safetensors: arrays by path, nothing executable."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ SEPARATOR = "/"
 
 
 def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
-    """Writes a tree of arrays (``{"params": ..., "batch_stats": ...}``) to a safetensors file, atomically.
+    """Write a tree of arrays (``{"params": ..., "batch_stats": ...}``) to a safetensors file, atomically.
 
     Names join to ``params/encoder/conv1/kernel``; one with a slash in it, or a folder that does not exist, is an
     InputError; a full or failing disk is a StorageError.
@@ -38,7 +38,7 @@ def save_variables(path: str | os.PathLike[str], variables: PyTree) -> None:
 
 
 def load_variables(path: str | os.PathLike[str], like: PyTree, *, without: Sequence[str] = ()) -> PyTree:
-    """Reads a safetensors file into the structure of ``like``, in total: nothing missing, nothing left over.
+    """Read a safetensors file into the structure of ``like``, in total: nothing missing, nothing left over.
 
     Args:
         path: of the file.
@@ -53,6 +53,7 @@ def load_variables(path: str | os.PathLike[str], like: PyTree, *, without: Seque
     """
     arrays = {k: x for k, x in read_safetensors(path).items() if not k.startswith(tuple(without))}
     wanted = flatten(like)
+    # All differences at once: a net built with another field differs in many variables.
     problems = {
         "missing": [f"missing in the file: {name}" for name in wanted.keys() - arrays.keys()],
         "surplus": [f"not in the net: {name}" for name in arrays.keys() - wanted.keys()],
@@ -73,7 +74,7 @@ def load_variables(path: str | os.PathLike[str], like: PyTree, *, without: Seque
 
 
 def at_most_a_screen(problems: Mapping[str, Sequence[str]], most: int = 16) -> list[str]:
-    """Lines of an error: of every kind of problem the first few, then how many more there are."""
+    """List an error's lines: of every kind of problem the first few, then the number of the rest."""
     kinds = [sorted(lines) for lines in problems.values() if lines]
     shown = []
     for lines in kinds:

@@ -23,7 +23,7 @@ normal = nn.initializers.normal(0.02)
 
 
 def quick_gelu(x: Array) -> Array:
-    """x · sigmoid(1.702 x), the approximation of GELU that CLIP was trained with."""
+    """Compute x · sigmoid(1.702 x), the approximation of GELU that CLIP was trained with."""
     return x * jax.nn.sigmoid(1.702 * x)
 
 
@@ -37,7 +37,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def layer_norm(epsilon: float, *, dtype: Any = None, name: str | None = None) -> nn.LayerNorm:
-    """LayerNorm over the last axis; parameters ``scale`` and ``bias``.
+    """Make a LayerNorm over the last axis; parameters ``scale`` and ``bias``.
 
     The variance is that of centred values: E[x²] − E[x]² loses digits where a channel's mean is large, as in the deep
     layers of trained transformers.
@@ -46,12 +46,12 @@ def layer_norm(epsilon: float, *, dtype: Any = None, name: str | None = None) ->
 
 
 def padding_mask(valid: Array) -> Array:
-    """Mask ``[n, 1, 1, t]`` from ``valid`` ``[n, t]``: no query looks at a position where ``valid`` is 0 or False."""
+    """Make a mask ``[n, 1, 1, t]`` from ``valid`` ``[n, t]``; no query looks where ``valid`` is 0 or False."""
     return valid.astype(bool)[:, None, None, :]
 
 
 def causal_mask(length: int) -> Array:
-    """Mask ``[1, 1, t, t]``: position i looks at 0 … i."""
+    """Make a mask ``[1, 1, t, t]``: position i looks at 0 … i."""
     return jnp.tril(jnp.ones((1, 1, length, length), dtype=bool))
 
 
@@ -64,7 +64,7 @@ def attend(
     bias: Array | None = None,
     dropout: Callable[[Array], Array] | None = None,
 ) -> Array:
-    """softmax(q·k / √d + bias) v for each head, ``[n, t, heads, d']`` in the dtype of ``value``.
+    """Compute softmax(q·k / √d + bias) v for each head, ``[n, t, heads, d']`` in the dtype of ``value``.
 
     Args:
         query: ``[n, t, heads, d]``.
@@ -174,6 +174,7 @@ class Block(nn.Module):
         attention = Attention(
             self.heads, self.use_bias, self.attention_dropout, self.kernel_init, self.dtype, name="attention"
         )
+        # The two sublayers share this tail: dropout, a learnt factor, and stochastic depth.
         inner = self.dropout if self.mlp_dropout is None else self.mlp_dropout
         mlp = MLP(self.mlp_width, self.activation, inner, self.kernel_init, self.dtype, name="mlp")
 
@@ -185,6 +186,7 @@ class Block(nn.Module):
             # One draw for each example, broadcast over its tokens and channels.
             return nn.Dropout(self.stochastic_depth, broadcast_dims=(1, 2))(y, deterministic=not train)
 
+        # Pre-norm keeps the sum of branches unnormalised; post-norm, as in BERT, normalises after each sum.
         if self.norm_first:
             x = x + branch(attention(norm(name="norm1")(x), mask, train), "scale1")
             return x + branch(mlp(norm(name="norm2")(x), train), "scale2")
@@ -202,7 +204,7 @@ def blocks(
     stochastic_depth: float = 0.0,
     **fields: Any,
 ) -> tuple[Array, dict[str, Array]]:
-    """A stack of blocks, ``block_0`` to ``block_{depth - 1}``; to be called inside a compact ``__call__``.
+    """Apply a stack of blocks, ``block_0`` to ``block_{depth - 1}``; to be called inside a compact ``__call__``.
 
     ``remat`` stores only the blocks' inputs for the gradient and computes the rest again (same names, same values). The
     rate ``stochastic_depth`` of the last block rises linearly from 0 at the first. ``fields`` are those of
@@ -221,7 +223,7 @@ def blocks(
 
 
 def blocks_of(net: Any, x: Array, *, train: bool, **fields: Any) -> tuple[Array, dict[str, Array]]:
-    """:func:`blocks` with the depth, heads, dtype and dropout of ``net``, as transformers' models have them.
+    """Apply :func:`blocks` with the depth, heads, dtype and dropout of ``net``, as transformers' models have them.
 
     Dropout acts on branches and on the attention's softmax, not inside the MLP.
     """

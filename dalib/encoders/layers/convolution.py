@@ -28,9 +28,9 @@ CONVOLUTIONS: tuple[str, ...] = ("auto", "library", "canonical", "patches")
 ``canonical`` above; elsewhere it is ``library``."""
 
 CACHED = 2**24
-"""Patches that a processor's cache may hold are the faster form: the second layer of LeNet for 64 images (8 MiB),
-forward and both gradients, took 8.9 ms as patches and 15.2 canonical; 3×3 windows on 16 maps of 7²×512 (14 MiB) 65 and
-77 ms, of 14²×256 (28 MiB) 101 and 70 ms, of 28²×128 (55 MiB) 208 and 69 ms (two cores)."""
+"""Bytes of patches that a processor's cache holds; up to it patches are the faster form. The second layer of LeNet for
+64 images (8 MiB), forward and both gradients, took 8.9 ms as patches and 15.2 canonical; 3×3 windows on 16 maps of
+7²×512 (14 MiB) 65 and 77 ms, of 14²×256 (28 MiB) 101 and 70 ms, of 28²×128 (55 MiB) 208 and 69 ms (two cores)."""
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 FEW_CHANNELS = 4
@@ -39,7 +39,7 @@ one or three neighbouring numbers are too few for fast copies and products."""
 
 
 def convolution(form: str) -> Callable[..., Array] | None:
-    """The function of a name of :data:`CONVOLUTIONS`, as ``nn.Conv(conv_general_dilated=)`` takes it."""
+    """Return the function of a name of :data:`CONVOLUTIONS`, as ``nn.Conv(conv_general_dilated=)`` takes it."""
     table: dict[str, Callable[..., Array] | None] = {
         "auto": convolution_by_size if platform() == "cpu" else None,
         "library": None,
@@ -52,7 +52,7 @@ def convolution(form: str) -> Callable[..., Array] | None:
 
 
 def convolution_by_size(inputs: Array, kernel: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
-    """``patches`` while they are small, else ``canonical``; arguments as of :func:`convolution_canonical`."""
+    """Compute ``patches`` while they are small, else ``canonical``; arguments as of :func:`convolution_canonical`."""
     # A size may be a symbol where a function is exported; how many bytes the patches have is then not known.
     if _special(options) or not all(isinstance(side, int) for side in inputs.shape):
         return convolution_canonical(inputs, kernel, window_strides, padding, **options)
@@ -65,7 +65,7 @@ def convolution_by_size(inputs: Array, kernel: Array, window_strides: Any, paddi
 
 
 def convolution_canonical(inputs: Array, kernel: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
-    """The library's convolution ``[n, h, w, c]``, ``[kh, kw, c, k]`` → ``[n, h', w', k]`` with gradients fast on a CPU.
+    """Convolve as the library: ``[n, h, w, c]``, ``[kh, kw, c, k]`` → ``[n, h', w', k]``; gradients are fast on a CPU.
 
     Windows of one pixel and windows side by side are a matrix product; stride 2 on few channels becomes stride 1.
     ``padding`` is ``((top, bottom), (left, right))`` or ``"SAME"``. Dilations and feature groups among ``options``,
@@ -96,6 +96,7 @@ def _canonical_jvp(
     (x, kernel), (dx, dkernel) = primals, tangents
     out = _canonical(x, kernel, strides, pads, precision)
     convolve = partial(lax.conv_general_dilated, window_strides=strides, padding=pads, precision=precision)
+    # Zero tangents are symbolic: a gradient of the kernel alone then costs one convolution, not two.
     slope: Any = jnp.zeros_like(out)
     if not isinstance(dx, SymbolicZero):
         slope = slope + convolve(dx, kernel.transpose(0, 1, 3, 2), dimension_numbers=("NHWC", "HWOI", "NHWC"))
@@ -107,7 +108,7 @@ def _canonical_jvp(
 
 
 def _folded(x: Array, kernel: Array, pads: Pads) -> tuple[Array, Array]:
-    """Inputs and kernel of a convolution of stride 1 without padding that equals this one of stride 2.
+    """Return inputs and kernel of a convolution of stride 1 without padding that equals this one of stride 2.
 
     Every 2×2 pixels become one with four times the channels; the kernel is filled up to even sides.
     """
@@ -128,7 +129,7 @@ def _folded(x: Array, kernel: Array, pads: Pads) -> tuple[Array, Array]:
 
 
 def convolution_as_matrix(inputs: Array, kernel: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
-    """A 2-D convolution written as shifted slices, concatenated, times the kernel as one matrix.
+    """Compute a 2-D convolution as shifted slices, concatenated, times the kernel as one matrix.
 
     It stays fast under ``vmap`` over kernels on a CPU; it needs ``kh * kw`` times the memory of the input. Arguments
     and result are those of :func:`convolution_canonical`.
@@ -162,7 +163,7 @@ def convolution_as_matrix(inputs: Array, kernel: Array, window_strides: Any, pad
 
 
 def dilations_of(options: Any) -> tuple[int, ...]:
-    """Dilations of inputs and kernel among the options that Flax passes."""
+    """Return the dilations of inputs and kernel among the options that Flax passes."""
     return (*(options.get("lhs_dilation") or ()), *(options.get("rhs_dilation") or ()))
 
 
@@ -171,7 +172,7 @@ def _special(options: Any) -> bool:
 
 
 def settle(inputs: Array, kernel: Array, strides: Any, padding: Any) -> tuple[tuple[int, int], Pads]:
-    """Strides and paddings as plain integers."""
+    """Return strides and paddings as plain integers."""
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(inputs.shape[1:3], kernel.shape[:2], strides, padding)
     (top, bottom), (left, right) = padding

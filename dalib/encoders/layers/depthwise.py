@@ -21,7 +21,7 @@ from dalib.encoders.layers.convolution import CONVOLUTIONS, Pads, dilations_of, 
 
 
 def depthwise_as_taps(inputs: Array, kernel: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
-    """A depthwise convolution as a sum over the kernel's places: ``[n, h, w, c]`` → ``[n, h', w', c]``.
+    """Compute a depthwise convolution as a sum over the kernel's places: ``[n, h, w, c]`` → ``[n, h', w', c]``.
 
     Each place is a shifted slice times one weight per channel. Equal to ``lax.conv_general_dilated`` with as many
     feature groups as channels, forward and in both modes of differentiation; sums are float32 at least. Arguments are
@@ -60,7 +60,7 @@ def _taps(x: Array, weights: Array, strides: tuple[int, int], pads: Pads) -> Arr
 
 
 def _sizes(padded: Any, weights: Any, strides: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Pixels between the first and the last place of a tap, both included, and number of places, in both directions."""
+    """Count pixels from the first to the last place of a tap, inclusive, and places, in both directions."""
     places = [(padded.shape[1 + a] - weights.shape[a]) // strides[a] + 1 for a in (0, 1)]
     spans = [(places[a] - 1) * strides[a] + 1 for a in (0, 1)]
     return (spans[0], spans[1]), (places[0], places[1])
@@ -73,7 +73,7 @@ def _sizes(padded: Any, weights: Any, strides: tuple[int, int]) -> tuple[tuple[i
 
 
 def _spread(x: Array, weights: Array, strides: tuple[int, int], pads: Pads) -> Array:
-    """Linear in x: every place's product is laid onto a canvas, shifted; the places of the result are cut out."""
+    """Sum linearly in x: every place's product goes onto a canvas, shifted; the result's places are cut out."""
     kh, kw = weights.shape[:2]
     height, width = (x.shape[1 + a] + sum(pads[a]) for a in (0, 1))
     canvas: Any = 0.0
@@ -89,7 +89,7 @@ def _spread(x: Array, weights: Array, strides: tuple[int, int], pads: Pads) -> A
 
 
 def _weighted(weights: Array, x: Array, strides: tuple[int, int], pads: Pads) -> Array:
-    """Linear in the weights: a loop over the kernel's places."""
+    """Sum linearly in the weights, by a loop over the kernel's places."""
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     spans, places = _sizes(padded, weights, strides)
     kh, kw = weights.shape[:2]
@@ -123,7 +123,7 @@ def _taps_jvp(strides: tuple[int, int], pads: Pads, primals: Any, tangents: Any)
 def depthwise(
     channels: int, size: int, *, stride: int = 1, padding: int | str = 0, form: str = "auto", **options: Any
 ) -> nn.Conv:
-    """A square depthwise convolution on NHWC inputs, kernel ``[size, size, 1, channels]``.
+    """Make a square depthwise convolution on NHWC inputs, kernel ``[size, size, 1, channels]``.
 
     Arguments are those of :func:`dalib.encoders.layers.layers.conv`; the forms ``"canonical"`` and ``"patches"`` are
     :func:`depthwise_as_taps` here. An unknown form is an InputError.

@@ -1,4 +1,4 @@
-"""Checks of what enters a net. They read shapes and dtypes only and so run at trace time.
+"""Checks of a net's inputs. They read shapes and dtypes only and so run at trace time.
 
 All raise an InputError that names the net: on another rank, no elements, another kind of dtype, or a wrong length.
 """
@@ -11,7 +11,7 @@ from dalib.core.checks import input_error
 
 
 def check_images(inputs: Any, *, smallest: int, net: str) -> None:
-    """Checks that ``inputs`` are floating images ``[n, h, w, c]`` with both sides at least ``smallest`` pixels."""
+    """Check that ``inputs`` are floating images ``[n, h, w, c]`` with both sides at least ``smallest`` pixels."""
     shape = _shape(inputs, rank=4, expected=f"images [n, height, width, channels] for {net}")
     if min(shape[1:3]) < smallest:
         raise input_error(
@@ -24,13 +24,13 @@ def check_images(inputs: Any, *, smallest: int, net: str) -> None:
 
 
 def check_rows(inputs: Any, *, net: str, name: str = "inputs") -> None:
-    """Checks that ``inputs`` are floating vectors ``[n, d]``, n ≥ 1 and d ≥ 1."""
+    """Check that ``inputs`` are floating vectors ``[n, d]``, n ≥ 1 and d ≥ 1."""
     _shape(inputs, rank=2, expected=f"vectors [n, d] for {net}", name=name)
     _check_floating(inputs, todo="cast to float32 first", name=name)
 
 
 def check_tokens(inputs: Any, *, longest: int, net: str) -> None:
-    """Checks that ``inputs`` are integer token ids ``[n, t]`` with 1 ≤ t ≤ ``longest``."""
+    """Check that ``inputs`` are integer token ids ``[n, t]`` with 1 ≤ t ≤ ``longest``."""
     shape = _shape(inputs, rank=2, expected=f"token ids [n, t] for {net}")
     if not jnp.issubdtype(inputs.dtype, jnp.integer):
         todo = "encode texts with dalib.data.encode"
@@ -45,14 +45,14 @@ def check_tokens(inputs: Any, *, longest: int, net: str) -> None:
 
 
 def check_waveforms(inputs: Any, *, shortest: int, net: str) -> None:
-    """Checks that ``inputs`` are floating waveforms ``[n, t]`` of at least ``shortest`` samples."""
+    """Check that ``inputs`` are floating waveforms ``[n, t]`` of at least ``shortest`` samples."""
     shape = _shape(inputs, rank=2, expected=f"waveforms [n, samples] for {net}")
     _check_floating(inputs, todo="divide integer samples by their largest value first (dtype float32)")
     _check_length(shape, shortest, f"samples for {net}", todo="pad the waveforms with zeros")
 
 
 def check_series(inputs: Any, *, shortest: int, net: str) -> None:
-    """Checks that ``inputs`` are floating series ``[n, t, c]`` of at least ``shortest`` steps."""
+    """Check that ``inputs`` are floating series ``[n, t, c]`` of at least ``shortest`` steps."""
     shape = _shape(inputs, rank=3, expected=f"series [n, steps, channels] for {net}")
     _check_floating(inputs, todo="cast to float32 first")
     _check_length(shape, shortest, f"steps for {net}", todo="take fewer layers or a smaller stride; channels come last")

@@ -31,14 +31,14 @@ he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def divisible(channels: float, divisor: int = 8) -> int:
-    """``channels`` rounded to a multiple of ``divisor``, at least ``divisor``, and never by more than 10 % down."""
+    """Round ``channels`` to a multiple of ``divisor``, at least ``divisor``, and never by more than 10 % down."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
 @dataclass(frozen=True)
 class Convention:
-    """What all layers of one net have in common; ``activation`` is a name of ``ACTIVATIONS``.
+    """Settings that all layers of one net share; ``activation`` is a name of ``ACTIVATIONS``.
 
     ``same`` is TensorFlow's ``"SAME"`` padding instead of (size − 1) / 2 zeros on every side.
     """
@@ -51,7 +51,7 @@ class Convention:
     dtype: Any = None
 
     def padding(self, size: int) -> int | str:
-        """Padding of a convolution of this size."""
+        """Return the padding of a convolution of this size."""
         return "SAME" if self.same else (size - 1) // 2
 
 
@@ -98,7 +98,7 @@ class SqueezeExcite(nn.Module):
 
 
 def drop_path(x: Array, rate: float, *, train: bool) -> Array:
-    """Stochastic depth: in training each example's branch is 0 with probability ``rate``, else divided by 1 − rate.
+    """Apply stochastic depth: in training an example's branch is 0 with probability ``rate``, else divided by 1 − rate.
 
     Call it inside a module's compact method; it draws from the ``dropout`` key.
     """
@@ -134,13 +134,14 @@ class InvertedResidual(nn.Module):
             dtype = self.convention.dtype
             y = SqueezeExcite(self.squeeze, self.squeeze_activation, self.gate, dtype, name="se")(y)
         y = ConvNorm(self.features, 1, self.convention, activation="none", name="project")(y, train)
+        # A shortcut needs equal shapes; without one there is no path to drop.
         if self.stride != 1 or x.shape[-1] != self.features:
             return y
         return x + drop_path(y, self.drop_path, train=train)
 
 
 def block_class(remat: bool) -> Callable[..., nn.Module]:
-    """:class:`InvertedResidual`, or the same with its inside computed again in the backward pass."""
+    """Return :class:`InvertedResidual`, or the same with its inside computed again in the backward pass."""
     return nn.remat(InvertedResidual, static_argnums=(2,)) if remat else InvertedResidual
 
 
@@ -183,7 +184,7 @@ class StagedNet(PublishedNet):
         squeeze: bool = False,
         drop_path: float = 0.0,
     ) -> Outputs:
-        """All of the net on images ``[n, h, w, c]``.
+        """Run all of the net on images ``[n, h, w, c]``.
 
         ``stem`` are the channels of the first convolution, ``last`` gives those of the last one from the last block's,
         ``counts`` are the blocks of each stage, and ``name`` names one from its number in the net (from 0), its stage
@@ -193,6 +194,7 @@ class StagedNet(PublishedNet):
         check_images(inputs, smallest=32, net=type(self).__name__)
         x = ConvNorm(stem, 3, convention, stride=2, name="stem")(inputs, train)
         hidden, done, block = {"stem": x}, 0, block_class(self.remat)
+        # Only the first block of a stage changes the side; the rate of stochastic depth rises over the whole net.
         for number, (stage, count) in enumerate(zip(self.stages, counts, strict=True), start=1):
             for i in range(count):
                 x = block(
@@ -208,6 +210,7 @@ class StagedNet(PublishedNet):
                 )(x, train)
                 done += 1
             hidden[f"stage{number}"] = x
+        # The last convolution widens the channels just before the mean over pixels.
         hidden["last"] = x = ConvNorm(last(x.shape[-1]), 1, convention, name="last")(x, train)
         features = pooled(x)
         logits = published_head(features, self.num_classes, dtype=self.dtype, dropout=self.dropout, train=train)
@@ -215,6 +218,6 @@ class StagedNet(PublishedNet):
 
 
 def last_of_stages(strides: Sequence[int]) -> dict[int, str]:
-    """Names the last block before each change of resolution: index of the block → ``stage1``, ``stage2`` …"""
+    """Name the last block before each change of resolution: index of the block → ``stage1``, ``stage2`` …"""
     ends = [i - 1 for i, stride in enumerate(strides) if stride > 1 and i > 0] + [len(strides) - 1]
     return {index: f"stage{number}" for number, index in enumerate(ends, start=1)}

@@ -1,4 +1,4 @@
-"""The layers that every encoder here is made of, with their conventions written once.
+"""Layers of every encoder here, with their conventions written once.
 
 Convolutions take explicit integer paddings (torch's; ``"SAME"`` only where weights come from TensorFlow). BatchNorm
 keeps its statistics in float32 under ``batch_stats`` and is told its momentum.
@@ -27,7 +27,7 @@ def conv(
     form: str = "library",
     **options: Any,
 ) -> nn.Conv:
-    """A square convolution on NHWC inputs, padded with ``padding`` zeros on every side; ``options`` are ``nn.Conv``'s.
+    """Make a square convolution on NHWC inputs with ``padding`` zeros on every side; ``options`` are ``nn.Conv``'s.
 
     ``padding="SAME"`` is TensorFlow's: as many zeros as make the side ceil(side / stride), an odd one at the end. With
     more than one group it takes the library's form, whatever ``form`` says: patches do not serve groups.
@@ -44,15 +44,15 @@ def conv(
 
 
 def convolutions(net: Any, kernel_init: Any, **options: Any) -> Callable[..., nn.Conv]:
-    """:func:`conv` without bias, in the form (``conv``) and the ``dtype`` of ``net``."""
+    """Make :func:`conv` without bias, in the form (``conv``) and the ``dtype`` of ``net``."""
     return partial(conv, form=net.conv, kernel_init=kernel_init, dtype=net.dtype, **{"use_bias": False, **options})
 
 
 def max_pool_2x2(x: Array) -> Array:
-    """Maximum over 2×2 windows of ``[n, h, w, c]``; an odd last row or column is dropped.
+    """Take the maximum over 2×2 windows of ``[n, h, w, c]``; an odd last row or column is dropped.
 
-    Two maxima of neighbours, because the gradient of the library's windowed maximum is slow on a CPU. Where several of
-    the four are equal they share the gradient (the library gives it to one of them).
+    It is two maxima of neighbours, because the library's windowed maximum has a slow gradient on a CPU. Where several
+    of the four are equal they share the gradient (the library gives it to one of them).
     """
     n, height, width, channels = x.shape
     # The two columns of a window are neighbours in the last axis: every slice is one piece per row.
@@ -64,7 +64,7 @@ def max_pool_2x2(x: Array) -> Array:
 def batch_norm(
     x: Array, *, train: bool, momentum: float, name: str, epsilon: float = BN_EPSILON, dtype: Any = None, **fields: Any
 ) -> Array:
-    """BatchNorm over all axes but the last; running statistics are ``momentum * old + (1 - momentum) * batch``.
+    """Apply BatchNorm over all axes but the last; running statistics are ``momentum * old + (1 - momentum) * batch``.
 
     The momentum is Flax's (1 − torch's). Momentum 0 makes the running statistics those of the last batch. The running
     variance is the biased one (torch keeps the unbiased one).
@@ -74,15 +74,15 @@ def batch_norm(
 
 
 def batch_norms(net: Any, train: bool) -> Callable[..., Array]:
-    """:func:`batch_norm` with the ``bn_momentum`` and the ``dtype`` of ``net``."""
+    """Bind :func:`batch_norm` to the ``bn_momentum`` and the ``dtype`` of ``net``."""
     return partial(batch_norm, train=train, momentum=net.bn_momentum, dtype=net.dtype)
 
 
 def pooled(x: Array) -> Array:
-    """Mean over the pixels of ``[n, h, w, c]``, summed in float32 at least."""
+    """Take the mean over the pixels of ``[n, h, w, c]``, summed in float32 at least."""
     return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
 
 
 def leave(x: Array) -> Array:
-    """Features and logits leave a net in float32 at least: losses on bfloat16 features lose most of their digits."""
+    """Cast a net's features or logits to float32 at least: losses on bfloat16 features lose most of their digits."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

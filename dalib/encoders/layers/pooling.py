@@ -11,7 +11,7 @@ from dalib.core.types import Array
 
 
 def max_pool(x: Array, size: int, stride: int, *, padding: int = 0, ceil: bool = False) -> Array:
-    """Maximum over ``size`` × ``size`` windows of ``[n, h, w, c]``; what is outside counts as −∞.
+    """Take the maximum over ``size`` × ``size`` windows of ``[n, h, w, c]``; places outside count as −∞.
 
     ``padding`` rows and columns are added on every side. With ``ceil`` the last window may reach over the edge (torch's
     ``ceil_mode``, Caffe's only mode) as long as it starts inside the map or the padding before it.
@@ -23,7 +23,7 @@ def max_pool(x: Array, size: int, stride: int, *, padding: int = 0, ceil: bool =
 
 
 def maximum_of_slices(x: Array, size: int, stride: int, pads: Sequence[tuple[int, int]]) -> Array:
-    """The same as the library's pool, from shifted slices; the first of equal values gets the gradient in both.
+    """Compute the library's pool from shifted slices; the first of equal values gets the gradient in both.
 
     On a CPU the library's gradient is slow: 8 maps of 48² pixels and 64 channels, 3×3 windows, took it 42 ms forward
     and back, this form 4.3 ms, PyTorch 1.7 ms (one core).
@@ -47,7 +47,7 @@ def _pads(side: int, size: int, stride: int, padding: int, ceil: bool) -> tuple[
 
 
 def adaptive_average_pool(x: Array, cells: int) -> Array:
-    """Means ``[n, cells, cells, c]`` over regions that cover ``[n, h, w, c]``, overlapping where sides do not divide.
+    """Take means ``[n, cells, cells, c]`` over regions that cover ``[n, h, w, c]``; uneven ones overlap.
 
     Region i of a side of h pixels is [⌊i·h/cells⌋, ⌈(i+1)·h/cells⌉), as in torch; a side of ``cells`` pixels is left as
     it is, a shorter one is repeated.
@@ -61,7 +61,7 @@ def adaptive_average_pool(x: Array, cells: int) -> Array:
 
 
 def _means(side: int, cells: int) -> np.ndarray:
-    """``[cells, side]``: row i averages the pixels of region i."""
+    """Make ``[cells, side]``: row i averages the pixels of region i."""
     weights = np.zeros((cells, side))
     for i in range(cells):
         start, stop = i * side // cells, -(-(i + 1) * side // cells)

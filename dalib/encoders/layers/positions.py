@@ -1,4 +1,4 @@
-"""A learnt table of positions brought to another grid, in each of the ways that published vision transformers do it.
+"""Resampling of a learnt table of positions to another grid, in each way of published vision transformers.
 
 All four are bicubic and separable, so each is one matrix for the rows and one for the columns. They differ in the
 filter and in the places of the new points:
@@ -33,7 +33,7 @@ def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
 
 
 def _clamped(points: np.ndarray, old: int) -> np.ndarray:
-    """Four taps around each point; taps outside count for the border."""
+    """Return four taps around each point; taps outside count for the border."""
     weights = np.zeros((len(points), old))
     first = np.floor(points).astype(int) - 1
     for tap in range(4):
@@ -51,7 +51,7 @@ def _antialias(old: int, new: int) -> np.ndarray:
 
 
 def resampling_matrix(old: int, new: int, how: str) -> np.ndarray:
-    """Weights ``[new, old]`` of the old points in each new one along one axis; ``how`` is a name of ``RESAMPLING``."""
+    """Return weights ``[new, old]`` of old points in new ones on one axis; ``how`` is a name of ``RESAMPLING``."""
     i = np.arange(new)
     table = {
         "half_pixel": lambda: _clamped((i + 0.5) * old / new - 0.5, old),
@@ -63,7 +63,7 @@ def resampling_matrix(old: int, new: int, how: str) -> np.ndarray:
 
 
 def resample_positions(positions: Array, grid: tuple[int, int], how: str) -> Array:
-    """Brings a square table ``[side², d]`` (row by row) to ``[rows · columns, d]``, ``grid`` = (rows, columns)."""
+    """Resample a square table ``[side², d]`` (row by row) to ``[rows · columns, d]``, ``grid`` = (rows, columns)."""
     side = round(positions.shape[0] ** 0.5)
     rows, columns = (jnp.asarray(resampling_matrix(side, n, how), positions.dtype) for n in grid)
     table = positions.reshape(side, side, -1)

@@ -1,4 +1,4 @@
-"""What nets with published weights share: fields, the head that came with them, BatchNorm that stays as it is."""
+"""Shared parts of nets with published weights: fields, the published head, BatchNorm that stays as it is."""
 
 from collections.abc import Callable
 from functools import partial
@@ -42,12 +42,12 @@ class PublishedNet(nn.Module):
     remat: bool = False
 
     def shared(self, kind: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        """The class of a :class:`Block` with the shared fields set, rematerialised if asked."""
+        """Return the class of a :class:`Block` with the shared fields set, rematerialised if asked."""
         made: Any = nn.remat(kind, static_argnums=(2,)) if self.remat else kind
         return partial(made, conv=self.conv, bn_momentum=self.bn_momentum, dtype=self.dtype)
 
     def finish(self, x: Array, hidden: dict[str, Array]) -> Outputs:
-        """Outputs of a net that ends with the mean over the pixels of ``x`` ``[n, h, w, d]``."""
+        """Make the outputs of a net that ends with the mean over the pixels of ``x`` ``[n, h, w, d]``."""
         # Summed in float32 at least: in bfloat16 49 terms already lose digits.
         features = jnp.mean(leave(x), axis=(1, 2))
         return Outputs(features, published_head(features, self.num_classes, dtype=self.dtype), hidden)
@@ -56,7 +56,7 @@ class PublishedNet(nn.Module):
 def published_head(
     features: Array, num_classes: int, *, dtype: Any = None, dropout: float | None = None, train: bool = False
 ) -> Array | None:
-    """Logits ``[n, num_classes]`` of one linear layer named ``head`` on ``[n, d]``; None for 0 classes (no parameters).
+    """Compute logits ``[n, num_classes]`` by a linear layer ``head`` on ``[n, d]``; None (no parameters) for 0 classes.
 
     ``dropout`` is the rate on the features in training, None for a net without it. A negative or non-integer
     ``num_classes`` is an InputError.
@@ -69,7 +69,7 @@ def published_head(
 
 
 def check_num_classes(num_classes: Any) -> int:
-    """Gives ``num_classes`` back if it is an integer ≥ 0; else raises an InputError."""
+    """Return ``num_classes`` if it is an integer ≥ 0; else raise an InputError."""
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
         raise input_error(
             "num_classes",
@@ -99,6 +99,7 @@ class FrozenBatchNorm(nn.Module):
         mean, var, scale, bias = (
             self.variable("batch_stats", name, init, None, shape, "float32").value for name, init in start.items()
         )
+        # One factor and one shift per channel, computed in float32 before they are cast.
         factor = scale * lax.rsqrt(var + self.epsilon)
         dtype = self.dtype or x.dtype
         factor, shift = (a.astype(dtype).reshape(along) for a in (factor, bias - mean * factor))

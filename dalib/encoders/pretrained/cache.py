@@ -1,4 +1,4 @@
-"""Where fetched and converted weights are kept, and files that appear only when they are complete."""
+"""Cache of fetched and converted weights, with files that appear only when complete."""
 
 import contextlib
 import hashlib
@@ -11,14 +11,14 @@ from dalib.core.checks import input_error
 
 
 def cache_folder() -> Path:
-    """``DALIB_CACHE``, or ``dalib`` in the user's cache (``XDG_CACHE_HOME``, ``~/.cache``); made when first used."""
+    """Name ``DALIB_CACHE``, or ``dalib`` in the user's cache (``XDG_CACHE_HOME``, ``~/.cache``); made on first use."""
     if named := os.environ.get("DALIB_CACHE"):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dalib"
 
 
 def made(folder: Path) -> Path:
-    """A folder of the cache, made if need be, that can be written.
+    """Make a folder of the cache if need be, and check that it can be written.
 
     Raises:
         InputError: when it can't.
@@ -33,7 +33,7 @@ def made(folder: Path) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files, in hexadecimal digits."""
+    """Compute the SHA-256 of a file, or of the names and contents of a folder's files, in hexadecimal digits."""
     if path.is_dir():
         digest = hashlib.sha256()
         for file in sorted(p for p in path.iterdir() if p.is_file()):
@@ -44,7 +44,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_sha256(found: str, *, full: str = "", prefix: str = "", what: str) -> None:
-    """Compares a SHA-256 with the one on record, whole or its first digits; another one is an InputError."""
+    """Compare a SHA-256 with the one on record, whole or its first digits; another one is an InputError."""
     wanted = full or prefix
     if not found.startswith(wanted.lower()):
         raise input_error(
@@ -57,7 +57,7 @@ def check_sha256(found: str, *, full: str = "", prefix: str = "", what: str) -> 
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder on the cache's own file system, so that a finished file moves out of it in one step."""
+    """Make a folder on the cache's own file system, so that a finished file moves out of it in one step."""
     folder = made(cache_folder())
     try:
         temporary = tempfile.TemporaryDirectory(prefix=".partial-", dir=folder)

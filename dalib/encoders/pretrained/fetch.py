@@ -28,9 +28,9 @@ OPTIONAL = ("params/head/", "params/pooler/", "params/projection/", "params/fc6/
 
 
 def convert_file(entry: Entry, checkpoint: str | os.PathLike[str]) -> PyTree:
-    """The variables of the entry's encoder, with every optional part that the entry names, from its file or folder.
+    """Convert the entry's file or folder to its encoder's variables, with every optional part that the entry names.
 
-    Optional parts that some files of a checkpoint have and others lack (RoBERTa's pooler) are not named, and left out.
+    Optional parts that only some files of a checkpoint have (RoBERTa's pooler) are not named, and left out.
     A checkpoint that is unreadable or does not fit is an InputError.
     """
     like, table = skeleton(entry)
@@ -38,13 +38,13 @@ def convert_file(entry: Entry, checkpoint: str | os.PathLike[str]) -> PyTree:
 
 
 def convert_own(checkpoint: str | os.PathLike[str], layout: str, like: PyTree) -> PyTree:
-    """Variables like ``like`` from a checkpoint of the user's own; optional parts that ``like`` lacks are left out."""
+    """Convert the user's checkpoint to variables like ``like``; optional parts that ``like`` lacks are left out."""
     table = choose("layout", layout, TABLES)
     return _assembled(read_arrays(checkpoint), table, like, os.fspath(checkpoint), absent(like))
 
 
 def absent(like: PyTree) -> tuple[str, ...]:
-    """Those prefixes of ``OPTIONAL`` that a net does not have."""
+    """List the prefixes of ``OPTIONAL`` that a net does not have."""
     names = flatten(like)
     return tuple(prefix for prefix in OPTIONAL if not any(name.startswith(prefix) for name in names))
 
@@ -59,9 +59,9 @@ def _assembled(
 
 
 def skeleton(entry: Entry) -> tuple[PyTree, RuleTable]:
-    """Shapes of the variables of the entry's encoder with all its published parts, and its rule table.
+    """Return the shapes of the variables of the entry's encoder with all its published parts, and its rule table.
 
-    What this version does not have (an encoder, field or table) is an InputError.
+    An encoder, field or table that this version lacks is an InputError.
     """
     table = choose("rule table", entry.table, TABLES)
     fields = {**entry.fields, **entry.parts} | ({"num_classes": entry.num_classes} if entry.num_classes else {})
@@ -70,12 +70,12 @@ def skeleton(entry: Entry) -> tuple[PyTree, RuleTable]:
 
 
 def variable_shapes(encoder: Any, preprocessing: Preprocessing) -> PyTree:
-    """``jax.eval_shape`` of the encoder's ``init`` on an input as these weights want it."""
+    """Return ``jax.eval_shape`` of the encoder's ``init`` on an input as these weights need it."""
     return jax.eval_shape(encoder.init, jax.random.key(0), sample_input(preprocessing))
 
 
 def sample_input(preprocessing: Preprocessing) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of one input: an image ``[1, size, size, 3]``, token ids ``[1, 8]``, a second of sound."""
+    """Return one input's shape and dtype: an image ``[1, size, size, 3]``, token ids ``[1, 8]``, a second of sound."""
     if isinstance(preprocessing, ImagePreprocessing):
         side = preprocessing.size
         return jax.ShapeDtypeStruct((1, side, side, len(preprocessing.mean)), jnp.float32)
@@ -96,7 +96,7 @@ class Converted(NamedTuple):
 
 
 def fetched(entry: Entry) -> Converted | None:
-    """What is in the cache for this entry, if anything, without a network."""
+    """Look up this entry's conversion in the cache, without a network; None if it is not there."""
     folder = cache_folder() / "weights" / entry.name
     pattern = f"v{_version(entry)}-{entry.sha256[:16] or entry.sha256_prefix}*.safetensors"
     found = sorted(folder.glob(pattern)) if folder.is_dir() else []
@@ -108,12 +108,12 @@ def fetched(entry: Entry) -> Converted | None:
 
 
 def fetch(entry: Entry, *, again: bool = False, report: Callable[[str], None] = LOG.info) -> Converted:
-    """Fetches an entry from the first origin that answers, checks it, and keeps its conversion in the cache.
+    """Fetch an entry from the first origin that answers, check it, and keep its conversion in the cache.
 
-    ``again`` does so also when it is in the cache; ``report`` is told what happens.
+    ``again`` does so also when it is in the cache; ``report`` gets each step in words.
 
     Raises:
-        InputError: when no origin gives the published file, with what each of them said; nothing is cached then.
+        InputError: when no origin gives the published file, with each one's answer; nothing is cached then.
     """
     if not again and (known := fetched(entry)):
         return known
@@ -132,13 +132,14 @@ def fetch(entry: Entry, *, again: bool = False, report: Callable[[str], None] = 
 
 
 def keep(entry: Entry, checkpoint: Path, companions: Sequence[Path] = ()) -> Converted:
-    """Checks and converts a checkpoint that is on this machine, and keeps the conversion in the cache.
+    """Check and convert a checkpoint on this machine, and keep the conversion in the cache.
 
     Raises:
         InputError: for another file than the published one, or one that does not fit the encoder.
     """
     if not checkpoint.exists():
         raise input_error("checkpoint", got=checkpoint, expected="a file or folder that exists")
+    # Checked before anything is converted: only the published file is cached under this name.
     digest = sha256_of(checkpoint)
     check_sha256(digest, full=entry.sha256, prefix=entry.sha256_prefix, what=checkpoint.name)
     variables = convert_file(entry, checkpoint)
@@ -157,7 +158,7 @@ def _version(entry: Entry) -> int:
 
 
 def _get(entry: Entry, origin: Origin, folder: Path) -> tuple[Path, list[Path]]:
-    """The checkpoint (file or folder) and its companions from one origin."""
+    """Get the checkpoint (file or folder) and its companions from one origin."""
     if origin.hub:
         found = fetch_repository(origin.hub, origin.companions)
         companions = [found / name for name in origin.companions if (found / name).is_file()]

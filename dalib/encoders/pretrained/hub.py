@@ -10,7 +10,7 @@ PREFIX = "hf://"
 
 
 def fetch_repository(address: str, companions: Sequence[str] = ()) -> Path:
-    """Fetches the weights of ``hf://org/name`` (``@revision`` may follow) into the hub's own cache.
+    """Fetch the weights of ``hf://org/name`` (``@revision`` may follow) into the hub's own cache.
 
     ``companions`` are other files of it that belong to the model; those that it lacks are left out.
 

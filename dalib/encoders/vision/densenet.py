@@ -23,7 +23,7 @@ BOTTLENECK = 4  # the 1×1 convolution gives four times the growth
 
 
 class _Layer(Block):
-    """The new channels of one layer from all channels before it."""
+    """New channels of one layer, from all channels before it."""
 
     growth: int
     dropout: float
@@ -40,7 +40,7 @@ class _Layer(Block):
 
 
 class _Transition(Block):
-    """Half the channels, half the side."""
+    """Layer that halves channels and side."""
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -70,7 +70,7 @@ class DenseNet(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, d]``."""
+        """Map images ``[n, h, w, c]`` to features ``[n, d]``."""
         check_images(inputs, smallest=32, net="DenseNet")
         norm = batch_norms(self, train)
         stem = convolutions(self, he_normal)(self.width, 7, stride=2, padding=3, name="conv0")
@@ -78,6 +78,7 @@ class DenseNet(PublishedNet):
         hidden = {"stem": x}
         layer = partial(self.shared(_Layer), growth=self.growth, dropout=self.dropout)
         for block, depth in enumerate(self.depths, start=1):
+            # Parts go to a layer unjoined: it joins them inside, where remat can drop the result.
             parts: tuple[Array, ...] = (x,)
             for i in range(1, depth + 1):
                 parts = (*parts, layer(name=f"denseblock{block}_denselayer{i}")(parts, train))

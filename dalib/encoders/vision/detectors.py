@@ -2,7 +2,7 @@
 
 References: Lin et al. 2017, "Feature pyramid networks for object detection"; Ren et al. 2015, "Faster R-CNN"; Jocher et
 al., "YOLOv5 by Ultralytics", release 6.0, 2021 (no paper; the configuration files are its description); Wang et al.
-2020, "CSPNet" (cross-stage blocks). What a detector adds to its backbone (region proposals, boxes, YOLO's neck) is not
+2020, "CSPNet" (cross-stage blocks). A detector's other parts (region proposals, boxes, YOLO's neck) are not
 here.
 """
 
@@ -26,7 +26,7 @@ YOLO_EPSILON = 1e-3
 
 
 def nearest(x: Array, height: int, width: int) -> Array:
-    """``[n, h, w, c]`` enlarged to ``[n, height, width, c]``: pixel i is the old one ⌊i · h / height⌋, as in torch."""
+    """Enlarge ``[n, h, w, c]`` to ``[n, height, width, c]``: pixel i is the old one ⌊i · h / height⌋, as in torch."""
     rows = jnp.arange(height) * x.shape[1] // height
     columns = jnp.arange(width) * x.shape[2] // width
     return x[:, rows][:, :, columns]
@@ -58,13 +58,14 @@ class ResNetFPN(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` of at least 32×32 pixels to features ``[n, 4 · channels]``."""
+        """Map images ``[n, h, w, c]`` of at least 32×32 pixels to features ``[n, 4 · channels]``."""
         check_images(inputs, smallest=32, net="ResNetFPN")
         names = ("depths", "width", "frozen_bn", "bn_epsilon", "bn_momentum", "conv", "dtype", "remat")
         stages = ResNet(name="body", **{name: getattr(self, name) for name in names})(inputs, train=train).hidden
         convolve = partial(conv, self.channels, form=self.conv, kernel_init=he_uniform, dtype=self.dtype)
         hidden = {f"layer{i}": stages[f"layer{i}"] for i in (1, 2, 3, 4)}
         above = None
+        # From the coarsest level down, since each one adds the enlarged level above it.
         for i in (3, 2, 1, 0):
             inner = convolve(1, name=f"inner_blocks_{i}")(stages[f"layer{i + 1}"])
             above = inner if above is None else inner + nearest(above, *inner.shape[1:3])
@@ -151,7 +152,7 @@ class YOLOv5(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` of at least 32×32 pixels to features ``[n, d]``, d = 512 for "s"."""
+        """Map images ``[n, h, w, c]`` of at least 32×32 pixels to features ``[n, d]``, d = 512 for "s"."""
         check_images(inputs, smallest=32, net="YOLOv5")
         make = partial(_Conv, conv=self.conv, bn_momentum=self.bn_momentum, dtype=self.dtype)
         block = nn.remat(_C3, static_argnums=(2,)) if self.remat else _C3
@@ -164,6 +165,7 @@ class YOLOv5(PublishedNet):
             x = block(c, depth, make, name=f"model_{2 * i}")(x, train)
             hidden[f"p{i + 1}"] = x
         hidden["p5"] = x = _SPPF(channels[-1], make, name="model_9")(x, train)
+        # The neck of the detector takes p3 to p5 only.
         del hidden["p2"]
         return self.finish(x, hidden)
 

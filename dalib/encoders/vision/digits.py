@@ -16,10 +16,10 @@ class LeNet(nn.Module):
     """5×5 convolutions, each (– BatchNorm) – 2×2 max pool – ReLU, then one linear layer – ReLU.
 
     The defaults are the grey LeNet of the digit benchmarks: 28×28 gives 4×4×50 before the linear layer. Without padding
-    the smallest image is 16×16, which gives 1×1×50; ``padding=(2, 0)`` (LeCun et al. 1998 padded the first layer so)
+    the smallest image is 16×16, which gives 1×1×50; ``padding=(2, 0)`` (as LeCun et al. 1998 padded the first layer)
     gives 2×2×50 there and ``padding=(2, 2)`` 4×4×50, at several times the cost. Any number of input channels.
 
-    The MNIST net of the DANN paper (Ganin et al. 2016) is ``channels=(32, 48), width=None``: its features, and what its
+    The MNIST net of the DANN paper (Ganin et al. 2016) is ``channels=(32, 48), width=None``: its features, which its
     discriminator sees, are the flattened convolutions; its two layers of 100 belong to the head.
 
     Attributes:
@@ -42,7 +42,7 @@ class LeNet(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, width]``; other or too small ones are an InputError.
+        """Map images ``[n, h, w, c]`` to features ``[n, width]``; other or too small ones are an InputError.
 
         ``hidden`` holds ``conv1``, ``conv2``, … ``[n, h', w', channels]`` after pool and ReLU, and ``fc1`` before
         dropout.
@@ -54,6 +54,7 @@ class LeNet(nn.Module):
                 got=f"{len(padding)} paddings {padding} for {len(self.channels)} convolutions",
                 expected="one padding for each of channels",
             )
+        # Backwards through the net: the smallest side that leaves one pixel at the end.
         smallest = 1
         for pad in reversed(padding):
             smallest = max(2 * smallest + 4 - 2 * pad, 1)
@@ -63,6 +64,7 @@ class LeNet(nn.Module):
             x = conv(channels, 5, padding=pad, form=self.conv, dtype=self.dtype, name=f"conv{i}")(x)
             if self.norm:
                 x = batch_norms(self, train)(x, name=f"bn{i}")
+            # Whole channels of the last map: neighbouring pixels are alike, so dropping single ones hides little.
             if i == len(self.channels):
                 x = nn.Dropout(self.dropout, broadcast_dims=(1, 2))(x, deterministic=not train)
             hidden[f"conv{i}"] = x = nn.relu(max_pool_2x2(x))
@@ -97,7 +99,7 @@ class DTN(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` of at least 8×8 pixels to features ``[n, width]``.
+        """Map images ``[n, h, w, c]`` of at least 8×8 pixels to features ``[n, width]``.
 
         ``hidden`` holds ``conv1``, ``conv2``, ``conv3`` and ``fc1``, each after its ReLU, ``fc1`` before dropout.
         """

@@ -59,8 +59,9 @@ class EfficientNet(StagedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, d]``."""
+        """Map images ``[n, h, w, c]`` to features ``[n, d]``."""
         shared: dict[str, Any] = {"bn_momentum": self.bn_momentum, "conv": self.conv, "dtype": self.dtype}
+        # Lite scales neither the first nor the last stage.
         fixed = {0, len(self.stages) - 1} if self.lite else set()
         return self.run(
             inputs,
@@ -119,13 +120,13 @@ LITE = (
     *linear("_fc", "head"),
 )
 LITE_BLOCKS = {16: (1, 2, 2, 3, 3, 4, 1), 21: (1, 3, 3, 4, 4, 5, 1)}
-"""Blocks of each stage by the number of all blocks."""
+"""Blocks of each stage, by the number of all blocks."""
 
 
 def by_stage(arrays: Arrays) -> Arrays:
-    """Renames the blocks, numbered through the net there, by stage and place in it: ``_blocks.2.`` → ``_blocks.2_1.``.
+    """Rename the blocks, numbered through the net there, by stage and place in it: ``_blocks.2.`` → ``_blocks.2_1.``.
 
-    The number of all blocks decides how many each stage has.
+    The number of all blocks decides the number in each stage.
 
     Raises:
         InputError: where that number is of no Lite variant.
@@ -139,6 +140,7 @@ def by_stage(arrays: Arrays) -> Arrays:
             got=f"{total} blocks named _blocks.N",
             expected=f"{' or '.join(map(str, LITE_BLOCKS))}, those of EfficientNet-Lite0, and Lite1 and Lite2",
         )
+    # The names there say nothing of stages, so a block's stage follows from the number of all blocks.
     places = [f"{stage}_{i}" for stage, count in enumerate(LITE_BLOCKS[total], start=1) for i in range(count)]
     return {f"_blocks.{places[int(m[1])]}.{m[2]}" if (m := matches[name]) else name: x for name, x in arrays.items()}
 

@@ -56,7 +56,7 @@ class MobileNetV2(StagedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, 1280]``."""
+        """Map images ``[n, h, w, c]`` to features ``[n, 1280]``."""
         return self.run(
             inputs,
             train,
@@ -126,7 +126,7 @@ class MobileNetV3(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, features]``."""
+        """Map images ``[n, h, w, c]`` to features ``[n, features]``."""
         check_images(inputs, smallest=32, net="MobileNetV3")
         shared = {"bn_momentum": self.bn_momentum, "conv": self.conv, "dtype": self.dtype}
         swish = Convention("hard_swish", bn_epsilon=1e-3, **shared)
@@ -134,6 +134,7 @@ class MobileNetV3(PublishedNet):
         ends = last_of_stages([row.stride for row in self.blocks])
         x = ConvNorm(16, 3, swish, stride=2, name="stem")(inputs, train)
         hidden = {"stem": x}
+        # The paper's table row by row; early rows use ReLU, where hard swish would cost time on large maps.
         for i, row in enumerate(self.blocks):
             x = block(
                 expanded=row.expanded,
@@ -162,12 +163,12 @@ ENCODERS: dict[str, Callable[..., PublishedNet]] = {
 
 
 def conv_norm(foreign: str, ours: str, *, conv: str = r"\.0", norm: str = r"\.1") -> tuple[Rule, ...]:
-    """Rules for a convolution and its BatchNorm, children ``0`` and ``1`` of ``foreign``."""
+    """Make rules for a convolution and its BatchNorm, children ``0`` and ``1`` of ``foreign``."""
     return (*convolution(foreign + conv, f"{ours}/conv"), *batch_norm_rules(foreign + norm, f"{ours}/bn"))
 
 
 def squeeze_excite(foreign: str, ours: str) -> tuple[Rule, ...]:
-    """Rules for torchvision's squeeze-excitation, two 1×1 convolutions ``fc1`` and ``fc2``."""
+    """Make rules for torchvision's squeeze-excitation, two 1×1 convolutions ``fc1`` and ``fc2``."""
     return (*pointwise(rf"{foreign}\.fc1", f"{ours}/fc1"), *pointwise(rf"{foreign}\.fc2", f"{ours}/fc2"))
 
 

@@ -28,7 +28,7 @@ fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 def _norms(net: Any, train: bool) -> Callable[..., Array]:
-    """The BatchNorm of ``net``: the usual one, or one that stays as published."""
+    """Return the BatchNorm of ``net``: the usual one, or one that stays as published."""
     if not net.frozen_bn:
         return partial(batch_norms(net, train), epsilon=net.bn_epsilon)
 
@@ -66,6 +66,7 @@ class _Block(Block):
         else:
             y = nn.relu(norm(convolve(out, 3, stride=self.stride, padding=1, name="conv1")(x), name="bn1"))
             y = last(convolve(out, 3, padding=1, name="conv2")(y), name="bn2")
+        # Only where the shape changes does the shortcut have parameters.
         if self.stride != 1 or x.shape[-1] != out:
             x = norm(convolve(out, 1, stride=self.stride, name="downsample_conv")(x), name="downsample_bn")
         return nn.relu(x + y)
@@ -98,7 +99,7 @@ class ResNet(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, d]``."""
+        """Map images ``[n, h, w, c]`` to features ``[n, d]``."""
         check_images(inputs, smallest=32, net="ResNet")
         if not self.bottleneck and (self.groups, self.group_width) != (1, 64):
             raise input_error(
@@ -112,6 +113,7 @@ class ResNet(PublishedNet):
         hidden = {"stem": x}
         names = ("bottleneck", "zero_init_residual", "groups", "group_width", "frozen_bn", "bn_epsilon")
         block = partial(self.shared(_Block), **{name: getattr(self, name) for name in names})
+        # The first block of every stage but the first halves the side and doubles the channels.
         for stage, depth in enumerate(self.depths):
             for i in range(depth):
                 stride, name = 2 if stage > 0 and i == 0 else 1, f"layer{stage + 1}_{i}"
@@ -159,7 +161,7 @@ class CIFARResNet(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, d]``."""
+        """Map images ``[n, h, w, c]`` to features ``[n, d]``."""
         check_images(inputs, smallest=8, net="CIFARResNet")
         x = convolutions(self, fan_in)(self.width, 3, padding=1, name="conv1")(inputs)
         x = nn.relu(batch_norms(self, train)(x, name="bn1"))
@@ -193,7 +195,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def body(prefix: str = "", *, ours: str = "", frozen: bool = False) -> tuple[Rule, ...]:
-    """Rules for all but the classifier: foreign names begin with ``prefix`` (a pattern), our paths with ``ours``."""
+    """Make all rules but the classifier's: foreign names begin with ``prefix`` (a pattern), our paths with ``ours``."""
     block = r"layer([1-4])\.(\d+)"
     return (
         *convolution(rf"{prefix}conv1", f"{ours}conv1"),

@@ -21,7 +21,7 @@ from dalib.encoders.layers.published import Block, PublishedNet, check_num_class
 
 he_uniform = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
 FIRES = ((4, 1), (4, 1), (8, 2), (8, 2), (12, 3), (12, 3), (16, 4), (16, 4))
-"""Of ``fire2`` …: sixteenths of the net's width in "squeeze", multiple of the width in each "expand"."""
+"""Fire modules from ``fire2``: sixteenths of the net's width in "squeeze", multiple of it in each "expand"."""
 
 
 class _Fire(Block):
@@ -58,7 +58,7 @@ class SqueezeNet(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, d]``."""
+        """Map images ``[n, h, w, c]`` to features ``[n, d]``."""
         check_images(inputs, smallest=17, net="SqueezeNet")
         check_num_classes(self.num_classes)
         convolve = convolutions(self, he_uniform, use_bias=True)
@@ -74,6 +74,7 @@ class SqueezeNet(PublishedNet):
         if not self.num_classes:
             return Outputs(features, None, hidden)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        # The published head is a convolution before the mean, so each pixel has logits of its own.
         x = convolutions(self, nn.initializers.normal(0.01), use_bias=True)(self.num_classes, 1, name="head")(x)
         return Outputs(features, jnp.mean(leave(nn.relu(x)), axis=(1, 2)), hidden)
 
@@ -85,7 +86,7 @@ _FIRES = {3: 2, 4: 3, 6: 4, 7: 5, 9: 6, 10: 7, 11: 8, 12: 9}
 
 
 def _caffe(foreign: str, ours: str) -> tuple[Rule, ...]:
-    """A kernel ``[h, w, in, out]`` and a bias, as Keras ports carry the Caffe weights (``ndf``: a pickle of arrays)."""
+    """Make rules for ``[h, w, in, out]`` kernels and biases, as Keras ports hold Caffe weights (``ndf``: a pickle)."""
     return (
         Rule(rf"{foreign}[./](?:0|kernel)", f"params/{ours}/kernel"),
         Rule(rf"{foreign}[./](?:1|bias)", f"params/{ours}/bias"),

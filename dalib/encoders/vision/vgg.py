@@ -33,7 +33,7 @@ SIDE = 7  # of the pooled map before the fully connected layers
 
 
 class _Stage(Block):
-    """Some 3×3 convolutions with ReLUs; the pool that follows belongs to the net."""
+    """3×3 convolutions with ReLUs; the pool that follows belongs to the net."""
 
     depth: int
     channels: int
@@ -60,7 +60,7 @@ class VGG(PublishedNet):
         depths: convolutions in each of the five stages.
         norm: BatchNorm after every convolution.
         width: channels of the first stage; later ones double them up to eight times. ``fc6``, ``fc7`` have ``units``.
-        features: what the features are. ``"fc7"``: the second hidden fully connected layer after its ReLU (and dropout
+        features: source of the features. ``"fc7"``: the second hidden fully connected layer after its ReLU (and dropout
             in training), 4096 wide, the adaptation literature's choice. ``"fc6"``: the first. ``"pool"``: the mean of
             the last stage over space, 512 wide, without 119 of the 138 million parameters. A head needs fc7.
         dropout: rate after ``fc6`` and ``fc7`` in training.
@@ -75,7 +75,7 @@ class VGG(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` to features ``[n, d]``; an unknown ``features`` is an InputError."""
+        """Map images ``[n, h, w, c]`` to features ``[n, d]``; an unknown ``features`` is an InputError."""
         check_images(inputs, smallest=32, net="VGG")
         if self.features not in FEATURES:
             raise unknown_name("features", self.features, FEATURES)
@@ -91,8 +91,10 @@ class VGG(PublishedNet):
         for i, depth in enumerate(self.depths, start=1):
             module = stage(depth=depth, channels=self.width * min(2 ** (i - 1), 8), name=f"stage{i}")
             hidden[f"stage{i}"] = x = max_pool_2x2(module(x, train))
+        # Without the fully connected layers, which hold most of the parameters.
         if self.features == "pool":
             return Outputs(jnp.mean(leave(x), axis=(1, 2)), None, hidden)
+        # Any size of image gives 7×7 cells, the size that fc6 was trained for.
         x = adaptive_average_pool(x, SIDE).reshape(x.shape[0], -1)
         for name in ("fc6", "fc7"):
             x = nn.relu(nn.Dense(self.units, dtype=self.dtype, name=name)(x))
@@ -111,9 +113,10 @@ ENCODERS: dict[str, Callable[..., VGG]] = {
 
 
 def _table(depths: tuple[int, ...], norm: bool) -> RuleTable:
-    """torchvision's ``features`` counts convolutions, BatchNorms, ReLUs and pools in one row: a table for each net."""
+    """Make a net's table: torchvision's ``features`` counts convolutions, BatchNorms, ReLUs and pools in one row."""
     rules: list[Rule] = []
     member = 0
+    # torchvision counts the layers without parameters too: 3 for each convolution with BatchNorm, 2 without, 1 a pool.
     for stage, depth in enumerate(depths, start=1):
         for i in range(1, depth + 1):
             rules += convolution(rf"features\.{member}", f"stage{stage}/conv{i}", bias=True)
@@ -127,7 +130,7 @@ def _table(depths: tuple[int, ...], norm: bool) -> RuleTable:
 
 
 def _channels_last(arrays: Arrays) -> Arrays:
-    """Reorders the inputs of the first linear layer from (channel, row, column) to (row, column, channel)."""
+    """Reorder the inputs of the first linear layer from (channel, row, column) to (row, column, channel)."""
     kernel = arrays.get("classifier.0.weight")
     if kernel is None or kernel.ndim != 2 or kernel.shape[1] % SIDE**2:
         return arrays  # assembly says what is wrong

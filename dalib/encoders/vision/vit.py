@@ -39,7 +39,7 @@ class ViT(PublishedNet):
         heads: heads of each attention.
         mlp_ratio: hidden width of each MLP over d.
         image_size: side in pixels of the images that the table of positions is for.
-        resample: how the table is brought to images of another size, a name of ``positions.RESAMPLING``. Every
+        resample: resampling of the table for images of another size, a name of ``positions.RESAMPLING``. Every
             published net has its own; a grid equal to the table's uses it as it is.
         pooling: ``"token"``, the class token, or ``"mean"`` of the patches' tokens, after the last LayerNorm.
         epsilon: of every LayerNorm, 1e-6 but for transformers' ViT (1e-12) and CLIP (1e-5).
@@ -72,12 +72,13 @@ class ViT(PublishedNet):
 
     @nn.compact
     def __call__(self, inputs: Array, *, train: bool = False) -> Outputs:
-        """Maps images ``[n, h, w, c]`` of at least one patch to features ``[n, d]``."""
+        """Map images ``[n, h, w, c]`` of at least one patch to features ``[n, d]``."""
         check_images(inputs, smallest=self.patch, net="ViT")
         if self.pooling not in POOLING:
             raise unknown_name("pooling", self.pooling, POOLING)
         if self.image_size < self.patch:
             raise input_error("image_size", got=self.image_size, expected=f"at least one patch of {self.patch} pixels")
+        # Patches, class token and positions; CLIP normalises them once more before the first block.
         x = self._embed(inputs)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         if self.norm_pre:
@@ -86,6 +87,7 @@ class ViT(PublishedNet):
         names = ("remat", "stochastic_depth", "heads", "epsilon", "activation", "layer_scale", "dropout", "dtype")
         fields = {name: getattr(self, name) for name in (*names, "attention_dropout")}
         x, hidden = blocks(x, self.depth, train=train, mlp_width=int(self.width * self.mlp_ratio), **fields)
+        # The last LayerNorm is for all tokens, so that pooling by the mean sees normalised ones too.
         x = layer_norm(self.epsilon, dtype=self.dtype, name="norm")(x)
         features = leave(x[:, 0]) if self.pooling == "token" else jnp.mean(leave(x[:, 1:]), axis=1)
         if self.projection:
@@ -95,7 +97,7 @@ class ViT(PublishedNet):
         return Outputs(features, logits, {"embedded": embedded, **hidden, "tokens": x})
 
     def _embed(self, inputs: Array) -> Array:
-        """Class token and patches ``[n, 1 + patches, width]``, plus positions."""
+        """Make class token and patches ``[n, 1 + patches, width]``, plus positions."""
         options = {"form": self.conv, "use_bias": not self.norm_pre, "dtype": self.dtype, "name": "patch_embed"}
         patches = conv(self.width, self.patch, stride=self.patch, **options)(inputs)
         n, rows, columns, _ = patches.shape

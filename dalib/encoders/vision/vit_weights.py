@@ -1,4 +1,4 @@
-"""Vision transformers as torchvision, timm, transformers, Facebook (DINO, DINOv2) and OpenAI (CLIP) store them.
+"""Rule tables for vision transformers of torchvision, timm, transformers, Facebook (DINO, DINOv2) and OpenAI (CLIP).
 
 The same weights need fields of the net that no checkpoint holds. ``epsilon`` and ``resample`` of ``ViT`` by layout:
 
@@ -34,13 +34,14 @@ def _embedding(token: str, positions: str, patches: str, *, bias: bool = True) -
 
 
 def _block(block: str, norms: str, qkv: str, out: str, mlp: str, scale: str = "") -> Rules:
-    """Rules of the blocks: ``block`` is a pattern with the number as its only group, the others come after it.
+    """Make rules of the blocks: ``block`` is a pattern with the number as its only group, the others come after it.
 
     ``norms`` and ``mlp`` are two names, ``qkv`` three linear layers, or weight and bias of a fused one; ``scale`` has a
     place for the number of a branch.
     """
     parts = tuple(rf"params/block_\1/attention/{part}" for part in QKV)
     rules: list[Rule] = []
+    # Two names are weight and bias of a fused matrix, three are separate layers.
     if len(names := qkv.split()) == 2:
         rules.append(Rule(rf"{block}\.{names[0]}", tuple(f"{part}/kernel" for part in parts), "split_qkv_linear"))
         rules.append(Rule(rf"{block}\.{names[1]}", tuple(f"{part}/bias" for part in parts), "split3"))

@@ -9,7 +9,7 @@ from dalib.run.config import Experiment
 
 
 def share(text: str) -> tuple[int, int]:
-    """``"i/n"`` as (i, n); an empty text is the whole grid, (1, 1).
+    """Parse ``"i/n"`` as (i, n); an empty text is the whole grid, (1, 1).
 
     Raises:
         InputError: for another form, or i outside 1 … n.
@@ -24,7 +24,7 @@ def share(text: str) -> tuple[int, int]:
 
 
 def part(experiments: Sequence[Experiment], index: int, count: int) -> list[Experiment]:
-    """The ``index``-th of ``count`` parts of a grid, in the order of the grid.
+    """Return the ``index``-th of ``count`` parts of a grid, in the order of the grid.
 
     Parts are disjoint and together the whole. A source-only run and the runs of its task and seed that start from it
     are in one part. Units are dealt out in turn by their names, so the parts do not depend on the order of the options.
@@ -42,7 +42,7 @@ def part(experiments: Sequence[Experiment], index: int, count: int) -> list[Expe
 
 
 def _unit(e: Experiment) -> tuple[Any, ...]:
-    """What must stay together: the source-only run of a task and seed with those that start from it."""
+    """Return the key of runs that stay together: a task's source-only run of one seed, and those that start from it."""
     starts = e.needs.start == "source"
     name = "source_only" if starts else e.name
     options = () if starts or e.name == "source_only" else e.method_options

@@ -52,7 +52,7 @@ class Options:
 
 
 class Row(NamedTuple):
-    """What the table says of one method; all of it is read off the code."""
+    """The table's cells for one method; all are read off the code."""
 
     name: str
     what: str
@@ -68,14 +68,14 @@ class Row(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What the tests' own tables say: golden cases by method, and the contract that it is in."""
+    """Golden cases by method, and the contract that it is in, from the tests' own tables."""
 
     golden: Callable[[str], str]
     contract: Callable[[str], str]
 
 
 def status() -> Status:
-    """Reads the tables that the tests run over."""
+    """Read the tables that the tests run over."""
     try:
         contract = importlib.import_module("tests.contract.status").contract
         checks = importlib.import_module("tests.golden.methods").CHECKS
@@ -85,7 +85,7 @@ def status() -> Status:
 
 
 def level(method: Method, own: list[str]) -> str:
-    """term, penalty (parameters, state or passes of its own) or updates: which part of the seam a method uses."""
+    """Say which part of the seam a method uses: term, penalty (parameters, state or passes of its own) or updates."""
     if method.updates != (SUPERVISED,):
         return "updates"
     if not method.penalties:
@@ -94,11 +94,12 @@ def level(method: Method, own: list[str]) -> str:
 
 
 def rows(names: Sequence[str] = ()) -> list[Row]:
-    """One row a method of :data:`dalib.run.registry.METHODS`, in its order, then test-time and classic ones.
+    """Return one row a method of :data:`dalib.run.registry.METHODS`, in its order, then test-time and classic ones.
 
     Args:
         names: of the nets' methods that are wanted; without it all methods.
     """
+    # A small net on shapes alone: whether a method holds parameters or state shows only in its first state.
     net = Classifier(MLP((8,), norm=True), 4)
     found, tested = [], status()
     for name in names or METHODS:
@@ -129,6 +130,7 @@ def rows(names: Sequence[str] = ()) -> list[Row]:
                 contract=tested.contract(name),
             )
         )
+    # Test-time and classic methods have no first state to look at, so their level is said here.
     others: dict[str, tuple[Mapping[str, Any], str, str]] = {
         "test_time": (TEST_TIME, "test time", "adapts to a stream")
     }
@@ -154,18 +156,18 @@ def rows(names: Sequence[str] = ()) -> list[Row]:
 
 
 def first_line(factory: object) -> str:
-    """The first line of the module's docstring: the method's name in words."""
+    """Return the first line of the module's docstring: the method's name in words."""
     text = inspect.getdoc(inspect.getmodule(factory)) or ""
     return text.split("\n\n")[0].replace("\n", " ").strip().rstrip(".")
 
 
 def signature(factory: object) -> str:
-    """Names of the hyper-parameters."""
+    """List the names of the hyper-parameters."""
     return ", ".join(inspect.signature(factory).parameters)  # type: ignore[arg-type]
 
 
 def reference(factory: object) -> str:
-    """Venue and year, or arXiv number, as the docstring gives them."""
+    """Find venue and year, or arXiv number, in the docstring."""
     text = f"{inspect.getdoc(factory) or ''} {inspect.getdoc(inspect.getmodule(factory)) or ''}"
     text = re.sub(r"\s+", " ", text)
     found = re.search(r"arXiv[: ](\d{4}\.\d{4,5})", text)
@@ -176,12 +178,12 @@ def reference(factory: object) -> str:
 
 
 def plain(text: str) -> str:
-    """A docstring's text on one line, without markup."""
+    """Put a docstring's text on one line, without markup."""
     return re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"\1", " ".join(text.split())).replace("``", "")
 
 
 def described(name: str) -> str:
-    """The options of a method, read from its signature and docstring, as ``--options name.option=value`` takes them."""
+    """List a method's options from its signature and docstring, as ``--options name.option=value`` takes them."""
     factory = choose("method", name, ALL_METHODS)
     known = docstring_parser.parse(inspect.getdoc(factory) or "").params
     said = {own.strip(): p.description or "" for p in known for own in p.arg_name.split(",")}
@@ -213,7 +215,7 @@ TITLES = {
 
 
 def show(options: Options) -> None:
-    """Prints the table."""
+    """Print the table."""
     if options.names:
         print("\n\n".join(described(name) for name in options.names))
         return
@@ -227,6 +229,7 @@ def show(options: Options) -> None:
         for row in table:
             print("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
         return
+    # The two longest columns would not fit a terminal; --markdown has them.
     shown = [field for field in Row._fields if field not in ("what", "hyperparameters")]
     lines = [[TITLES[field] for field in shown], *([getattr(row, field) for field in shown] for row in table)]
     widths = [max(len(cells[i]) for cells in lines) for i in range(len(shown))]
@@ -235,7 +238,7 @@ def show(options: Options) -> None:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     return main(show, Options, __doc__ or "", arguments)
 
 

@@ -1,4 +1,4 @@
-"""The subcommands of ``dalib``: a table of where each one is; nothing of it is imported before it is called."""
+"""Table of ``dalib``'s subcommands; each one's module is imported only when it is called."""
 
 import difflib
 import importlib
@@ -48,7 +48,7 @@ EXAMPLES = """examples:
 
 
 def help_text() -> str:
-    """The help of ``dalib`` itself; fits a screen of 80 × 24."""
+    """Write the help of ``dalib`` itself; fits a screen of 80 × 24."""
     lines = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
@@ -66,7 +66,7 @@ def help_text() -> str:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs the subcommand that ``arguments`` begin with; without one, prints the help.
+    """Run the subcommand that ``arguments`` begin with; without one, print the help.
 
     Returns:
         The exit status: 2 for an unknown command or bad input.
@@ -92,6 +92,7 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"error: {_unknown(name)}", file=sys.stderr)
         return 2
     module, _, function = COMMANDS[name].where.partition(":")
+    # Whatever module asks for a missing package, the error is told here, with the extra that has it.
     with named(f"dalib {name}", rest):
         try:
             return getattr(importlib.import_module(module), function)(rest)
@@ -106,7 +107,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def named(program: str, arguments: Sequence[str]) -> Iterator[None]:
-    """Lets usage lines and run records say ``dalib NAME …``, however Python was started."""
+    """Let usage lines and run records say ``dalib NAME …``, however Python was started."""
     before = sys.argv
     sys.argv = [program, *arguments]
     try:

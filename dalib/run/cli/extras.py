@@ -1,4 +1,4 @@
-"""Packages that dalib uses and does not bring: which extra has them, and one error for a missing one."""
+"""Optional packages: the extra that installs each, and one error for a missing one."""
 
 import sys
 from importlib.util import find_spec
@@ -26,12 +26,12 @@ EXTRAS = {
 
 
 def missing(module: str, *, for_what: str, extra: str = "", otherwise: str = "") -> InputError:
-    """The error for a package that is not installed.
+    """Make the error for a package that is not installed.
 
     Args:
         module: name of its module.
         for_what: what needs it.
-        extra: that installs it; by default the one of :data:`EXTRAS`.
+        extra: the one that installs it; default: see :data:`EXTRAS`.
         otherwise: what else to do.
     """
     return input_error(
@@ -43,13 +43,13 @@ def missing(module: str, *, for_what: str, extra: str = "", otherwise: str = "")
 
 
 def require(*modules: str, for_what: str, extra: str = "", otherwise: str = "") -> None:
-    """Raises the error of :func:`missing` for the first module that is not installed, without importing any."""
+    """Raise the error of :func:`missing` for the first module that is not installed, without importing any."""
     for module in modules:
         if module not in sys.modules and find_spec(module) is None:
             raise missing(module, for_what=for_what, extra=extra, otherwise=otherwise)
 
 
 def as_missing(error: ModuleNotFoundError) -> InputError | None:
-    """The error of :func:`missing` where an extra has the module; None where none has, which is a fault of the code."""
+    """Make the error of :func:`missing`; None where no extra has the module, which is a fault of the code."""
     module = (error.name or "").partition(".")[0]
     return missing(module, for_what="this command") if module in EXTRAS else None

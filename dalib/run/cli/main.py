@@ -24,23 +24,25 @@ T = TypeVar("T")
 def main(
     function: Callable[[T], Any], options: type[T], description: str, arguments: Sequence[str] | None = None
 ) -> int:
-    """Parses a command line into ``options``, calls ``function``, and turns input errors into exit status 2.
+    """Parse a command line into ``options``, call ``function``, and turn input errors into exit status 2.
 
-    A package that is missing is one, where an extra of ``dalib-jax`` has it.
+    A missing package counts as an input error where an extra of ``dalib-jax`` has it.
     A loss that is not finite, a full disk or the death of another process ends with status 1, an interrupt with 130.
     SIGTERM ends with 0 as soon as the run under way has saved (:mod:`dalib.train.termination`). All say how to go on.
-    Memory that is freed stays with the
-    process (:func:`dalib.core.platform.keep_memory`) unless ``DALIB_KEEP_MEMORY=0``. One of several processes
-    (:func:`dalib.train.devices.processes.initialize`) joins the others first; process 0 alone prints what comes out.
+    Freed memory stays with the process (:func:`dalib.core.platform.keep_memory`) unless ``DALIB_KEEP_MEMORY=0``.
+    One of several processes (:func:`dalib.train.devices.processes.initialize`) joins the others first; process 0
+    alone prints results.
 
     Flags must be written out: an unknown or abbreviated one is an error with a did-you-mean.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         parsed = tyro.cli(options, args=arguments, description=description, prog=_program_name())
+        # Before the first large array is made, or its memory would go back to the system and be cleared anew.
         if choose("DALIB_KEEP_MEMORY", os.environ.get("DALIB_KEEP_MEMORY") or "1", {"0": False, "1": True}):
             keep_memory()
         processes.initialize()
+        # Results are printed once: every process computes them, process 0 alone speaks.
         with contextlib.ExitStack() as quiet:
             if not processes.leads():
                 quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
@@ -68,6 +70,7 @@ def main(
         print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     except Exception:
+        # One process shows its traceback; of several, the others would wait for this one, so all are ended.
         if processes.process_count() == 1:
             raise
         peers.failed()
@@ -75,13 +78,13 @@ def main(
 
 
 def typed(module: str) -> str:
-    """The command as it was typed, for run records; ``module`` is what ``python -m`` runs outside of ``dalib``."""
+    """Return the command as typed, for run records; ``module`` is what ``python -m`` runs outside ``dalib``."""
     called = sys.argv[0] if sys.argv[0].startswith("dalib ") else f"python -m {module}"
     return f"{called} {shlex.join(sys.argv[1:])}".strip()
 
 
 def _program_name() -> str | None:
-    """How the running command was named, for the usage line."""
+    """Return the running command's name for the usage line."""
     if sys.argv[0].startswith("dalib "):  # see dalib.run.cli.commands
         return sys.argv[0]
     spec = sys.modules["__main__"].__spec__

@@ -1,4 +1,4 @@
-"""Lines that show progress while runs go on: live on a terminal with rich (extra ``demo``), else plain ones."""
+"""Progress of runs: a live display on a terminal with rich (extra ``demo``), else plain lines."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from dalib.train.devices.processes import leads
 
 PLAIN_SECONDS = 10.0
 WIDTH = 160
-"""Characters of a plain line; what is longer is cut."""
+"""Characters of a plain line; a longer one is cut."""
 
 
 class Progress(NamedTuple):
@@ -41,11 +41,11 @@ class Pace:
     _mark: tuple[float, int] | None
 
     def start(self) -> None:
-        """Something else begins; what passes until its first report is not counted."""
+        """Begin another run; the time until its first report is not counted."""
         self._mark = None
 
     def reach(self, step: int, runs: int) -> None:
-        """``runs`` runs at once are at ``step``."""
+        """Note that ``runs`` runs at once are at ``step``."""
         now = self._clock()
         if self._mark is not None and step > self._mark[1]:
             self._seconds += now - self._mark[0]
@@ -53,7 +53,7 @@ class Pace:
         self._mark = now, step
 
     def left(self, steps: int) -> str:
-        """Time for so many steps of one run, in words; empty while there is nothing to tell it by."""
+        """Say in words how long so many steps of one run take; empty before the first measurement."""
         if not self._steps:
             return ""
         seconds = self._seconds / self._steps * steps
@@ -61,13 +61,13 @@ class Pace:
 
 
 def say(text: str) -> None:
-    """One line on stderr, by process 0 alone."""
+    """Print one line on stderr, by process 0 alone."""
     if leads():
         print(text, file=sys.stderr, flush=True)
 
 
 def _bar() -> Any:
-    """The live display; rich is an extra, so it is imported here."""
+    """Make the live display; rich is an extra, so it is imported here."""
     import rich.console
     import rich.progress
 
@@ -82,7 +82,7 @@ def _bar() -> Any:
 
 @contextmanager
 def show_progress(runs: int, steps: int) -> Iterator[Progress]:
-    """Shows ``runs`` runs of ``steps`` steps each; time left counts all of them. Process 0 alone does."""
+    """Show ``runs`` runs of ``steps`` steps each, by process 0 alone; time left counts all of them."""
     live = leads() and sys.stderr.isatty() and find_spec("rich") is not None
     bar = _bar() if live else None
     pace = Pace()
@@ -101,6 +101,7 @@ def show_progress(runs: int, steps: int) -> Iterator[Progress]:
             return pace.left(runs * steps - state["done"] * steps - step * state["runs"])
 
         def line(step: int, text: str, force: bool = False) -> None:
+            # A log file gets a line now and then; the first and the last line of a run always show.
             now = time.monotonic()
             if live or not (force or now - state["spoken"] > PLAIN_SECONDS):
                 return

@@ -41,7 +41,7 @@ class Options:
 
 
 def select(options: Options) -> None:
-    """Prints the choice on every task of the runs."""
+    """Print the choice on every task of the runs."""
     if options.list:
         print("\n".join(_listed()))
         return
@@ -63,5 +63,5 @@ def _listed() -> list[str]:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     return main(select, Options, __doc__ or "", arguments)

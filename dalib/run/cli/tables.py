@@ -1,4 +1,4 @@
-"""What a command that trained shows at its end: tables, and where the report is."""
+"""Closing output of a command that trained: tables, and the path of the report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from dalib.run.cli.progress import say
 
 
 def show_tables(folders: Sequence[Path], metrics: Sequence[str | None], page: Path | None) -> None:
-    """Prints a table of each of these scores over finished and unfinished runs, and writes the report.
+    """Print a table of each score over finished and unfinished runs, and write the report.
 
     Args:
         folders: of the runs; without any nothing is printed.

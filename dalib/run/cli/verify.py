@@ -18,7 +18,7 @@ from dalib.encoders.pretrained.cache import cache_folder, temporary_folder
 from dalib.encoders.pretrained.manifest import Entry
 from dalib.encoders.pretrained.sources import fetch_archive, members, read_member
 
-# What a check of real weights found.
+# The result of a check on real weights.
 
 
 class Outcome(NamedTuple):
@@ -29,9 +29,9 @@ class Outcome(NamedTuple):
 
 
 def counted(right: int, of: int, expected: Mapping[str, float]) -> Outcome:
-    """The outcome of counting right answers: at least ``right``, or ``within`` so many of it, as expected.
+    """Judge a count of right answers: at least ``right`` are expected, or a number ``within`` so many of it.
 
-    Without an expectation nothing but the count is told, and chance (less than a tenth right) fails.
+    Without an expectation only the count is told, and chance (less than a tenth right) fails.
     """
     share = f"{right}/{of} right ({100 * right / of:.2f} %)"
     if "right" not in expected:
@@ -43,7 +43,7 @@ def counted(right: int, of: int, expected: Mapping[str, float]) -> Outcome:
     return Outcome(right >= wanted, f"{share}, expected at least {wanted}")
 
 
-# Top-1 on CIFAR-10 test images in a file of the user's.
+# Top-1 on CIFAR-10 test images in the user's own file.
 
 
 FILE = "cifar10_test_jpeg_2000.npz"
@@ -51,7 +51,7 @@ BATCH = 500
 
 
 def check(entry: Entry, *, data_dir: Path | None = None, report: Callable[[str], Any] = print) -> Outcome:
-    """Counts right answers on ``cifar10_test_jpeg_2000.npz``: uint8 ``x`` ``[n, 32, 32, 3]`` and labels ``y`` ``[n]``.
+    """Count right answers on ``cifar10_test_jpeg_2000.npz``: uint8 ``x`` ``[n, 32, 32, 3]`` and labels ``y`` ``[n]``.
 
     The file is looked for in ``data_dir`` or the environment's ``DALIB_DATA``, there or in its folder ``weights``.
     """
@@ -65,6 +65,7 @@ def check(entry: Entry, *, data_dir: Path | None = None, report: Callable[[str],
     encoder, variables, inputs = load(entry.encoder, weights=entry.name, num_classes=entry.num_classes)
     if not isinstance(inputs, ImagePreprocessing):
         raise input_error("name", got=entry.name, expected="weights for images")
+    # Normalised as the weights were trained; a wrong mean would cost points and look like wrong weights.
     mean, std = np.asarray(inputs.mean, np.float32), np.asarray(inputs.std, np.float32)
     forward = jax.jit(lambda v, x: encoder.apply(v, x, train=False).logits)
     guesses = [
@@ -85,7 +86,7 @@ COUNT = 20
 
 
 def photographs_check(entry: Entry, *, data_dir: Path | None = None, report: Callable[[str], Any] = print) -> Outcome:
-    """Counts the photographs with the right likeliest class; a label is the index in ImageNet's usual order."""
+    """Count photographs with the right likeliest class; a label is the index in ImageNet's usual order."""
     del data_dir
     encoder: Any
     encoder, variables, preprocessing = load(entry.encoder, weights=entry.name, num_classes=entry.num_classes)
@@ -103,7 +104,7 @@ def photographs_check(entry: Entry, *, data_dir: Path | None = None, report: Cal
 
 
 def photographs() -> list[Path]:
-    """The 20 files in the cache, fetched at first."""
+    """Return the 20 files in the cache, fetched on the first call."""
     folder = cache_folder() / "photographs"
     found = sorted(folder.glob("imagenet_*.jpg"))
     if len(found) == COUNT:
@@ -114,6 +115,7 @@ def photographs() -> list[Path]:
         for name in members(archive):
             if match := MEMBER.fullmatch(name):
                 read_member(archive, name, unpacked / match[1])
+        # Moved only when all are unpacked: a broken-off fetch leaves no folder that looks whole.
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(unpacked.iterdir()):
             file.replace(folder / file.name)
@@ -133,7 +135,7 @@ MARGIN = 0.4
 
 
 def sentences_check(entry: Entry, *, data_dir: Path | None = None, report: Callable[[str], Any] = print) -> Outcome:
-    """Every paraphrase must be nearer than the unrelated sentence by 0.4 in cosine."""
+    """Check that every paraphrase is nearer than the unrelated sentence by 0.4 in cosine."""
     del data_dir
     encoder: Any
     encoder, variables, inputs = load(entry.encoder, weights=entry.name)
@@ -142,6 +144,7 @@ def sentences_check(entry: Entry, *, data_dir: Path | None = None, report: Calla
     tokenizer = load_tokenizer(inputs.tokenizer)
     rows = encode(tokenizer, [text for triple in PAIRS for text in triple], max_length=inputs.max_length)
     features = np.asarray(jax.jit(lambda v, x: encoder.apply(v, x, train=False).features)(variables, rows))
+    # One triple a row, on the unit sphere: inner products are cosines.
     features = (features / np.linalg.norm(features, axis=-1, keepdims=True)).reshape(len(PAIRS), 3, -1)
     alike, other = (np.einsum("nd,nd->n", features[:, 0], features[:, i]) for i in (1, 2))
     for (text, *_), a, b in zip(PAIRS, alike, other, strict=True):
@@ -160,16 +163,16 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
     "cifar": check,
     "sentences": sentences_check,
 }
-"""By the name that an entry of the manifest gives; each takes the entry, ``data_dir`` and ``report``."""
+"""Checks by the name in the manifest's entries; each takes the entry, ``data_dir`` and ``report``."""
 
 
 def verify(entry: Entry, *, data_dir: Path | None = None, report: Callable[[str], Any] = print) -> Outcome:
-    """Repeats the check of an entry on its real weights.
+    """Repeat the check of an entry on its real weights.
 
     Args:
         entry: of the manifest.
         data_dir: folder with data that a check needs and no package carries.
-        report: is told single results.
+        report: called with each single result.
 
     Raises:
         InputError: for an entry without a check, weights or data that cannot be had.

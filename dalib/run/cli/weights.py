@@ -17,7 +17,7 @@ Name = Annotated[str, tyro.conf.Positional]
 
 
 def show(encoder: str = "") -> None:
-    """Lists the published checkpoints: name, published top-1, layout, licence, and what is in the cache.
+    """List the published checkpoints: name, published top-1, layout, licence, and what is in the cache.
 
     Args:
         encoder: Only those of this encoder.
@@ -34,7 +34,7 @@ def show(encoder: str = "") -> None:
 
 
 def fetch(name: Name, /, again: bool = False) -> None:
-    """Downloads a checkpoint, checks its sha256, converts it, and keeps the conversion in the cache.
+    """Download a checkpoint, check its sha256, convert it, and keep the conversion in the cache.
 
     Args:
         name: Of the manifest.
@@ -46,7 +46,7 @@ def fetch(name: Name, /, again: bool = False) -> None:
 
 
 def convert(name: Name, /, checkpoint: Path, out: Path | None = None) -> None:
-    """Converts a checkpoint that you have.
+    """Convert a checkpoint that you have.
 
     Args:
         name: Of the manifest; the checkpoint must be the one that it describes.
@@ -63,7 +63,7 @@ def convert(name: Name, /, checkpoint: Path, out: Path | None = None) -> None:
 
 
 def verify(name: Name, /, data_dir: Path | None = None) -> None:
-    """Fetches a checkpoint if need be and repeats the check on record; status 1 when it fails.
+    """Fetch a checkpoint if need be and repeat the check on record; status 1 when it fails.
 
     Args:
         name: Of the manifest.
@@ -76,7 +76,7 @@ def verify(name: Name, /, data_dir: Path | None = None) -> None:
 
 
 def cli(arguments: list[str] | None = None) -> int:
-    """Runs a command; an input error is printed without a traceback and gives status 2."""
+    """Run a command; an input error is printed without a traceback and gives status 2."""
     commands: dict[str, Any] = {"list": show, "fetch": fetch, "convert": convert, "verify": verify}
     try:
         tyro.extras.subcommand_cli_from_dict(

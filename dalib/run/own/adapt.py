@@ -58,13 +58,15 @@ from dalib.train.devices.processes import leader_first, leads
 def experiments(
     options: Own, todo: Plan, source: Domain, target: Domain, view: View, encoder: str, shots: Domain | None = None
 ) -> list[Experiment]:
-    """Every run of a net, checked; none without nets."""
+    """List and check every run of a net; none without nets."""
     if not todo.nets:
         return []
     same = {name: getattr(options, name) for name in SHARED}
+    # Options of closed-form and test-time methods belong to no run of a net.
     texts = [text for text in options.options if text.partition("=")[0].rpartition(".")[0] in todo.nets]
     counts = {name: todo.arguments.get(name, {}).get("sources") for name in todo.nets}
     several = [f"{name}.sources={count}" for name, count in counts.items() if count is not None]
+    # The grid's own expansion, so that files of a user train as the benchmarks do.
     grid = Grid(**{**same, "method": todo.nets, "encoder": encoder, "options": (*several, *texts)})
     found = expand(
         grid,
@@ -81,7 +83,7 @@ def experiments(
 
 
 def _particular(options: Own, view: View, experiment: Experiment) -> dict[str, Any]:
-    """Fields that depend on the data or on the method alone."""
+    """Return fields that depend on the data or on the method alone."""
     found: dict[str, Any] = {"benchmark": options.benchmark}
     if options.relation in OPEN and not experiment.needs.rejects:
         found["rejection"] = options.rejection
@@ -93,7 +95,7 @@ def _particular(options: Own, view: View, experiment: Experiment) -> dict[str, A
 
 
 def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
-    """What the record says of the data."""
+    """Make the record's facts of the data."""
     facts = {"split": "held out" if todo.test else "transductive", "kind": view.kind}
     if view.kind in ("vectors", "series"):
         facts["scale"] = options.scale
@@ -111,7 +113,8 @@ def stated(options: Own, todo: Plan, view: View) -> tuple[tuple[str, str], ...]:
 
 
 def own(options: Own) -> None:
-    """Checks and reads everything, runs what is not there yet, then prints the tables and writes the report."""
+    """Check and read everything, run what is not there yet, print the tables and write the report."""
+    # Options first, since that takes no time; then all data, before any folder is made.
     todo = plan(options)
     if options.report and leads():
         require("matplotlib", for_what="the report", otherwise="--no-report")
@@ -153,7 +156,7 @@ def own(options: Own) -> None:
         folder = out / fit.name / "seed-0"
         folders.append(leader_first(partial(run_classic, fit, fitted, target, folder, command=command)))
     if leads():
-        # What was predicted, or how good it is; what went wrong in single runs comes last, or it would be overlooked.
+        # Predictions, or scores where there are labels; faults of single runs come last, or they would be overlooked.
         metrics: list[str | None] = [None]
         metrics += ["root_mean_squared_error", "r2"] if options.task == "regression" else ["macro_f1"]
         metrics += ["h_score"] if options.relation in OPEN else []
@@ -167,7 +170,7 @@ def own(options: Own) -> None:
 
 
 def _members(options: Own, view: View) -> int | None:
-    """How many runs at once; on a CPU convolutions of several members together are many times slower."""
+    """Return how many runs train at once; on a CPU convolutions of several members together are many times slower."""
     convolutions = view.kind in ("images", "series") and not view.frozen
     if options.population == "auto" and convolutions and jax.default_backend() == "cpu":
         return 1
@@ -201,7 +204,7 @@ def _described(source: Domain, target: Domain) -> str:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     return main(own, Own, (__doc__ or "").split("\n\nProtocol")[0], arguments)
 
 

@@ -1,4 +1,4 @@
-"""The batch held against the numbers of examples, before any of them is decoded or goes through a pretrained net."""
+"""Check of the batch size against the numbers of examples, before any is decoded or goes through a pretrained net."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from dalib.run.own.options import Own
 
 
 def training_rows(labels: Sequence[str] | np.ndarray, holdout: float) -> int:
-    """How many examples of a source train, once a share ``holdout`` of every class is held out."""
+    """Count the examples of a source that train, after a share ``holdout`` of every class is held out."""
     if holdout == 0:
         return len(labels)
     if isinstance(labels, np.ndarray):
@@ -22,7 +22,7 @@ def training_rows(labels: Sequence[str] | np.ndarray, holdout: float) -> int:
 
 
 def check_batch(options: Own, nets: Sequence[str], sources: Sequence[Raw], target: Raw) -> None:
-    """Checks that a batch of every net is at most as large as each domain.
+    """Check that a batch of every net is at most as large as each domain.
 
     Args:
         options: of the command.
@@ -33,6 +33,7 @@ def check_batch(options: Own, nets: Sequence[str], sources: Sequence[Raw], targe
     Raises:
         InputError: for a batch that is too large; the message names the largest that fits.
     """
+    # A source with a test of its own holds nothing out.
     holdout = 0.0 if options.source_test else options.holdout
     rows = [training_rows(raw.labels, holdout) for raw in sources if raw.labels is not None]
     for name in nets:

@@ -1,4 +1,4 @@
-"""Whether the places of a command fit one another: their classes, the sizes of their labels, no data given twice."""
+"""Checks that the places of a command fit together: classes, sizes of labels, no data given twice."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from dalib.data.readers.places import Place, Raw
 
 SHOWN = 20
 Reading = tuple[Place, Raw]
-"""A place, and what was read there."""
+"""A place and its examples."""
 
 
 def check_numbers(readings: Sequence[Reading]) -> None:
-    """Raises an InputError unless the labels of all places have equally many numbers."""
+    """Raise an InputError unless the labels of all places have equally many numbers."""
     sizes = {place.name: np.shape(raw.labels)[1:] or (1,) for place, raw in readings if raw.labels is not None}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{size[0]} in {name}" for name, size in sizes.items())
@@ -26,7 +26,7 @@ def check_numbers(readings: Sequence[Reading]) -> None:
 
 
 def check_classes(readings: Mapping[str, Sequence[Reading]], relation: str) -> None:
-    """Compares class names: sources with the first, their tests and the target's places with the sources.
+    """Compare class names: sources with the first, their tests and the target's places with the sources.
 
     Args:
         readings: by role, see :data:`dalib.run.own.plan.Plan.places`.
@@ -35,6 +35,7 @@ def check_classes(readings: Mapping[str, Sequence[Reading]], relation: str) -> N
     Raises:
         InputError: naming every place with classes that do not fit.
     """
+    # The first source is the measure: sources must agree, or no classifier serves all of them.
     (first, raw), *others = readings["source"]
     ours = _names(raw)
     faults = [
@@ -42,6 +43,7 @@ def check_classes(readings: Mapping[str, Sequence[Reading]], relation: str) -> N
         for place, raw in others
         if (other := ours ^ _names(raw))
     ]
+    # A test may miss a class by chance, but must not ask for one that was never trained.
     for place, raw in readings["source-test"]:
         if extra := _names(raw) - ours:
             faults.append(f"only in --source-test {place.name}, not in {first.name}: {_listed(extra)}")
@@ -60,7 +62,7 @@ def check_classes(readings: Mapping[str, Sequence[Reading]], relation: str) -> N
 
 
 def _of_target(source: str, ours: set[str], readings: Sequence[Reading], relation: str) -> list[str]:
-    """What is wrong with the classes of the target's pool and test together."""
+    """List faults in the classes of the target's pool and test together."""
     (place, pool), *_ = readings
     theirs = {name for _, raw in readings for name in _names(raw)}
     if all(raw.labels is None for _, raw in readings):
@@ -80,7 +82,7 @@ def _of_target(source: str, ours: set[str], readings: Sequence[Reading], relatio
 
 
 def check_distinct(places: Sequence[tuple[str, Place, np.ndarray]]) -> None:
-    """Refuses two places with the same examples; labelled ones of the target may be its pool or its test, and leave it.
+    """Refuse two places with the same examples; labelled target examples may also be in its pool or test, and leave it.
 
     Args:
         places: role, place and examples of each.
@@ -98,7 +100,7 @@ def check_distinct(places: Sequence[tuple[str, Place, np.ndarray]]) -> None:
 
 
 def row_bytes(x: Any) -> list[bytes]:
-    """What each row of an array or a sparse matrix holds, to be compared."""
+    """Turn each row of an array or a sparse matrix into bytes that can be compared."""
     if not is_sparse(x):
         return [np.ascontiguousarray(row).tobytes() for row in x]
     return [x.indices[a:b].tobytes() + x.data[a:b].tobytes() for a, b in pairwise(x.indptr)]

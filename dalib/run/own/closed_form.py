@@ -56,7 +56,7 @@ FOLDS, CHOSEN_ON = 5, 2000
 
 
 def choose_c(classifier: str, x: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> dict[str, float]:
-    """C by cross-validation on labelled source rows: of those that score best the nearest to 1.
+    """Choose C by cross-validation on labelled source rows: of those that score best the nearest to 1.
 
     Args:
         classifier: svm or logreg.
@@ -70,6 +70,7 @@ def choose_c(classifier: str, x: np.ndarray, y: np.ndarray, weights: np.ndarray 
     """
     from sklearn.model_selection import StratifiedKFold, train_test_split
 
+    # Cross-validation costs the square of the rows; a share that keeps the classes' proportions decides as well.
     if len(y) > CHOSEN_ON and np.bincount(y).max() > 1:
         try:
             rows = train_test_split(np.arange(len(y)), train_size=CHOSEN_ON, stratify=y, random_state=0)[0]
@@ -83,6 +84,7 @@ def choose_c(classifier: str, x: np.ndarray, y: np.ndarray, weights: np.ndarray 
         # A linear classifier sees inner products alone: as many columns as rows hold them all.
         values, vectors = np.linalg.eigh(x.astype(np.float64) @ x.T.astype(np.float64))
         x = vectors * np.sqrt(np.maximum(values, 0))
+    # Rows are weighed in the count as in the fit, since the target has more of some of them.
     folds = list(StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=0).split(x, y))
     each = np.ones(len(y)) if weights is None else weights
     right = np.zeros(len(CHOICES_OF_C))
@@ -97,7 +99,7 @@ def choose_c(classifier: str, x: np.ndarray, y: np.ndarray, weights: np.ndarray 
 
 
 def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: Path, *, command: str = "") -> Path:
-    """Fits on all source rows with labels and all target rows without, and scores on the target's split ``test``.
+    """Fit on all source rows with labels and all target rows without, and score on the target's split ``test``.
 
     Args:
         experiment: the method and its classifier; ``source`` and ``target`` are the domains' names.
@@ -117,6 +119,7 @@ def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: 
     record = open_record(folder, configuration(experiment, source.class_names, data, command=command))
     if (end := record.end()) is not None and not faults(folder, end):
         return folder
+    # One writer a folder from here on; a broken-off run leaves nothing to go on from, so it begins anew.
     hold(folder)
     record.cut_after(-1)
     began = time.monotonic()
@@ -131,12 +134,14 @@ def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: 
     mapped = fitted.transform_target(rows)
     choices = dict(experiment.classifier_options)
     info = {name: value for name, value in fitted.info.items() if isinstance(value, bool | int | float)}
+    # C is chosen on mapped source rows: labels of the target choose nothing.
     if choices.get("C") == "source":
         info |= choose_c(experiment.classifier, fitted.source, y, fitted.weights)
         choices["C"] = info["C"]
     classify = CLASSIFIERS[experiment.classifier]
     predicted = classify(fitted.source, y, fitted.weights, **choices)(mapped).astype(np.int32)
     record.write("fitted", 0, **info)
+    # The result first and the "end" line last: a run with that line has all its files.
     file = io.BytesIO()
     if (labels == UNLABELLED).any():
         np.savez_compressed(file, predictions=predicted)

@@ -1,4 +1,4 @@
-"""One place of a command, read: a user's folder or file, or a domain of a named data set of any package."""
+"""Reader of one place of a command: a user's folder or file, or a domain of a named data set of any package."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from dalib.run.registry import DATASETS, check_domains
 
 
 def load_domain(name: str, domain: str, data_dir: Path | None) -> Domain:
-    """One domain of a data set.
+    """Load one domain of a data set.
 
     Raises:
         InputError: for an unknown data set or domain, or bad files.
@@ -34,18 +34,19 @@ def load_domain(name: str, domain: str, data_dir: Path | None) -> Domain:
 
 @lru_cache(maxsize=1)
 def _foreign(name: str, data_dir: Path | None) -> dict[str, Domain]:
-    """All domains of another package's data set, read once a command."""
+    """Load all domains of another package's data set, once a command."""
     return DATASETS[name](data_dir)
 
 
 def forget() -> None:
-    """Lets go of the domains of other packages that were read; those in use stay."""
+    """Drop the domains of other packages that were read; those in use stay."""
     _foreign.cache_clear()
 
 
 def read_place(role: str, place: Place, options: Own) -> Raw:
-    """Reads a place; labels of the target's pool are optional where a test is named, and so are those of a test that
-    ``--no-target-labels`` leaves without."""
+    """Read a place.
+
+    Labels are optional in the target's pool where a test is named, and in a test under ``--no-target-labels``."""
     how = reading(options, place)
     if place.dataset is not None and how.real:
         got = f"{place.path}, with classes as labels"
@@ -57,6 +58,7 @@ def read_place(role: str, place: Place, options: Own) -> Raw:
         split = "test" if role.endswith("-test") else "train"
         return read_dataset(role, place, options.data_dir, labelled=labelled, split=split)
 
+    # Labels that were refused are never read, so nothing can leak from them.
     if role == "target" and not options.target_labels:
         return examples(False)
     optional = options.target_test and (role == "target" or (role == "target-test" and not options.target_labels))
@@ -82,7 +84,7 @@ def read_place(role: str, place: Place, options: Own) -> Raw:
 
 
 def _flat_folder(place: Place) -> bool:
-    """Whether a place is a folder that holds files and no folders, so that no class is named."""
+    """Tell whether a place is a folder that holds files and no folders, so it names no class."""
     if place.dataset is not None or not place.path.is_dir():
         return False
     return not any(path.is_dir() and not path.name.startswith(".") for path in place.path.iterdir())
@@ -95,7 +97,7 @@ def read_dataset(argument: str, place: Place, data_dir: Path | None, *, labelled
         argument: for messages, ``source`` or ``target``.
         place: of a data set.
         data_dir: where its files are.
-        labelled: without it labels are neither needed nor kept.
+        labelled: False where labels are neither needed nor kept.
         split: of the domain.
 
     Raises:
@@ -106,6 +108,7 @@ def read_dataset(argument: str, place: Place, data_dir: Path | None, *, labelled
     records = domain.split(split)
     inputs: Any = records
     labels = getattr(records, "labels", None)
+    # Images in files are decoded later and one by one; all else is in memory anyway.
     if not isinstance(records, ImageFiles) or labels is None:
         inputs, labels = records.__getitems__(range(len(records)))
     kind = _kind(f"{argument} {place.path}", inputs)
@@ -122,7 +125,7 @@ def read_dataset(argument: str, place: Place, data_dir: Path | None, *, labelled
 
 
 def _kind(where: str, inputs: Any) -> str:
-    """What the examples are; an InputError for tagged texts, recordings and other forms."""
+    """Return the kind of the examples; an InputError for tagged texts, recordings and other forms."""
     if isinstance(inputs, ImageFiles) or (isinstance(inputs, list) and all(np.ndim(x) == 3 for x in inputs)):
         return "images"
     if isinstance(inputs, np.ndarray):

@@ -1,4 +1,4 @@
-"""How the places of a command are read, and what is decided for the images of all of them together."""
+"""Reader options of a command's places, and one decision on the pixels of all their images."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from dalib.train.devices.processes import leads
 
 
 def reading(options: Own, place: Place) -> Options:
-    """How the files of a place are read."""
+    """Return the reader's options for a place."""
     columns = (options.text_column, options.label_column)
     root = by_name("root", options.root, [place.name], others=True).get(place.name, "")
     return Options(
@@ -24,12 +24,12 @@ def reading(options: Own, place: Place) -> Options:
 
 
 def pixels_decided(options: Own, names: Sequence[str], raws: Sequence[Raw | None]) -> list[Raw | None]:
-    """What was read, with all images as bytes by one decision on their range; prints it and the readers' notes.
+    """Turn all images into bytes by one decision on their range; print it and the readers' notes.
 
     Args:
         options: of the command.
         names: of the domains.
-        raws: what was read of each; None for what could not be read.
+        raws: examples of each; None where they could not be read.
 
     Raises:
         InputError: as :func:`dalib.data.readers.files.maximum.to_bytes`; bad values or names in --maximum or --root.

@@ -1,4 +1,4 @@
-"""Features of a pretrained encoder, computed once: block by block into the cache, so that a broken-off pass goes on.
+"""Features of a pretrained encoder, cached block by block, so that a broken-off pass goes on.
 
 A block's file is named after the hash of the block itself, of every variable of the encoder and of its fields; other
 data, other weights or another length of texts can't be taken for one another.
@@ -21,9 +21,9 @@ from dalib.encoders.pretrained.cache import cache_folder, made
 
 BLOCK = 64
 TOKENS = 32
-"""Texts are cut to a multiple of so many tokens, which bounds how many lengths are compiled."""
+"""Texts are cut to a multiple of this many tokens, which bounds the number of compiled lengths."""
 Process = Callable[[np.ndarray], np.ndarray]
-"""At most :data:`BLOCK` examples to their features ``[n, d]``."""
+"""Map at most :data:`BLOCK` examples to their features ``[n, d]``."""
 
 
 class Pretrained(NamedTuple):
@@ -35,7 +35,7 @@ class Pretrained(NamedTuple):
 
 
 def fingerprint(model: Pretrained) -> str:
-    """SHA-256 of the encoder's fields and of every variable with its name."""
+    """Compute the SHA-256 of the encoder's fields and of every variable with its name."""
     digest = hashlib.sha256(f"{dalib.__version__} {model.encoder!r}".encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(model.variables):
         value = np.ascontiguousarray(leaf)
@@ -45,7 +45,7 @@ def fingerprint(model: Pretrained) -> str:
 
 
 def feature_function(model: Pretrained) -> Process:
-    """Features in evaluation mode, read from the cache where they are there.
+    """Make a function to features in evaluation mode, which reads the cache first.
 
     Shorter blocks are filled up to :data:`BLOCK` rows, so that one program serves all.
     """
@@ -54,6 +54,7 @@ def feature_function(model: Pretrained) -> Process:
 
     def process(block: np.ndarray) -> np.ndarray:
         block = np.ascontiguousarray(block)
+        # The name tells block and encoder apart, so a hit is right without a look at anything else.
         name = hashlib.sha256(f"{block.shape}{block.dtype}".encode() + block.tobytes()).hexdigest()
         file = folder / f"{name}.npy"
         known = _read(file)
@@ -86,13 +87,13 @@ def _read(file: Path) -> np.ndarray | None:
 def text_features(
     process: Process, ids: np.ndarray, pad_id: int, report: Callable[[int, int], None] = lambda done, of: None
 ) -> np.ndarray:
-    """Features ``[n, d]`` of token ids ``[n, t]``; texts of like length go together and carry little padding.
+    """Compute features ``[n, d]`` of token ids ``[n, t]``; texts of similar length go together, with little padding.
 
     Args:
         process: of :func:`feature_function`.
         ids: filled up with ``pad_id`` on the right.
         pad_id: of the tokeniser; the encoder must leave it out of account.
-        report: told how many texts are done.
+        report: called with the number of texts done and of all.
     """
     lengths = np.maximum((ids != pad_id).sum(1), 1)
     order = np.argsort(lengths, kind="stable")

@@ -1,4 +1,4 @@
-"""From what was read to domains in memory: images to tensors, texts to tokens or word vectors, scaling, splits."""
+"""Domains in memory from read examples: images to tensors, texts to tokens or word vectors, scaling, splits."""
 
 import os
 import sys
@@ -42,8 +42,8 @@ class View(NamedTuple):
         tokens: whether texts become token ids for a text encoder, or hashed word vectors.
         pretrained: the encoder with its weights, None without.
         frozen: replace every example by the pretrained encoder's features.
-        words: what the source tells of words, for hashed texts.
-        columns: what the source tells of the columns of tables.
+        words: statistics of words on the source, for hashed texts.
+        columns: statistics of table columns on the source.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class View(NamedTuple):
 
 
 def fitted(view: View, sources: Sequence[Raw], *, word_columns: int, missing: str) -> View:
-    """The view with what the sources, and nothing else, tell of words and of columns of tables."""
+    """Complete the view with statistics of words and table columns on the sources alone."""
     if view.kind == "text" and not view.tokens:
         return view._replace(words=fit_words([text for raw in sources for text in raw.inputs], word_columns))
     tables = [raw.inputs for raw in sources if isinstance(raw.inputs, Columns)]
@@ -67,12 +67,12 @@ def fitted(view: View, sources: Sequence[Raw], *, word_columns: int, missing: st
 
 
 def pretrained(encoder: str, weights: str, options: dict[str, Any]) -> Pretrained:
-    """The encoder ``encoder`` with ``weights``."""
+    """Load ``encoder`` with ``weights``."""
     return Pretrained(*load(encoder, weights=weights, **options))
 
 
 def arrays(argument: str, raw: Raw, view: View) -> Any:
-    """The examples of one place as an array ``[n, …]``, hashed texts as a sparse matrix ``[n, d]``, before scaling."""
+    """Turn one place's examples into an array ``[n, …]``, hashed texts into a sparse ``[n, d]``, before scaling."""
     features = feature_function(view.pretrained) if view.frozen and view.pretrained else None
     if raw.kind == "images":
         return decode(argument, raw, _image_transform(view), features)
@@ -88,22 +88,22 @@ def arrays(argument: str, raw: Raw, view: View) -> Any:
 
 
 def _noted(x: Any, notes: Sequence[str]) -> Any:
-    """``x``, after the notes are printed."""
+    """Print the notes and return ``x``."""
     if leads():
         print("".join(f"{note}\n" for note in notes), end="", file=sys.stderr)
     return x
 
 
 def check_dense(argument: str, xs: Sequence[Any]) -> None:
-    """Refuses sparse examples that methods in closed form would make dense in more than this machine's memory."""
+    """Refuse sparse examples if closed-form methods, which make them dense, would exceed this machine's memory."""
     sparse = [x for x in xs if is_sparse(x)]
-    # The rows as they are, those that are mapped, and the solver's copy.
+    # Three copies: the rows as they are, the mapped ones, and the solver's.
     size, count = (3 * 4 * sparse[0].shape[1] if sparse else 0), sum(x.shape[0] for x in sparse)
     _check_memory(argument, count, size, what="texts", todo="take fewer --word-columns, or --encoder and its features")
 
 
 def _check_memory(argument: str, count: int, size: int, *, what: str = "images", todo: str = IMAGES_TODO) -> None:
-    """Refuses examples that would take more than half of this machine's memory, instead of being killed later."""
+    """Refuse examples that take more than half of this machine's memory, before the system kills the process."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if count * size > memory / 2:
         raise input_error(
@@ -115,11 +115,12 @@ def _check_memory(argument: str, count: int, size: int, *, what: str = "images",
 
 
 def decode(argument: str, raw: Raw, transform: Transform, process: Process | None = None) -> np.ndarray:
-    """All images of a place as one array, ``[n, …]`` float32, in blocks that ``process`` may shrink to features.
+    """Decode all images of a place to ``[n, …]`` float32, in blocks that ``process`` may shrink to features.
 
     Raises:
         InputError: with every file that can't be decoded (ten shown).
     """
+    # Transforms of the evaluation draw nothing; the generator only completes the call.
     generator = np.random.default_rng(0)
     parts: list[np.ndarray] = []
     faults: list[str] = []
@@ -132,8 +133,10 @@ def decode(argument: str, raw: Raw, transform: Transform, process: Process | Non
                 image = raw.inputs[i]
             block.append(np.asarray(transform(image, generator), np.float32))
         except InputError as error:
+            # The first image tells the size of all of them: a refusal comes before hours of decoding.
             faults.append(str(error).split("\n")[0])
         if process is None and len(block) == 1 and not parts:
+            # After a fault the rest is decoded to name further faults, and the net is spared.
             _check_memory(argument, len(raw.inputs), block[0].nbytes)
         if len(block) == 64 or (block and i == len(raw.inputs) - 1):
             stacked = np.stack(block)
@@ -170,7 +173,7 @@ def _length(view: View) -> int:
 
 
 def class_names(labels: Sequence[str]) -> tuple[str, ...]:
-    """All class names once: whole numbers by value, then other names by the alphabet."""
+    """List all class names once: whole numbers by value, then other names by the alphabet."""
     return tuple(sorted(set(labels), key=lambda name: (0, int(name), "") if name.isdecimal() else (1, 0, name)))
 
 
@@ -184,7 +187,7 @@ def make_source(
     holdout: float,
     tests: Sequence[tuple[np.ndarray, Labels]] = (),
 ) -> Domain:
-    """The labelled domain, joined where there are several.
+    """Make the labelled domain, joined from several sources where there are some.
 
     Args:
         parts: name, examples and labels of each source.
@@ -200,6 +203,7 @@ def make_source(
             test_x, test_labels = tests[i]
             splits = {"train": (x, y), "test": (test_x, numbered(test_labels, names))}
         elif holdout == 0:
+            # Without a holdout both splits are one object, and the score says that it is of training examples.
             whole = from_arrays(name, {"train": (x, y)}, class_names=names).split("train")
             domains.append(pool(name, names, whole))
             continue
@@ -214,7 +218,7 @@ def make_source(
 
 
 def numbered(labels: Labels, names: Sequence[str]) -> np.ndarray:
-    """Class names as their places in ``names``, ``[n]`` int32; real numbers as they are."""
+    """Turn class names into their indices in ``names``, ``[n]`` int32; leave real numbers as they are."""
     if isinstance(labels, np.ndarray):
         return labels
     index = {name: i for i, name in enumerate(names)}
@@ -222,10 +226,10 @@ def numbered(labels: Labels, names: Sequence[str]) -> np.ndarray:
 
 
 def make_target(name: str, x: np.ndarray, labels: Labels | None, test: Any, classes: tuple[str, ...]) -> Domain:
-    """The target; ``test`` is ``(x, labels)`` of a test split of its own, None for the transductive protocol.
+    """Make the target; ``test`` is ``(x, labels)`` of a test split of its own, None for the transductive protocol.
 
-    Labels, where there are some, are kept apart by the stream and read by the oracle's score alone. Classes that a
-    pool without labels may hold are those of the source, ``classes``, and what the test has more.
+    The stream keeps labels apart, and the oracle's score alone reads them. A pool without labels may hold the
+    source's ``classes`` and those that the test has more.
     """
     both: tuple[Any, Any] = (x, labels) if test is None else test
     test_x, test_labels = both
@@ -242,14 +246,14 @@ def make_target(name: str, x: np.ndarray, labels: Labels | None, test: Any, clas
 
 
 def make_shots(name: str, x: np.ndarray, labels: Any, source: Domain) -> Domain:
-    """The labelled examples of the target, with the source's classes in its order."""
+    """Make the domain of labelled target examples, with the source's classes in its order."""
     return from_arrays(name, {"train": (x, numbered(labels, source.class_names))}, class_names=source.class_names)
 
 
 def scaled(
     sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], scale: str
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Vectors ``[n, d]`` or series ``[n, t, c]`` brought to scale, per column or channel.
+    """Scale vectors ``[n, d]`` or series ``[n, t, c]``, per column or channel.
 
     Args:
         sources: arrays of the sources.
@@ -270,7 +274,7 @@ def scaled(
 
 
 def scaled_targets(sources: Sequence[np.ndarray], others: Sequence[Any], scale: str) -> tuple[Any, Any, Any]:
-    """Real-valued labels brought to scale: ``none``, or ``source`` for mean 0 and deviation 1 over all sources.
+    """Scale real-valued labels: ``none``, or ``source`` for mean 0 and deviation 1 over all sources.
 
     Returns:
         Those of the sources, the others (None stays None), and ``(mean, deviation)`` of the map, None for ``none``.
@@ -307,7 +311,7 @@ class Standard(NamedTuple):
 
 
 def standard(sources: Sequence[np.ndarray], target: np.ndarray, scale: str) -> Standard | None:
-    """The map that :func:`scaled` applies to the target; None for ``none``."""
+    """Return the map that :func:`scaled` applies to the target; None for ``none``."""
     if scale == "none":
         return None
     if scale == "l1-domain":
@@ -322,7 +326,7 @@ def _standardise(x: np.ndarray) -> Standard:
 
 
 def same_shape(shapes: dict[str, tuple[int, ...]]) -> None:
-    """Checks that the examples of all places have one shape.
+    """Check that the examples of all places have one shape.
 
     Raises:
         InputError: with the shape of each.

@@ -1,4 +1,4 @@
-"""Arrays in memory, trained on as ``dalib adapt`` trains on files: same domains, same experiments, same bits."""
+"""Training on arrays in memory as ``dalib adapt`` trains on files: same domains, same experiments, same bits."""
 
 import tempfile
 from collections.abc import Mapping
@@ -33,11 +33,11 @@ class Rows(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A trained net with what happens to rows before it and to numbers after it.
+    """A trained net with the scaling of rows before it and of numbers after it.
 
     Attributes:
         trained: the net.
-        scale: of target rows as the net sees them; None for as they come.
+        scale: map of target rows before the net; None for none.
         unit: ``(mean, deviation)`` of real-valued labels; None for classes, or labels in their own unit.
     """
 
@@ -46,14 +46,14 @@ class Fit(NamedTuple):
     unit: tuple[np.ndarray, np.ndarray] | None
 
     def logits(self, rows: np.ndarray) -> np.ndarray:
-        """Logits ``[n, C]``, or predicted numbers ``[n, k]`` in the labels' own unit, of target rows ``[n, d]``."""
+        """Return logits ``[n, C]``, or predicted numbers ``[n, k]`` in the labels' unit, of target rows ``[n, d]``."""
         seen = np.asarray(rows, np.float32) if self.scale is None else self.scale(rows)
         found = np.asarray(self.trained.outputs(seen).logits)
         return found if self.unit is None else found * self.unit[1] + self.unit[0]
 
 
 def domains(options: Own, rows: Rows, name: str = "source", target_name: str = "target") -> tuple[Domain, Domain, Any]:
-    """Source, target and the unit of real-valued labels, made as the command makes them of files."""
+    """Make source, target and the unit of real-valued labels, as the command does from files."""
     (ours,), (theirs,) = (
         scaled([rows.source], [rows.target], options.scale)
         if options.scale != "none"
@@ -65,6 +65,7 @@ def domains(options: Own, rows: Rows, name: str = "source", target_name: str = "
     if options.holdout:
         source = make_source([(name, ours, labels)], holdout=options.holdout)
     else:
+        # Both splits hold the same rows: an estimator trains on all that it is given.
         names = () if options.task == "regression" else class_names(labels)
         index = {label: i for i, label in enumerate(names)}
         y = np.array([index[label] for label in labels], np.int32) if names else labels
@@ -73,7 +74,7 @@ def domains(options: Own, rows: Rows, name: str = "source", target_name: str = "
 
 
 def fit_net(options: Own, rows: Rows, *, seed: int, folder: Path | None = None) -> Fit:
-    """Trains the one method of ``options`` on rows in memory.
+    """Train the one method of ``options`` on rows in memory.
 
     Args:
         options: of ``dalib adapt``; ``source`` and ``target`` are names here.
@@ -88,6 +89,7 @@ def fit_net(options: Own, rows: Rows, *, seed: int, folder: Path | None = None) 
     source, target, unit = domains(options, rows, options.source[0], options.target)
     view = View("vectors", options.size, options.max_length, options.scale, "", False, None, False)
     listed = [e for e in experiments(options, todo, source, target, view, options.encoder or "mlp") if e.seed == seed]
+    # A method that starts from source-only is listed after it, and finds its folder here.
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) if folder is None else folder
         for experiment in listed:
@@ -102,7 +104,7 @@ def fit_net(options: Own, rows: Rows, *, seed: int, folder: Path | None = None) 
 
 
 def fit_closed_form(method: str, arguments: Mapping[str, Any], classifier: str, rows: Rows) -> tuple[Fitted, Any]:
-    """What a closed-form method made of both domains, and the classifier on top: ``mapped rows -> class numbers``."""
+    """Fit a closed-form method and the classifier on top, ``mapped rows -> class numbers``; return both."""
     names = class_names(rows.labels)
     index = {label: i for i, label in enumerate(names)}
     y = np.array([index[label] for label in rows.labels])

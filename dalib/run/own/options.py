@@ -54,7 +54,7 @@ class Read:
     label_column: str = "label"
     """Name of the labels in .jsonl, .csv and .tsv."""
     categories: tuple[str, ...] = ()
-    """Columns of a table whose numbers are names of categories; columns of words are that with --kind vectors."""
+    """Columns of a table with numbers for categories; columns of words are that with --kind vectors."""
     drop_columns: tuple[str, ...] = ()
     """Columns of a table that are left out, such as row numbers."""
     missing: str = "refuse"
@@ -71,7 +71,7 @@ class Read:
 
 @dataclass(frozen=True, kw_only=True)
 class Own(RunOptions, Read):
-    """Options of ``dalib adapt``: what is read, what all commands that train share, and what is particular."""
+    """Options of ``dalib adapt``: the data, those that all commands that train share, and its own."""
 
     method: tuple[str, ...] = ("dann",)
     """Methods to run, of nets, in closed form (coral, tca, jda, sa, gfk …), or at test time (bn_norm, tent, sar: the
@@ -125,7 +125,7 @@ class Own(RunOptions, Read):
 
 
 def encoder_options(options: Own) -> dict[str, Any]:
-    """``encoder.name=value`` texts as fields of the encoder.
+    """Parse ``encoder.name=value`` texts as fields of the encoder.
 
     Raises:
         InputError: for another form.
@@ -145,17 +145,17 @@ ORDER = (
     *("scale", "bottleneck", "batch_norm", "accumulate", "gradient_cache", "recipe", "preset", "preset_steps"),
     *("options", "holdout", "benchmark", "protocol", "log_every", "evaluate_every", "save_every"),
 )
-"""The order in which options enter the hash, which the names of older folders hold fast; a new option comes last."""
+"""Order of the options in the hash, fixed by the names of older folders; a new option comes last."""
 NEWER = (
     *("task", "scale_targets", "target_labelled", "adapter", "adapter_options", "source_test", "head", "classifier_c"),
     *("maximum", "root", "absolute_paths", "categories", "drop_columns", "missing", "word_columns"),
     "keep",
 )
-"""Options that count where they are not at their defaults only."""
+"""Options that enter the hash only where they differ from their defaults."""
 
 
 def default_folder(options: Own) -> Path:
-    """``runs/own-<target>-<hash>``: the hash is of every option that changes numbers, not of which runs are done."""
+    """Name ``runs/own-<target>-<hash>``; the hash covers every option that changes numbers, not the list of runs."""
     known = {f.name: f.default for f in fields(options)}
     counted = [*ORDER, *(name for name in known if name not in (*ORDER, *NO_PROTOCOL))]
     values = [(name, getattr(options, name)) for name in counted]

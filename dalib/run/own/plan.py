@@ -1,4 +1,4 @@
-"""What ``dalib adapt`` will do, and all that can be checked before any data is read."""
+"""Plan of ``dalib adapt``, with all checks that need no data."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 ROLES = ("source", "source-test", "target", "target-test", "target-labelled")
-"""What a place may serve for, by the names of the options."""
+"""Roles of a place, by the names of the options."""
 
 
 class Classic(NamedTuple):
@@ -36,7 +36,7 @@ class Classic(NamedTuple):
 
 
 def closed_form(options: Own, name: str) -> Classic | None:
-    """A name of ``--method`` as a run in closed form, METHOD or METHOD+CLASSIFIER; None for other methods.
+    """Read a name of ``--method`` as a run in closed form, METHOD or METHOD+CLASSIFIER; None for other methods.
 
     Raises:
         InputError: for an unknown classifier.
@@ -49,7 +49,7 @@ def closed_form(options: Own, name: str) -> Classic | None:
 
 
 class Plan(NamedTuple):
-    """Names of the methods by how they run, their hyper-parameters, and what is read from where."""
+    """Methods by the way they run, their hyper-parameters, and the places to read."""
 
     nets: tuple[str, ...]
     classic: tuple[Classic, ...]
@@ -64,7 +64,7 @@ class Plan(NamedTuple):
 
     @property
     def places(self) -> dict[str, tuple[Place, ...]]:
-        """All places by role, in the order of :data:`ROLES`."""
+        """List all places by role, in the order of :data:`ROLES`."""
         test, shots = ((place,) if place else () for place in (self.test, self.shots))
         return dict(zip(ROLES, (self.sources, self.source_tests, (self.target,), test, shots), strict=True))
 
@@ -73,7 +73,7 @@ SEMI_SUPERVISED = [name for name in OWN_METHODS if needs_of(name).setting == "se
 
 
 def check_regression(name: str) -> None:
-    """Raises an InputError for a method that predicts no real numbers, naming those that do."""
+    """Raise an InputError for a method that predicts no real numbers, naming those that do."""
     closed = (*CLASSIC, "source_only+classifier")
     others = {**dict.fromkeys(closed, "in closed form"), **dict.fromkeys(TEST_TIME, "for test time")}
     if name not in others and serves_regression(needs_of(name)):
@@ -84,7 +84,7 @@ def check_regression(name: str) -> None:
 
 
 def gather(attempts: list[Callable[[], T]]) -> list[T]:
-    """Results of all attempts, or one InputError with the messages of those that failed."""
+    """Return the results of all attempts, or raise one InputError with the messages of those that failed."""
     found, faults = [], []
     for attempt in attempts:
         try:
@@ -97,9 +97,10 @@ def gather(attempts: list[Callable[[], T]]) -> list[T]:
 
 
 def check_method(options: Own, name: str) -> None:
-    """Checks that a method is known and that the options suit it."""
+    """Check that a method is known and that the options suit it."""
     closed = closed_form(options, name)
     name = closed.method if closed else name
+    # A classifier alone is a likely slip: say how it is asked for.
     if name in CLASSIFIERS:
         got, todo = (
             f"{name}, which is a classifier",
@@ -107,6 +108,7 @@ def check_method(options: Own, name: str) -> None:
         )
         raise input_error("method", got=got, expected="a method", todo=todo)
     choose("method", name, ALL_METHODS)
+    # Each way to run has a rule of its own on label sets; nets have the longest.
     if options.task == "regression":
         check_regression("source_only+classifier" if closed else name)
         return
@@ -125,8 +127,9 @@ def check_method(options: Own, name: str) -> None:
 
 
 def _check_net(options: Own, name: str) -> None:
-    """Checks a method that trains a net against the number of sources and the relation of the label sets."""
+    """Check a method that trains a net against the number of sources and the relation of the label sets."""
     needs = needs_of(name)
+    # One setting after the other, by the data that it asks for.
     if needs.interleaves:
         if len(options.source) < 2:
             raise input_error("source", got=f"one, for {name}", expected=f"several --source: {needs.setting}")
@@ -151,7 +154,7 @@ def _check_net(options: Own, name: str) -> None:
 
 
 def check_numbers(options: Own) -> None:
-    """Checks ranges, and options that need or exclude one another."""
+    """Check ranges, and options that need or exclude one another."""
     for view in options.augment:
         choose("augment", view, VIEWS)
     if options.augment and options.frozen_features:
@@ -175,6 +178,7 @@ def check_numbers(options: Own) -> None:
     if options.task == "regression" and (options.relation != "closed" or options.recipe.label_smoothing):
         got = f"--relation {options.relation}, label smoothing {options.recipe.label_smoothing}"
         raise input_error("task", got=got, expected="closed and 0 for a regression, which has no classes")
+    # Options without a user: a few labelled examples that no method would read must not be given in vain.
     known = [name for name in options.method if name in METHODS]
     if options.target_labelled and not any(needs_of(name).setting == "semi-supervised" for name in known):
         expected = f"a semi-supervised method with it: {', '.join(SEMI_SUPERVISED)}"
@@ -190,7 +194,7 @@ def check_numbers(options: Own) -> None:
 
 
 def check_c(text: str) -> float | str:
-    """C of a classifier: ``source``, or a number > 0.
+    """Parse C of a classifier: ``source``, or a number > 0.
 
     Raises:
         InputError: for anything else.
@@ -207,7 +211,7 @@ def check_c(text: str) -> float | str:
 
 
 def protocol(options: Own) -> tuple[tuple[str, str], ...]:
-    """What the ledger should know of the data, as pairs."""
+    """Return the ledger's facts of the data, as pairs."""
     pairs = [tuple(text.partition("=")[::2]) for text in options.protocol]
     if any(not name or not value for name, value in pairs):
         raise input_error("protocol", got=options.protocol, expected="name=value")
@@ -215,7 +219,7 @@ def protocol(options: Own) -> tuple[tuple[str, str], ...]:
 
 
 def check_options(options: Own) -> None:
-    """Checks names, numbers and combinations; all faults are named at once."""
+    """Check names, numbers and combinations; all faults are named at once."""
     tables: dict[str, Any] = {
         "classifier": CLASSIFIERS,
         "relation": dict.fromkeys(RELATIONS),
@@ -226,6 +230,7 @@ def check_options(options: Own) -> None:
         "scale_targets": dict.fromkeys(TARGETS),
         "missing": dict.fromkeys(FILLS),
     }
+    # All attempts run, and their messages are joined: one try shows every slip of a command line.
     checks: list[Callable[[], Any]] = [lambda n=name: check_method(options, n) for name in options.method]  # type: ignore[misc]
     checks += [lambda n=name: choose(n, getattr(options, n), tables[n]) for name in tables]  # type: ignore[misc]
     checks += [lambda: options.kind is None or choose("kind", options.kind, dict.fromkeys(KINDS))]
@@ -240,7 +245,7 @@ def check_options(options: Own) -> None:
 
 
 def _complete(arguments: dict[str, dict[str, Any]], nets: list[str], sources: int) -> None:
-    """Fills in how many sources a batch interleaves, which the data decide.
+    """Fill in the number of sources that a batch interleaves, which the data decide.
 
     Raises:
         InputError: for a semi-supervised method that is told of several.
@@ -256,7 +261,7 @@ def _complete(arguments: dict[str, dict[str, Any]], nets: list[str], sources: in
 
 
 def _check_objects(texts: Sequence[str]) -> None:
-    """Raises an InputError for options of test-time methods that are objects, which no text can name."""
+    """Raise an InputError for options of test-time methods that are objects, which no text can name."""
     for text in texts:
         name, _, option = text.partition("=")[0].rpartition(".")
         if name in TEST_TIME and option in ("apply", "optimizer"):
@@ -265,11 +270,12 @@ def _check_objects(texts: Sequence[str]) -> None:
 
 
 def plan(options: Own) -> Plan:
-    """Checks everything that can be checked without reading data; all faults are named at once."""
+    """Check everything that can be checked without reading data; all faults are named at once."""
     check_population(options.population)
     check_options(options)
     _check_objects(options.options)
     arguments = method_options(options.options, ALL_METHODS)
+    # Names sorted by the way they run: nets, one pass at test time, closed form.
     found = {name: closed_form(options, name) for name in options.method}
     running = {closed.method if closed else name for name, closed in found.items()}
     if unused := [name for name in arguments if name not in running]:
@@ -279,7 +285,9 @@ def plan(options: Own) -> Plan:
     nets = [name for name, closed in found.items() if closed is None and name not in TEST_TIME]
     online = [name for name in options.method if name in TEST_TIME]
     classic = [closed for closed in found.values() if closed]
+    # Hyper-parameters in closed form are checked by making the method once; nets' at their own checks.
     gather([partial(CLASSIC[c.method], **arguments.get(c.method, {})) for c in classic if c.method in CLASSIC])
+    # Some methods go on from the source-only net, and a comparison needs its row: it comes first.
     starts = any(METHODS[name](**arguments.get(name, {})).needs.start == "source" for name in nets)
     if online or (nets and (options.baseline or starts)):
         nets = ["source_only", *(name for name in nets if name != "source_only")]

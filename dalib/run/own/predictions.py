@@ -1,4 +1,4 @@
-"""``predictions.csv``: what the examples of a target without labels were taken for, in the order of the user's file."""
+"""``predictions.csv``: predictions for a target without labels, in the order of the user's file."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from dalib.data.readers.images import ImageFiles
 from dalib.data.readers.places import Raw
 
 FORMULA = tuple("=+-@\t\r＝＋－＠")
-"""What a spreadsheet takes for the start of a formula."""
+"""Characters that start a formula in a spreadsheet."""
 
 
 class Example(NamedTuple):
@@ -30,7 +30,7 @@ class Example(NamedTuple):
 
 
 def examples_of(raw: Raw) -> list[Example]:
-    """Rows and names of the examples of a place, in its order."""
+    """List rows and names of the examples of a place, in its order."""
     images = isinstance(raw.inputs, ImageFiles)
     names = map(printable, raw.inputs.paths) if images else map(str, range(len(raw.inputs)))
     return [Example(row, name) for row, name in enumerate(names, start=1)]
@@ -39,7 +39,7 @@ def examples_of(raw: Raw) -> list[Example]:
 def write_predictions(
     folders: Sequence[Path], examples: Sequence[Example], class_names: Sequence[str], unit: Any = None
 ) -> list[Path]:
-    """Writes ``predictions.csv`` (example, class, probability, row) next to every ``predictions.npz`` in run folders.
+    """Write ``predictions.csv`` (example, class, probability, row) next to every ``predictions.npz`` in run folders.
 
     Without classes it holds the predicted numbers (example, value, value 2, …, row).
 
@@ -57,6 +57,7 @@ def write_predictions(
         with np.load(source, allow_pickle=False) as arrays:
             predicted = arrays["predictions"]
             sure = arrays["probabilities"].max(1) if "probabilities" in arrays.files else None
+        # Closed-form methods predict without probabilities: their column stays empty, not zero.
         if class_names:
             header = ["class", "probability"]
             columns = [[class_names[i] for i in predicted], [""] * len(predicted) if sure is None else sure.tolist()]
@@ -69,6 +70,7 @@ def write_predictions(
         text = io.StringIO(newline="")
         table = csv.writer(text)
         table.writerow(["example", *header, "row"])
+        # Names come from the user's files, and a spreadsheet would run what looks like a formula.
         for example, *cells in zip(examples, *columns, strict=True):
             table.writerow([harmless(example.name), *map(harmless, cells), example.row])
         written.append(write_atomically(folder / "predictions.csv", text.getvalue().encode()))
@@ -76,7 +78,7 @@ def write_predictions(
 
 
 def harmless(cell: str) -> str:
-    """A cell that no spreadsheet runs: an apostrophe before what would be a formula; numbers stay as they are."""
+    """Put an apostrophe before a cell that a spreadsheet would run as a formula; leave numbers as they are."""
     if not cell.lstrip(" \n").startswith(FORMULA):
         return cell
     try:

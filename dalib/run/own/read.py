@@ -1,4 +1,4 @@
-"""All data of a command of :mod:`dalib.run.own.adapt`, read and checked: what is wrong anywhere is one error."""
+"""Reading and checking of all data of :mod:`dalib.run.own.adapt`; faults in any place are one error."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -38,14 +38,14 @@ DEFAULT_ENCODERS = {"vectors": "mlp", "series": "series_cnn", "images": "dtn", "
 
 
 class Data(NamedTuple):
-    """What a command trains on.
+    """The data that a command trains on.
 
     Attributes:
         source: joined where there are several; its split ``test`` is held out, given, or all of it (``--holdout 0``).
         target: with the classes that it has itself.
         view: how examples became arrays.
         encoder: name of the net on top of them.
-        examples: what the target's examples are called, in the order in which they are tested on.
+        examples: names of the target's examples, in the order of the test.
         unit: ``(mean, deviation)`` that real-valued labels were brought to scale by; None for none.
         shots: labelled examples of the target, which are then no part of ``target``; None for none.
     """
@@ -60,7 +60,7 @@ class Data(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One place of the command: what it serves for, where it is, what was read, and that as an array."""
+    """One place of the command: its role, its address, its examples, and these as an array."""
 
     role: str
     place: Place
@@ -69,16 +69,19 @@ class Part(NamedTuple):
 
 
 def read_domains(options: Own, todo: Plan) -> Data:
-    """Reads and checks all data.
+    """Read and check all data.
 
     Raises:
         InputError: with everything that is wrong: places that can't be read, labels, classes that do not fit the
             relation, unreadable images, shapes.
     """
+    # Each place by itself; faults are gathered, so that one try names all of them.
     faults: list[str] = []
     roles = [(role, place) for role, places in todo.places.items() for place in places]
+    # Data sets of other packages are held only while their domains are picked out.
     raws = [_try(faults, lambda r=r, p=p: read_place(r, p, options)) for r, p in roles]  # type: ignore[misc]
     forget()
+    # One decision on the range of pixels for all places: domains scaled apart would differ by that alone.
     raws = _try(faults, lambda: pixels_decided(options, [place.name for _, place in roles], raws)) or raws
     whole = [raw for raw in raws if raw is not None]
     kinds = {raw.kind for raw in whole}
@@ -88,16 +91,19 @@ def read_domains(options: Own, todo: Plan) -> Data:
         for (role, place), raw in zip(roles, whole, strict=True):
             found[role].append((place, raw))
         _try(faults, lambda: _check_labels(options, found))
+    # Then what the places must share: the kind of their examples, from which the way to arrays follows.
     if len(kinds) > 1:
         faults.append(_several_kinds(roles, raws))
     view, encoder = None, options.encoder or ""
     if len(kinds) == 1:
         encoder = encoder or DEFAULT_ENCODERS[whole[0].kind]
         view = _try(faults, lambda: _view(options, todo, whole[0].kind, encoder))
+    # Features cost a pass through a pretrained net, so the batch is checked before it.
     if len(whole) == len(raws) and options.frozen_features:
         by_role = [(role, raw) for (role, _), raw in zip(roles, whole, strict=True)]
         of_sources = [raw for role, raw in by_role if role == "source"]
         _try(faults, lambda: check_batch(options, todo.nets, of_sources, dict(by_role)["target"]))
+    # Statistics come from the sources alone: the target's would be an adaptation that no method asked for.
     if view is not None and not faults:
         told, unfitted = [raw for (role, _), raw in zip(roles, whole, strict=True) if role == "source"], view
         more = {"word_columns": options.word_columns, "missing": options.missing}
@@ -108,6 +114,7 @@ def read_domains(options: Own, todo: Plan) -> Data:
     for i, ((_, place), one) in enumerate(zip(roles, raws, strict=True)):
         if one is not None and seen is not None and (not faults or isinstance(one.inputs, ImageFiles)):
             xs[i] = _try(faults, lambda p=place, r=one: arrays(str(p.path), r, seen))  # type: ignore[misc]
+    # Last, the arrays: one shape, no data given twice, and room for methods that make them dense.
     known = {place.name: x.shape[1:] for (_, place), x in zip(roles, xs, strict=True) if x is not None}
     _try(faults, lambda: same_shape(known))
     _try(faults, lambda: check_distinct([(*pair, x) for pair, x in zip(roles, xs, strict=True) if x is not None]))
@@ -120,12 +127,13 @@ def read_domains(options: Own, todo: Plan) -> Data:
 
 
 def _domains(options: Own, parts: Sequence[Part], view: View, encoder: str) -> Data:
-    """The domains of all places, brought to scale."""
+    """Make the domains of all places, brought to scale."""
     at = {role: [i for i, part in enumerate(parts) if part.role == role] for role in ROLES}
     sources, others = at["source"], [i for role in ROLES[1:] for i in at[role]]
     xs: list[Any] = [part.x for part in parts]
     labels: list[Any] = [part.raw.labels for part in parts]
     unit = None
+    # Scales are learnt on training rows; a test gets the map of its own domain.
     if view.kind in ("vectors", "series"):
         rows = {role: [xs[i] for i in at[role]] for role in ROLES}
         tests = _scaled_tests(rows["source"], rows["source-test"], options.scale)
@@ -139,6 +147,7 @@ def _domains(options: Own, parts: Sequence[Part], view: View, encoder: str) -> D
         )
         for i, y in zip([*sources, *others], [*known, *rest], strict=True):
             labels[i] = y
+    # The source is joined from its places; its split for scores is held out, given, or all of it.
     source = make_source(
         [(parts[i].place.name, xs[i], labels[i]) for i in sources],
         holdout=options.holdout,
@@ -153,6 +162,7 @@ def _domains(options: Own, parts: Sequence[Part], view: View, encoder: str) -> D
             kept = _apart(view.kind, parts[i].role, xs[i], xs[shot])
             xs[i], examples[i] = xs[i][kept], [examples[i][row] for row in kept]
             labels[i] = None if labels[i] is None else [labels[i][row] for row in kept]
+    # The target without the shots; the relation is checked on classes as they now are.
     (pool,), tested = at["target"], (at["target-test"] or at["target"])[0]
     test = (xs[tested], labels[tested]) if tested != pool else None
     made = make_target(target, xs[pool], labels[pool], test, source.class_names)
@@ -161,14 +171,14 @@ def _domains(options: Own, parts: Sequence[Part], view: View, encoder: str) -> D
 
 
 def _scaled_tests(sources: Sequence[np.ndarray], tests: Sequence[np.ndarray], scale: str) -> list[np.ndarray]:
-    """Test examples of each source, brought to scale as that source is."""
+    """Scale the test examples of each source as that source is."""
     if scale == "source":
         return scaled(sources, tests, scale)[1]
     return [scaled([], [x, test], scale)[1][1] for x, test in zip(sources, tests, strict=False)]
 
 
 def _apart(kind: str, argument: str, xs: np.ndarray, shots: np.ndarray) -> np.ndarray:
-    """The rows of ``xs`` that are none of the shots; says on stderr how many are left out.
+    """Return the rows of ``xs`` that are no shots; say on stderr how many are left out.
 
     Raises:
         InputError: when none is left.
@@ -192,7 +202,7 @@ def _check_labels(options: Own, found: Mapping[str, list[tuple[Place, Raw]]]) ->
 
 
 def _several_kinds(roles: Sequence[tuple[str, Place]], raws: Sequence[Raw | None]) -> str:
-    """The error for places of several kinds, with each place's."""
+    """Make the error for places of several kinds, with each place's."""
     each = [f"--{role} {place.path}: {raw.kind}" for (role, place), raw in zip(roles, raws, strict=True) if raw]
     todo = "--kind vectors, images, series or text says how a file that could be several is read"
     got = "examples of several kinds\n    " + "\n    ".join(each)
@@ -225,7 +235,7 @@ def _view(options: Own, todo: Plan, kind: str, encoder: str) -> View:
 
 
 def _plain(options: Own, kinds: set[str]) -> View | None:
-    """A view that decodes images and computes nothing, for the search of further faults."""
+    """Make a view that decodes images and computes nothing, to find further faults."""
     if kinds != {"images"}:
         return None
     return View("images", options.size, options.max_length, options.scale, "", False, None, False)

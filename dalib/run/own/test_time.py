@@ -32,7 +32,7 @@ STREAM = 0x57EA
 
 
 class Passed(NamedTuple):
-    """What one pass over the stream gave, in the stored order of the test split.
+    """Results of one pass over the stream, in the stored order of the test split.
 
     Attributes:
         before: logits ``[n, C]`` of each example before its batch's update.
@@ -48,9 +48,9 @@ class Passed(NamedTuple):
 
 
 def stream_of(count: int, batch_size: int, seed: int) -> list[np.ndarray]:
-    """The rows of each batch of the stream, every example once, in an order of the seed.
+    """List the rows of each batch of the stream, every example once, in an order of the seed.
 
-    What is left at the end is a batch of its own, or joins the last one where it is less than half a batch: statistics
+    A rest at the end is a batch of its own, or joins the last one where it is less than half a batch: statistics
     of a few examples would spoil its predictions.
     """
     order = np.random.default_rng([seed, STREAM]).permutation(count)
@@ -61,12 +61,12 @@ def stream_of(count: int, batch_size: int, seed: int) -> list[np.ndarray]:
 
 
 def make_method(name: str, options: dict[str, Any], net: Net) -> TestTime:
-    """A test-time method on a net."""
+    """Make a test-time method on a net."""
     return TEST_TIME[name](make_apply(net), **options)
 
 
 def check_net(name: str, options: dict[str, Any], start: Experiment, source: Domain) -> None:
-    """Raises an InputError for a net that a test-time method cannot adapt; nothing is computed.
+    """Raise an InputError for a net that a test-time method cannot adapt; nothing is computed.
 
     Args:
         name: of the method.
@@ -99,7 +99,7 @@ def run_test_time(
     net_folder: Path,
     command: str = "",
 ) -> Path:
-    """One online pass over the target's split ``test``; a killed one simply starts again, with the same numbers.
+    """Make one online pass over the target's split ``test``; a killed one simply starts again, with the same numbers.
 
     Args:
         name: of the method.
@@ -117,6 +117,7 @@ def run_test_time(
     """
     target = match_classes(source, target)
     check_distinct(source, target)
+    # The net is the source-only run's, and the record says which one.
     begin = read_start(Method(name, needs=Needs("test time", start="source")), start, net_folder)
     assert begin is not None
     program = make_program(start, source.columns)
@@ -132,6 +133,7 @@ def run_test_time(
     hold(folder)
     # One pass, from the start: a broken-off one leaves nothing that could be gone on from.
     record.cut_after(-1)
+    # The pass itself: labels come in only after it, when it is scored.
     sample = source.split("train").__getitems__(range(start.batch_size))[0]
     variables = begin.variables(program.net, jnp.asarray(sample))
     rows = stream_of(len(labels), start.batch_size, start.seed)
@@ -146,6 +148,7 @@ def run_test_time(
     if known:
         metrics = whole_scores(passed, labels)
         record.write("evaluate", len(rows), domain=target.name, split="test", oracle=True, metrics=metrics)
+    # Scores without labels, and the files; the "end" line comes last, when all of them are there.
     for event in unlabelled_events(target, passed.before):
         record.write("evaluate", len(rows), **event)
     data = final_arrays(passed, labels, source, program, variables) if known else {}
@@ -156,7 +159,7 @@ def run_test_time(
 
 
 def go_over(method: TestTime, variables: PyTree, target: Domain, rows: list[np.ndarray]) -> Passed:
-    """Adapts to the target's test inputs batch by batch; labels stay out."""
+    """Adapt to the target's test inputs batch by batch; labels stay out."""
     split = target.split("test")
 
     def batches() -> Iterator[Array]:
@@ -164,6 +167,7 @@ def go_over(method: TestTime, variables: PyTree, target: Domain, rows: list[np.n
             inputs = split.__getitems__(here.tolist())[0]
             yield jnp.asarray(inputs if isinstance(inputs, np.ndarray) else np.stack(inputs))
 
+    # Fetched batch by batch: the device holds one batch, however long the stream is.
     parts: list[tuple[np.ndarray, ...]] = []
     metrics: list[dict[str, Any]] = []
     for found in adapt(method, variables, batches(), after=True):
@@ -172,19 +176,20 @@ def go_over(method: TestTime, variables: PyTree, target: Domain, rows: list[np.n
             tuple(np.asarray(x, np.float32) for x in (found.outputs.logits, found.after.logits, found.outputs.features))
         )
         metrics.append({k: float(v) for k, v in found.metrics.items() if np.ndim(v) == 0})
+    # Back to the stored order, in which labels and names of examples are.
     back = np.argsort(np.concatenate(rows))
     before, after, features = (np.concatenate(column)[back] for column in zip(*parts, strict=True))
     return Passed(before, after, features, metrics)
 
 
 def whole_scores(passed: Passed, labels: np.ndarray) -> dict[str, float]:
-    """Scores of the whole stream: of the predictions before the updates, and the accuracy of those after them."""
+    """Score the whole stream: predictions before the updates, and the accuracy of those after them."""
     confusion = confusion_matrix(labels, passed.before.argmax(1), passed.before.shape[1])
     return {**Scores(confusion).metrics(), "accuracy_after": float((passed.after.argmax(1) == labels).mean())}
 
 
 def left_over(passed: Passed, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Predicted classes of all test examples before and after the updates, and the order of the stream."""
+    """Return predicted classes of all test examples before and after the updates, and the order of the stream."""
     shifted = passed.before - passed.before.max(1, keepdims=True)
     weights = np.exp(shifted)
     return {
@@ -199,13 +204,14 @@ def left_over(passed: Passed, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
 def final_arrays(
     passed: Passed, labels: np.ndarray, source: Domain, program: Program, variables: PyTree
 ) -> dict[str, np.ndarray]:
-    """The confusion matrix and the features of both test splits for the pictures, the source's by the net as it was."""
+    """Return the confusion matrix, and features of both test splits for pictures; the source's by the net as it was."""
     plain = jax.jit(make_apply(program.net))
 
     def predict(inputs: Any) -> Outputs:
         return plain(variables["params"], variables.get("batch_stats", {}), jnp.asarray(inputs), 1.0)[0]
 
     features = predictions(predict, source, "test", of=lambda outputs: outputs.features)
+    # At most as many rows as a picture shows, the same ones for every method.
     theirs = source.labels("test")
     pick = [np.random.default_rng(0).permutation(n)[:PICTURE_ROWS] for n in (len(theirs), len(labels))]
     return {

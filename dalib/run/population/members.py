@@ -27,7 +27,7 @@ from dalib.train.termination import deferred
 
 CHOICES = ("auto", "off")
 RowsOf = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
-"""``(start, stop) -> (source rows, target rows)`` of one run in the pool."""
+"""``(start, stop) -> (source rows, target rows)``: one run's rows in the pool."""
 
 
 class Job(NamedTuple):
@@ -42,7 +42,7 @@ class Job(NamedTuple):
 
 
 def check_population(value: str) -> int | None:
-    """How many runs at once an option ``auto | off | N`` asks for: 1 for off, None for as many as fit.
+    """Parse an option ``auto | off | N`` as a number of runs at once: 1 for off, None for as many as fit.
 
     Raises:
         InputError: for anything else.
@@ -55,9 +55,9 @@ def check_population(value: str) -> int | None:
 
 
 def run_jobs(jobs: Sequence[Job], progress: Progress, *, members: int | None, command: str = "") -> None:
-    """Does all jobs: populations where runs share a program and the examples fit the device, one by one elsewhere.
+    """Run all jobs: populations where runs share a program and the examples fit the device, one by one elsewhere.
 
-    Which runs make a population depends on the list of jobs alone, not on what is done already: a killed command that
+    Which runs make a population depends on the list of jobs alone, not on finished runs: a killed command that
     is given again divides them the same way.
 
     Args:
@@ -82,12 +82,14 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, members: int | None, co
 
 
 def _run_group(group: Sequence[Job], progress: Progress, members: int | None, command: str) -> None:
-    """Runs of one program: as few populations as fit; all folders are locked before the first one trains."""
+    """Train runs of one program in as few populations as fit; all folders are locked before the first one trains."""
     opened = [open_run(*job[:4], start=job.start, command=command) for job in group]
+    # All have ended: the display moves on and nothing is compiled.
     if not any(opened):
         progress.start(_title(group), 0, len(group))
         progress.end("done")
         return
+    # One copy of the examples serves all members; a copy for each would fill the device.
     try:
         pool, rows = pool_of(group)
         most = members_that_fit(group, pool, min(members or len(group), len(group)))
@@ -98,9 +100,11 @@ def _run_group(group: Sequence[Job], progress: Progress, members: int | None, co
     # As equal parts as can be, so that few sizes are compiled.
     for part in np.array_split(np.arange(len(group)), -(-len(group) // most)):
         here = [group[i] for i in part]
+        # Ended runs keep their seats, since a program of another size would round the others' sums differently.
         runs = [run for i in part if (run := opened[i]) is not None]
         own = [rows[i] for i in part if opened[i] is not None]
         progress.start(_title(here), 0, len(here))
+        # Members take their steps together, so runs at different steps go on by themselves.
         if runs and not run_together(runs, pool, own, progress, group=len(part)):
             _say(f"{_title(here)}: one by one, since some of them are under way and others are not")
             for job in here:
@@ -109,7 +113,7 @@ def _run_group(group: Sequence[Job], progress: Progress, members: int | None, co
 
 
 def one_by_one(jobs: Sequence[Job], progress: Progress, command: str) -> None:
-    """The plain loop over runs."""
+    """Run jobs one after the other."""
     for job in jobs:
         e = job.experiment
         progress.start(f"{e.task}  {e.name}  seed {e.seed}", 0)
@@ -120,14 +124,14 @@ def one_by_one(jobs: Sequence[Job], progress: Progress, command: str) -> None:
 def run_together(
     runs: Sequence[Run], pool: Pool, rows: Sequence[RowsOf], progress: Progress, *, group: int = 0
 ) -> bool:
-    """Trains some runs as one population, to their ends.
+    """Train some runs as one population, to their ends.
 
     Args:
         runs: those that have not ended.
         pool: the examples.
         rows: of each run.
         progress: display.
-        group: how many runs there were before some ended.
+        group: number of runs before some ended.
 
     Returns:
         False, with nothing done, when the runs are at different places: some under way, some new, with no checkpoint in
@@ -137,24 +141,30 @@ def run_together(
     total = first.experiment.steps
     names = [f"{r.experiment.task} {r.experiment.name} seed {r.experiment.seed}" for r in runs]
     with ExitStack() as stack:
+        # A checkpoint of every member at one step, or none at all: the states are stacked from there.
         checkpoints = [stack.enter_context(open_checkpoints(run.record.folder / "checkpoints")) for run in runs]
         if (common := common_steps(checkpoints)) is None:
             return False
+        # The program as it was before a kill: its size and the members' places in it decide how sums round.
         members, seats = _seats(runs, common, group)
         population = first.program.population(members)
         devices = 1 if population.mesh is None else population.mesh.size
+        # Every record notes where it went on, and with how many others.
         for run, seat in zip(runs, seats, strict=True):
             run.record.stretch(common, devices=devices, processes=1, together=members, seat=seat)
 
+        # One member's look at the whole target uses its own state alone, so it happens outside the program.
         def refresh(i: int, state: Any) -> Any:
             look = runs[i].refresh
             assert look is not None
             return look(state)
 
+        # The display has one line: means over the members.
         def report(step: int, means: list[dict[str, float]]) -> None:
             mean = {k: float(np.mean([own[k] for own in means])) for k in means[0]}
             progress.step(step, f"{accuracies(runs, step)}  {losses(mean)}")
 
+        # A signal waits for the next point where all members can be saved.
         stop = stack.enter_context(deferred())
         states = run_members(
             population,
@@ -175,6 +185,7 @@ def run_together(
             report=report,
             stop=stop,
         )
+    # Files and "end" lines run by run: a kill here leaves some ended, which the seats above allow for.
     for run, state in zip(runs, states, strict=True):
         run.finish(state, together=members)
     progress.step(total, accuracies(runs))
@@ -182,7 +193,7 @@ def run_together(
 
 
 def _seats(runs: Sequence[Run], common: Sequence[int], group: int) -> tuple[int, list[int]]:
-    """How large the program is, and where in it each run sits: as they were when they were last trained.
+    """Return the program's size and each run's seat in it, as they were when the runs were last trained.
 
     A kill among the members' ends, or a damaged checkpoint, leaves some ended and others to go on. In a program of
     another size, or at another place in it, their sums would round differently.
@@ -190,7 +201,7 @@ def _seats(runs: Sequence[Run], common: Sequence[int], group: int) -> tuple[int,
     Args:
         runs: those that have not ended.
         common: steps of which all have a checkpoint.
-        group: how many runs there were before some ended.
+        group: number of runs before some ended.
     """
     alone = len(runs), list(range(len(runs)))
     if not common:
@@ -199,15 +210,15 @@ def _seats(runs: Sequence[Run], common: Sequence[int], group: int) -> tuple[int,
     size, seats = last[0].get("together"), [note.get("seat", -1) for note in last]
     if all(note.get("together") == size for note in last) and seats == sorted(set(seats)) and 0 <= seats[0]:
         return size or 0, seats
-    # Of before seats were noted: all that were left sat in front, in a program for all once training was over.
+    # Older runs noted no seats: those left sat in front, in a program for all once training was over.
     return (max(group, len(runs)), alone[1]) if runs[0].experiment.steps in common else alone
 
 
 def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
-    """The training examples of some jobs on the device, and each job's rows in there.
+    """Put the training examples of some jobs on the device; return them with each job's rows in the pool.
 
-    A domain is there once with labels, for the runs that learn from them, and once without, as a target. The rows that
-    a batch holds count in its own domain all the same (:func:`dalib.train.pool_numbers`).
+    A domain is there once with labels, for the runs that learn from them, and once without, as a target. A batch
+    still holds row numbers within its own domain (:func:`dalib.train.pool_numbers`).
 
     Raises:
         InputError: for examples of several shapes, or more of them than fit.
@@ -217,10 +228,12 @@ def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
     labels: list[np.ndarray] = []
     limit = memory_limit()
 
+    # Once for each split, however many jobs read it.
     def place(domain: Domain, labelled: bool) -> int:
         split = domain.split("train")
         key = (id(split), labelled)
         if key not in offsets:
+            # Measured on one row before all are read: too large a domain must not fill the host's memory first.
             size = len(split) * np.asarray(split.__getitems__([0])[0]).nbytes
             if limit is not None and size > limit:  # rows of sparse texts grow when they are read
                 raise InputError(f"the examples of {domain.name} are more than {limit / 2**20:.0f} MiB")
@@ -228,7 +241,9 @@ def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
             if not isinstance(x, np.ndarray) or (inputs and x.shape[1:] != inputs[0].shape[1:]):
                 raise InputError(f"the examples of {domain.name} have another shape or several")
             offsets[key] = sum(map(len, inputs))
+            # A pool is one array, so all examples must have one shape.
             inputs.append(x)
+            # Labels of a target never reach the device: what is there in their place is the mark for unknown ones.
             labels.append(as_labels(y) if labelled else np.full(np.shape(y), _hidden(domain), as_labels(y).dtype))
             if labels[-1].shape[1:] != labels[0].shape[1:]:
                 raise InputError(f"the labels of {domain.name} have another shape or are not known")
@@ -242,6 +257,7 @@ def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
         sizes = [len(domain.split("train")) for domain in (labelled, target)]
         stream = stream_rows(*sizes, batch_size=job.experiment.batch_size, seed=job.experiment.seed)
 
+        # The same draws as a run alone takes, moved to where its domains begin in the pool.
         def rows(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
             of_source, of_target = stream(start, stop)
             return of_source + source_at, of_target + target_at
@@ -254,13 +270,13 @@ def pool_of(jobs: Sequence[Job]) -> tuple[Pool, list[RowsOf]]:
 
 
 def _hidden(domain: Domain) -> float:
-    """The value in the place of labels that must not be seen."""
+    """Return the value in place of labels that must not be seen."""
     return UNLABELLED if domain.class_names else np.nan
 
 
 def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Jobs of one compiled program and one shape of examples and states; those that start from another run come
-    last."""
+    """Group jobs with one compiled program and one shape of examples and states; those that start from another
+    run come last."""
     found: dict[Any, list[Job]] = {}
     for job in jobs:
         example = job.source.split("train").__getitems__([0])[0][0]
@@ -271,12 +287,13 @@ def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
 
 
 def _alike(jobs: Sequence[Job], example: jax.ShapeDtypeStruct) -> list[list[Job]]:
-    """Jobs of one program divided by the shapes of their states: a method may keep a row for each target example."""
+    """Divide jobs of one program by the shapes of their states: a method may keep a row for each target example."""
     sizes = {_target_size(job) for job in jobs}
     if len(sizes) == 1:
         return [list(jobs)]
     found: dict[Any, list[Job]] = {}
     shapes: dict[int, Any] = {}
+    # The size of the target is all that can differ here, so each size is traced once.
     for job in jobs:
         size = _target_size(job)
         if size not in shapes:
@@ -290,7 +307,7 @@ def _alike(jobs: Sequence[Job], example: jax.ShapeDtypeStruct) -> list[list[Job]
 
 
 def _first_state(job: Job, example: tuple[int, ...], dtype: Any) -> Any:
-    """Shapes of a job's state before the first step, for examples of this shape and dtype."""
+    """Trace the shapes of a job's state before the first step, for examples of this shape and dtype."""
     program = make_program(job.experiment, job.source.columns)
     sample = jax.ShapeDtypeStruct((job.experiment.batch_size, *example), dtype)
     return jax.eval_shape(partial(program.init, target_size=_target_size(job)), jax.random.key(0), sample)
@@ -301,7 +318,7 @@ def _target_size(job: Job) -> int:
 
 
 def members_that_fit(group: Sequence[Job], pool: Pool, most: int) -> int:
-    """How many of ``most`` jobs fit the device's memory together with the pool.
+    """Return how many of ``most`` jobs fit the device's memory next to the pool.
 
     Raises:
         InputError: when not even one does.

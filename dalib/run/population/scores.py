@@ -21,18 +21,18 @@ MEMBER_ROWS = 50
 def make_evaluation(
     runs: Sequence[Run], members: int = 0, seats: Sequence[int] | None = None
 ) -> Callable[[TrainState], list[list[dict[str, Any]]]] | None:
-    """``states of all members -> events of each run``, as each run's ``evaluate`` gives them up to rounding.
+    """Make ``states of all members -> events of each run``, equal to each run's ``evaluate`` up to rounding.
 
     Args:
         runs: the members.
-        members: how many the program is for, if that is more than the runs.
+        members: size of the program, if larger than the number of runs.
         seats: the place of each run in the program, as in :func:`dalib.train.run_members`.
 
     Returns:
-        None where every member has to be evaluated by itself: methods that recompute batch statistics on the target,
-        runs that keep predictions,
-        test examples that are no arrays of one shape, or more than half of what the memory allows.
+        None where every member is evaluated by itself: methods that recompute batch statistics on the target, runs
+        that keep predictions, test examples that are no arrays of one shape, or more than half of the memory limit.
     """
+    # Where one member needs more than a forward pass, each is evaluated by its own functions.
     program = runs[0].program
     placed = (
         None
@@ -53,6 +53,7 @@ def make_evaluation(
         for domain, side in sides:
             assert side is not None
             inputs, rows, lengths = side
+            # Empty seats repeat the last member's rows: the program has one shape, and their results are dropped.
             filled = np.repeat(rows[-1:], whole, 0)
             filled[seats] = rows
             logits = unless_asked(program.predict_members(domain, max(members, len(runs))))(states, inputs, filled)
@@ -65,22 +66,25 @@ def make_evaluation(
 
 
 def _place(domains: Sequence[Domain]) -> tuple[jax.Array, np.ndarray, list[int]] | None:
-    """Test examples ``[N, ...]`` on the device, each member's rows ``[members, batches, b]``, and their number."""
+    """Put test examples ``[N, ...]`` on the device; return members' rows ``[members, batches, b]`` and their number."""
     offsets: dict[int, int] = {}
     parts: list[np.ndarray] = []
     rows = []
     for domain in domains:
         split = domain.split("test")
         n = len(split)
+        # A split that several members share is on the device once.
         if id(split) not in offsets:
             x = split.__getitems__(range(n))[0]
             if not isinstance(x, np.ndarray) or (parts and x.shape[1:] != parts[0].shape[1:]):
                 return None
             offsets[id(split)] = sum(map(len, parts))
             parts.append(x)
+        # Padded to whole batches by going round; the rows too many are cut off after the prediction.
         count = -(-n // EVALUATION_ROWS) * EVALUATION_ROWS
         own = np.arange(count, dtype=np.int32) % np.int32(n) + np.int32(offsets[id(split)])
         rows.append(own.reshape(-1, MEMBER_ROWS))
+    # Half the memory at most: states and predictions of all members need the rest.
     limit = memory_limit()
     if limit is not None and sum(x.nbytes for x in parts) > limit // 2:
         return None

@@ -73,13 +73,13 @@ class Options:
     """Also compile for 4 to 256 chips, with the batch of a chip and with the global batch fixed."""
     effort: str = "auto"
     """full; quick: the compiler spends the least on speed (about six times faster to compile, memory up to a quarter
-    less); auto: full for the table, quick for --find-batch, whose find is then compiled in full, and --sweep."""
+    less); auto: full for the table, quick for --sweep and --find-batch (its find is then compiled in full)."""
     keep: str = ""
     """Folder for the compiler's answers: the same program is not compiled twice, and a long sweep can be broken off."""
 
 
 def plan_of(options: Options) -> Plan:
-    """The plan that a command line asks for; mistakes raise an InputError."""
+    """Make the plan that a command line asks for; mistakes raise an InputError."""
     method = method_options(options.options)
     for name in method:
         if name != options.method:
@@ -94,7 +94,7 @@ def plan_of(options: Options) -> Plan:
 
 
 def summary(plan: Plan, topology: Topology, answer: dict[str, Any]) -> dict[str, Any]:
-    """What the last line says of one compilation."""
+    """Return the last line's facts of one compilation."""
     found: dict[str, Any] = {**plan._asdict(), **answer}
     if topology.chip is not None and "memory" in answer:
         found["roofline"] = roofline(answer, topology.chip, plan.batch).summary()
@@ -102,7 +102,7 @@ def summary(plan: Plan, topology: Topology, answer: dict[str, Any]) -> dict[str,
 
 
 def run(options: Options) -> None:
-    """Compiles, prints the tables and, last, the JSON line."""
+    """Compile, print the tables and, last, the JSON line."""
     plan, topology = plan_of(options), parse_topology(options.topology)
     require_compiler(topology)
     answer = compile_apart(plan, folder=options.keep)
@@ -137,6 +137,7 @@ def _find(options: Options, plan: Plan, devices: int) -> dict[str, Any]:
     else:
         print(f"  not even {found.granule} of each domain fit", end="; ")
     print(f"{len(found.tried)} compilations", flush=True)
+    # The search used quick effort, which may use up to a quarter less memory: its answer is confirmed in full.
     summary = {**found._asdict(), "answer": None, "compilations": len(found.tried)}
     if found.batch and options.effort == "auto":
         full = compile_apart(plan._replace(batch=found.batch, effort="full"), folder=options.keep)
@@ -152,10 +153,12 @@ def _sweep(options: Options, plan: Plan, topology: Topology, devices: int) -> di
     print(f"\nscaling (compiled with {plan.effort} effort)", flush=True)
     for mode in (PER_CHIP, GLOBAL):
         for part in slices(topology):
+            # With the batch of a chip fixed the work of a chip stays the same; with the global one it shrinks.
             batch = own * part.devices if mode == PER_CHIP else plan.batch
             if batch % part.devices:
                 print(f"  {mode}, {part.devices} devices: left out, {batch} does not divide", flush=True)
                 continue
+            # Both modes meet at the topology's own size, and a compilation takes minutes.
             if (part.name, batch) not in seen:
                 seen[part.name, batch] = compile_apart(
                     plan._replace(topology=part.name, batch=batch), folder=options.keep
@@ -173,7 +176,7 @@ def _sweep(options: Options, plan: Plan, topology: Topology, devices: int) -> di
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     try:
         return command_line(run, Options, __doc__ or "", arguments)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What is known of TPU chips, and the names of slices of them."""
+"""Published figures of TPU chips, and the names of their slices."""
 
 import math
 from typing import NamedTuple
@@ -41,7 +41,7 @@ SLICES = {
     2: {4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"},
     3: {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4", 64: "4x4x4", 128: "4x4x8", 256: "4x8x8"},
 }
-"""Slices that are offered, by the torus' dimensions and the number of chips."""
+"""Offered slices, by the torus' dimensions and the number of chips."""
 
 
 class Topology(NamedTuple):
@@ -59,12 +59,12 @@ class Topology(NamedTuple):
 
     @property
     def chip(self) -> Chip | None:
-        """None for this host's own devices, whose peaks no table knows."""
+        """The chip's figures; None for this host's own devices, which have no published peaks here."""
         return CHIPS.get(self.family)
 
 
 def parse_topology(name: str) -> Topology:
-    """``v5e:16x16``, ``v4:4x4x4`` …, ``local``, or ``local:8`` for eight virtual CPU devices.
+    """Parse ``v5e:16x16``, ``v4:4x4x4`` …, ``local``, or ``local:8`` for eight virtual CPU devices.
 
     Raises:
         InputError: for an unknown chip (with the nearest names), a shape of another form or of other dimensions.
@@ -78,6 +78,7 @@ def parse_topology(name: str) -> Topology:
             raise input_error("topology", got=repr(name), expected="local, or local:8 with a number of devices ≥ 1")
         return Topology(name, family, int(shape))
     chip = CHIPS[family]
+    # The shape must have as many numbers as the chip's torus has dimensions.
     sizes = shape.split("x")
     if len(sizes) != chip.dimensions or not all(size.isdecimal() and int(size) >= 1 for size in sizes):
         offered = ", ".join(f"{family}:{text}" for text in SLICES[chip.dimensions].values())
@@ -91,7 +92,7 @@ def parse_topology(name: str) -> Topology:
 
 
 def slices(topology: Topology, least: int = 4, most: int = 256) -> list[Topology]:
-    """The slices of the same chip with ``least`` to ``most`` chips; of this host, so many virtual devices."""
+    """List the slices of the same chip with ``least`` to ``most`` chips; of this host, so many virtual devices."""
     if topology.chip is None:
         counts = [n for n in (1, 2, 4, 8, 16) if n <= (topology.devices or 8)]
         return [Topology(f"{LOCAL}:{n}", LOCAL, n) for n in counts]

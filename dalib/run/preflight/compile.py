@@ -1,4 +1,4 @@
-"""Compiles one plan, in a process of its own: ``python -m dalib.run.preflight.compile`` reads it from its input.
+"""Compilation of one plan in its own process: ``python -m dalib.run.preflight.compile`` reads it from its input.
 
 A TPU's compiler (libtpu) is loaded once a process, for one purpose. The answer is one line of JSON.
 """
@@ -34,7 +34,7 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def require_compiler(topology: Topology) -> None:
-    """Raises an InputError that names the extra when a TPU is asked for and libtpu is not installed."""
+    """Raise an InputError that names the extra when a TPU is asked for and libtpu is not installed."""
     if topology.chip is not None and find_spec("libtpu") is None:
         raise input_error(
             "topology",
@@ -45,7 +45,7 @@ def require_compiler(topology: Topology) -> None:
 
 
 def mesh_of(topology: Topology) -> Mesh:
-    """The devices of a topology as a mesh: descriptions of TPU chips, or this host's own.
+    """Make a mesh of a topology's devices: descriptions of TPU chips, or this host's own.
 
     Raises:
         InputError: for a slice that the compiler does not know, or more devices than this host has.
@@ -58,6 +58,7 @@ def mesh_of(topology: Topology) -> Mesh:
         return Mesh(np.array(devices), ("data",))
     from jax.experimental import topologies
 
+    # Descriptions of chips are enough to compile for them; no device is touched.
     options: dict[str, Any] = dict(topology.chip.options)
     try:
         found = topologies.get_topology_desc(topology.name, platform="tpu", **options).devices
@@ -74,7 +75,7 @@ def mesh_of(topology: Topology) -> Mesh:
 
 
 def compile_plan(plan: Plan, mesh: Mesh | None = None, *, folder: str = "") -> dict[str, Any]:
-    """Lowers and compiles a plan's step.
+    """Lower and compile a plan's step.
 
     Args:
         plan: what to compile.
@@ -109,6 +110,7 @@ def compile_plan(plan: Plan, mesh: Mesh | None = None, *, folder: str = "") -> d
     if (known := kept(folder, key)) is not None:
         return known
     start = time.perf_counter()
+    # Traced as if on the target: kernels pick their form by the platform.
     try:
         compiled = lowered.compile(compiler_options=EFFORTS[plan.effort])
     except jax.errors.JaxRuntimeError as error:
@@ -120,12 +122,14 @@ def compile_plan(plan: Plan, mesh: Mesh | None = None, *, folder: str = "") -> d
         keep(folder, key, answer)
         return answer
     seconds = {"lower": lowering, "compile": time.perf_counter() - start}
+    # The lowered program is the key, so a change of the code is a new compilation and a change of words is none.
     costs = compiled.cost_analysis() or {}
     memory = memory_of(step, compiled)
     program = parse(compiled.as_text() or "")
     answer = {
         **found,
         "fits": memory.peak + memory.code <= found["hbm"] if found["hbm"] else True,
+        # Too little memory is an answer, with the compiler's own numbers; all other errors are errors.
         "memory": {**memory._asdict(), "donated": memory.donated},
         "collectives": {kind: c._asdict() for kind, c in collectives(program).items()},
         "flops": costs.get("flops"),
@@ -139,7 +143,7 @@ def compile_plan(plan: Plan, mesh: Mesh | None = None, *, folder: str = "") -> d
 
 
 def host_memory(mesh: Mesh, topology: Topology) -> int:
-    """Bytes that one device has: the chip's, the GPU's, or an even share of this host's."""
+    """Return the bytes that one device has: the chip's, the GPU's, or an even share of this host's."""
     if topology.chip is not None:
         return topology.chip.hbm
     device = mesh.devices.flat[0]
@@ -150,8 +154,7 @@ def host_memory(mesh: Mesh, topology: Topology) -> int:
 
 
 def out_of_memory(message: str) -> tuple[int, int] | None:
-    """``(bytes needed, bytes there are)`` from the compiler's message, zeros where it does not say, None for another
-    error."""
+    """Read ``(bytes needed, bytes available)`` from the compiler's message: zeros if unsaid, None for another error."""
     if "RESOURCE_EXHAUSTED" not in message and "Ran out of memory" not in message:
         return None
     match = next((found for form in _TOO_LARGE if (found := form.search(message))), None)
@@ -162,7 +165,7 @@ def out_of_memory(message: str) -> tuple[int, int] | None:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides about a compiled program."""
+    """List the versions that decide about a compiled program."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
@@ -175,10 +178,10 @@ def versions() -> dict[str, str]:
 
 
 def compile_apart(plan: Plan, *, folder: str = "") -> dict[str, Any]:
-    """:func:`compile_plan` in a process of its own.
+    """Call :func:`compile_plan` in its own process.
 
     Raises:
-        InputError: what the process found wrong with the plan.
+        InputError: for faults that the process found in the plan.
         RuntimeError: when the compiler fails for another reason than memory; the end of its output is in the message.
     """
     topology = parse_topology(plan.topology)
@@ -196,6 +199,7 @@ def compile_apart(plan: Plan, *, folder: str = "") -> dict[str, Any]:
         env=environment,
         check=False,
     )
+    # Status 2 is a fault of the plan, told as an input error here too; all else is the compiler's.
     lines = done.stdout.strip().splitlines()
     if done.returncode == 2 and lines:
         raise InputError(json.loads(lines[-1])["error"])
@@ -205,7 +209,7 @@ def compile_apart(plan: Plan, *, folder: str = "") -> dict[str, Any]:
 
 
 def main() -> int:
-    """Reads a plan, compiles it, writes the answer."""
+    """Read a plan, compile it, write the answer."""
     request = json.load(sys.stdin)
     plan = Plan(**request["plan"])
     topology = parse_topology(plan.topology)

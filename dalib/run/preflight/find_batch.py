@@ -1,4 +1,4 @@
-"""The largest batch that fits, found by compiling."""
+"""Search for the largest batch that fits, by compiling."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from dalib.core.checks import input_error
 
 Compile = Callable[[int], dict[str, Any]]
-"""A batch of each domain to the answer of :func:`dalib.run.preflight.compile.compile_plan`."""
+"""Compile a batch of each domain; return the answer of :func:`dalib.run.preflight.compile.compile_plan`."""
 
 
 class Search(NamedTuple):
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         batch: the largest that fits, 0 if even the smallest does not.
@@ -28,11 +28,11 @@ class Search(NamedTuple):
 
 
 def find_batch(compile_batch: Compile, devices: int, *, start: int, granule: int = 1, limit: int = 2**16) -> Search:
-    """Doubles the batch until it no longer fits, then bisects between the last that fits and the first that does not.
+    """Double the batch until it no longer fits, then bisect between the last that fits and the first that does not.
 
-    That memory grows with the batch is all that is assumed; where two batches of the bracket have been compiled,
-    the next is guessed from their memory by a straight line, but never nearer than an eighth to the bracket's ends
-    (the compiler rematerialises when memory is short, and the line bends).
+    It assumes only that memory grows with the batch. Where two batches of the bracket have been compiled, the next
+    is guessed from their memory by a straight line, but never nearer than an eighth to the bracket's ends (the
+    compiler rematerialises when memory is short, and the line bends).
 
     Args:
         compile_batch: tries a batch.
@@ -60,11 +60,13 @@ def find_batch(compile_batch: Compile, devices: int, *, start: int, granule: int
         tried.append((units * unit, answer["fits"]))
         return answer["fits"]
 
+    # Doubling first: a compilation takes minutes, and the bracket is found in few of them.
     low, high = 0, max(start // unit, 1)
     while high * unit <= limit and fits(high):
         low, high = high, 2 * high
     known_bad = high in answers
     high = high if known_bad else limit // unit + 1
+    # Nothing that failed within the limit: the last that fits is the answer, and there is nothing to bisect.
     while known_bad and high - low > 1:
         middle = _guess(answers, low, high)
         if fits(middle):
@@ -75,7 +77,7 @@ def find_batch(compile_batch: Compile, devices: int, *, start: int, granule: int
 
 
 def _guess(answers: dict[int, dict[str, Any]], low: int, high: int) -> int:
-    """The next to try, strictly between the ends of the bracket."""
+    """Return the next batch to try, strictly between the ends of the bracket."""
     middle = (low + high) // 2
     smaller = sorted(units for units, answer in answers.items() if answer["fits"] and units <= low)
     if len(smaller) >= 2:

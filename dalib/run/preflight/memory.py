@@ -1,4 +1,4 @@
-"""Where the memory of one device goes, by kind."""
+"""Memory of one device, by kind of use."""
 
 import math
 from typing import Any, NamedTuple
@@ -16,13 +16,13 @@ class Memory(NamedTuple):
         parameters, optimizer: of all groups.
         statistics: batch statistics and the method's own state (and the step's count and key).
         batch: of both domains, as far as the step looks at it.
-        padding: what the compiler's layouts add to these arguments.
+        padding: bytes that the compiler's layouts add to these arguments.
         temporaries: all else at the moment of the peak: activations, gradients, gathered parts.
         peak: of the whole step, arguments included: the larger of the compiler's two accounts, the most bytes alive at
             once and the sum of its allocations (arguments, results that are not written in place, one arena of
             temporaries). On a CPU only the second counts temporaries; on a TPU either was seen to be the larger.
         aliased: bytes of the state that are written in place, because the state is donated.
-        state: what should be aliased: all arguments but the batch.
+        state: bytes that should be aliased: all arguments but the batch.
         code: of the program itself, which is in the same memory and is not part of the peak.
     """
 
@@ -39,12 +39,12 @@ class Memory(NamedTuple):
 
     @property
     def donated(self) -> bool:
-        """Whether (nearly) the whole state is updated in place."""
+        """Tell whether (nearly) the whole state is updated in place."""
         return self.aliased >= 0.95 * self.state
 
 
 def bytes_on_one(tree: Any, places: Any) -> int:
-    """Bytes of a tree of shapes that one device holds under these shardings."""
+    """Count the bytes of a tree of shapes that one device holds under these shardings."""
 
     def size(x: Any, place: Any) -> int:
         if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
@@ -56,7 +56,7 @@ def bytes_on_one(tree: Any, places: Any) -> int:
 
 
 def memory_of(step: Step, compiled: Any) -> Memory:
-    """Reads a compiled step's own account and divides it by kind."""
+    """Read a compiled step's own account and divide it by kind."""
     account = compiled.memory_analysis()
     state, places = step.state, step.state_places
     parameters = bytes_on_one(state.params, places.params)
@@ -69,6 +69,7 @@ def memory_of(step: Step, compiled: Any) -> Memory:
     batch = sum(bytes_on_one(x, place) for x, place, form in arrays if form.layout is not None)
     arguments = account.argument_size_in_bytes
     results = account.output_size_in_bytes - account.alias_size_in_bytes
+    # The larger of the two accounts; see Memory.peak on why neither is enough.
     peak = max(account.peak_memory_in_bytes, arguments + results + account.temp_size_in_bytes)
     return Memory(
         parameters=parameters,

@@ -1,4 +1,4 @@
-"""What a preflight compiles: one experiment's own training step, on shapes alone."""
+"""Plan of a preflight: one experiment's own training step, on shapes alone."""
 
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -76,9 +76,10 @@ class Step(NamedTuple):
 
 
 def experiment_of(plan: Plan) -> Experiment:
-    """The experiment that a plan compiles the step of; an unknown name raises an InputError with the nearest ones."""
+    """Make the experiment of a plan's step; an unknown name raises an InputError with the nearest ones."""
     dtype = choose("dtype", plan.dtype, DTYPES)
     method = choose("method", plan.method, METHODS)(**plan.method_options)
+    # float32 is every net's default, and no field then: the step is the one that a plain run compiles.
     narrow = {} if dtype == "float32" else {"dtype": dtype}
     return Experiment(
         benchmark="preflight",
@@ -99,7 +100,7 @@ def experiment_of(plan: Plan) -> Experiment:
 
 
 def inputs_of(plan: Plan, net: Net) -> jax.ShapeDtypeStruct:
-    """The inputs of one domain: of images, tokens, series, waveforms and vectors the first that the net takes.
+    """Return one domain's inputs: of images, tokens, series, waveforms and vectors the first that the net takes.
 
     Raises:
         InputError: when it takes none of them; the message says what it says to each.
@@ -111,6 +112,7 @@ def inputs_of(plan: Plan, net: Net) -> jax.ShapeDtypeStruct:
         "series": ((plan.length, plan.channels), jnp.float32),
         "rows": ((plan.length,), jnp.float32),
     }
+    # Nets name no input form, so they are tried on shapes; a refusal costs no computation.
     refusals = []
     for name, (shape, dtype) in forms.items():
         probe = jax.ShapeDtypeStruct((2, *shape), dtype)
@@ -127,7 +129,7 @@ def inputs_of(plan: Plan, net: Net) -> jax.ShapeDtypeStruct:
 
 
 def check_batch(plan: Plan, devices: int) -> None:
-    """Checks that a batch divides evenly among the devices.
+    """Check that a batch divides evenly among the devices.
 
     Raises:
         InputError: with the nearest batch that does.
@@ -143,7 +145,7 @@ def check_batch(plan: Plan, devices: int) -> None:
 
 
 def build(plan: Plan, mesh: Mesh) -> Step:
-    """The step of a plan for the devices of a mesh. Call it, and lower its step, while tracing for their platform."""
+    """Build a plan's step for a mesh. Call it, and lower its step, while tracing for the mesh's platform."""
     check_batch(plan, mesh.size)
     parts = make_parts(experiment_of(plan), plan.classes)
     inputs = inputs_of(plan, parts.net)
@@ -159,7 +161,7 @@ def build(plan: Plan, mesh: Mesh) -> Step:
 
 
 def check(plan: Plan) -> None:
-    """Checks what can be checked without compiling, so that no process is started in vain."""
+    """Check what can be checked without compiling, so that no process is started in vain."""
     topology = parse_topology(plan.topology)
     choose("effort", plan.effort, EFFORTS)
     experiment_of(plan).check()

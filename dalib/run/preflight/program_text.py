@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-# The text of an optimised HLO module, as far as it has to be understood: computations, instructions, sizes.
+# The needed parts of an optimised HLO module's text: computations, instructions, sizes.
 
 
 BITS = {"pred": 8, "token": 0}
-"""Of element types whose name does not end in their number of bits."""
+"""Bits of element types without their number of bits at the end of the name."""
 
 _COMPUTATION = re.compile(r"^(ENTRY\s+)?%?([\w.\-]+)\s*\(.*->.*\{\s*$")
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT\s+)?%?([\w.\-]+)\s*=\s*(.*)$")
@@ -39,7 +39,7 @@ class Instruction(NamedTuple):
 
     @property
     def operands(self) -> list[str]:
-        """Names of the instructions that it takes results of."""
+        """Name the instructions that give its operands."""
         inside = _bracketed(self.text[len(self.operation) :])
         return _OPERAND.findall(inside)
 
@@ -52,7 +52,7 @@ class Program(NamedTuple):
 
 
 def parse(text: str) -> Program:
-    """Reads a module's text, ``compiled.as_text()``."""
+    """Read a module's text, ``compiled.as_text()``."""
     found: dict[str, list[Instruction]] = {}
     name = entry = ""
     for line in text.splitlines():
@@ -68,7 +68,7 @@ def parse(text: str) -> Program:
 
 
 def called(instruction: Instruction) -> list[str]:
-    """Names of the computations that an instruction runs."""
+    """Name the computations that an instruction runs."""
     names = _CALLED.findall(instruction.text)
     for group in _BRANCHES.findall(instruction.text):
         names += [part.strip().lstrip("%") for part in group.split(",")]
@@ -76,7 +76,7 @@ def called(instruction: Instruction) -> list[str]:
 
 
 def reached(program: Program, name: str = "", *, in_loop: bool = False) -> Iterator[tuple[Instruction, bool]]:
-    """Every instruction that runs, with whether it is in a loop (where it comes once, however often it runs)."""
+    """Yield every instruction that runs and whether it is in a loop (it comes once, however often it runs)."""
     for instruction in program.computations.get(name or program.entry, ()):
         yield instruction, in_loop
         if not instruction.operation.endswith(("-done", "-update")):
@@ -85,7 +85,7 @@ def reached(program: Program, name: str = "", *, in_loop: bool = False) -> Itera
 
 
 def sizes(result: str, *, padded: bool = False) -> list[tuple[int, int]]:
-    """Bytes and memory space of every array in a type; space 0 is the device's main memory.
+    """List bytes and memory space of every array in a type; space 0 is the device's main memory.
 
     ``padded`` fills the axes up to whole tiles, as the layout lays them out: ``{3,0,2,1:T(8,128)}`` fills axis 3 to a
     multiple of 128 and axis 0 to one of 8.
@@ -106,7 +106,7 @@ def sizes(result: str, *, padded: bool = False) -> list[tuple[int, int]]:
 
 
 def members(result: str) -> list[str]:
-    """The members of a tuple type, ``(a, (b, c), d)`` to ``a``, ``(b, c)``, ``d``; another type alone."""
+    """Split a tuple type into its members, ``(a, (b, c), d)`` to ``a``, ``(b, c)``, ``d``; another type alone."""
     text = result.strip()
     if not text.startswith("("):
         return [text]
@@ -120,7 +120,7 @@ def members(result: str) -> list[str]:
 
 
 def arrives(instruction: Instruction) -> str:
-    """The type of what an instruction gives; of a ``-start`` without operands and counters."""
+    """Return the type of an instruction's result; of a ``-start`` without operands and counters."""
     if not instruction.operation.endswith("-start") or not instruction.result.startswith("("):
         return instruction.result
     parts = members(instruction.result)
@@ -141,7 +141,7 @@ def _bracketed(text: str) -> str:
 
 
 def _split_result(text: str) -> tuple[str, str]:
-    """``(result type, rest)`` of what follows an instruction's ``=``."""
+    """Split the text after an instruction's ``=`` into ``(result type, rest)``."""
     if not text.startswith("("):
         result, _, rest = text.partition(" ")
         return result, rest.strip()
@@ -160,13 +160,13 @@ def _split_result(text: str) -> tuple[str, str]:
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 REDEALS = ("all-to-all", "collective-permute")
-"""Kinds that move examples between devices and have no place in a step whose losses are sums over the batch."""
+"""Kinds that move examples between devices; a step with losses summed over the batch needs none of them."""
 MOVES = "examples change their device in this step"
 MOVES_OR_RINGS = (
     "parameters and gradients on their way around a ring, a part a turn (products that gather or reduce meanwhile), or "
     "examples that change their device: the program does not tell them apart"
 )
-"""What these kinds mean where the state is replicated, and where it is split."""
+"""Meaning of these kinds for a replicated and for a split state."""
 
 
 class Collective(NamedTuple):
@@ -184,7 +184,7 @@ class Collective(NamedTuple):
 
 
 def collectives(program: Program) -> dict[str, Collective]:
-    """The collectives of a program by kind; kinds that do not occur are left out."""
+    """Count the collectives of a program by kind; kinds that do not occur are left out."""
     found: dict[str, Collective] = {}
     for instruction, in_loop in reached(program):
         kind = instruction.operation.removesuffix("-start")
@@ -205,21 +205,23 @@ def collectives(program: Program) -> dict[str, Collective]:
 
 
 NAMES_ONLY = ("parameter", "get-tuple-element", "tuple", "bitcast", "constant", "partition-id", "after-all", "while")
-"""Operations that move nothing themselves."""
+"""Operations that move no bytes themselves."""
 SLICES = ("slice", "dynamic-slice", "slice-start", "dynamic-slice-start")
 
 
 def main_memory_bytes(program: Program, *, padded: bool = True) -> int:
-    """Bytes read from and written to main memory by one run of the program on one device.
+    """Count the bytes read from and written to main memory by one run of the program on one device.
 
     Args:
         program: as parsed.
         padded: count axes filled up to whole tiles, as they are in memory; False counts the elements alone.
     """
+    # From the entry down into loops, branches and calls; fusions count as one operation, at their edges.
     total, waiting = 0, [program.entry]
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
+        # The body of a loop counts once: its number of turns is not in the text.
         if name in seen:
             continue
         seen.add(name)

@@ -1,4 +1,4 @@
-"""An estimate of a step's time from published peaks, and what it assumes."""
+"""Estimate of a step's time from published peaks, and its assumptions."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -42,12 +42,12 @@ class Roofline(NamedTuple):
 
     @property
     def bound(self) -> str:
-        """What the step waits for."""
+        """Name the resource that the step waits for."""
         times = {"compute": self.compute, "memory": self.memory, "links": self.links}
         return max(times, key=lambda name: times[name])
 
     def summary(self) -> dict[str, Any]:
-        """In JSON's types."""
+        """Give the estimate in JSON's types."""
         return {
             "seconds_compute": self.compute,
             "seconds_memory": self.memory,
@@ -60,7 +60,7 @@ class Roofline(NamedTuple):
 
 
 def link_bytes(collectives: Mapping[str, Mapping[str, int]], devices: int) -> float:
-    """Bytes that a chip sends in a step, by the ring's theory."""
+    """Count the bytes that a chip sends in a step, by the ring's theory."""
     share = (devices - 1) / devices
     factors = {
         "all-reduce": 2 * share,
@@ -73,7 +73,7 @@ def link_bytes(collectives: Mapping[str, Mapping[str, int]], devices: int) -> fl
 
 
 def roofline(answer: Mapping[str, Any], chip: Chip, batch: int) -> Roofline:
-    """The roofline of a compiled plan.
+    """Estimate the roofline of a compiled plan.
 
     Args:
         answer: of :func:`dalib.run.preflight.compile.compile_plan`, of a program that fits.
@@ -90,7 +90,7 @@ def roofline(answer: Mapping[str, Any], chip: Chip, batch: int) -> Roofline:
 
 
 def assumptions(chip: Chip) -> list[str]:
-    """What a roofline assumes, with this chip's figures."""
+    """List a roofline's assumptions, with this chip's figures."""
     figures = {
         "flops": chip.flops / 1e12,
         "hbm": chip.hbm_bandwidth / 1e9,

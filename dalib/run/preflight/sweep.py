@@ -1,4 +1,4 @@
-"""How memory and communication grow with the number of chips, and whether that is what theory says.
+"""Growth of memory and communication with the number of chips, compared with theory.
 
 Theory, for losses on the global batch and a state that is replicated:
 
@@ -58,7 +58,7 @@ class Deviation(NamedTuple):
 
 
 Law = Callable[[float], tuple[float, ...]]
-"""Chips to the terms whose non-negative combination a quantity should be."""
+"""Terms of a law for a number of chips; the quantity should be a non-negative combination of them."""
 
 FLAT: Law = lambda n: (1.0,)  # noqa: E731
 INVERSE: Law = lambda n: (1 / n,)  # noqa: E731
@@ -67,7 +67,7 @@ FLAT_AND_LINEAR: Law = lambda n: (1.0, n)  # noqa: E731
 
 
 def laws(mode: str, *, split: bool) -> dict[str, Law]:
-    """What theory says of each quantity; ``split`` for a fully-sharded state."""
+    """Return the theory's law of each quantity; ``split`` for a fully-sharded state."""
     growing = FLAT_AND_LINEAR if mode == PER_CHIP else FLAT
     return {
         "state": FLAT_AND_INVERSE if split else FLAT,
@@ -79,7 +79,7 @@ def laws(mode: str, *, split: bool) -> dict[str, Law]:
 
 
 def quantities(answer: Mapping[str, Any]) -> dict[str, float]:
-    """Bytes of a chip by the names of :func:`laws`."""
+    """Count the bytes of a chip by the names of :func:`laws`."""
     memory, sent = answer["memory"], answer["collectives"]
 
     def total(*kinds: str) -> float:
@@ -95,18 +95,21 @@ def quantities(answer: Mapping[str, Any]) -> dict[str, float]:
 
 
 def deviations(rows: Sequence[Row], *, split: bool) -> list[Deviation]:
-    """Everything in a sweep that theory does not say, each with what explains it as far as the program can tell."""
+    """List deviations of measured memory and traffic from theory, each with a probable cause."""
     found = []
     for mode in (PER_CHIP, GLOBAL):
         known = [row for row in rows if row.mode == mode and "memory" in row.answer]
+        # One size fits any law: at least two compilations are needed to see growth.
         if len(known) < 2:
             continue
         chips = [float(row.chips) for row in known]
         for name, law in laws(mode, split=split).items():
             values = [quantities(row.answer)[name] for row in known]
             for row, value, theory in zip(known, values, fitted(chips, values, law), strict=True):
+                # Small quantities round to whole tiles, so a share alone would flag them.
                 if abs(value - theory) > TOLERANCE * max(theory, 1.0) and abs(value - theory) > 2**16:
                     found.append(Deviation(mode, row.chips, name, value, theory, explanation(name, row, known, split)))
+        # Examples should not change their device at all, whatever the sizes.
         for row in known:
             moved = sum(row.answer["collectives"].get(kind, {"bytes": 0})["bytes"] for kind in REDEALS)
             if moved:
@@ -116,7 +119,7 @@ def deviations(rows: Sequence[Row], *, split: bool) -> list[Deviation]:
 
 
 def fitted(chips: Sequence[float], values: Sequence[float], law: Law) -> list[float]:
-    """The values of the law's best non-negative combination (least squares of relative errors)."""
+    """Return the values of the law's best non-negative combination (least squares of relative errors)."""
     import numpy as np
     from scipy.optimize import nnls
 
@@ -127,10 +130,11 @@ def fitted(chips: Sequence[float], values: Sequence[float], law: Law) -> list[fl
 
 
 def explanation(name: str, row: Row, rows: Sequence[Row], split: bool) -> str:
-    """What explains a deviation, from what is known of the compilations; honest where nothing is."""
+    """Give a deviation's probable cause from the compilations; say so where none is known."""
     own = row.batch // row.chips
     kinds = {kind: c["instructions"] for kind, c in row.answer["collectives"].items()}
     first = {kind: c["instructions"] for kind, c in rows[0].answer["collectives"].items()}
+    # Causes in the order of their likelihood; the vaguer ones are asked only where none was found.
     reasons = []
     if name in ("temporaries", "batch") and own < ROWS_OF_A_TILE:
         reasons.append(f"{own} examples of a domain a chip do not fill the {ROWS_OF_A_TILE} rows of a tile")
@@ -155,18 +159,18 @@ def explanation(name: str, row: Row, rows: Sequence[Row], split: bool) -> str:
 
 
 def padding(answer: Mapping[str, Any]) -> float:
-    """Share of the bytes that a step moves which only fill up tiles: axes of 64 in tiles of 128 make it a half."""
+    """Return the share of moved bytes that only fill up tiles: axes of 64 in tiles of 128 make it a half."""
     moved = answer.get("bytes_main_memory", 0)
     return 1 - answer.get("bytes_unpadded", moved) / moved if moved else 0.0
 
 
 def describe(counts: Mapping[str, int]) -> str:
-    """``all-reduce × 101, all-gather × 2``."""
+    """Write counts as ``all-reduce × 101, all-gather × 2``."""
     return ", ".join(f"{kind} × {count}" for kind, count in counts.items()) or "none"
 
 
 def sweep_lines(rows: Sequence[Row]) -> list[str]:
-    """The sweep as a table."""
+    """Write the sweep as a table."""
     head = (
         f"{'batch':<14} {'chips':>5} {'global':>7} {'a chip':>6} | {'state':>7} {'temporaries':>11} {'peak':>7} GiB | "
     )

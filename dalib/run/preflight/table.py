@@ -1,4 +1,4 @@
-"""A compiled plan as a table."""
+"""Table of a compiled plan."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ MB = 1e6
 
 
 def heading(plan: Plan, answer: Mapping[str, Any]) -> str:
-    """What was compiled, for what, by which versions."""
+    """Write the heading: program, topology and versions."""
     versions = ", ".join(f"{name} {version}" for name, version in answer["versions"].items())
     own = plan.batch // answer["devices"]
     state = "split over the chips (fsdp)" if plan.fsdp else "replicated"
@@ -24,7 +24,7 @@ def heading(plan: Plan, answer: Mapping[str, Any]) -> str:
 
 
 def shortage(answer: Mapping[str, Any]) -> str:
-    """What the compiler said of a program that does not fit."""
+    """Quote the compiler on a program that does not fit."""
     if not answer["needs"]:
         return "the compiler does not say by how much"
     return (
@@ -33,11 +33,12 @@ def shortage(answer: Mapping[str, Any]) -> str:
 
 
 def table(plan: Plan, topology: Topology, answer: Mapping[str, Any], estimate: Roofline | None) -> list[str]:
-    """The lines of the table; all figures are of one device and one step unless they say otherwise."""
+    """Write the table's lines; all figures are of one device and one step unless they say otherwise."""
     lines = [heading(plan, answer), ""]
     if "memory" not in answer:
         lines.append(f"DOES NOT FIT: {shortage(answer)}; it gave up after {answer['seconds']['compile']:.0f} s")
         return lines
+    # Code is in the same memory and not part of the peak, so both together must fit.
     memory, whose = answer["memory"], "HBM" if topology.chip else "this device's memory"
     verdict = "fits" if answer["fits"] else "DOES NOT FIT"
     lines.append(f"{verdict}: peak {_share(memory['peak'] + memory['code'], answer['hbm'])} of {whose}")
@@ -52,6 +53,7 @@ def table(plan: Plan, topology: Topology, answer: Mapping[str, Any], estimate: R
         "the program itself": memory["code"],
     }
     lines += [f"  {name:<38}{size / MB:>12,.1f} MB" for name, size in kinds.items()]
+    # Without donation a step holds the state twice, which no other figure here would show.
     took = "took effect" if memory["donated"] else "DID NOT TAKE EFFECT"
     in_place = f"{memory['aliased'] / MB:,.1f} of {memory['state'] / MB:,.1f} MB of state in place"
     lines.append(f"  donation {took}: {in_place}")

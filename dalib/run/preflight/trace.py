@@ -1,4 +1,4 @@
-"""The first step of a run, traced before its folder is made: shapes and options that do not fit cost no training."""
+"""Trace of a run's first step before its folder is made: shapes and options that do not fit cost no training."""
 
 import re
 import sys
@@ -24,7 +24,7 @@ from dalib.train.optimizer import parameter_names
 def check_step(
     experiment: Experiment, program: Program, labelled: Domain, target: Domain, shots: tuple[Domain, int] | None = None
 ) -> None:
-    """Traces the first state and the whole step of a run on shapes alone, once for each program and shape.
+    """Trace the first state and the whole step of a run on shapes alone, once for each program and shape.
 
     Args:
         experiment: the run, for messages.
@@ -36,6 +36,7 @@ def check_step(
     Raises:
         InputError: for a step that cannot be traced, parameters of size 0, or statistics that parts of a batch lack.
     """
+    # A batch as the stream would make it, in shapes alone.
     size = experiment.batch_size
     inputs, labels = _shapes(labelled, size)
     others, _ = _shapes(target, size)
@@ -43,6 +44,7 @@ def check_step(
     batch = Batch(Source(inputs, labels, _rows(size)), Target(others, _rows(size)), few)
     options = {"method": experiment.method_options, "encoder": experiment.encoder_options}
     try:
+        # Errors of dalib already say what to do; any other comes from deep inside a net or a method.
         state = _traced(program.init, program.step, batch, len(target.split("train")))
     except InputError:
         raise
@@ -56,6 +58,7 @@ def check_step(
             expected=f"a net and a method that fit examples of shape {inputs.shape[1:]}",
             todo=f"check the options ({given}) and the shape of the data",
         ) from error
+    # Only the traced state tells whether the net normalises by batches, or has parameters at all.
     if experiment.accumulate > 1:
         check_statistics(state.model, experiment.batch_norm)
     _check_sizes(state, experiment)
@@ -64,7 +67,7 @@ def check_step(
 
 
 def moving_statistics(state: TrainState, experiment: Experiment) -> str:
-    """A warning where frozen normalisation layers go on collecting statistics; empty elsewhere.
+    """Write a warning where frozen normalisation layers go on collecting statistics; empty elsewhere.
 
     Freezing keeps parameters. Running means and variances are no parameters: they follow every training batch, so the
     frozen part of the net changes all the same.
@@ -86,7 +89,7 @@ def moving_statistics(state: TrainState, experiment: Experiment) -> str:
 
 @lru_cache(maxsize=64)
 def _traced(init: Any, step: Any, batch: Batch, target_size: int) -> TrainState:
-    """Shapes of the state; tracing a jitted step here is the trace that the run itself uses."""
+    """Return the state's shapes; tracing a jitted step here is the trace that the run itself uses."""
     state: TrainState = jax.eval_shape(partial(init, target_size=target_size), jax.random.key(0), batch.source.inputs)
     jax.eval_shape(step, state, batch)
     return state
@@ -106,7 +109,7 @@ def _check_sizes(state: TrainState, experiment: Experiment) -> None:
 
 
 def _shapes(domain: Domain, size: int) -> tuple[Any, Any]:
-    """Inputs and labels of a batch, as shapes."""
+    """Return inputs and labels of a batch, as shapes."""
     x, y = domain.split("train").__getitems__([0])
     like = jax.tree.map(jnp.asarray, (np.asarray(x), as_labels(y)))
     inputs, labels = (jax.ShapeDtypeStruct((size, *own.shape[1:]), own.dtype) for own in like)

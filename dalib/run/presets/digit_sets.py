@@ -23,13 +23,13 @@ TASKS = (("mnist", "usps"), ("usps", "mnist"))
 
 
 class DigitProtocol(NamedTuple):
-    """Which examples train and test.
+    """The examples that train and test in one protocol.
 
     Attributes:
         text: in a few words.
         domains: its domains.
         tasks: those run when none is asked for.
-        variant: how the ledger calls its data, per pair; empty where no publication has it.
+        variant: the ledger's name of its data, per pair; empty where no publication has it.
     """
 
     text: str
@@ -86,12 +86,12 @@ class Pixels:
         return self.base.labels
 
     def fingerprint(self) -> str:
-        """That of the bytes; the record also has the number of channels."""
+        """Return the fingerprint of the bytes; the record also has the number of channels."""
         return self.base.fingerprint()
 
 
 def stated(protocol: str, source: str, target: str, geometry: str) -> tuple[tuple[str, str], ...]:
-    """What a run record says of its data; nothing for the packaged sets: their fingerprints say it."""
+    """Make the record's facts of the data; none for the packaged sets, which have fingerprints."""
     if protocol == "packaged":
         return ()
     frame = choose("geometry", geometry, GEOMETRIES)
@@ -102,7 +102,7 @@ def stated(protocol: str, source: str, target: str, geometry: str) -> tuple[tupl
 def reader(
     protocol: str, *, size: int | None, geometry: str, data_dir: Path | None
 ) -> Callable[[Sequence[Experiment]], Callable[[Experiment], tuple[Domain, Domain]]]:
-    """A function that reads the data of experiments and gives each its source and target.
+    """Make a function that reads the data of experiments and gives each its source and target.
 
     Both domains have three channels where one of them is coloured, one elsewhere. Data is read and checked whole when
     the function is called, which is before any training.
@@ -127,6 +127,7 @@ def reader(
         return 3 if {e.source, e.target} & set(COLOURED) else 1
 
     def read(todo: Sequence[Experiment]) -> Callable[[Experiment], tuple[Domain, Domain]]:
+        # Only domains of the runs at hand: a part of a grid needs no files of the others.
         names = tuple(sorted({name for e in todo for name in (e.source, e.target)}))
         files = {} if protocol == "packaged" or not names else _files(data_dir, names, geometry)
 
@@ -137,6 +138,7 @@ def reader(
             whole = files[name]
             splits = {"train": whole["train"], "test": whole["test"]}
             if protocol == "small":
+                # The small protocol draws its subset by the seed, so its domain is another one for every seed.
                 splits["train"] = subset(whole["train"], SUBSETS[name], seed=seed)
             return Domain(name, CLASSES, {split: Pixels(part, count) for split, part in splits.items()})
 
@@ -149,7 +151,7 @@ def reader(
 
 
 def packaged(name: str, size: int, channels: int) -> Domain:
-    """A digit domain out of packages, with values brought from [0, 1] to [−1, 1]."""
+    """Read a digit domain out of packages, with values brought from [0, 1] to [−1, 1]."""
     domain = DIGIT_DOMAINS[name](size, channels=channels)
     arrays = {split: domain.split(split).__getitems__(range(len(domain.split(split)))) for split in domain.splits}
     signed = {s: (2 * np.asarray(x) - 1, y) for s, (x, y) in arrays.items()}
@@ -157,7 +159,7 @@ def packaged(name: str, size: int, channels: int) -> Domain:
 
 
 def subset(split: ArraySplit, count: int, *, seed: int) -> ArraySplit:
-    """``count`` examples drawn at random without replacement, the same ones for the same seed, in stored order."""
+    """Draw ``count`` examples without replacement, the same ones for the same seed, in stored order."""
     if count > len(split):
         raise input_error("subset", got=f"{count} of {len(split)} examples", expected="at most all of them")
     rows = np.sort(np.random.default_rng([seed, count]).permutation(len(split))[:count])
@@ -165,7 +167,7 @@ def subset(split: ArraySplit, count: int, *, seed: int) -> ArraySplit:
 
 
 def _files(data_dir: Path | None, names: tuple[str, ...], geometry: str) -> dict[str, dict[str, ArraySplit]]:
-    """The bytes of each domain by split, ``[n, 28, 28, c]``."""
+    """Read the bytes of each domain by split, ``[n, 28, 28, c]``."""
     found: dict[str, dict[str, ArraySplit]] = {}
     for name, domain in load("digits", data_dir, domains=names).items():
         found[name] = {}

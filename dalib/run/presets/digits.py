@@ -70,12 +70,13 @@ _SHOT = Settings(
 
 
 def _tllib_digits(rate: float) -> dict[str, Settings]:
-    """TLlib's digit scripts for one task; MDD, AFN and MCD have rates of their own there."""
+    """Give the settings of TLlib's digit scripts for one task; MDD, AFN and MCD have rates of their own there."""
 
     def one(own: float = rate, **more: Any) -> Settings:
         return tllib(own, **{"batch": 128, "multiplier": 1.0, "steps": 50_000, "gamma": 1e-3, "decay": 1e-3, **more})
 
     small = {"gamma": 3e-4, "decay": 5e-4}
+    # Values of the scripts' own command lines; what they leave at a default is in ``one``.
     found = {
         "source_only": one(bottleneck="none", width=None, batch_norm="source", **small),
         "dan": one(bottleneck="linear-relu-dropout", **small),

@@ -9,14 +9,14 @@ from typing import Any, ClassVar, NamedTuple
 from dalib.core.options import Count
 from dalib.run.config import Recipe
 
-# What a protocol preset is made of; the presets themselves: :mod:`dalib.run.presets.protocols`.
+# Parts of a protocol preset; the presets themselves are in :mod:`dalib.run.presets.protocols`.
 
 
 Options = tuple[tuple[str, Any], ...]
 
 
 class Settings(NamedTuple):
-    """What a preset fixes for one method.
+    """Settings that a preset fixes for one method.
 
     Attributes:
         recipe: optimiser, rates, schedule.
@@ -51,14 +51,14 @@ class Protocol(NamedTuple):
 
     Attributes:
         title: source.
-        benchmark: what it is for.
+        benchmark: the benchmark that it is for.
         settings: by method.
-        train_view: what a training image goes through.
-        test_view: what a test image goes through.
+        train_view: transforms of a training image.
+        test_view: transforms of a test image.
         selection: how the source chose its epoch. Ours always reports the last step, the source-validated pick and,
             labelled, the oracle's pick side by side.
         seeds: runs of a published number, 0 if the source does not say.
-        departures: what dalib does otherwise.
+        departures: dalib's differences from the source.
         by_task: settings by ``source → target`` and method, in the place of ``settings``.
     """
 
@@ -86,7 +86,7 @@ def tllib(
     multiplier: float = 0.1,
     constant: bool = False,
 ) -> Settings:
-    """A method's settings in TLlib's scripts, which share optimiser, schedule and forms of bottlenecks."""
+    """Make a method's settings in TLlib's scripts, which share optimiser, schedule and forms of bottlenecks."""
     recipe = Recipe(
         learning_rate=rate,
         encoder_multiplier=multiplier,
@@ -195,7 +195,7 @@ ADDED = ("accumulate", "gradient_cache", "adapter", "adapter_options", "keep")
 
 
 def default_folder(options: Grid) -> Path:
-    """``runs/<benchmark>-<steps or preset>-<hash>``: the hash is of every option that a run depends on."""
+    """Name ``runs/<benchmark>-<steps or preset>-<hash>``; the hash covers every option that a run depends on."""
     named = [(f, getattr(options, f.name)) for f in fields(options) if f.name not in NO_PROTOCOL]
     values = {f.name: value for f, value in named if f.name not in ADDED or value != f.default}
     protocol = sorted((name, repr(value)) for name, value in values.items() if value not in (None, ""))

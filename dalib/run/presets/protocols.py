@@ -1,4 +1,4 @@
-"""Protocol presets, named after the code or paper that they follow: what a run must share before numbers are compared.
+"""Protocol presets, named after their code or paper: settings that a run must share before numbers are compared.
 
 A preset gives each method its recipe, bottleneck, batch and steps, and says in words what a run record cannot: views of
 the images, BatchNorm, and the rule by which the source chose its epoch. ``departures`` lists what differs here all the
@@ -99,7 +99,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def settings(protocol: str, method: str, task: str = "") -> Settings:
-    """What a preset fixes for a method, and for a task ``source → target`` where it has other settings for that one.
+    """Return a preset's settings for a method, and for a task ``source → target`` where it has other ones.
 
     Raises:
         InputError: for an unknown preset, or a method that its source has no settings for.

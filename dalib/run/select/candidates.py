@@ -1,4 +1,4 @@
-"""From run folders to a choice: candidates, their ranking, expected accuracies, and afterwards the oracle's word."""
+"""Choice among run folders: candidates, their ranking, expected accuracies, and afterwards the oracle's scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ class Model(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What is chosen on one task, and from what.
+    """The choice on one task, and its candidates.
 
     Attributes:
         task: ``source → target``.
@@ -57,14 +57,14 @@ class Choice(NamedTuple):
 
 
 def choose_among(runs: Sequence[Run], by: Sequence[str] = (), *, top: int = 10) -> list[Choice]:
-    """Chooses on every task of some runs.
+    """Choose on every task of some runs.
 
     Where runs have kept predictions, all validators apply; elsewhere those of the record, and no accuracy is expected.
 
     Args:
         runs: of one task or several; the oracle's are left out.
         by: validators; without any, ClassAMI, or V-measure from the record.
-        top: how many places get an expected accuracy, beside all picks and the best source-only.
+        top: number of places with an expected accuracy; all picks and the best source-only get one too.
 
     Raises:
         InputError: for a task without source-only, or a validator that is not there.
@@ -76,6 +76,7 @@ def choose_among(runs: Sequence[Run], by: Sequence[str] = (), *, top: int = 10) 
 def _choose(runs: Sequence[Run], task: str, by: tuple[str, ...], top: int) -> Choice:
     left_out: dict[str, str] = {}
     able = []
+    # An oracle has seen target labels, and validators read class probabilities: neither may be chosen.
     for run in runs:
         if run.role == "oracle":
             left_out[str(run.path)] = "an oracle, which learns from target labels"
@@ -85,6 +86,7 @@ def _choose(runs: Sequence[Run], task: str, by: tuple[str, ...], top: int) -> Ch
             able.append(run)
     kept = {str(run.path): steps for run in able if (steps := kept_steps(run.path))}
     evidence: dict[str, Evidence] = {}
+    # Kept predictions serve all validators; one kind of evidence for all runs of a task keeps scores comparable.
     if kept:
         left_out |= {str(run.path): "kept no predictions" for run in able if str(run.path) not in kept}
         models = _models([(run, step) for run in able for step in _trained(run, kept.get(str(run.path), {}))])
@@ -99,9 +101,11 @@ def _choose(runs: Sequence[Run], task: str, by: tuple[str, ...], top: int) -> Ch
         found = [_from_record(model) for model in models.values()]
         by = by or ("v_measure",)
         left_out |= {str(run.path): "no scores without labels in its record" for run in able if not _recorded(run)}
+    # A method must beat source-only to be worth a choice at all.
     if not any(candidate.source_only for candidate in found):
         got = f"no run of source_only with {'kept predictions' if kept else 'scores'} for {task}"
         raise input_error("runs", got=got, expected="one at least: it is what the others must beat")
+    # Expected accuracies cost time, so only the places that are shown get one.
     ranking, chosen = rank(found, by), picks(found)
     shown = [*ranking[:top], *chosen.values(), next(place for place in ranking if place.candidate.source_only)]
     names = dict.fromkeys(place.candidate.name for place in shown)
@@ -116,13 +120,13 @@ def _choose(runs: Sequence[Run], task: str, by: tuple[str, ...], top: int) -> Ch
 
 
 def _trained(run: Run, steps: Mapping[int, Any]) -> list[int]:
-    """Steps that may be candidates: step 0 only of a run that starts from a trained net, or has no other."""
+    """List steps that may be candidates: step 0 only of a run that starts from a trained net, or has no other."""
     later = [step for step in steps if step > 0]
     return list(steps) if run.config.get("start") or not later else later
 
 
 def _models(pairs: Sequence[tuple[Run, int]]) -> dict[str, Model]:
-    """Models by a name that tells them apart: method, options, seed, step, and the folder where the rest is equal."""
+    """Name models uniquely: method, options, seed, step, and the folder where the rest is equal."""
     texts = [f"{_label(run)} seed {run.seed} step {step}" for run, step in pairs]
     found = {}
     for text, (run, step) in zip(texts, pairs, strict=True):
@@ -137,7 +141,7 @@ def _label(run: Run) -> str:
 
 
 def _peers(name: str, models: Mapping[str, Model], evidence: Mapping[str, Evidence]) -> list[Evidence]:
-    """Evidence on the other seeds of a method with the same options, at the same step."""
+    """List evidence on the other seeds of a method with the same options, at the same step."""
     own = models[name]
     same = (_label(own.run), own.step)
     others = [m for m in models.values() if m.name != name and m.name in evidence]
@@ -177,11 +181,11 @@ def _scored(value: float | None, collapsed: str) -> Scored:
     return Scored(value, "collapsed", collapsed) if collapsed else Scored(value)
 
 
-# The oracle's word, read after the choice.
+# The oracle's scores, read after the choice.
 
 
 def accuracies(choice: Choice) -> dict[str, float]:
-    """Target accuracy of each candidate at its step, where a record has it. It uses target labels: for reading only."""
+    """Return each candidate's target accuracy at its step, where recorded. It uses target labels: for reading only."""
     found = {}
     for name, model in choice.models.items():
         for e in model.run.evaluations:
@@ -191,7 +195,7 @@ def accuracies(choice: Choice) -> dict[str, float]:
 
 
 def checked_runs(runs: Sequence[Run]) -> Sequence[Run]:
-    """The runs, if at least one is there to choose from.
+    """Return the runs, if there is at least one to choose from.
 
     Raises:
         InputError: when all are oracles.

@@ -1,4 +1,4 @@
-"""What a run keeps at every evaluation for a later choice: predictions and features of a few examples, float16.
+"""Predictions and features of a few examples, float16, kept at every evaluation for a later choice.
 
 ``<run>/kept/step-<n>.npz`` holds the arrays of :class:`dalib.evaluate.Evidence` for at most ``keep`` examples of three
 splits: the target's test inputs, the held-out source, the source that was trained on. The same rows come at every step
@@ -56,12 +56,12 @@ class Rows:
         return inputs, np.full(len(at), -1, np.int32)
 
     def fingerprint(self) -> str:
-        """Of the split below: these rows are never trained on by themselves."""
+        """Return the base split's fingerprint: these rows are never trained on by themselves."""
         return self.base.fingerprint()
 
 
 def chosen_rows(count: int, keep: int) -> np.ndarray:
-    """At most ``keep`` row numbers of a split, ascending; they depend on the two numbers alone."""
+    """Choose at most ``keep`` row numbers of a split, ascending; they depend on the two numbers alone."""
     return np.sort(np.random.default_rng(0).permutation(count)[:keep])
 
 
@@ -76,7 +76,7 @@ def keep_outputs(
     mesh: Mesh | None = None,
     writes: bool = True,
 ) -> None:
-    """Predicts the kept rows and writes one file; all of several processes must call it.
+    """Predict the kept rows and write one file; all of several processes must call it.
 
     Args:
         folder: of the run.
@@ -100,14 +100,17 @@ def keep_outputs(
     found["train_features"], _ = outputs(on_source, source, "train")
     if source.split("test") is not source.split("train"):  # else there is no held-out source
         found["source_features"], found["source_logits"] = outputs(on_source, source, "test")
+    # Pairs of examples are drawn by a fixed seed, so that mixtures are the same for every run and step.
     rows = chosen_rows(len(target.split("test")), keep)
     partners = np.random.default_rng(1).permutation(len(rows))
     if _mixable(target.split("test"), rows):
         _, found["mixed_logits"] = outputs(on_target, target, "test", rows[partners])
+    # A linear head's weights let validators see how sure it is away from the data.
     if (head := _head(variables, found["target_logits"].shape[-1])) is not None:
         found["head"] = head
     if not writes:
         return
+    # Half precision is enough for ranks and probabilities, and halves the folder.
     arrays = {name: _small(x) for name, x in found.items()}
     if "source_logits" in found:
         labels = source.labels("test")
@@ -118,19 +121,19 @@ def keep_outputs(
 
 
 def _small(x: np.ndarray) -> np.ndarray:
-    """Rows in float16, clipped to what it holds; rejected classes may have logits of minus infinity."""
+    """Turn rows into float16, clipped to its range; rejected classes may have logits of minus infinity."""
     flat = np.asarray(x, np.float32)
     return np.clip(flat.reshape(len(flat), -1), -LARGEST, LARGEST).astype(np.float16)
 
 
 def _mixable(split: Split, rows: np.ndarray) -> bool:
-    """Whether examples are numbers of one shape, so that a mixture of two is an example; tokens are none."""
+    """Tell whether examples are numbers of one shape, so that a mixture of two is an example; tokens are none."""
     inputs = split.__getitems__(rows[:1].tolist())[0]
     return isinstance(inputs, np.ndarray) and (inputs.dtype.kind == "f" or inputs.dtype == np.uint8)
 
 
 def _head(variables: PyTree, classes: int) -> np.ndarray | None:
-    """Weights ``[d, C]`` of the head's last layer, whatever their scale; None where no one matrix is that."""
+    """Find weights ``[d, C]`` of the head's last layer, whatever their scale; None unless one matrix holds them."""
     found = [x for x in jax.tree.leaves(variables["params"].get("head", {})) if x.ndim == 2 and x.shape[1] == classes]
     return np.asarray(found[0]) if len(found) == 1 else None
 
@@ -139,7 +142,7 @@ def _head(variables: PyTree, classes: int) -> np.ndarray | None:
 
 
 def kept_steps(folder: Path) -> dict[int, Path]:
-    """The kept files of a run folder by step, ascending; empty where nothing was kept."""
+    """List the kept files of a run folder by step, ascending; empty where nothing was kept."""
     found = ((re.fullmatch(r"step-(\d+)\.npz", path.name), path) for path in _files(folder / FOLDER))
     return {int(match[1]): path for match, path in found if match}
 
@@ -149,7 +152,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def read_kept(path: Path) -> Evidence | None:
-    """The evidence of one kept file; None where predictions are not finite.
+    """Read the evidence of one kept file; None where predictions are not finite.
 
     Raises:
         InputError: for a file that is damaged, or arrays that do not belong together; the file is named.

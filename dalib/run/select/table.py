@@ -1,4 +1,4 @@
-"""The choice as text: ranking with expected accuracies, picks of the validators, and the regret if labels are known."""
+"""Text of a choice: ranking with expected accuracies, picks of the validators, and the regret if labels are known."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ from dalib.evaluate.ranking import Place
 from dalib.run.select.candidates import Choice, accuracies
 
 CLASSES = 5
-"""How many classes are named."""
+"""Number of classes that are named."""
 KEEP = "for expected accuracies and all validators: run with --keep 500"
 
 
 def to_text(choice: Choice, *, top: int = 10) -> str:
-    """One task's choice.
+    """Write one task's choice.
 
     Args:
         choice: from :func:`~dalib.run.select.candidates.choose_among`.
-        top: how many places to show; the best source-only is shown whatever its place.
+        top: number of places to show; the best source-only always shows.
     """
     truth = accuracies(choice)
     best = max(truth.values(), default=float("nan"))
@@ -31,6 +31,7 @@ def to_text(choice: Choice, *, top: int = 10) -> str:
         "",
         *_picks(choice, truth, best),
     ]
+    # Warnings come after the tables and before the regret, which only those with labels have.
     notes = [*_shipped(choice), *(f"flagged: {flagged}" for flagged in _flagged(choice)), *_presumed(choice)]
     notes += [f"left out: {path}, {why}" for path, why in choice.left_out.items()]
     notes += [] if choice.expected else [KEEP]
@@ -78,7 +79,7 @@ def _flagged(choice: Choice) -> list[str]:
 
 
 def _shipped(choice: Choice) -> list[str]:
-    """Of the first place: its calibration, and the target's classes where they differ most from what is predicted."""
+    """Write the first place's calibration, and the classes with the largest gap between target and predictions."""
     if (facts := choice.shipping) is None:
         return []
     own, target = facts.calibration, facts.target_temperature
@@ -122,6 +123,6 @@ def _share(value: float | None) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of one width, two spaces apart."""
+    """Align columns, two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""Unpacking of downloaded archives: every name is looked at before anything is written."""
+"""Unpacking of downloaded archives; every name is checked before anything is written."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ ALWAYS = 64 << 20
 
 
 def unpack(archive: str | Path, out: str | Path, *, limit: int = LARGEST, ratio: float = RATIO) -> Path:
-    """Unpacks a ``.zip`` or ``.tar`` (also compressed) archive into a folder.
+    """Unpack a ``.zip`` or ``.tar`` (also compressed) archive into a folder.
 
     Only plain files and folders inside ``out`` are made; owners and permission bits are not restored. Everything is
     unpacked into a temporary folder in ``out`` first and moved when it is complete.
@@ -44,8 +44,10 @@ def unpack(archive: str | Path, out: str | Path, *, limit: int = LARGEST, ratio:
         raise input_error("archive", got=f"{archive} (no such file)", expected="a zip or tar archive")
     if not (zipfile.is_zipfile(archive) or tarfile.is_tarfile(archive)):
         raise input_error("archive", got=f"{archive}, which is neither zip nor tar", expected="a zip or tar archive")
+    # Small archives may unpack to 64 MiB whatever their ratio; above it, a bomb shows by its ratio.
     most = min(limit, max(ratio * archive.stat().st_size, ALWAYS))
     out.mkdir(parents=True, exist_ok=True)
+    # Into a folder next to the result, so that the moves at the end are renames on one disk.
     with tempfile.TemporaryDirectory(dir=out, prefix=".unpacking-") as temporary:
         try:
             read = _from_zip if zipfile.is_zipfile(archive) else _from_tar
@@ -54,6 +56,7 @@ def unpack(archive: str | Path, out: str | Path, *, limit: int = LARGEST, ratio:
             raise input_error(
                 "archive", got=f"{archive}: {error}", expected="a whole archive", todo="fetch it again"
             ) from error
+        # Only now is the archive known to be whole; what exists already is never overwritten.
         tops = sorted({PurePosixPath(name).parts[0] for name in names if PurePosixPath(name).parts})
         taken = [str(out / top) for top in tops if (out / top).exists()]
         if taken:
@@ -64,9 +67,10 @@ def unpack(archive: str | Path, out: str | Path, *, limit: int = LARGEST, ratio:
 
 
 def unsafe(members: list[tuple[str, str]]) -> list[str]:
-    """What is wrong with an archive's members ``(name, kind)``; kind is ``"file"``, ``"folder"`` or what it is else."""
+    """List faults of an archive's members ``(name, kind)``; kind is ``"file"``, ``"folder"`` or another word."""
     faults, seen = [], set()
     for name, kind in members:
+        # Backslashes count as separators: an archive written on Windows must not hide a way out of the folder.
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or (path.parts and path.parts[0].endswith(":")):
             faults.append(f"{name!r}: absolute path")
@@ -93,7 +97,7 @@ def _refuse(archive: Path, members: list[tuple[str, str]]) -> None:
 
 
 def _bounded(archive: Path, size: int, most: float) -> None:
-    """Readers give no more of a member than its header says, so the sum of the headers bounds what is written."""
+    """Refuse too large a sum of headers; it bounds the written bytes, as readers give no more than a header says."""
     if size > most:
         raise input_error(
             "archive",

@@ -15,7 +15,7 @@ LABELLED = "lines of an existing image's path and its label"
 UNLABELLED_LINES = "lines of an existing image's path"
 NUMBER = r"[0-9]+"
 DIGITS = 18
-"""Digits of the longest number that int() is asked to read."""
+"""Digits of the longest number that int() reads."""
 MOST_WORDS, MOST_READ, MOST_TRIED = 8, 10_000, 50
 """Words of a label, characters of a line and folders to try for a root, so that no list takes long to refuse."""
 
@@ -46,7 +46,7 @@ def read_list(
     class_names: Sequence[str] | None = None,
     allow_absolute: bool = False,
 ) -> Listed:
-    """Reads a list file, in UTF-8 with or without a byte-order mark.
+    """Read a list file, in UTF-8 with or without a byte-order mark.
 
     A tab, a blank or a comma separates path and label; the last one after which an image's path is left counts, so
     that paths and class names may hold blanks and commas. Labels are integers from 0, or class names.
@@ -67,15 +67,18 @@ def read_list(
     if not lines:
         expected = "one 'path label' a line" if labelled else "one path a line"
         raise input_error(where, got=f"{printable(str(file))} without any line", expected=expected)
+    # Every line by itself first; a fault is kept, so that one error names all of them.
     for number, line in lines:
         path, label, key, fault = _read_line(line, root, labelled, allow_absolute)
         if fault or key is None:
             faults[number] = fault
         else:
             entries.append(Entry(number, path, label, key))
+    # Then the labels together: only the whole list tells whether they are numbers or names.
     if labelled:
         faults |= _wrong_labels(entries, class_names)
     seen: dict[tuple[int, int], Entry] = {}
+    # Images by their identity on the disk: two paths of one image are one example.
     for entry in entries:
         if entry.line in faults:
             continue
@@ -89,13 +92,13 @@ def read_list(
 
 
 def again(repeated: Sequence[str]) -> str:
-    """The images that a list names more than once, in one line."""
+    """Name, in one line, the images that a list holds more than once."""
     more = "; …" if len(repeated) > 5 else ""
     return f"{len(repeated)} images are listed again and count again: {'; '.join(repeated[:5])}{more}"
 
 
 def root_hint(file: Path, root: Path) -> str:
-    """A folder above or next to ``root`` in which the first image of the list is found, as advice; ``""`` for none."""
+    """Advise a folder above or next to ``root`` that has the list's first image; ``""`` for none."""
     line = next((line for _, line in _lines("list", file)), "")
     above = root.resolve().parents[:3]
     try:
@@ -110,7 +113,7 @@ def root_hint(file: Path, root: Path) -> str:
 
 
 def _lines(where: str, file: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not empty, with their numbers."""
+    """Yield the lines that are not empty, with their numbers."""
     if not file.is_file():
         raise input_error(where, got=f"{printable(str(file))} (no such file)", expected="a list file")
     data = file.read_bytes()
@@ -126,9 +129,10 @@ def _lines(where: str, file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _read_line(line: str, root: Path, labelled: bool, allow_absolute: bool) -> tuple[str, str, tuple | None, str]:
-    """Path, label, identity of the file, and what is wrong (``""`` for nothing)."""
+    """Return path, label, identity of the file, and the fault (``""`` for none)."""
     whole = (line, "")
     first = ""
+    # Every way to divide the line is tried: paths and class names may hold blanks and commas.
     for path, label in [*_divided(line), whole] if labelled else [whole, *_divided(line)]:
         found, key, fault = _look_up(path.strip().strip('"'), root, allow_absolute)
         if key is None:
@@ -144,12 +148,12 @@ def _read_line(line: str, root: Path, labelled: bool, allow_absolute: bool) -> t
 
 
 def _label(text: str) -> str:
-    """A label's text in one form: numbers without zeros in front, names as :func:`class_name` makes them."""
+    """Bring a label's text to one form: numbers without zeros in front, names as :func:`class_name` makes them."""
     return str(int(text)) if re.fullmatch(NUMBER, text) and len(text) <= DIGITS else class_name(text)
 
 
 def _divided(line: str) -> Iterator[tuple[str, str]]:
-    """A line as (path, label) in all ways: at the last tab, then at blanks from the right, then at commas."""
+    """Divide a line into (path, label) in all ways: at the last tab, then at blanks from the right, then at commas."""
     for pattern in (r"\t+", r"\s+", r","):
         matches = list(re.finditer(pattern, line[-MOST_READ:])) if len(line) <= MOST_READ else []
         for match in matches[: -1 if pattern == r"\t+" else -MOST_WORDS - 1 : -1][:MOST_WORDS]:
@@ -159,13 +163,14 @@ def _divided(line: str) -> Iterator[tuple[str, str]]:
 
 
 def _look_up(path: str, root: Path, allow_absolute: bool) -> tuple[str, tuple[int, int] | None, str]:
-    """The path as the file system has it, the file's identity (None for none), and what is wrong."""
+    """Return the path as in the file system, the file's identity (None for none), and the fault."""
     shown = printable(path)
     if os.path.isabs(path):
         if not allow_absolute:
             return path, None, f"absolute path {shown} (--absolute-paths, in Python allow_absolute=True, accepts it)"
     elif os.path.normpath(path).split(os.sep)[0] == os.pardir:
         return path, None, f"{shown} leaves the root folder"
+    # A name may be stored in another Unicode form than the list writes it.
     for form in spellings(path):
         try:
             status = os.stat(root / form)
@@ -177,7 +182,7 @@ def _look_up(path: str, root: Path, allow_absolute: bool) -> tuple[str, tuple[in
 
 
 def _wrong_labels(entries: Sequence[Entry], class_names: Sequence[str] | None) -> dict[int, str]:
-    """Faults by line of labels that are no class; with numbers and names in one file, of the rarer kind."""
+    """Find labels that are no class, by line; with numbers and names in one file, those of the rarer kind."""
     numbers = [entry for entry in entries if re.fullmatch(NUMBER, entry.label)]
     names = [entry for entry in entries if not re.fullmatch(NUMBER, entry.label)]
     wrong: dict[int, str] = {}
@@ -187,9 +192,11 @@ def _wrong_labels(entries: Sequence[Entry], class_names: Sequence[str] | None) -
         wrong = {entry.line: f"label {entry.label!r} {why}" for entry in names if entry.label not in known}
         most, why = len(class_names), f"but there are {len(class_names)} class names"
     else:
+        # A minus is a slip of a number rather than a name.
         minus = [entry for entry in names if re.fullmatch(f"-{NUMBER}", entry.label)]
         names = [entry for entry in names if not re.fullmatch(f"-{NUMBER}", entry.label)]
         if numbers and names:
+            # Numbers and names together: the rarer kind is likelier to be the slip.
             rarer, what = (names, "not an integer ≥ 0") if len(names) <= len(numbers) else (numbers, "a number")
             wrong = {entry.line: f"label {entry.label!r} is {what}, unlike those of other lines" for entry in rarer}
         why = "is not an integer ≥ 0; --no-target-labels, in Python labelled=False, reads no labels"

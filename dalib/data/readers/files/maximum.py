@@ -16,14 +16,14 @@ BLOCK = 256
 
 
 class Pixels(NamedTuple):
-    """The images of each place, arrays as uint8 ``[n, h, w, c]``; and the decision in words, ``""`` without arrays."""
+    """Images of each place, arrays as uint8 ``[n, h, w, c]``; and the decision in words, ``""`` without arrays."""
 
     inputs: list[Any]
     decision: str
 
 
 def to_bytes(images: Sequence[tuple[str, Any]], stated: Mapping[str, float]) -> Pixels:
-    """Brings the images of all domains from 0 … maximum to the bytes 0 … 255, rounded.
+    """Bring the images of all domains from 0 … maximum to the bytes 0 … 255, rounded.
 
     Args:
         images: name and images of each place; only arrays are changed, files hold bytes.
@@ -33,12 +33,14 @@ def to_bytes(images: Sequence[tuple[str, Any]], stated: Mapping[str, float]) -> 
         InputError: negative values or values above the maximum; without ``stated``, values far from 255 or 1, or
             ranges that differ between places.
     """
+    # What was stated counts; else 255 or 1 where the values leave no doubt.
     told = [stated.get(name) for name, _ in images]
     arrays = [isinstance(x, np.ndarray) for _, x in images]
     maxima = [
         BYTE if not array else likely_maximum(x) if maximum is None else maximum
         for (_, x), array, maximum in zip(images, arrays, told, strict=True)
     ]
+    # Values outside the range first: they show that a guess is wrong, or a statement.
     faults = [
         f"{_described(name, x)}, outside 0 … {maximum or BYTE:g}"
         for (name, x), array, maximum in zip(images, arrays, maxima, strict=True)
@@ -52,6 +54,7 @@ def to_bytes(images: Sequence[tuple[str, Any]], stated: Mapping[str, float]) -> 
     guessed = {m for m, array, is_open in zip(maxima, arrays, open_ones, strict=True) if is_open or not array}
     if any(open_ones) and (None in guessed or len(guessed) > 1):
         raise _unclear(images, maxima)
+    # Only arrays change: files hold bytes, and their decoder says what white is.
     done = [
         as_bytes(x, maximum) if array and maximum is not None else x
         for (_, x), array, maximum in zip(images, arrays, maxima, strict=True)
@@ -61,7 +64,7 @@ def to_bytes(images: Sequence[tuple[str, Any]], stated: Mapping[str, float]) -> 
 
 
 def likely_maximum(x: np.ndarray) -> float | None:
-    """255 or 1, whichever the values leave no doubt about, else None."""
+    """Return 255 or 1 where the values leave no doubt, else None."""
     largest = x.max()
     if x.dtype == bool:
         return 1
@@ -72,7 +75,7 @@ def likely_maximum(x: np.ndarray) -> float | None:
 
 
 def as_bytes(x: np.ndarray, maximum: float) -> np.ndarray:
-    """Images with values 0 … ``maximum`` as uint8 0 … 255, rounded to the nearest."""
+    """Turn images with values 0 … ``maximum`` into uint8 0 … 255, rounded to the nearest."""
     if x.dtype == np.uint8 and maximum == BYTE:
         return x
     out = np.empty(x.shape, np.uint8)

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 
 def printable(name: str) -> str:
-    r"""A file's name with bytes that are not UTF-8 written as ``\xNN``; other names stay as they are."""
+    r"""Write bytes of a file's name that are not UTF-8 as ``\xNN``; leave other names as they are."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def class_name(text: str) -> str:
-    """A class's name, printable and in Unicode's composed form (NFC).
+    """Make a class's name printable and in Unicode's composed form (NFC).
 
     macOS writes decomposed names (NFD), so that one class would be two that look the same.
     """
@@ -18,7 +18,7 @@ def class_name(text: str) -> str:
 
 
 def twins(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Groups of different names that :func:`class_name` makes equal, each sorted."""
+    """Find groups of different names that :func:`class_name` makes equal, each sorted."""
     groups: dict[str, set[str]] = {}
     for name in names:
         groups.setdefault(class_name(name), set()).add(name)
@@ -26,6 +26,6 @@ def twins(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def spellings(path: str) -> tuple[str, ...]:
-    """A path as written, then in the other Unicode forms and with slashes for backslashes, each once."""
+    """List a path as written, then in the other Unicode forms and with slashes for backslashes, each once."""
     forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
     return tuple(dict.fromkeys((path, *forms, path.replace("\\", "/"))))

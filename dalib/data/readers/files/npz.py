@@ -16,7 +16,7 @@ HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.re
 
 
 def read_npz(where: str, path: Path, wanted: Sequence[str] | None = None) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Arrays of an ``.npz`` archive.
+    """Read the arrays of an ``.npz`` archive.
 
     The headers are read first: an array may take what its archive says and, where that is more than 64 MiB, at most
     200 times the archive's own size.
@@ -46,7 +46,7 @@ def read_npz(where: str, path: Path, wanted: Sequence[str] | None = None) -> tup
 
 
 def bounded(where: str, path: Path, size: int) -> None:
-    """Refuses a file that unpacks to more than 200 times its own size, where that is more than 64 MiB."""
+    """Refuse a file that unpacks to more than 200 times its own size, where that is more than 64 MiB."""
     own = path.stat().st_size
     if size > max(RATIO * own, ALWAYS):
         raise input_error(
@@ -58,7 +58,7 @@ def bounded(where: str, path: Path, size: int) -> None:
 
 
 def _array(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """One member, after its header was compared with its size: numpy allocates what the header says."""
+    """Read one member after comparing its header with its size: numpy allocates what the header says."""
     with packed.open(info) as file:
         version = np.lib.format.read_magic(file)
         if version not in HEADERS:
@@ -66,6 +66,7 @@ def _array(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         shape, _, dtype = HEADERS[version](file)
         if dtype.hasobject:
             raise ValueError(f"{info.filename}: an array of objects, which is not unpickled")
+        # The header must agree with the member's size before numpy allocates what it says.
         size = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or file.tell() + size != info.file_size:
             raise ValueError(f"{info.filename}: {info.file_size} bytes for shape {shape}, dtype {dtype}")
@@ -74,7 +75,7 @@ def _array(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def read_mat(where: str, path: Path) -> dict[str, np.ndarray]:
-    """Arrays of a MATLAB file of version 5 to 7.2.
+    """Read the arrays of a MATLAB file of version 5 to 7.2.
 
     Raises:
         InputError: another file, a damaged one, or more bytes than :func:`bounded` allows.

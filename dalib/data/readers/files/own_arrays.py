@@ -17,7 +17,7 @@ SIDE, ASPECT = 8, 4
 
 
 def read_archive(where: str, path: Path, options: Options, labelled: bool) -> Raw:
-    """The examples of an archive; images keep their own type and range of values.
+    """Read the examples of an archive; images keep their own type and range of values.
 
     Without ``labelled``, ``y`` is not even read.
 
@@ -29,6 +29,7 @@ def read_archive(where: str, path: Path, options: Options, labelled: bool) -> Ra
     if missing := [name for name in ("x", "y") if name not in found and (name == "x" or labelled)]:
         got = f"arrays {', '.join(names) or 'none'}"
         raise input_error(where, got=got, expected="x [n, …] and y [n]", todo=f"name it {missing[0]} in np.savez")
+    # Checks in the order of the questions: is it an array of numbers, are they finite, what do they show.
     x = found["x"]
     if x.ndim not in BY_RANK or x.size == 0 or x.dtype.kind not in "iufb":
         expected = "real numbers: vectors [n, d], series [n, c, t] or [n, t, c], images [n, h, w] or [n, h, w, c]"
@@ -37,6 +38,7 @@ def read_archive(where: str, path: Path, options: Options, labelled: bool) -> Ra
     if x.dtype.kind == "f" and len(bad := not_finite(x)):
         got = f"NaN, infinity or too large for float32 in {len(bad)} rows: {_rows(bad)}"
         raise input_error(f"{where}, x", got=got, expected="finite numbers", todo="repair or drop these rows")
+    # The rank tells the kind, unless two would fit; then the user's word decides.
     kind = kind_of(where, x, options.kind)
     if kind == "images":
         x = with_channels(where, x)
@@ -50,7 +52,7 @@ def read_archive(where: str, path: Path, options: Options, labelled: bool) -> Ra
 
 
 def kind_of(where: str, x: np.ndarray, stated: str | None) -> str:
-    """What examples ``[n, …]`` are, by their rank; ``stated`` tells series from images without channels.
+    """Tell the kind of examples ``[n, …]`` by their rank; ``stated`` tells series from images without channels.
 
     Raises:
         InputError: for another rank than that of ``stated``; without it for ``[n, a, b]`` that could be either.
@@ -69,7 +71,7 @@ def kind_of(where: str, x: np.ndarray, stated: str | None) -> str:
 
 
 def with_channels(where: str, x: np.ndarray) -> np.ndarray:
-    """Images as ``[n, h, w, c]`` with 1 or 3 channels.
+    """Return images as ``[n, h, w, c]`` with 1 or 3 channels.
 
     Raises:
         InputError: for other channels, with the axis to move where they come first.
@@ -84,7 +86,7 @@ def with_channels(where: str, x: np.ndarray) -> np.ndarray:
 
 
 def channels_first(where: str, shape: tuple[int, ...], layout: str) -> bool:
-    """Whether series are ``[n, c, t]``; ``auto`` takes the shorter axis for the channels.
+    """Tell whether series are ``[n, c, t]``; ``auto`` takes the shorter axis for the channels.
 
     Raises:
         InputError: for ``auto`` where both axes are equally long.
@@ -96,7 +98,7 @@ def channels_first(where: str, shape: tuple[int, ...], layout: str) -> bool:
 
 
 def class_labels(where: str, y: np.ndarray, count: int) -> list[str]:
-    """Labels ``[n]``, whole numbers or texts, as class names.
+    """Turn labels ``[n]``, whole numbers or texts, into class names.
 
     Raises:
         InputError: for another shape or type, or bytes that are not UTF-8.
@@ -114,7 +116,7 @@ def class_labels(where: str, y: np.ndarray, count: int) -> list[str]:
 
 
 def real_labels(where: str, y: np.ndarray, count: int) -> np.ndarray:
-    """Labels ``[n]`` or ``[n, k]`` as float32 numbers.
+    """Return labels ``[n]`` or ``[n, k]`` as float32 numbers.
 
     Raises:
         InputError: for another shape or type, or numbers that are not finite in float32.

@@ -26,13 +26,14 @@ class Tree(NamedTuple):
 
 
 def class_tree(root: Path, splits: Mapping[str, str] | None = None, *, argument: str = "root") -> Tree:
-    """Finds the classes and images of a tree; see :func:`dalib.data.from_folder`. Errors name ``argument``.
+    """Find the classes and images of a tree; see :func:`dalib.data.from_folder`. Errors name ``argument``.
 
     Raises:
         InputError: as ``from_folder``, but for images that cannot be read.
     """
     inside = _folders(argument, root)
     if splits is None:
+        # Archives often unpack into one folder more; it is passed through as long as it cannot be a class.
         while len(inside) == 1 and not _holds_images(inside[0]) and _has_folders(inside[0]):
             root = inside[0]
             inside = _folders(argument, root)
@@ -45,7 +46,7 @@ def class_tree(root: Path, splits: Mapping[str, str] | None = None, *, argument:
 
 
 def _folders(argument: str, root: Path) -> list[Path]:
-    """The folders directly in ``root`` that may hold classes, sorted by name."""
+    """List the folders directly in ``root`` that may hold classes, sorted by name."""
     if not root.is_dir():
         came = "a file" if root.is_file() else "no such folder"
         raise input_error(argument, got=f"{root} ({came})", expected="a folder of images, one folder a class")
@@ -56,7 +57,7 @@ def _folders(argument: str, root: Path) -> list[Path]:
 
 
 def _holds_images(folder: Path) -> bool:
-    """Whether images are directly in the folder."""
+    """Tell whether images are directly in the folder."""
     return any(not why_passed(folder / name) and (folder / name).is_file() for name in names_in(folder))
 
 
@@ -80,12 +81,14 @@ def _found_splits(argument: str, root: Path, folders: list[Path]) -> dict[str, s
 
 
 def _class_files(argument: str, tree: Path, passed: Passed) -> dict[str, list[Path]]:
-    """The images of each class of ``tree``, in sorted order; adds what is passed over to ``passed``."""
+    """List the images of each class of ``tree``, in sorted order; add names passed over to ``passed``."""
     folders = _folders(argument, tree)
+    # An image next to class folders has no class: a sign of a wrong root.
     stray = [name for name in names_in(tree) if (tree / name).is_file() and not why_passed(tree / name)]
     if stray:
         shown = [str(tree / name) for name in stray]
         raise listed(argument, shown, what="images outside class folders", expected="images in class folders only")
+    # Two spellings of one class would be two classes that nobody can tell apart.
     if same := twins(folder.name for folder in folders):
         shown = [" and ".join(map(ascii, group)) for group in same]
         what = f"class folders in {tree} that look the same"
@@ -94,6 +97,7 @@ def _class_files(argument: str, tree: Path, passed: Passed) -> dict[str, list[Pa
         if reason := why_passed(tree / name):
             passed.setdefault(reason, []).append(name)
     files, empty = dict[str, list[Path]](), list[str]()
+    # An empty class would train a column of the net that no example ever supports.
     for folder in folders:
         found = images_below(folder)
         files[class_name(folder.name)] = [folder / path for path in found.paths]
@@ -108,7 +112,7 @@ def _class_files(argument: str, tree: Path, passed: Passed) -> dict[str, list[Pa
 
 
 def _check_one_class(argument: str, files: Mapping[str, list[Path]]) -> None:
-    """Refuses an image that links put into two classes."""
+    """Refuse an image that links put into two classes."""
     seen: dict[tuple[int, int], tuple[str, Path]] = {}
     faults = []
     for label, paths in files.items():

@@ -1,4 +1,4 @@
-"""Images below a folder: one rule for labelled and unlabelled reading, and an account of all that it passes over."""
+"""Images below a folder: one rule for labelled and unlabelled reading, and a list of names passed over."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ from dalib.data.readers.files.names import printable
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .bmp .gif .ppm .pgm .pbm .pnm .tif .tiff .webp .avif .jp2".split())
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
-"""First bytes of images that often come without a suffix; WebP is told by bytes 8 to 11."""
+"""First bytes of images that often come without a suffix; bytes 8 to 11 show WebP."""
 SYSTEM = frozenset(
     ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "@recycle", "#recycle")
     + ("$recycle.bin", "system volume information", "lost+found", "__pycache__")
@@ -26,14 +26,14 @@ Passed = dict[str, list[str]]
 
 
 class Found(NamedTuple):
-    """Paths of images relative to the folder, with ``/``, sorted part by part; and what was passed over."""
+    """Paths of images relative to the folder, with ``/``, sorted part by part; and names passed over."""
 
     paths: list[str]
     passed: Passed
 
 
 def images_below(folder: Path) -> Found:
-    """Finds the images below a folder, at any depth; links are followed, each folder is read once.
+    """Find the images below a folder, at any depth; links are followed, each folder is read once.
 
     An image has a suffix of :data:`SUFFIXES` or begins like a JPEG, PNG, GIF or WebP file. Hidden names (with a dot in
     front), names of :data:`SYSTEM`, links to nothing and all other files are passed over.
@@ -61,6 +61,7 @@ def images_below(folder: Path) -> Found:
                 (links if os.path.islink(folder / path) else real).append(path)
             else:
                 paths.append(path)
+    # Sorted part by part, so that the order, and with it every seed's draw, is the same on any file system.
     return Found(sorted(paths, key=lambda path: path.split("/")), passed)
 
 
@@ -70,7 +71,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names in a folder, sorted.
+    """List the names in a folder, sorted.
 
     Raises:
         InputError: for a folder that cannot be read.
@@ -83,12 +84,13 @@ def names_in(folder: Path) -> list[str]:
 
 
 def why_passed(path: Path) -> str:
-    """The reason for passing over a file or folder; ``""`` for an image or a folder to look into."""
+    """Give the reason for passing over a file or folder; ``""`` for an image or a folder to look into."""
     name = path.name
     if name.startswith("."):
         return HIDDEN
     if name.casefold() in SYSTEM:
         return LEFT
+    # Links are followed by os.stat; one to nothing has no status.
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -101,7 +103,7 @@ def why_passed(path: Path) -> str:
 
 
 def begins_as_image(path: Path) -> bool:
-    """Whether the first bytes are those of a JPEG, PNG, GIF or WebP file."""
+    """Tell whether the first bytes are those of a JPEG, PNG, GIF or WebP file."""
     try:
         with path.open("rb") as file:
             head = file.read(12)
@@ -111,7 +113,7 @@ def begins_as_image(path: Path) -> bool:
 
 
 def account(passed: Mapping[str, list[str]]) -> str:
-    """What was passed over in one line: the number and some names for every reason; ``""`` for nothing."""
+    """Count names passed over in one line: number and some names for every reason; ``""`` for none."""
     parts = []
     for reason, names in sorted(passed.items()):
         shown = ", ".join(printable(name).replace("\n", "\\n").replace("\r", "\\r") for name in sorted(names)[:SHOWN])

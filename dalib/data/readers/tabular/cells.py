@@ -1,4 +1,4 @@
-"""Cells of a table: class names, numbers that are finite in float32, and what is said of those that are neither."""
+"""Cells of a table: class names, numbers that are finite in float32, and messages for cells that are neither."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 from dalib.data.readers.files.names import class_name
 
 LARGEST = 3.4028234663852886e38
-"""Of float32, in which vectors and labels are kept."""
+"""Largest float32, the type of vectors and labels."""
 SHOWN_CHARACTERS = 40
 SHOWN_COLUMNS = 20
 
 
 def finite(cell: Any) -> float | None:
-    """The number in a cell of CSV or JSON that is finite in float32; None for anything else."""
+    """Return the number in a cell of CSV or JSON that is finite in float32; None for anything else."""
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         return None
     if isinstance(cell, str) and ("_" in cell or not cell.isascii()):
@@ -25,7 +25,7 @@ def finite(cell: Any) -> float | None:
 
 
 def class_of(row: dict[str, Any], column: str) -> tuple[str, str]:
-    """The name of a row's class, and what is wrong with it or ``""``."""
+    """Return the name of a row's class, and its fault or ``""``."""
     label = row.get(column)
     if label is None or (isinstance(label, str) and not label.strip()):
         return "", absent("label", column, row)
@@ -37,14 +37,14 @@ def class_of(row: dict[str, Any], column: str) -> tuple[str, str]:
 
 
 def numbers_of(row: dict[str, Any], columns: Sequence[str]) -> tuple[list[float], str]:
-    """A row's real-valued labels, and what is wrong with them or ``""``."""
+    """Return a row's real-valued labels, and their fault or ``""``."""
     values = [finite(row.get(column)) for column in columns]
     wrong = [f"{shown(row.get(c))} in {c!r}" for c, value in zip(columns, values, strict=True) if value is None]
     return [value or 0.0 for value in values], f"{', '.join(wrong)}, which is no finite number" if wrong else ""
 
 
 def absent(what: str, column: str, row: dict[str, Any]) -> str:
-    """Says that a row has no text or label in a column, and which columns there are if it is not one of them."""
+    """Say that a row has no text or label in a column, and name the columns if it is not one of them."""
     if column in row:
         return f"no {what} in {column!r}"
     names = list(map(repr, row))
@@ -53,11 +53,11 @@ def absent(what: str, column: str, row: dict[str, Any]) -> str:
 
 
 def shown(cell: Any) -> str:
-    """A cell for a message, cut where it is long."""
+    """Shorten a long cell for a message."""
     text = repr(cell) if not isinstance(cell, int) else repr(cell) if abs(cell) < 10**SHOWN_CHARACTERS else "a number"
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
 
 
 def whole_characters(text: str) -> bool:
-    """Whether a text can be written as UTF-8: JSON may hold halves of surrogate pairs."""
+    """Tell whether a text can be written as UTF-8: JSON may hold halves of surrogate pairs."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,4 +1,4 @@
-"""Tables of columns as vectors: numbers as they are, categories as one column for each value that the source has."""
+"""Tables of columns as vectors: numbers as they are, categories as one column for each value in the source."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Columns:
 
     Attributes:
         where: place of the table, for messages.
-        lines: on which each of the n rows begins.
+        lines: line on which each of the n rows begins.
         values: by the column's name, float64 ``[n]`` with NaN for a missing number, or n texts of a category with None.
     """
 
@@ -35,7 +35,7 @@ class Columns:
         return len(self.lines)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """The rows as float32 ``[n, d]`` where all columns are numbers; an InputError for categories and no values."""
+        """Return rows of numbers as float32 ``[n, d]``; categories and missing values are an InputError."""
         if words := [name for name, values in self.values.items() if isinstance(values, list)]:
             got = f"categories {', '.join(map(repr, words[:20]))}, and a source that is no table"
             raise input_error(self.where, got=got, expected="numbers, or tables of the same columns everywhere")
@@ -43,11 +43,11 @@ class Columns:
 
 
 class Encoding(NamedTuple):
-    """What the source tells of each column, by name.
+    """Statistics of each column on the source, by name.
 
     Attributes:
         categories: the values of a category in order; None for a column of numbers.
-        fill: what a missing cell becomes: a mean ``[]``, or the share of each category ``[c]``; None to refuse it.
+        fill: value for a missing cell: a mean ``[]``, or the share of each category ``[c]``; None to refuse it.
     """
 
     categories: dict[str, list[str] | None]
@@ -57,22 +57,24 @@ class Encoding(NamedTuple):
 def read_columns(
     where: str, rows: Iterator[tuple[int, dict[str, Any]]], options: Options, labelled: bool, faults: list[Fault]
 ) -> Raw:
-    """Reads the rows of a table as vectors with a class or real-valued labels each.
+    """Read the rows of a table as vectors with a class or real-valued labels each.
 
     Args:
         where: for messages.
-        rows: with the lines that they are on.
+        rows: with their line numbers.
         options: names of label columns, of columns that are categories, and of columns to drop.
-        labelled: without it labels are neither needed nor kept.
-        faults: of lines that are no rows; complete when ``rows`` has ended.
+        labelled: False where labels are neither needed nor kept.
+        faults: of lines that are no rows; complete once ``rows`` has ended.
 
     Raises:
         InputError: with every bad cell's line and column.
     """
+    # By columns from the start: whether one holds numbers shows only when all of it is there.
     names, lines, labels = options.label_columns, list[int](), list[Any]()
     cells: dict[str, list[Any]] = {}
     known: set[str] = set()
     for line, row in rows:
+        # The first row names the features; a later one with others is a fault of its line.
         if not lines:
             cells = {name: [] for name in _features(where, line, row, options, labelled)}
             known = {*row, *names}
@@ -85,6 +87,7 @@ def read_columns(
         lines.append(line)
         for name, column in cells.items():
             column.append(row.get(name))
+        # A file of another kind has a fault on every line, and the first thousand say so.
         if len(faults) >= MOST_FAULTS:
             break
     values = {name: _column(name, column, lines, options, faults) for name, column in cells.items()}
@@ -102,7 +105,7 @@ def read_columns(
 
 
 def _features(where: str, line: int, row: dict[str, Any], options: Options, labelled: bool) -> list[str]:
-    """Names of the columns that are features, from the first row."""
+    """Name the columns that are features, from the first row."""
     columns = [name for name in row if name not in options.label_columns and name not in options.drop]
     absent = [name for name in options.label_columns if name not in row] if labelled else []
     absent += [name for name in (*options.categories, *options.drop) if name not in row]
@@ -118,7 +121,7 @@ def _features(where: str, line: int, row: dict[str, Any], options: Options, labe
 def _column(
     name: str, cells: list[Any], lines: list[int], options: Options, faults: list[Fault]
 ) -> np.ndarray | list[str | None]:
-    """One column as numbers or as a category; cells that fit neither are appended to ``faults``."""
+    """Read one column as numbers or as a category; cells that fit neither are appended to ``faults``."""
     if name not in options.categories:
         numbers = [float("nan") if _missing(cell) else finite(cell) for cell in cells]
         odd = [i for i, value in enumerate(numbers) if value is None]
@@ -139,21 +142,21 @@ def _missing(cell: Any) -> bool:
 
 
 def _number(cell: str) -> bool:
-    """Whether a cell is a number, if perhaps none that is finite in float32."""
+    """Tell whether a cell is a number, finite in float32 or not."""
     try:
         return float(cell) is not None
     except ValueError:
         return False
 
 
-# What the source tells of the columns of all places.
+# Statistics of the columns on the source, used for all places.
 
 
 def fit_columns(sources: Sequence[Columns], *, missing: str = "refuse") -> Encoding:
-    """Learns categories and means from the rows of all sources.
+    """Learn categories and means from the rows of all sources.
 
     Args:
-        sources: with the same columns in any order.
+        sources: tables with the same columns in any order.
         missing: ``refuse``, or ``mean`` to fill a missing cell with the source's mean (of a category, its shares).
 
     Raises:
@@ -169,6 +172,7 @@ def fit_columns(sources: Sequence[Columns], *, missing: str = "refuse") -> Encod
         if len({isinstance(values, list) for values in own}) > 1:
             faults.append(f"{name!r} holds numbers in one source and words in another")
             continue
+        # Sorted values make the columns' order independent of the order of rows and sources.
         if isinstance(own[0], list):
             kept: Any = np.array([value for values in own for value in values if value is not None])
             found, counts = np.unique(kept, return_counts=True)
@@ -177,6 +181,7 @@ def fit_columns(sources: Sequence[Columns], *, missing: str = "refuse") -> Encod
             kept = np.concatenate(own)  # type: ignore[arg-type]
             kept = kept[~np.isnan(kept)]
             categories[name], mean = None, kept.mean() if len(kept) else np.array(0.0)
+        # No mean can fill a column that the source never has a value for.
         if missing == "mean" and len(kept) == 0:
             faults.append(f"{name!r} has no value in the source")
         fill[name] = mean if missing == "mean" else None
@@ -187,7 +192,7 @@ def fit_columns(sources: Sequence[Columns], *, missing: str = "refuse") -> Encod
 
 
 def described_columns(encoding: Encoding) -> dict[str, str]:
-    """What a record says of such vectors; nothing of tables that hold numbers alone."""
+    """Make the record's facts of such vectors; none of tables with numbers alone."""
     facts = {}
     if named := [name for name, values in encoding.categories.items() if values is not None]:
         facts["categories"] = ", ".join(named)
@@ -197,7 +202,7 @@ def described_columns(encoding: Encoding) -> dict[str, str]:
 
 
 def encode_columns(columns: Columns, encoding: Encoding) -> tuple[np.ndarray, list[str]]:
-    """Vectors ``[n, d]`` float32 in the source's order of columns, and a note for each value that the source lacks.
+    """Make vectors ``[n, d]`` float32 in the source's order of columns, and a note for each value it lacks.
 
     Such a value has 0 in all columns of its category.
 
@@ -208,6 +213,7 @@ def encode_columns(columns: Columns, encoding: Encoding) -> tuple[np.ndarray, li
     blocks, faults, notes = [], list[Fault](), list[str]()
     for name, known in encoding.categories.items():
         values, fill = columns.values[name], encoding.fill[name]
+        # A column changes its kind where one file has a word in it: a fault to name, not a category to make.
         if isinstance(values, list) != (known is not None):
             what = "words in the source and numbers here" if known is not None else "numbers in the source, words here"
             raise input_error(columns.where, got=f"{name!r} with {what}", expected="one kind", todo="--categories A B")
@@ -215,6 +221,7 @@ def encode_columns(columns: Columns, encoding: Encoding) -> tuple[np.ndarray, li
             block = np.array(values, np.float64)[:, None]
             absent = np.flatnonzero(np.isnan(block[:, 0]))
         else:
+            # A value that the source lacks matches no column, so its row stays zero there, with a note.
             place = {value: i for i, value in enumerate(known)}
             rows = np.array([place.get(value, -1) for value in values])  # type: ignore[arg-type]
             block = (rows[:, None] == np.arange(len(known))).astype(np.float64)
@@ -232,7 +239,7 @@ def encode_columns(columns: Columns, encoding: Encoding) -> tuple[np.ndarray, li
 
 
 def check_columns(columns: Columns, names: Sequence[str]) -> None:
-    """Raises an InputError for other columns than these, which the (first) source has; their order may differ."""
+    """Raise an InputError for other columns than those of the (first) source; their order may differ."""
     lacks = [name for name in names if name not in columns.values]
     known = set(names)
     more = [name for name in columns.values if name not in known]

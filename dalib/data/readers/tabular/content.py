@@ -13,28 +13,28 @@ from dalib.data.readers.images import SHOWN
 
 FORMS = (".csv", ".tsv", ".jsonl")
 MEMORY_SHARE = 1 / 8
-"""Of the machine's memory, for the bytes of one table: the text, its cells and the arrays need several times that."""
+"""Share of the machine's memory for one table's bytes: text, cells and arrays need several times that."""
 NUMBERED = 100
-"""Bad lines after the first ten that are named by their numbers alone."""
+"""Bad lines after the first ten, named by their numbers alone."""
 MOST_FAULTS = 1000
-"""Readers stop here: a file of another kind has one on every line."""
+"""Readers stop at this number: a file of another kind has one on every line."""
 
 
 class Fault(NamedTuple):
-    """What is wrong on a line; lines count from 1, as a text editor shows them."""
+    """A fault and its line; lines count from 1, as a text editor shows them."""
 
     line: int
     text: str
 
 
 def form_of(name: str) -> str:
-    """``.csv``, ``.tsv`` or ``.jsonl`` by the end of a file's name, in any case, also before ``.gz``; else ``""``."""
+    """Tell ``.csv``, ``.tsv`` or ``.jsonl`` from a file's name, in any case, also before ``.gz``; else ``""``."""
     suffix = Path(name.lower().removesuffix(".gz")).suffix
     return suffix if suffix in FORMS else ""
 
 
 def read_content(where: str, path: Path) -> str:
-    """The text of a file, without a byte order mark.
+    """Read the text of a file, without a byte order mark.
 
     Args:
         where: for messages.
@@ -56,7 +56,7 @@ def read_content(where: str, path: Path) -> str:
 
 
 def lines_of(content: str) -> Iterator[tuple[int, str]]:
-    """Numbers and texts of all lines, one at a time, without their ends."""
+    """Yield numbers and texts of all lines, one at a time, without their ends."""
     start, number = 0, 1
     while start < len(content):
         end = content.find("\n", start)
@@ -66,7 +66,7 @@ def lines_of(content: str) -> Iterator[tuple[int, str]]:
 
 
 def bad_lines(where: str, faults: Sequence[Fault], *, expected: str, todo: str = "") -> InputError:
-    """One error for all faults: the first ten in words, the lines of the next hundred, and how many there are."""
+    """Make one error for all faults: the first ten in words, the lines of the next hundred, and their number."""
     stopped, faults = len(faults) >= MOST_FAULTS, sorted(faults)
     lines = "".join(f"\n    line {fault.line}: {fault.text}" for fault in faults[:SHOWN])
     others = list(dict.fromkeys(fault.line for fault in faults[SHOWN:]))

@@ -1,4 +1,4 @@
-"""CSV and TSV, read strictly: a row is never lost or cut, and what is no row of the table is named with its line.
+"""CSV and TSV, read strictly: no row is lost or cut, and lines that are no rows are named.
 
 The rules are those of RFC 4180. A cell is quoted as a whole, with ``""`` for a quote inside it, or not at all. The
 module ``csv`` of the standard library reads on after a stray quote and swallows the rows up to the next one.
@@ -17,12 +17,12 @@ PLAIN = {mark: re.compile(rf"[^{mark}\n]*+") for mark in (",", "\t")}
 BLANK_THEN_QUOTE = re.compile(r'[ \t]+"')
 NAMES = {",": "comma", "\t": "tab"}
 RESCANS = 4
-"""Times the length of the text that may be read again after stray quotes, before the rest is given up."""
+"""Multiple of the text's length that may be read again after stray quotes, before reading stops."""
 SHOWN = 10
 
 
 class Record(NamedTuple):
-    """The cells of a row, the line on which it begins, and the line after its last one."""
+    """Cells of a row, the line on which it begins, and the line after its last one."""
 
     line: int
     cells: list[str]
@@ -32,14 +32,14 @@ class Record(NamedTuple):
 def read_delimited(
     where: str, content: str, delimiter: str, faults: list[Fault], notes: list[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of a table by the names in its first line, with the line on which each begins.
+    """Yield rows of a table by the names in its first line, with the line on which each begins.
 
     Args:
         where: for messages.
         content: the text.
         delimiter: a comma or a tab.
-        faults: what is wrong with other rows is appended; complete when the iterator has ended.
-        notes: what the user should know is appended: how many rows go over several lines.
+        faults: faults of other rows are appended; complete when the iterator has ended.
+        notes: a remark for the user is appended: the number of rows over several lines.
 
     Raises:
         InputError: for a first line that names no columns, or one name twice.
@@ -69,6 +69,7 @@ def _header(where: str, first: Record | None, faults: Sequence[Fault], delimiter
     if repeated := sorted(name for name, count in Counter(columns).items() if name and count > 1):
         got = f"several columns {', '.join(map(repr, repeated[:SHOWN]))}"
         raise input_error(where, got=got, expected="different names")
+    # One column with another mark in it is a file with another delimiter.
     if len(columns) == 1 and (other := next((mark for mark in ";\t|" if mark in columns[0]), None)):
         got = f"one column, {columns[0]!r}"
         todo = "save it with commas, or as .tsv with tabs"
@@ -77,12 +78,13 @@ def _header(where: str, first: Record | None, faults: Sequence[Fault], delimiter
 
 
 def _records(content: str, delimiter: str, faults: list[Fault]) -> Iterator[Record]:
-    """All rows that have as many cells as the first; the first one comes in any case."""
+    """Yield all rows with as many cells as the first; the first one comes in any case."""
     start, line, width, again = 0, 1, 0, RESCANS * len(content)
     last = len(content.rstrip())
     while start < len(content):
         end = content.find("\n", start)
         end = len(content) if end < 0 else end
+        # Lines without a quote are rows by themselves, and quick to split; only others need the slow reader.
         if content.find('"', start, end) < 0:
             cells, after = content[start:end].removesuffix("\r").split(delimiter), end + 1
             if cells == [""] and (width != 1 or start >= last):  # in a single column an empty line is an empty cell
@@ -96,6 +98,7 @@ def _records(content: str, delimiter: str, faults: list[Fault]) -> Iterator[Reco
                 again, after = again - (after - start), end + 1
         next_line = line + content.count("\n", start, after)
         width = width or len(cells)
+        # As many cells as the first line, or some cell was cut: a row of another width is never filled up.
         if not fault and len(cells) != width:
             mark = NAMES[delimiter]
             why = f": a text with a {mark} in it needs quotes around it" if len(cells) > width else ""
@@ -106,6 +109,7 @@ def _records(content: str, delimiter: str, faults: list[Fault]) -> Iterator[Reco
             yield Record(line, cells, next_line)
         if len(faults) >= MOST_FAULTS:
             return
+        # Each stray quote may make the rest be read again; the bound keeps a bad file from taking quadratic time.
         if again < 0:
             faults.append(Fault(line, "so many stray quotes up to here that the rest was not read"))
             return
@@ -113,7 +117,7 @@ def _records(content: str, delimiter: str, faults: list[Fault]) -> Iterator[Reco
 
 
 def _quoted(content: str, at: int, delimiter: str) -> tuple[list[str], int, str]:
-    """Cells of the row that begins at ``at``, where the text goes on after it, and a fault or ``""``."""
+    """Read the row at ``at``: its cells, the place after it in the text, and a fault or ``""``."""
     cells: list[str] = []
     while True:
         if content.startswith('"', at):
@@ -122,6 +126,7 @@ def _quoted(content: str, at: int, delimiter: str) -> tuple[list[str], int, str]
                 return cells, len(content), 'a quote " that opens a cell and is never closed'
             cells.append(found[1].replace('""', '"'))
             at = found.end()
+            # A closing quote must end the cell: anything after it shows a quote that was not doubled.
             rest = content[at : at + 2]
             if rest and not rest.startswith((delimiter, "\n")) and rest != "\r\n":
                 far = content.count("\n", found.start(), at)
@@ -131,6 +136,7 @@ def _quoted(content: str, at: int, delimiter: str) -> tuple[list[str], int, str]
         else:
             cell = PLAIN[delimiter].match(content, at)[0]  # type: ignore[index]
             end = at + len(cell)
+            # A blank before a quote would make the quote part of the cell, and its commas new cells.
             if BLANK_THEN_QUOTE.match(cell):
                 return cells, end, 'a blank before the quote " that opens a cell'
             if "\r" in cell.removesuffix("\r") or (cell.endswith("\r") and content.startswith(delimiter, end)):
@@ -148,7 +154,7 @@ def _quoted(content: str, at: int, delimiter: str) -> tuple[list[str], int, str]
 
 
 def _rows_within(record: Record, width: int, delimiter: str) -> tuple[int, list[list[str]]]:
-    """Column of a cell of several lines, and these as rows, if each but the last has as many cells as the table."""
+    """Return the column of a cell of several lines, and these as rows, if all but the last are as wide as the table."""
     for place, cell in enumerate(record.cells):
         # The first line lacks the cells before this one, the last those after it.
         rows = [line.removesuffix("\r").split(delimiter) for line in cell.split("\n")[:-1]]
@@ -161,9 +167,10 @@ def _rows_within(record: Record, width: int, delimiter: str) -> tuple[int, list[
 
 
 def _swallowed(suspects: list[Record], records: Iterator[Record], width: int, delimiter: str) -> list[Fault]:
-    """Faults for suspects with a line that holds in some column what rows of the table hold there."""
+    """Find suspects with a line that looks like rows of the table in some column."""
     lines = {record.line for record in suspects}
     next(records)
+    # Values of all rows that are surely rows, column by column: the measure for the suspects.
     seen: list[Counter[str]] = [Counter() for _ in range(width)]
     for record in records:
         if record.line not in lines:

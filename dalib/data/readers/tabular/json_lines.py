@@ -8,11 +8,11 @@ from dalib.data.readers.tabular.content import MOST_FAULTS, Fault, lines_of
 
 
 def read_json_lines(content: str, faults: list[Fault]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Objects with the lines that they are on; empty lines are passed over.
+    """Yield objects with their line numbers; empty lines are passed over.
 
     Args:
         content: the text.
-        faults: what is wrong with other lines is appended; complete when the iterator has ended.
+        faults: faults of other lines are appended; complete when the iterator has ended.
     """
     for number, line in lines_of(content):
         if not line.strip():

@@ -17,7 +17,7 @@ SUFFIXES = (".npz", ".mat")
 
 
 class Source(NamedTuple):
-    """Where a table is: its domain's name and file, and the names of its arrays; ``""`` takes a usual one."""
+    """Address of a table: its domain's name and file, and its arrays' names; ``""`` takes a usual one."""
 
     place: Place
     x_name: str = ""
@@ -25,17 +25,17 @@ class Source(NamedTuple):
 
 
 class Table(NamedTuple):
-    """One domain: float32 ``[n, d]`` and n class names."""
+    """One domain's table: float32 ``[n, d]`` and n class names."""
 
     x: np.ndarray
     labels: list[str]
 
 
 def read_tables(sources: Sequence[Source]) -> dict[str, Table]:
-    """All tables by the names of their domains.
+    """Read all tables by the names of their domains.
 
     Raises:
-        InputError: naming everything that is wrong with any of them: files, arrays, shapes, numbers that are not
+        InputError: naming all faults in any of them: files, arrays, shapes, numbers that are not
             finite, widths or classes that differ.
     """
     faults: list[str] = []
@@ -46,11 +46,13 @@ def read_tables(sources: Sequence[Source]) -> dict[str, Table]:
         if name in found:
             faults.append(f"{name}: two tables of this name; give them as name=PATH")
         try:
+            # One file may hold several domains, and is read once.
             if path not in files:
                 files[path] = _arrays(path)
             found[name] = _table(source, files[path])
         except InputError as error:
             faults.append(str(error))
+    # Then what the tables must share: the width of rows and the classes.
     if len({table.x.shape[1] for table in found.values()}) > 1:
         widths = ", ".join(f"{name} {table.x.shape[1]}" for name, table in found.items())
         faults.append(f"table: rows of different lengths: {widths}\n  expected: one length")
@@ -69,6 +71,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise input_error(where, got="no such file", expected="a file .npz or .mat")
     if path.suffix.lower() not in SUFFIXES:
+        # A stated name must be there; without one the usual names of the field are tried in turn.
         raise input_error(where, got=f"a file {path.name}", expected="a file .npz or .mat")
     return read_mat(where, path) if path.suffix.lower() == ".mat" else read_npz(where, path)[0]
 
@@ -92,10 +95,11 @@ def _table(source: Source, arrays: dict[str, np.ndarray]) -> Table:
     if len(bad := not_finite(x)):
         got = f"NaN, infinity or too large for float32 in {len(bad)} rows, first {bad[0]}"
         raise input_error(where, got=got, expected="finite numbers")
+    # MATLAB keeps whole numbers as floats.
     labels = y.astype(np.int64) if y.dtype.kind == "f" else y
     return Table(x.astype(np.float32), [str(label) for label in labels])
 
 
 def _whole(y: np.ndarray) -> bool:
-    """Whether floats are whole numbers that int64 holds."""
+    """Tell whether floats are whole numbers that int64 holds."""
     return bool((np.abs(y) < 2**53).all() and (y == np.round(y)).all())

@@ -1,4 +1,4 @@
-"""Tables of a user's own, ``.csv``, ``.tsv`` and ``.jsonl``: texts with a label each, or rows of columns."""
+"""Users' tables, ``.csv``, ``.tsv`` and ``.jsonl``: texts with a label each, or rows of columns."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -20,13 +20,13 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 def read_table(where: str, path: Path, options: Options, labelled: bool) -> Raw:
-    """Reads a table: texts where it has the column of texts, otherwise vectors of all columns but the labels.
+    """Read a table: texts where it has the column of texts, otherwise vectors of all columns but the labels.
 
     Args:
         where: for messages.
         path: the file.
         options: kind, names of the columns, and whether labels are real numbers.
-        labelled: without it labels are neither needed nor kept.
+        labelled: False where labels are neither needed nor kept.
 
     Raises:
         InputError: for a file without rows, or with the lines and reasons of all bad ones.
@@ -37,6 +37,7 @@ def read_table(where: str, path: Path, options: Options, labelled: bool) -> Raw:
         rows = read_json_lines(content, faults)
     else:
         rows = read_delimited(where, content, DELIMITERS[form], faults, notes)
+    # The first row tells texts from columns, and is then read again with the others.
     if (first := next(rows, None)) is None:
         if faults:
             raise bad_lines(where, faults, expected="one row or more")
@@ -50,7 +51,7 @@ def read_table(where: str, path: Path, options: Options, labelled: bool) -> Raw:
 
 
 def read_lines(where: str, path: Path, labelled: bool) -> Raw:
-    """Reads texts without labels, one a line.
+    """Read texts without labels, one a line.
 
     Raises:
         InputError: where labels are needed, for no text, or a bad file.
@@ -69,6 +70,7 @@ def _texts(where: str, rows: Rows, options: Options, labelled: bool, faults: lis
     names = options.label_columns
     texts: list[str] = []
     labels: list[Any] = []
+    # A bad line is kept as a fault, so that one error names the first thousand of them.
     for line, row in rows:
         text, fault = row.get(column), ""
         if not isinstance(text, str) or not text.strip():

@@ -8,7 +8,7 @@ import numpy as np
 from dalib.core.checks import input_error
 
 LENGTH = 8.0
-"""Of a text's vector. Among 1, 8, 16 and 64, by what source-only learns on held-out source reviews at the default rate:
+"""Length of a text's vector, of 1, 8, 16 and 64 by source-only on held-out source reviews at the default rate:
 after 1,000 steps on one product's reviews 70 % at length 1, 81 % at length 8."""
 SHOWN = 10
 FEWEST, MOST = 16, 1 << 24
@@ -16,7 +16,7 @@ FEWEST, MOST = 16, 1 << 24
 
 
 class Words(NamedTuple):
-    """What the source tells of words.
+    """Statistics of words on the source.
 
     Attributes:
         columns: number d of columns that words and word pairs are hashed to.
@@ -28,16 +28,16 @@ class Words(NamedTuple):
 
 
 def fit_words(texts: Sequence[str], columns: int) -> Words:
-    """Learns the weights of words from the texts of all sources, and from nothing of the target."""
+    """Learn the weights of words from the texts of all sources, and none of the target."""
     counts = _counts(texts, columns)
     frequency = np.bincount(counts.indices, minlength=columns)
     return Words(columns, (np.log((1 + len(texts)) / (1 + frequency)) + 1).astype(np.float32))
 
 
 def word_vectors(where: str, texts: Sequence[str], words: Words) -> tuple[Any, list[str]]:
-    """TF-IDF vectors: (1 + log count) · rarity, in rows of length 8, as scipy's CSR matrix ``[n, d]`` float32.
+    """Make TF-IDF vectors: (1 + log count) · rarity, in rows of length 8, as scipy's CSR matrix ``[n, d]`` float32.
 
-    A text without a word has a row of zeros; a note says how many there are, and which.
+    A text without a word has a row of zeros; a note counts and names them.
 
     Args:
         where: for messages.
@@ -52,6 +52,7 @@ def word_vectors(where: str, texts: Sequence[str], words: Words) -> tuple[Any, l
     """
     found = _counts(texts, words.columns)
     found.data = (1 + np.log(found.data)) * words.rarity[found.indices]
+    # Lengths from the sparse rows themselves; a text without words keeps its row of zeros.
     lengths = np.sqrt(np.add.reduceat(np.append(found.data**2, 0), found.indptr[:-1]))
     filled = np.diff(found.indptr)
     lengths[filled == 0] = 1
@@ -65,14 +66,14 @@ def word_vectors(where: str, texts: Sequence[str], words: Words) -> tuple[Any, l
 
 
 def described(words: Words) -> str:
-    """What a record says of such vectors."""
+    """Make the record's description of such vectors."""
     return (
         f"TF-IDF of words and word pairs in {words.columns} columns, weights of the source, rows of length {LENGTH:.0f}"
     )
 
 
 def check_columns(columns: int) -> None:
-    """Raises an InputError for a number of columns out of bounds."""
+    """Raise an InputError for a number of columns out of bounds."""
     if not FEWEST <= columns <= MOST:
         raise input_error("word-columns", got=columns, expected=f"a whole number from {FEWEST} to {MOST}")
 
