@@ -194,13 +194,14 @@ def test_images_series_and_texts(tmp_path):
 
 @pytest.mark.slow
 def test_texts_are_learnt_at_the_default_rate(tmp_path):
-    """One word in a hundred tells the class. With rows of length 1 these steps lead to 63 %."""
+    """Two words in a hundred tell the class: 96 %. With rows of length 1 these steps lead to 60 %."""
     rng = np.random.default_rng(0)
     for name in ("books", "films"):
         with (tmp_path / f"{name}.jsonl").open("w") as file:
             for i in range(400):
-                words = [f"word{j}" for j in rng.integers(0, 300, 99)]
-                words.insert(int(rng.integers(0, 40)), ("bad", "good")[i % 2])
+                words = [f"word{j}" for j in rng.integers(0, 300, 98)]
+                for _ in range(2):
+                    words.insert(int(rng.integers(0, 40)), ("bad", "good")[i % 2])
                 file.write(json.dumps({"text": " ".join(words), "label": i % 2}) + "\n")
     texts = ["--source", tmp_path / "books.jsonl", "--target", tmp_path / "films.jsonl", "--method", "source_only"]
     assert call(*texts, "--seeds", "1", "--steps", "200", "--no-report", "--out", tmp_path / "out") == 0

@@ -110,8 +110,15 @@ def test_the_real_command_starts_from_the_source_net_and_resumes(tmp_path, capsy
     (run / "record.jsonl").write_text("\n".join(kept) + "\n")
     assert call() == 0
     assert (run / "weights.safetensors").read_bytes() == whole
-    # Another source net than the one it started from is refused.
+    # A changed source net is made again from its checkpoint, by the checksum in its record.
     weights = source / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes() + b" ")
+    trained = weights.read_bytes()
+    weights.write_bytes(trained + b" ")
+    assert call() == 0
+    assert weights.read_bytes() == trained
+    # Another source net than the one it started from is refused.
+    config = json.loads((run / "config.json").read_text())
+    config["start"]["sha256"] = "0" * 64
+    (run / "config.json").write_text(json.dumps(config))
     assert call() == 2
     assert "start.sha256" in capsys.readouterr().err
