@@ -29,6 +29,7 @@ from dalib.run.own.closed_form import CLASSIFIERS
 from dalib.run.own.inputs import View, arrays, pretrained
 from dalib.run.own.memory import Fit, Rows, fit_closed_form, fit_net
 from dalib.run.own.options import Own
+from dalib.train.devices.processes import run_mesh
 
 SPARSE = ("csr", "csc")
 
@@ -65,10 +66,15 @@ class _Adapting(BaseEstimator):
         values = [f"{method}.{name}={json.dumps(value)}" for name, value in (self.method_options or {}).items()]
         fields = [f"{name}={json.dumps(value)}" for name, value in (self.encoder_options or {}).items()]
         every = _cadence(self.steps)
+        mesh = run_mesh()
+        devices = 1 if mesh is None else mesh.size
+        size = min(self.batch_size, least)
+        # A domain that is smaller than a batch gives what the devices divide evenly.
+        size = size if size == self.batch_size else max(size // devices * devices, 1)
         chosen: dict[str, Any] = {
             **{"source": ("source",), "target": "target", "method": (method,), "options": tuple(values)},
             **{"baseline": False, "report": False, "encoder": self.encoder, "encoder_options": tuple(fields)},
-            **{"steps": self.steps, "batch_size": min(self.batch_size, least), "scale": self.scale},
+            **{"steps": self.steps, "batch_size": size, "scale": self.scale},
             **{"holdout": self.holdout, "preset": self.preset, "seeds": self.seed + 1},
             **{"evaluate_every": every, "save_every": every, **own},
         }

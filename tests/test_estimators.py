@@ -1,5 +1,6 @@
 """scikit-learn's face: its own checks, the command's numbers, both ways to say what is target, and pickles."""
 
+import os
 import pickle
 
 import numpy as np
@@ -127,12 +128,22 @@ def test_bad_domains_are_one_error():
             DomainAdaptationClassifier().fit(x, y, **arguments)
 
 
+LONG = pytest.mark.skipif(
+    "DALIB_LONG" not in os.environ, reason="DALIB_LONG=1 runs it: a hundred trainings, ten minutes"
+)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "estimator",
-    [DomainAdaptationClassifier(steps=100), DomainAdaptationClassifier("coral"), DomainAdaptationRegressor(steps=100)],
-    ids=["dann", "coral", "regression"],
+    [
+        DomainAdaptationClassifier("coral"),
+        pytest.param(DomainAdaptationClassifier(steps=200), marks=LONG),
+        pytest.param(DomainAdaptationRegressor(steps=200), marks=LONG),
+    ],
+    ids=["coral", "dann", "regression"],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_all_of_scikit_learns_checks(estimator):
+def test_all_of_scikit_learns_checks(estimator, monkeypatch):
+    monkeypatch.setenv("DALIB_DEVICES", "1")  # many checks have fewer rows than a batch for eight devices
     check_estimator(estimator)
