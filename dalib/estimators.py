@@ -7,8 +7,8 @@ Rows are vectors ``[n, d]``: arrays, pandas frames of numbers, or sparse matrice
 never asked for. skada's form works too: rows of both domains in one ``X`` and ``sample_domain`` ``[n]``, positive for
 source and negative for target rows; labels of target rows are then not looked at.
 
-Without target rows a net is trained on the source alone, and a closed-form method adapts nothing. With ``holdout=0.2``
-the numbers are those of ``dalib adapt`` on the same rows, to the bit.
+Without target rows a net is trained on the source alone, and a closed-form method adapts nothing. The numbers are those
+of ``dalib adapt`` on the same rows, to the bit: of nets with ``holdout=0.2``, of closed-form methods with any.
 """
 
 import json
@@ -89,7 +89,7 @@ class _Adapting(BaseEstimator):
             method, X_target = "source_only", X[::-1] if len(np.unique(X, axis=0)) > 1 else X + 1
         options = self._options(method, min(len(X), len(X_target)), **own)
         folder = None if self.folder is None else Path(self.folder)
-        return fit_net(options, Rows(X, labels, X_target), seed=self.seed, folder=folder)
+        return fit_net(options, _as_read(X, labels, X_target), seed=self.seed, folder=folder)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -103,13 +103,13 @@ class DomainAdaptationClassifier(ClassifierMixin, _Adapting):
     Args:
         method: a method of ``dalib methods``: of nets (dann, dan, mcc …) or in closed form (coral, tca, ot …).
         encoder: net, for methods of nets.
-        classifier: on top of a closed-form method: 1nn, svm, logreg.
+        classifier: on top of a closed-form method: 1nn, or svm and logreg with C chosen on the source.
         method_options: hyper-parameters of the method, ``{"weight": 0.5}``.
         encoder_options: fields of the encoder, ``{"widths": [64]}``.
         steps: training steps.
         batch_size: examples of each domain in a step; less where a domain has fewer.
         scale: none, source (mean 0 and deviation 1 over the source) or domain (over each domain by itself).
-        holdout: share of every class kept from training to score the source in the run's record.
+        holdout: share of every class kept from a net's training to score the source in the run's record.
         preset: recipe of a published protocol.
         seed: of initial weights, batches and dropout.
         folder: keeps the run's records there; a killed ``fit`` goes on from its last checkpoint.
@@ -166,7 +166,7 @@ class DomainAdaptationClassifier(ClassifierMixin, _Adapting):
         self._refit: Any = None
         if self.method in CLASSIC:
             choose("classifier", self.classifier, CLASSIFIERS)
-            self._closed = Rows(X, labels, X if X_target is None else X_target)
+            self._closed = _as_read(X, labels, X if X_target is None else X_target)
             self._closed_form()
         else:
             self._fit = self._train(X, labels, X_target)
@@ -176,7 +176,8 @@ class DomainAdaptationClassifier(ClassifierMixin, _Adapting):
         """Return the fitted closed form; fit it again after the estimator was pickled, since it holds functions."""
         if self._refit is None:
             assert self._closed is not None
-            self._refit = fit_closed_form(self.method, self.method_options or {}, self.classifier, self._closed)
+            arguments = self.method_options or {}
+            self._refit = fit_closed_form(self.method, arguments, self.classifier, self.scale, self._closed)
         return self._refit
 
     def __getstate__(self) -> dict[str, Any]:
@@ -192,8 +193,7 @@ class DomainAdaptationClassifier(ClassifierMixin, _Adapting):
         # The net may have more outputs than there are classes: only those of ``classes_`` count.
         if self._fit is not None:
             return self.classes_[self._fit.logits(rows)[:, : len(self.classes_)].argmax(1)]
-        found, machine = self._closed_form()
-        return self.classes_[np.asarray(machine(found.transform_target(rows)), np.int64)]
+        return self.classes_[np.asarray(self._closed_form()(rows), np.int64)]
 
     @available_if(lambda self: self.method not in CLASSIC)
     def predict_proba(self, X: Any, sample_domain: Any = None) -> np.ndarray:
@@ -318,6 +318,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         tags.requires_fit = False
         tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
         return tags
+
+
+def _as_read(X: np.ndarray, labels: Any, X_target: np.ndarray) -> Rows:
+    """Take rows in float32, as the command reads files: scales are learnt after that rounding."""
+    return Rows(np.asarray(X, np.float32), labels, np.asarray(X_target, np.float32))
 
 
 def _dense(X: Any) -> np.ndarray:

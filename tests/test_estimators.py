@@ -52,6 +52,7 @@ def test_sample_domain_says_the_same_and_target_labels_are_not_looked_at(net):
 
 def test_numbers_are_those_of_the_command(tmp_path):
     x, y, other, truth = two_domains()
+    x, other = x.astype(float) / 3, other.astype(float) / 3  # the command reads float64 as float32
     np.savez(tmp_path / "source.npz", x=x, y=y)
     np.savez(tmp_path / "target.npz", x=other, y=truth)
     here = ["--source", str(tmp_path / "source.npz"), "--target", str(tmp_path / "target.npz")]
@@ -71,6 +72,12 @@ def test_numbers_are_those_of_the_command(tmp_path):
     counts = np.zeros((2, 2), int)
     np.add.at(counts, (np.searchsorted(model.classes_, truth), predicted), 1)
     np.testing.assert_array_equal(counts, confusion)
+    # Closed forms: rows in the same scale, C chosen on the source.
+    classic = ["--method", "coral", "--classifier", "logreg", "--no-baseline", "--no-report", "--no-target-labels"]
+    assert adapt.command([*here, *classic, "--out", str(tmp_path / "closed")]) == 0
+    with np.load(tmp_path / "closed" / "source-target" / "coral+logreg" / "seed-0" / "predictions.npz") as found:
+        closed = DomainAdaptationClassifier("coral", classifier="logreg").fit(x, y, X_target=other)
+        np.testing.assert_array_equal(np.searchsorted(closed.classes_, closed.predict(other)), found["predictions"])
     loaded = load_run(theirs, (6,))
     assert loaded.class_names == ("early", "late")
     assert loaded.experiment.method == "mcd"

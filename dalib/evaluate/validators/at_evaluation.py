@@ -36,7 +36,7 @@ def target_scores(features: Array, logits: Array) -> dict[str, Array]:
     check_samples(features=features)
     check_samples(logits=logits)
     if features.shape[0] != logits.shape[0]:
-        raise input_error("features", got=f"{features.shape[0]} rows beside {logits.shape[0]}", expected="one n")
+        raise input_error("features", got=f"{features.shape[0]} rows, logits of {logits.shape[0]}", expected="one n")
     n, classes = logits.shape
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     p = jax.nn.softmax(logits)

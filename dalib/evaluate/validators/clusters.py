@@ -35,7 +35,7 @@ def agreement(predictions: Any, clusters: Any) -> Agreement:
     a, b = np.asarray(predictions), np.asarray(clusters)
     if a.ndim != 1 or a.shape != b.shape or not len(a) or a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
         raise input_error(
-            "predictions", got=f"{a.dtype}{a.shape} beside {b.dtype}{b.shape}", expected="two integer vectors [n]"
+            "predictions", got=f"{a.dtype}{a.shape} and {b.dtype}{b.shape}", expected="two integer vectors [n]"
         )
     return Agreement(
         float(metrics.adjusted_mutual_info_score(a, b, average_method="arithmetic")),

@@ -84,7 +84,7 @@ def _panel(ax: "Axes", table: Table, column: int, runs: list[Run], styles: dict[
             text, (mean, y), (0, 8), textcoords="offset points", ha="center", va="bottom", fontsize=9,
             color=INK, zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6},
         )  # fmt: skip
-        # The shaded strip of the baseline is what the others are read against.
+        # A shaded strip marks the baseline; readers compare the other rows with it.
         if row.label == SOURCE_ONLY:
             ax.axvspan(low, high, color=style.colour, alpha=0.13, linewidth=0, zorder=0)
             ax.axvline(mean, color=style.colour, linestyle=style.line, linewidth=1.1, zorder=1)

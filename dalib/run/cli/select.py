@@ -55,9 +55,9 @@ def select(options: Options) -> None:
 
 
 def _listed() -> list[str]:
-    validators = [["validator", "range", "collapse", "needs beside target logits", "what"]]
+    validators = [["validator", "range", "collapse", "also needs", "what"]]
     validators += [[n, v.range, v.collapse, ", ".join(v.needs) or "–", v.summary] for n, v in VALIDATORS.items()]
-    estimators = [["estimator", "collapse", "needs beside target logits", "what; its premise"]]
+    estimators = [["estimator", "collapse", "also needs", "what; its premise"]]
     estimators += [[n, e.collapse, ", ".join(e.needs) or "–", e.summary] for n, e in ESTIMATORS.items()]
     return [*aligned(validators), "", *aligned(estimators)]
 

@@ -2,8 +2,9 @@
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -98,6 +99,38 @@ def choose_c(classifier: str, x: np.ndarray, y: np.ndarray, weights: np.ndarray 
     return {"C": CHOICES_OF_C[best], "accuracy": float(right[best] / each.sum())}
 
 
+def fit_rows(
+    method: str,
+    method_options: Mapping[str, Any],
+    classifier: str,
+    choices: Mapping[str, Any],
+    x: np.ndarray,
+    y: np.ndarray,
+    target: np.ndarray,
+) -> tuple[Fitted, Predict, dict[str, Any]]:
+    """Fit a closed-form method, or none for source_only, and a classifier on the mapped source rows.
+
+    Args:
+        method, method_options: of :data:`CLASSIC`.
+        classifier: of :data:`CLASSIFIERS`.
+        choices: its options; ``C="source"`` chooses C by :func:`choose_c`.
+        x, y: source rows ``[n, d]`` and labels ``[n]``.
+        target: rows ``[m, d]``.
+
+    Returns:
+        The method's maps, the classifier of mapped rows, and numbers for the record.
+    """
+    fitted = Fitted(x, target, np.asarray, np.asarray)
+    if method != "source_only":
+        fitted = CLASSIC[method](**method_options).fit(x, y, target)
+    info = {name: value for name, value in fitted.info.items() if isinstance(value, bool | int | float)}
+    # C is chosen on mapped source rows: labels of the target choose nothing.
+    if choices.get("C") == "source":
+        info |= choose_c(classifier, fitted.source, y, fitted.weights)
+        choices = {**choices, "C": info["C"]}
+    return fitted, CLASSIFIERS[classifier](fitted.source, y, fitted.weights, **choices), info
+
+
 def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: Path, *, command: str = "") -> Path:
     """Fit on all source rows with labels and all target rows without, and score on the target's split ``test``.
 
@@ -128,18 +161,15 @@ def run_classic(experiment: ClosedForm, source: Domain, target: Domain, folder: 
     x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     # The fit sees the target's pool without labels; what is predicted is its test.
     unread, (rows, labels) = _rows(target, "train")[0], _rows(target, "test")
-    fitted = Fitted(x, unread, np.asarray, np.asarray)
-    if experiment.method != "source_only":
-        fitted = CLASSIC[experiment.method](**dict(experiment.method_options)).fit(x, y, unread)
+    fitted, predict, info = fit_rows(
+        experiment.method,
+        dict(experiment.method_options),
+        experiment.classifier,
+        dict(experiment.classifier_options),
+        *(x, y, unread),
+    )
     mapped = fitted.transform_target(rows)
-    choices = dict(experiment.classifier_options)
-    info = {name: value for name, value in fitted.info.items() if isinstance(value, bool | int | float)}
-    # C is chosen on mapped source rows: labels of the target choose nothing.
-    if choices.get("C") == "source":
-        info |= choose_c(experiment.classifier, fitted.source, y, fitted.weights)
-        choices["C"] = info["C"]
-    classify = CLASSIFIERS[experiment.classifier]
-    predicted = classify(fitted.source, y, fitted.weights, **choices)(mapped).astype(np.int32)
+    predicted = predict(mapped).astype(np.int32)
     record.write("fitted", 0, **info)
     # The result first and the "end" line last: a run with that line has all its files.
     file = io.BytesIO()

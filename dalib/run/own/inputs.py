@@ -133,10 +133,10 @@ def decode(argument: str, raw: Raw, transform: Transform, process: Process | Non
                 image = raw.inputs[i]
             block.append(np.asarray(transform(image, generator), np.float32))
         except InputError as error:
-            # The first image tells the size of all of them: a refusal comes before hours of decoding.
+            # After a fault the rest is decoded to name further faults, and the net is spared.
             faults.append(str(error).split("\n")[0])
         if process is None and len(block) == 1 and not parts:
-            # After a fault the rest is decoded to name further faults, and the net is spared.
+            # The first image tells the size of all of them: a refusal comes before hours of decoding.
             _check_memory(argument, len(raw.inputs), block[0].nbytes)
         if len(block) == 64 or (block and i == len(raw.inputs) - 1):
             stacked = np.stack(block)

@@ -67,7 +67,7 @@ class OwnDict(dict):
 
 EXTRAS = {
     "argparse.Namespace": argparse.Namespace(lr=0.1, path=Path("x")),
-    "pathlib.PosixPath": Path("/tmp/x"),
+    "pathlib.PosixPath": Path("x"),
     "datetime.date": datetime.date(2024, 1, 2),
     "numpy.dtype": np.dtype("float32"),
     "set": {1, "a"},
