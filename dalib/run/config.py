@@ -17,7 +17,7 @@ from dalib.train import CONVENTIONS, SCHEDULES, Cadence
 from dalib.train.accumulate import check_parts
 from dalib.train.loop import check_cadence
 from dalib.train.optimizer import KINDS
-from dalib.transfer.adapters import ADAPTERS, Adapter
+from dalib.transfer.adapters import ADAPTERS, BASE, Adapter
 
 INVERSE = "inverse"
 RELATIONS = ("closed", "partial", "open", "universal")
@@ -134,6 +134,11 @@ class Experiment:
     def needs(self) -> Needs:
         """The method's needs."""
         return needs_of(self.method, dict(self.method_options))
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Regular expressions of all parameters that never change: the recipe's, and an adapted encoder's own."""
+        return (*self.recipe.frozen, BASE) if self.adapter else self.recipe.frozen
 
     def make_adapter(self) -> Adapter | None:
         """The adapter of the pretrained encoder's weights; None without one.

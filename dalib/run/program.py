@@ -41,7 +41,7 @@ from dalib.train.devices.processes import run_mesh
 from dalib.train.optimizer import inverse
 from dalib.train.population.whole_run import PredictMembers
 from dalib.train.step import split_init, split_step
-from dalib.transfer.adapters import BASE, adapted
+from dalib.transfer.adapters import adapted
 
 # Additions of a run to its method: views of images, and an unknown class where the target has its own classes.
 
@@ -202,7 +202,7 @@ def make_parts(experiment: Experiment, classes: int, given: Given = NAMED) -> Pa
         schedule=schedule,
         # An encoder that hands features through unchanged has no parameters, and so no rate.
         multipliers={} if identity else {"encoder": recipe.encoder_multiplier},
-        frozen=(*recipe.frozen, BASE) if experiment.adapter else recipe.frozen,
+        frozen=experiment.frozen,
     )
     # The net under the run's BatchNorm convention, and the loss of the kind of labels.
     forward = make_forward(net, experiment.batch_norm)

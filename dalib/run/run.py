@@ -1,6 +1,5 @@
 """One run from its configuration to its record; every benchmark file calls :func:`run_experiment`."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from dalib.data.matching import parts_of
 from dalib.encoders import load
 from dalib.methods import Method
 from dalib.run.artefacts import configuration, faults, fingerprints, outcome_file, read_start, write_outcome
+from dalib.run.cli.progress import say
 from dalib.run.config import Experiment
 from dalib.run.evaluation import Evaluation, make_inference
 from dalib.run.preflight.trace import check_step
@@ -265,7 +265,7 @@ def _ended(record: Record, steps: int, outcome: str) -> bool:
                 todo="restore them, or move this folder away to run it again",
             )
         if found:
-            print(f"{record.folder}: {', '.join(found)}; made again from the checkpoint", file=sys.stderr)
+            say(f"{record.folder}: {', '.join(found)}; made again from the checkpoint")
             return False
         return record.finished()  # it may have ended while this process waited for the lock
 

@@ -13,6 +13,7 @@ from dalib.encoders.pretrained import load_variables
 from dalib.run import run as engine
 from dalib.run.config import Experiment, Recipe, asdict
 from dalib.run.grid import Grid, expand
+from dalib.run.preflight.trace import _warn
 from dalib.run.run import run_experiment
 from dalib.run.trained import experiment_of
 
@@ -76,3 +77,16 @@ def test_the_command_line_names_it():
     options = Grid(method=("dan",), seeds=1, oracle=False, adapter="lora", adapter_options=("rank=4", "alpha=8"))
     (found,) = expand(options, [("here", "there")], weights="default")
     assert (found.adapter, dict(found.adapter_options)) == ("lora", {"rank": 4, "alpha": 8})
+
+
+def test_statistics_that_move_below_a_frozen_encoder_are_warned_about(monkeypatch, tmp_path, capsys):
+    _warn.cache_clear()
+    encoder = ENCODERS["mlp"](widths=(5, 4), norm=True)
+    variables = as_encoder(encoder).init(jax.random.key(7), jnp.ones((1, 6)))
+    monkeypatch.setattr(engine, "load", lambda name, **how: (encoder, variables))
+    options = (("norm", True), ("widths", (5, 4)))
+    moving = replace(EXPERIMENT, steps=1, log_every=1, evaluate_every=1, save_every=1, encoder_options=options)
+    run_experiment(moving, *pair(), tmp_path / "moving")
+    assert "--batch-norm frozen" in capsys.readouterr().err
+    run_experiment(replace(moving, batch_norm="frozen"), *pair(), tmp_path / "frozen")
+    assert "--batch-norm frozen" not in capsys.readouterr().err

@@ -1,13 +1,12 @@
 """Reader options of a command's places, and one decision on the pixels of all their images."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dalib.data.readers.files.maximum import to_bytes
 from dalib.data.readers.places import Options, Place, Raw, by_name, maxima
+from dalib.run.cli.progress import say
 from dalib.run.own.options import Own
-from dalib.train.devices.processes import leads
 
 
 def reading(options: Own, place: Place) -> Options:
@@ -38,8 +37,8 @@ def pixels_decided(options: Own, names: Sequence[str], raws: Sequence[Raw | None
     stated = maxima(options.maximum, names)
     which = [i for i, raw in enumerate(raws) if raw is not None and raw.kind == "images"]
     done = to_bytes([(names[i], raws[i].inputs) for i in which], stated)  # type: ignore[union-attr]
-    if leads():
-        notes = dict.fromkeys(note for raw in raws if raw is not None for note in raw.notes)
-        print("".join(f"{line}\n" for line in (*notes, done.decision) if line), end="", file=sys.stderr)
+    notes = dict.fromkeys(note for raw in raws if raw is not None for note in raw.notes)
+    for line in filter(None, (*notes, done.decision)):
+        say(line)
     images = dict(zip(which, done.inputs, strict=True))
     return [raw._replace(inputs=images[i]) if raw is not None and i in images else raw for i, raw in enumerate(raws)]

@@ -1,7 +1,6 @@
 """Domains in memory from read examples: images to tensors, texts to tokens or word vectors, scaling, splits."""
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,9 +18,9 @@ from dalib.data.readers.tabular.columns import Columns, Encoding, encode_columns
 from dalib.data.readers.tabular.words import Words, fit_words, word_vectors
 from dalib.data.transforms import Transform, compose, normalize, resize, rgb, to_float
 from dalib.encoders import load
+from dalib.run.cli.progress import say
 from dalib.run.own.features import Pretrained, Process, feature_function, text_features
 from dalib.run.own.options import SCALES, TARGETS
-from dalib.train.devices.processes import leads
 
 TEXT_ENCODERS = (
     *("bert_base", "bert_large", "bert_tiny", "roberta_base", "distilbert_base"),
@@ -89,8 +88,8 @@ def arrays(argument: str, raw: Raw, view: View) -> Any:
 
 def _noted(x: Any, notes: Sequence[str]) -> Any:
     """Print the notes and return ``x``."""
-    if leads():
-        print("".join(f"{note}\n" for note in notes), end="", file=sys.stderr)
+    for note in notes:
+        say(note)
     return x
 
 

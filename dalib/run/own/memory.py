@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from dalib.core.files import folder_name
@@ -96,7 +97,7 @@ def fit_net(options: Own, rows: Rows, *, seed: int, folder: Path | None = None) 
         last = out / folder_name(listed[-1].name)
         trained = load_run(last, np.shape(source.split("train").__getitems__([0])[0])[1:])
         # Arrays that map a file which goes with the folder would be lost.
-        trained = trained._replace(variables=_copied(trained.variables))
+        trained = trained._replace(variables=jax.tree.map(np.array, trained.variables))
     scale = standard([rows.source], rows.target, options.scale)
     return Fit(trained, scale, unit)
 
@@ -117,7 +118,3 @@ def in_scale(change: Standard | None, rows: np.ndarray) -> np.ndarray:
     """Bring target rows to the scale of the fit, float32 as the command reads them."""
     seen = np.asarray(rows, np.float32)
     return seen if change is None else change(seen)
-
-
-def _copied(tree: Any) -> Any:
-    return {k: _copied(v) for k, v in tree.items()} if isinstance(tree, dict) else np.array(tree)

@@ -1,6 +1,5 @@
 """Many runs at once: those that share a compiled program are trained as the members of one population."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -15,7 +14,7 @@ from dalib.core.checks import InputError, input_error
 from dalib.core.locks import releasing
 from dalib.data import UNLABELLED, Domain, stream_rows
 from dalib.data.domain import as_labels
-from dalib.run.cli.progress import Progress
+from dalib.run.cli.progress import Progress, say
 from dalib.run.config import Experiment
 from dalib.run.population.scores import make_evaluation
 from dalib.run.program import make_program
@@ -71,7 +70,7 @@ def run_jobs(jobs: Sequence[Job], progress: Progress, *, members: int | None, co
     """
     if process_count() > 1:
         if members != 1 and leads():
-            _say("one by one: a population is a program of one process, and here are several")
+            say("one by one: a population is a program of one process, and here are several")
         members = 1
     for group in _groups(jobs):
         if members == 1 or len(group) == 1 or group[0].shots is not None:
@@ -94,7 +93,7 @@ def _run_group(group: Sequence[Job], progress: Progress, members: int | None, co
         pool, rows = pool_of(group)
         most = members_that_fit(group, pool, min(members or len(group), len(group)))
     except InputError as error:
-        _say(f"{_title(group)}: one by one, since they can't be a population: {error}")
+        say(f"{_title(group)}: one by one, since they can't be a population: {error}")
         one_by_one(group, progress, command)
         return
     # As equal parts as can be, so that few sizes are compiled.
@@ -106,7 +105,7 @@ def _run_group(group: Sequence[Job], progress: Progress, members: int | None, co
         progress.start(_title(here), 0, len(here))
         # Members take their steps together, so runs at different steps go on by themselves.
         if runs and not run_together(runs, pool, own, progress, group=len(part)):
-            _say(f"{_title(here)}: one by one, since some of them are under way and others are not")
+            say(f"{_title(here)}: one by one, since some of them are under way and others are not")
             for job in here:
                 run_experiment(*job[:4], start=job.start, command=command, report=progress.step)
         progress.end("done")
@@ -338,7 +337,3 @@ def _title(jobs: Sequence[Job]) -> str:
     return (
         f"{names}: {len(jobs)} run{'s' * (len(jobs) > 1)} of {tasks[0] if len(tasks) == 1 else f'{len(tasks)} tasks'}"
     )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -1,7 +1,6 @@
 """Trace of a run's first step before its folder is made: shapes and options that do not fit cost no training."""
 
 import re
-import sys
 from functools import lru_cache, partial
 from typing import Any
 
@@ -13,6 +12,7 @@ from dalib.core.checks import InputError, input_error
 from dalib.core.types import Batch, Source, Target
 from dalib.data import Domain
 from dalib.data.domain import as_labels
+from dalib.run.cli.progress import say
 from dalib.run.config import Experiment
 from dalib.run.program import Program
 from dalib.train import TrainState
@@ -72,10 +72,12 @@ def moving_statistics(state: TrainState, experiment: Experiment) -> str:
     Freezing keeps parameters. Running means and variances are no parameters: they follow every training batch, so the
     frozen part of the net changes all the same.
     """
-    frozen = experiment.recipe.frozen
+    frozen = experiment.frozen
     if not frozen or experiment.batch_norm == "frozen":
         return ""
     still = {n.rpartition("/")[0] for n in parameter_names(state.params) if any(re.search(p, n) for p in frozen)}
+    # An adapted encoder has its own parameters one level deeper than its statistics.
+    still |= {n.replace("encoder/base/", "encoder/", 1) for n in still}
     counted = {n.split("/", 1)[1].rpartition("/")[0] for n in parameter_names(state.model)}
     moving = sorted(still & counted)
     if not moving:
@@ -97,7 +99,7 @@ def _traced(init: Any, step: Any, batch: Batch, target_size: int) -> TrainState:
 
 @lru_cache
 def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    say(f"warning: {text}")
 
 
 def _check_sizes(state: TrainState, experiment: Experiment) -> None:
