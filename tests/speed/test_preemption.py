@@ -81,8 +81,10 @@ def test_a_difference_is_found(tmp_path):
     compare(first, finished("same"))
     with pytest.raises(RuntimeError, match="'x'"):
         compare(first, finished("other", value=float(np.nextafter(np.float32(1), np.float32(2)))))
-    with pytest.raises(RuntimeError, match="record differ"):
+    with pytest.raises(RuntimeError, match="record: number of lines differ: 1 undisturbed, 2 after kills"):
         compare(first, finished("line", extra=({"event": "train", "step": 40},)))
+    with pytest.raises(RuntimeError, match="record: line 1, train of step 40, loss differ: 0.5 undisturbed, 0.25"):
+        compare(first, finished("loss", loss=0.25))
     stray = finished("stray")
     next(stray.glob("*/*/*")).joinpath(".final.npz.7.tmp").write_text("")
     with pytest.raises(RuntimeError, match="files differ"):
